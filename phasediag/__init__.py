@@ -1,0 +1,52 @@
+"""Phase diagrams of neural network initialisations: in which regime does this initialisation train?
+
+    study = phasediag.read_study("sweeps/quickstart.toml")
+    runs = phasediag.train(study)                 # in this process, without Ray
+    slopes = phasediag.fit(runs)
+    ax = phasediag.plot_map(slopes, layer="W1")
+
+Each name is imported when it is first used: reading, fitting and plotting need neither torch nor ray.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError, PhasediagError
+from .version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from .figures import plot_map
+    from .fitting import critical_line, fit
+    from .study import Study, read_study
+    from .training import train
+
+_HOMES = {
+    "Study": "study",
+    "critical_line": "fitting",
+    "fit": "fitting",
+    "plot_map": "figures",
+    "read_study": "study",
+    "train": "training",
+}
+
+__all__ = [
+    "InputError",
+    "PhasediagError",
+    "Study",
+    "__version__",
+    "critical_line",
+    "fit",
+    "plot_map",
+    "read_study",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

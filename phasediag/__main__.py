@@ -1,0 +1,5 @@
+"""`python -m phasediag`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,89 @@
+"""From the rows in a folder to its slopes and its figures. Needs neither torch nor Ray."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from . import figures
+from .errors import InputError
+from .fitting import count_predicted_rows, critical_line, fit, line_distance
+from .store import Store
+from .theory import LAYERS, has_critical_line
+
+
+def fit_folder(store: Store) -> pd.DataFrame:
+    """Fits the slopes of a folder's runs, writes `slopes.parquet` and returns them.
+
+    Raises:
+        InputError: the folder holds no runs.
+    """
+    runs = store.runs()
+    if runs.empty:
+        raise InputError(
+            f"{store.name('runs')}: holds no rows; allowed: a folder that 'phasediag run' has written"
+        )
+    slopes = fit(runs)
+    store.write_slopes(slopes)
+    return slopes
+
+
+def is_fitted(store: Store) -> bool:
+    """Whether the slopes of a folder are there and count the runs that are."""
+    slopes = store.slopes()
+    return not slopes.empty and int(slopes[["runs", "left_out"]].to_numpy().sum()) == len(store.runs())
+
+
+def plot_folder(store: Store) -> Iterator[str]:
+    """Draws every figure that the files of a folder allow into `figures/`; yields the name of each file.
+
+    Raises:
+        InputError: the folder holds no study, or nothing was fitted yet.
+    """
+    depth, name = _depth_and_name(store)
+    runs, slopes = store.runs(), store.slopes()
+    if slopes.empty:
+        raise InputError(f"{store.name('slopes.parquet')}: missing; run 'phasediag fit {store.out}' first")
+    drawn = figures.draw_all(runs, slopes, store.samples(), store.read_data(), depth, name)
+    for key, figure in drawn.items():
+        for ending, content in figures.render(figure).items():
+            store.write_figure(f"{key}.{ending}", content)
+            yield f"figures/{key}.{ending}"
+
+
+def line_distances(slopes: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """How far the measured critical line of each layer lies from the predicted one, in gamma.
+
+    Returns:
+        layer -> {"mean": mean |distance|, "max": largest, "rows": number of values of gamma_prime compared,
+        "crossed": number of those where the predicted line lies inside the map}, for the layers that have a
+        predicted line; NaN where nothing can be compared.
+    """
+    distances = {}
+    for depth, layer in slopes[["depth", "layer"]].drop_duplicates().itertuples(index=False):
+        if has_critical_line(layer, depth):
+            mean, largest, rows = line_distance(critical_line(slopes, layer))
+            crossed = count_predicted_rows(slopes, layer)
+            distances[str(layer)] = {"mean": mean, "max": largest, "rows": rows, "crossed": crossed}
+    return distances
+
+
+def _depth_and_name(store: Store) -> tuple[int, str]:
+    """Depth and name of the study, without the checks of the spec that it has passed long ago."""
+    text = store.read_study()
+    if text is None:
+        raise InputError(f"{store.out}: holds no study; allowed: a folder that 'phasediag run' has written")
+    source = store.name("study.toml")
+    try:
+        document: dict[str, Any] = tomllib.loads(text)
+        depth, name = int(document["network"]["depth"]), str(document["name"])
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{source}: not a study ({type(error).__name__}: {error})") from None
+    if depth not in LAYERS:
+        raise InputError(
+            f"{source}: network.depth: {depth} is not supported; allowed: {', '.join(map(str, LAYERS))}"
+        )
+    return depth, name

@@ -1,0 +1,614 @@
+"""Running a sweep on Ray: the only module that imports it.
+
+The driver keeps a bounded number of tasks in flight, the longest first. A task trains one batch of jobs and
+publishes its rows itself; what comes back is a receipt. All state is in the folder of the study: running
+again resumes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import pyarrow as pa
+import ray
+from numpy.typing import NDArray
+from ray import exceptions as failures
+
+from .errors import InputError, PhasediagError
+from .lease import Lease, check_free, hold, holds
+from .plan import Batch, missing_batches, split
+from .progress import Progress
+from .spec import ResourcesSpec, TrainSpec
+from .store import FAILED, SAMPLES_SCHEMA, Store
+from .study import Job, Study
+
+WINDOW_PER_SLOT = 3
+"""Tasks in flight per slot: enough that a slot never waits for the driver."""
+MAX_DEATHS = 3
+"""How often a batch may lose its worker, or fail to publish, before the driver acts on it."""
+POLL_SECONDS = 0.5
+_SLOTS_SECONDS = 10.0
+_CONNECT_SECONDS = 10.0
+# After an interruption, for tasks that are about to publish.
+_DRAIN_SECONDS = 1.0
+_ERROR_LENGTH = 500
+
+Row = dict[str, Any]
+Array = NDArray[Any]
+
+
+class Train(Protocol):
+    """What trains a batch: jobs in, rows out."""
+
+    def __call__(
+        self, jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, threads: int
+    ) -> list[Row]: ...
+
+
+class TrainSample(Protocol):
+    """What trains one network that is kept whole: rows of `SAMPLES_SCHEMA` out."""
+
+    def __call__(
+        self, job: Job, x: Array, y: Array, settings: TrainSpec, device: str, threads: int
+    ) -> list[Row]: ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a task does with its jobs; the default is the training of `phasediag.training`."""
+
+    batch: Train | None = None
+    sample: TrainSample | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sweep ended.
+
+    Attributes:
+        total: jobs of the study.
+        finished: those that have rows by now, without the failed ones.
+        failed: those that could not be run.
+        failed_samples: networks that could not be kept whole.
+        trained: jobs that this driver has run.
+        seconds: duration of the training.
+    """
+
+    total: int
+    finished: int
+    failed: int
+    failed_samples: int
+    trained: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What every task needs, sent to each node once."""
+
+    x: Array
+    y: Array
+    settings: TrainSpec
+    resources: ResourcesSpec
+    store: Store
+    token: str
+    work: Work
+
+
+@dataclass(frozen=True)
+class _Receipt:
+    """What comes back from a task: the status counts of its jobs, or the error of the training, or neither.
+
+    Neither means that the worker found its driver replaced and published nothing.
+    """
+
+    statuses: Mapping[str, int] | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A batch and how often it was lost before."""
+
+    batch: Batch
+    deaths: int = 0
+
+
+def run(
+    study: Study,
+    store: Store,
+    progress: Progress,
+    *,
+    retry_failed: bool = False,
+    work: Work | None = None,
+    finish: Callable[[], None] | None = None,
+) -> Outcome:
+    """Trains what is missing of a study, on the Ray cluster there is or else on a local one.
+
+    Args:
+        study: the study, already united with what is stored.
+        store: its folder.
+        progress: shows how far it is.
+        retry_failed: try the jobs again that have failed before.
+        work: in place of the training, for tests.
+        finish: called when all jobs have ended, while the folder is still this driver's.
+
+    Raises:
+        InputError: another driver runs in the folder, or a task asks for more than any node has; nothing is
+            written.
+        PhasediagError: the sweep cannot go on (the rows cannot be stored, say). What was finished is kept.
+        KeyboardInterrupt: interrupted by Ctrl-C or SIGTERM. What was finished is kept.
+    """
+    check_free(store)
+    complete = not _missing(study, store, retry_failed)
+    progress.phase("starting" if complete else "starting Ray")
+    cluster = nullcontext() if complete else _connected(study)
+    with _signals(), cluster as joined, _signals(), hold(store) as lease:
+        store.clean_staging()
+        store.write_data(study.data.x, study.data.y)
+        store.write_study(study.to_toml())
+        if retry_failed:
+            store.drop_failed()
+        if joined is None:
+            outcome = _as_stored(study, store)
+        else:
+            outcome = _Sweep(study, store, lease, joined, progress, work or Work()).run()
+        if finish is not None:
+            finish()
+    return outcome
+
+
+def _missing(study: Study, store: Store, retry_failed: bool) -> bool:
+    """Whether there is anything to train."""
+    statuses = store.statuses()
+    if retry_failed:
+        statuses = {job_id: status for job_id, status in statuses.items() if status != FAILED}
+    return bool(missing_batches(study, statuses, store.sample_ids(), 1))
+
+
+def _as_stored(study: Study, store: Store) -> Outcome:
+    """The outcome of a sweep that was complete before it began."""
+    statuses = _statuses(study, store)
+    failed = _count_failed(statuses)
+    return Outcome(len(statuses), len(statuses) - failed, failed, failed_samples=0, trained=0, seconds=0.0)
+
+
+# The cluster.
+
+
+@dataclass(frozen=True)
+class _Cluster:
+    """The Ray that runs; `borrowed` if it was there before the sweep and stays after it."""
+
+    resources: ResourcesSpec
+    borrowed: bool
+
+    def slots(self) -> int:
+        """How many tasks can run at a time now."""
+        return max(count_slots(_nodes(), self.resources), 1)
+
+
+@contextmanager
+def _connected(study: Study) -> Iterator[_Cluster]:
+    """Ray for the duration of a `with` block.
+
+    A Ray that runs in this process already is used as it is; RAY_ADDRESS is joined; otherwise a local one is
+    started.
+    """
+    resources = study.spec.resources
+    _check_device(resources, study.source)
+    if ray.is_initialized():
+        yield _checked(_Cluster(resources, borrowed=True), study.source)
+        return
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    if address == "local":
+        _check_fits("cpus_per_task", resources.cpus_per_task, float(os.cpu_count() or 1), study.source)
+        _check_fits("gpus_per_task", resources.gpus_per_task, _local_gpus(resources), study.source)
+    _check_reachable(address)
+    _start_ray(address)
+    try:
+        yield _checked(_Cluster(resources, borrowed=False), study.source)
+    finally:
+        ray.shutdown()
+
+
+def _checked(cluster: _Cluster, source: str) -> _Cluster:
+    """The same cluster; raises `InputError` if no task fits on any of its nodes."""
+    resources = cluster.resources
+    for key, name in (("cpus_per_task", "CPU"), ("gpus_per_task", "GPU")):
+        largest = max((node.get(name, 0.0) for node in _nodes()), default=0.0)
+        _check_fits(key, getattr(resources, key), largest, source)
+    if not count_slots(_nodes(), resources):
+        raise InputError(
+            f"{source}: resources.cpus_per_task, resources.gpus_per_task: no single node has "
+            f"{resources.cpus_per_task:g} CPUs and {resources.gpus_per_task:g} GPUs"
+        )
+    return cluster
+
+
+def _local_gpus(resources: ResourcesSpec) -> float:
+    """Number of GPUs that torch can use on this machine; not looked for where none is asked for."""
+    if not resources.gpus_per_task:
+        return 0.0
+    import torch
+
+    return float(torch.cuda.device_count())
+
+
+def _check_reachable(address: str) -> None:
+    """Raises `InputError` if nothing listens at HOST:PORT; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdigit():
+        return  # "local", "auto" or a URI: for Ray to resolve
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"RAY_ADDRESS: nothing answers at {address} ({error}); allowed: the address of a cluster"
+        ) from None
+
+
+def _start_ray(address: str) -> None:
+    local = address == "local"
+    options: dict[str, Any] = {"include_dashboard": False, "num_cpus": os.cpu_count()} if local else {}
+    if local:
+        options["_node_ip_address"] = "127.0.0.1"
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # A private cluster gets a token of its own. Ray would write one to the home directory, and clusters
+        # that the user starts later would ask for it.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.setdefault(
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
+    )  # Ray's future default; silences its notice
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (ConnectionError, ValueError, RuntimeError, failures.RayError) as error:
+        where = "a local Ray could not be started" if local else f"RAY_ADDRESS: {address} cannot be joined"
+        raise InputError(f"{where}: {_last_line(error)}") from None
+    except SystemExit:  # while it starts, Ray's own handler of SIGTERM is in place
+        raise KeyboardInterrupt from None
+    _silence_raylet()
+
+
+def _silence_raylet() -> None:
+    """Keeps reports of dead workers off standard output: the driver deals with them and notes them itself.
+
+    Ray has no public switch for them; a version that does not have this function just goes on printing.
+    """
+    internals = ray._private.worker
+    if hasattr(internals, "print_to_stdstream"):
+        internals.print_to_stdstream = lambda *_, **__: None
+
+
+def _nodes() -> list[Mapping[str, float]]:
+    """The resources of every node that is alive."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node["Resources"] for node in nodes if node["Alive"]]
+
+
+def count_slots(nodes: Sequence[Mapping[str, float]], resources: ResourcesSpec) -> int:
+    """How many tasks fit on the nodes at a time."""
+    return sum(_fitting(node, resources) for node in nodes)
+
+
+def _fitting(node: Mapping[str, float], resources: ResourcesSpec) -> int:
+    fitting = int(node.get("CPU", 0.0) / resources.cpus_per_task + 1e-9)
+    if resources.gpus_per_task:
+        fitting = min(fitting, int(node.get("GPU", 0.0) / resources.gpus_per_task + 1e-9))
+    return fitting
+
+
+def _check_fits(key: str, wanted: float, largest: float, source: str) -> None:
+    if wanted > largest:
+        raise InputError(
+            f"{source}: resources.{key}: {wanted:g} is more than any node has; allowed: up to {largest:g}"
+        )
+
+
+def _check_device(resources: ResourcesSpec, source: str) -> None:
+    if resources.device == "cuda" and not resources.gpus_per_task:
+        raise InputError(
+            f'{source}: resources.gpus_per_task: 0 hides the GPU that device = "cuda" asks for; '
+            "allowed: a fraction above 0, or a whole number"
+        )
+
+
+# Signals.
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Makes SIGTERM and the first Ctrl-C raise KeyboardInterrupt, and the second end the process at once.
+
+    To be entered again when Ray has started: it replaces handlers that were installed before.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received = 0
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal received
+        received += 1
+        if received > 1:
+            os._exit(130)
+        raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+# The worker's side.
+
+
+# max_calls: a GPU task would otherwise get a process, and a CUDA context, of its own.
+@ray.remote(max_retries=0, max_calls=0)
+def _task(batch: Batch, shared: _Shared) -> _Receipt:
+    """Trains a batch and publishes its rows. Errors of the training come back as text; others are raised."""
+    try:
+        rows = _train(batch, shared)
+    except InputError:
+        raise  # this node cannot do what the study asks for
+    except Exception as error:  # whatever it is, it belongs to this batch alone
+        return _Receipt(error=_describe(error))
+    if not holds(shared.store, shared.token):
+        return _Receipt()
+    if batch.sample:
+        shared.store.publish_sample(pa.Table.from_pylist(rows, schema=SAMPLES_SCHEMA))
+    else:
+        shared.store.publish_runs(rows)
+    return _Receipt(statuses=Counter({row["job_id"]: row["status"] for row in rows}.values()))
+
+
+def _train(batch: Batch, shared: _Shared) -> list[Row]:
+    device = _device(shared.resources)
+    threads = max(1, int(shared.resources.cpus_per_task))
+    arguments = (shared.x, shared.y, shared.settings, device, threads)
+    if not batch.sample:
+        return (shared.work.batch or _train_batch)(batch.jobs, *arguments)
+    return (shared.work.sample or _train_sample)(batch.jobs[0], *arguments)
+
+
+def _train_batch(
+    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, threads: int
+) -> list[Row]:
+    from .training import train_batch
+
+    return train_batch(jobs, x, y, settings, device=device, threads=threads)
+
+
+def _train_sample(job: Job, x: Array, y: Array, settings: TrainSpec, device: str, threads: int) -> list[Row]:
+    from .training import train_sample
+
+    return train_sample(job, x, y, settings, device=device, threads=threads)
+
+
+def _device(resources: ResourcesSpec) -> str:
+    """The device of this worker. Ray shows a task only the GPUs that it was given."""
+    if not resources.gpus_per_task:
+        return "cpu"
+    from .training import resolve_device
+
+    device = resolve_device(resources.device)
+    if device == "cuda" and resources.gpus_per_task < 1:
+        import torch
+
+        # A fraction is a promise only, unless the process keeps to it.
+        torch.cuda.set_per_process_memory_fraction(resources.gpus_per_task)
+    return device
+
+
+def _describe(error: BaseException) -> str:
+    """The type and the message of an error, and where it was raised, within bounds."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    text = " ".join("".join(traceback.format_exception_only(error)).split())
+    return f"{text[:_ERROR_LENGTH]}{place}"
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    text = f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
+    return text[:_ERROR_LENGTH]
+
+
+# The driver's side.
+
+
+class _Sweep:
+    """The batches of one sweep on their way: waiting, in flight, ended."""
+
+    def __init__(
+        self,
+        study: Study,
+        store: Store,
+        lease: Lease,
+        cluster: _Cluster,
+        progress: Progress,
+        work: Work,
+    ) -> None:
+        self._study, self._store, self._lease, self._progress = study, store, lease, progress
+        self._cluster = cluster
+        self._slots, self._slots_time = cluster.slots(), time.monotonic()
+        self._work = work
+        self._waiting: deque[_Attempt] = deque()
+        self._in_flight: dict[ray.ObjectRef[Any], _Attempt] = {}
+        self._trained = self._failed_samples = 0
+        self._started = time.monotonic()
+
+    def run(self) -> Outcome:
+        self._prepare()
+        try:
+            while self._waiting or self._in_flight:
+                self._lease.check()
+                self._submit()
+                self._collect(POLL_SECONDS)
+        except BaseException:
+            self._progress.phase("stopping")
+            with suppress(failures.RayError):  # there may be no cluster any more
+                self._stop()
+            raise
+        return self._outcome()
+
+    def _prepare(self) -> None:
+        statuses = _statuses(self._study, self._store)
+        batches = missing_batches(self._study, statuses, self._store.sample_ids(), self._slots)
+        self._waiting.extend(_Attempt(batch) for batch in batches)
+        total = len(self._study.jobs())
+        failed = _count_failed(statuses)
+        self._lease.describe(total, len(statuses))
+        self._progress.start(total, len(statuses), failed, sum(batch.seconds for batch in batches))
+        self._progress.phase("training")
+        resources, data = self._study.spec.resources, self._study.data
+        settings, token = self._study.spec.train, self._lease.token
+        self._shared = ray.put(_Shared(data.x, data.y, settings, resources, self._store, token, self._work))
+        self._submit_task = _task.options(
+            num_cpus=resources.cpus_per_task, num_gpus=resources.gpus_per_task or None
+        )
+
+    def _submit(self) -> None:
+        """Fills the window with what waits."""
+        if time.monotonic() - self._slots_time > _SLOTS_SECONDS:
+            self._slots, self._slots_time = self._cluster.slots(), time.monotonic()
+        while self._waiting and len(self._in_flight) < WINDOW_PER_SLOT * self._slots:
+            attempt = self._waiting.popleft()
+            self._in_flight[self._submit_task.remote(attempt.batch, self._shared)] = attempt
+
+    def _collect(self, timeout: float) -> None:
+        """Waits for a task to end, for a while, and takes in all that have."""
+        flying = list(self._in_flight)
+        ray.wait(flying, num_returns=1, timeout=timeout)
+        ended, _ = ray.wait(flying, num_returns=len(flying), timeout=0)
+        lost = [attempt for attempt in map(self._take_in, ended) if attempt is not None]
+        if lost:
+            self._try_again(lost)
+
+    def _take_in(self, ref: ray.ObjectRef[Any]) -> _Attempt | None:
+        """Takes in what a task left; returns the attempt if it was lost without a receipt."""
+        attempt = self._in_flight.pop(ref)
+        try:
+            receipt: _Receipt = ray.get(ref)
+        except failures.RayTaskError as error:
+            return self._lost(attempt, error.cause or error, fatal=True)
+        except failures.RayError as error:
+            return self._lost(attempt, error)
+        if receipt.error:
+            self._give_up_or_split(attempt.batch, receipt.error)
+        elif receipt.statuses is None:
+            self._lease.check()
+            return self._lost(attempt, PhasediagError("driver.json was replaced or removed"), fatal=True)
+        else:
+            self._count(attempt.batch, receipt.statuses.get(FAILED, 0))
+        return None
+
+    def _lost(self, attempt: _Attempt, error: BaseException, fatal: bool = False) -> _Attempt:
+        """The attempt with one more death.
+
+        Raises:
+            PhasediagError: the batch was trained and could not be published, again and again: no other could
+                either.
+        """
+        text, deaths = _last_line(error), attempt.deaths + 1
+        self._progress.note(f"{_name(attempt.batch)} was lost ({deaths} of {MAX_DEATHS} times): {text}")
+        if fatal and deaths >= MAX_DEATHS:
+            raise PhasediagError(f"{self._store.out}: workers cannot train or store anything: {text}")
+        return _Attempt(attempt.batch, deaths)
+
+    def _try_again(self, lost: Sequence[_Attempt]) -> None:
+        """Puts lost batches first in the queue again, unless the worker had published them before it died."""
+        stored, kept = self._store.statuses(), self._store.sample_ids()
+        for attempt in lost:
+            batch = attempt.batch
+            published = kept if batch.sample else stored
+            if all(job.job_id in published for job in batch.jobs):
+                self._count(batch, 0)
+            elif attempt.deaths >= MAX_DEATHS:
+                self._give_up_or_split(batch, f"the worker died {attempt.deaths} times")
+            else:
+                self._waiting.appendleft(attempt)
+
+    def _give_up_or_split(self, batch: Batch, error: str) -> None:
+        """Halves a batch that failed; a single job that failed gets a row that says so."""
+        if len(batch.jobs) > 1:
+            self._progress.note(f"{_name(batch)} failed and is split: {error}")
+            self._waiting.extendleft(_Attempt(half) for half in reversed(split(batch)))
+            return
+        self._progress.note(f"{_name(batch)} failed: {error}")
+        if batch.sample:
+            self._failed_samples += 1
+            self._count(batch, 0)
+            return
+        from .training import failed_rows
+
+        self._store.publish_runs(failed_rows(batch.jobs[0], error, ""))
+        self._count(batch, 1)
+
+    def _count(self, batch: Batch, failed: int) -> None:
+        jobs = 0 if batch.sample else len(batch.jobs)
+        self._trained += jobs
+        self._progress.advance(jobs, failed, batch.seconds)
+
+    def _stop(self) -> None:
+        """Gives tasks in flight a moment to publish, then ends them.
+
+        Those of a cluster that was joined or started for this sweep end as the driver leaves it. They are not
+        killed one by one, since Ray 2.60 aborts the driver if a task ends by itself while it is being killed.
+        """
+        if not self._in_flight:
+            return
+        flying = list(self._in_flight)
+        _, running = ray.wait(flying, num_returns=len(flying), timeout=_DRAIN_SECONDS)
+        if self._cluster.borrowed:
+            for ref in running:
+                ray.cancel(ref)
+
+    def _outcome(self) -> Outcome:
+        """What the folder holds now.
+
+        Raises:
+            PhasediagError: rows that were published are not there.
+        """
+        statuses, total = _statuses(self._study, self._store), len(self._study.jobs())
+        failed = _count_failed(statuses)
+        if len(statuses) < total:
+            raise PhasediagError(
+                f"{self._store.out}: rows of {total - len(statuses)} jobs that were trained are not there; "
+                "all nodes must see the same folder"
+            )
+        seconds = time.monotonic() - self._started
+        return Outcome(total, total - failed, failed, self._failed_samples, self._trained, seconds)
+
+
+def _name(batch: Batch) -> str:
+    first = batch.jobs[0]
+    what = "sample" if batch.sample else "job"
+    several = f" and {len(batch.jobs) - 1} more" if len(batch.jobs) > 1 else ""
+    return f"{what} {first.job_id}{several} (width {first.width})"
+
+
+def _statuses(study: Study, store: Store) -> dict[str, str]:
+    """The status of every job of the study that has rows."""
+    stored = store.statuses()
+    return {job.job_id: stored[job.job_id] for job in study.jobs() if job.job_id in stored}
+
+
+def _count_failed(statuses: Mapping[str, str]) -> int:
+    return sum(status == FAILED for status in statuses.values())

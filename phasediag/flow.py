@@ -1,0 +1,409 @@
+"""The gradient flow of a batch of networks, each with its own step, time and end.
+
+Along the flow the residual obeys ``de/dt = -K(t) e``. In terms of the impulse ``E = integral of e dt`` the whole training is an
+n-dimensional problem ``dE/dt = e(E)`` whose Jacobian ``-K`` is known exactly, whatever the width. Each step
+
+1. solves it with the kernel frozen, mode by mode (exponential Rosenbrock-Euler; Hochbruck and Ostermann, Acta Numerica 2010):
+   no stability limit, so stiff modes cost nothing;
+2. moves every neuron under that impulse exactly (:meth:`phasediag.networks.TwoLayer.move`), so that the exponential growth out of
+   a small initialisation costs nothing either;
+3. evaluates the new residual and kernel and compares: the mismatch with the frozen-kernel prediction, and its derivative, give the
+   correction that the impulse should have had. Its leading part is not thrown away but carried into the next step (the *debt*),
+   and the difference between its third- and fourth-order forms is the error estimate that decides on the step.
+
+Errors are measured in the quantity that users read: the change of each layer's weights relative to its change since the start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import factorial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .networks import MAX_ROTATION, TwoLayer, Weights
+
+IMPULSE_TOLERANCE = 0.3
+"""Error of one step's impulse, in units of ``accuracy``, relative to a layer's displacement since the start."""
+GATE_TOLERANCE = 0.5
+"""The same for the gates along the way."""
+STEP_TOLERANCE = 0.3
+"""Error of one step's impulse relative to the step itself: beyond it the expansion behind the estimate has no meaning."""
+FIRST_STEP = 0.5
+"""First step in units of 1 / (largest eigenvalue of the kernel)."""
+SAFETY, SHRINK, GROW = 0.9, 0.2, 5.0
+MAX_REJECTED = 60
+"""So many rejected steps in a row leave nothing of a step: what moves is beyond the arithmetic."""
+_TINY = 1e-300
+NULL_MODE = 5e-15
+"""Kernel modes below this fraction, times the number of points, of the largest eigenvalue are rounding: they cannot move (duplicated
+points, dead networks)."""
+AT_REST = 1e-3
+"""A network stalls where all that is left to move is this fraction of ``accuracy``."""
+LANDING = 0.7
+"""The last step aims at this fraction of the loss tolerance: rows end just below it, not far beyond."""
+SHORTEST_LANDING = -3.0
+"""ln of the most that landing shortens a step: the debt alone may promise to land, and would leave nothing to step."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How well, and how long.
+
+    ``accuracy``: what the errors of all steps together should stay below, relative to every layer's change. They are controlled
+    step by step: in most jobs the result is several times better; where single neurons decide much (few neurons, many points, the
+    condensed regime) it can be several times worse. ``loss_tolerance``: converged when the loss is at most this fraction of the
+    loss of f = 0. ``max_evaluations``: full-batch forward and backward passes after which no further step is taken.
+    """
+
+    accuracy: float = 0.01
+    loss_tolerance: float = 1e-6
+    max_evaluations: int = 20_000
+
+
+@dataclass
+class Outcome:
+    """Where a batch ended. All lists are per job, in the order given."""
+
+    status: list[str]
+    evaluations: list[int]
+    loss_initial: list[float]
+    loss_final: list[float]
+    dw: list[Tensor]  # (d+1, m) each
+    da: list[Tensor]  # (m,) each
+    trace: list[list[tuple[int, float, dict[str, float]]]] = field(default_factory=list)
+
+
+@dataclass
+class _Front:
+    """The jobs still in training, between two steps. Small tensors, float64, jobs first."""
+
+    jobs: Tensor  # index into the batch
+    weights: Weights
+    residual: Tensor
+    kernels: dict[str, Tensor]
+    debt: Tensor  # impulse owed by the last step
+    step: Tensor
+    evaluations: Tensor
+    rejected: Tensor  # trial steps rejected in a row
+
+    def kernel(self) -> Tensor:
+        """The whole kernel (B, n, n)."""
+        return _total(self.kernels)
+
+    def select(self, keep: Tensor) -> _Front:
+        def pick(tensor: Tensor) -> Tensor:
+            return tensor.index_select(0, keep)
+
+        return _Front(
+            pick(self.jobs),
+            self.weights.select(keep),
+            pick(self.residual),
+            {layer: pick(kernel) for layer, kernel in self.kernels.items()},
+            pick(self.debt),
+            pick(self.step),
+            pick(self.evaluations),
+            pick(self.rejected),
+        )
+
+
+def integrate(network: TwoLayer, settings: Settings, trace: bool = False) -> Outcome:
+    """Follows the gradient flow of every job to convergence, or to an honest end.
+
+    Returns an :class:`Outcome`; its ``status`` is "converged", "evaluation_limit", "stalled" (stationary above the tolerance) or
+    "diverged". ``trace`` keeps (evaluations, loss, displacement per layer) after every accepted step.
+    """
+    batch = network.w.shape[0]
+    zero_loss = _loss(network.y[None, :]).item()
+    target = settings.loss_tolerance * zero_loss
+    weights = network.start()
+    residual, kernels = network.evaluate(weights)
+    outcome = Outcome(
+        [""] * batch,
+        [0] * batch,
+        _loss(residual).tolist(),
+        [0.0] * batch,
+        [torch.empty(0)] * batch,
+        [torch.empty(0)] * batch,
+    )
+    outcome.trace = [[] for _ in range(batch)]
+    front = _Front(
+        torch.arange(batch, device=residual.device),
+        weights,
+        residual,
+        kernels,
+        torch.zeros_like(residual),
+        torch.full((batch,), torch.nan, dtype=torch.float64, device=residual.device),
+        torch.ones(batch, dtype=torch.int64, device=residual.device),
+        torch.zeros(batch, dtype=torch.int64, device=residual.device),
+    )
+    fresh = torch.ones(batch, dtype=torch.bool, device=residual.device)
+    modes = _Modes.of(front)
+    while True:
+        ended = _ended(front, modes, network, target, settings)
+        if trace:
+            _record(outcome, front, network, fresh)
+        if any(ended):
+            keep = [index for index, status in enumerate(ended) if not status]
+            _finish(outcome, front, ended)
+            if not keep:
+                return outcome
+            kept = torch.tensor(keep, device=residual.device)
+            front, network, modes = front.select(kept), network.select(kept), modes.select(kept)
+        front, fresh = _advance(front, modes, network, target, settings)
+        modes = modes.renewed(front, fresh)
+
+
+def _advance(
+    front: _Front, modes: _Modes, network: TwoLayer, target: float, settings: Settings
+) -> tuple[_Front, Tensor]:
+    """One trial step of every job: the next front, and which jobs (B,) accepted theirs."""
+    step = torch.where(front.step.isnan(), FIRST_STEP / modes.largest, front.step)
+    step = modes.landing(step, LANDING * target)
+    impulse = front.debt + modes.frozen_impulse(step)
+    move = network.move(front.weights, impulse, GATE_TOLERANCE * settings.accuracy)
+    residual, kernels = network.evaluate(move.weights)
+
+    kernel = front.kernel()
+    mismatch = residual - (front.residual - _apply(kernel, impulse))
+    slope = -step[:, None] * _apply(_total(kernels) - kernel, residual)
+    third, fourth = _corrections(modes, step, mismatch, slope)
+    excess = _excess(network, move.weights, kernels, impulse, fourth - third, settings.accuracy)
+    gate_excess = move.gate_error / (GATE_TOLERANCE * settings.accuracy)
+    sane = torch.isfinite(excess) & torch.isfinite(residual).all(dim=1) & (move.rotation < MAX_ROTATION)
+    accepted = (excess <= 1) & (gate_excess <= 1) & sane
+
+    def pick(new: Tensor, old: Tensor) -> Tensor:
+        return torch.where(accepted.reshape(-1, *[1] * (new.dim() - 1)), new, old)
+
+    advanced = _Front(
+        front.jobs,
+        move.weights.where(accepted, front.weights),
+        pick(residual, front.residual),
+        {layer: pick(kernels[layer], front.kernels[layer]) for layer in kernels},
+        pick(fourth, front.debt),
+        step * torch.where(sane, _scale(excess, gate_excess), _retreat(move.rotation)),
+        front.evaluations + move.passes,
+        torch.where(accepted, 0, front.rejected + 1),
+    )
+    return advanced, accepted
+
+
+def _corrections(modes: _Modes, step: Tensor, mismatch: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """What the impulse of a step lacked, to third and to fourth order, (B, n) each.
+
+    The residual departs from the frozen-kernel prediction by g(s), 0 <= s <= h, with g(0) = g'(0) = 0, g(h) = ``mismatch`` and
+    h g'(h) = ``slope``. To third order g = mismatch (s/h)^2, to fourth order the cubic through all four; the impulse lacks the
+    integral of exp(-K (h - s)) g(s), where a power (s/h)^j contributes j! h phi_(j+1)(-K h).
+    """
+    quadratic, cubic = 3 * mismatch - slope, slope - 2 * mismatch
+    third = modes.weighted(2 * step, 3, step, mismatch)
+    return third, modes.weighted(2 * step, 3, step, quadratic) + modes.weighted(6 * step, 4, step, cubic)
+
+
+def _excess(
+    network: TwoLayer,
+    weights: Weights,
+    kernels: dict[str, Tensor],
+    impulse: Tensor,
+    error: Tensor,
+    accuracy: float,
+) -> Tensor:
+    """Error of a step's impulse in units of what is allowed (B,), in the layer where it is largest.
+
+    An impulse E moves layer l by ``sqrt(c_l / n) sqrt(E^T K_l E)``: compared with the layer's change since the start, and, loosely,
+    with that of the step.
+    """
+    travelled = network.displacement(weights)
+    excess = torch.zeros_like(error[:, 0])
+    for layer, kernel in kernels.items():
+        moved = _energy(error, kernel)
+        whole = travelled[layer] * torch.sqrt(network.points / network.rates[layer])
+        excess = torch.maximum(excess, moved / (IMPULSE_TOLERANCE * accuracy * whole + _TINY))
+        excess = torch.maximum(excess, moved / (STEP_TOLERANCE * _energy(impulse, kernel) + _TINY))
+    return excess
+
+
+def _scale(excess: Tensor, gate_excess: Tensor) -> Tensor:
+    """Factor for the next step (B,): the impulse's error falls with its third power, that of the gates with its second.
+
+    Powers differ in their last digit with the place in a vector: rounded, they are the same in every batch.
+    """
+    of_impulse, of_gates = excess.clamp_min(1e-9) ** (-1 / 3), gate_excess.clamp_min(1e-9) ** (-1 / 2)
+    scale = (SAFETY * torch.minimum(of_impulse, of_gates)).clamp(SHRINK, GROW)
+    return (torch.round(scale * 1024) / 1024).nan_to_num(SHRINK)
+
+
+def _retreat(rotation: Tensor) -> Tensor:
+    """Factor after a step that made no sense (B,). Out of a tiny initialisation, steps may be far below the kernel's time scale."""
+    return (SHRINK * (MAX_ROTATION / rotation).clamp_max(1.0)).nan_to_num(SHRINK).clamp_min(_TINY)
+
+
+class _Modes(NamedTuple):
+    """Eigenmodes of the frozen kernel, and the residual that the flow starts from (at the debt's end) in them."""
+
+    values: Tensor  # (B, n), ascending, at least 0
+    vectors: Tensor  # (B, n, n)
+    movable: Tensor  # (B, n) bool: modes that are not in the null space
+    start: Tensor  # (B, n) coefficients of residual - K debt
+
+    @classmethod
+    def of(cls, front: _Front) -> _Modes:
+        kernel = front.kernel()
+        sane = torch.isfinite(kernel).all(dim=2).all(dim=1)
+        kernel = torch.where(sane[:, None, None], kernel, torch.eye(kernel.shape[1]).to(kernel))
+        values, vectors = _eigh(kernel)
+        values = values.clamp_min(0)
+        movable = values > NULL_MODE * values.shape[1] * values[:, -1:]
+        start = front.residual - _apply(kernel, front.debt)
+        return cls(values, vectors, movable, _apply(vectors.transpose(1, 2), start))
+
+    def select(self, keep: Tensor) -> _Modes:
+        return _Modes(*(part.index_select(0, keep) for part in self))
+
+    def renewed(self, front: _Front, accepted: Tensor) -> _Modes:
+        """The modes of the new front; a job whose step was rejected keeps its own, for decompositions are dear."""
+        jobs = torch.nonzero(accepted).flatten()
+        if len(jobs) == len(accepted):
+            return _Modes.of(front)
+        if len(jobs) == 0:
+            return self
+        new = _Modes.of(front.select(jobs))
+        return _Modes(*(old.index_copy(0, jobs, part) for old, part in zip(self, new, strict=True)))
+
+    @property
+    def largest(self) -> Tensor:
+        return self.values[:, -1].clamp_min(_TINY)
+
+    def weighted(self, factor: Tensor, order: int, step: Tensor, vector: Tensor) -> Tensor:
+        """``factor * phi_order(-K step) vector`` within the modes that can move."""
+        weight = factor[:, None] * _phi(order, self.values * step[:, None]) * self.movable
+        return _apply(self.vectors, weight * _apply(self.vectors.transpose(1, 2), vector))
+
+    def frozen_impulse(self, step: Tensor) -> Tensor:
+        """Impulse of a step with this kernel throughout: ``step phi_1(-K step) e``."""
+        weight = step[:, None] * _phi(1, self.values * step[:, None]) * self.movable
+        return _apply(self.vectors, weight * self.start)
+
+    def predicted_loss(self, step: Tensor) -> Tensor:
+        decay = torch.where(self.movable, torch.exp(-self.values * step[:, None]), 1.0)
+        return _loss(decay * self.start)
+
+    def landing(self, step: Tensor, target: float) -> Tensor:
+        """``step``, shortened where the frozen kernel predicts a loss below ``target`` at its end: bisection in log time."""
+        low, high = torch.full_like(step, SHORTEST_LANDING), torch.zeros_like(step)
+        for _ in range(20):
+            middle = (low + high) / 2
+            short = self.predicted_loss(step * torch.exp(middle)) < target
+            low, high = torch.where(short, low, middle), torch.where(short, middle, high)
+        return torch.where(self.predicted_loss(step) < target, step * torch.exp(high), step)
+
+    def rest(self) -> tuple[Tensor, Tensor]:
+        """What an infinite step would still do: the loss that remains (B,), and its impulse (B, n)."""
+        remaining = torch.where(self.movable, 0.0, self.start)
+        coefficients = torch.where(self.movable, self.start / self.values.clamp_min(_TINY), 0.0)
+        return _loss(remaining), _apply(self.vectors, coefficients)
+
+
+def _ended(front: _Front, modes: _Modes, network: TwoLayer, target: float, settings: Settings) -> list[str]:
+    """Status of every job that is at its end, "" for the others."""
+    loss = _loss(front.residual)
+    floor, impulse = modes.rest()
+    travelled = network.displacement(front.weights)
+    at_rest = floor > target
+    for layer, kernel in front.kernels.items():
+        left = _energy(impulse, kernel) * torch.sqrt(network.rates[layer] / network.points)
+        at_rest = at_rest & (left <= AT_REST * settings.accuracy * travelled[layer])
+    hopeless = front.rejected >= MAX_REJECTED
+    status: list[str] = []
+    flags = torch.stack(
+        [~torch.isfinite(loss), loss <= target, at_rest | (modes.values[:, -1] == 0), hopeless]
+    ).T.tolist()
+    for (broken, converged, resting, stuck), evaluations in zip(
+        flags, front.evaluations.tolist(), strict=True
+    ):
+        if broken or stuck:
+            status.append("diverged")
+        elif converged:
+            status.append("converged")
+        elif resting:
+            status.append("stalled")
+        else:
+            status.append("evaluation_limit" if evaluations >= settings.max_evaluations else "")
+    return status
+
+
+def _finish(outcome: Outcome, front: _Front, ended: list[str]) -> None:
+    losses = _loss(front.residual).tolist()
+    for index, status in enumerate(ended):
+        if status:
+            job = int(front.jobs[index])
+            outcome.status[job] = status
+            outcome.evaluations[job] = int(front.evaluations[index])
+            outcome.loss_final[job] = losses[index]
+            outcome.dw[job] = front.weights.dw[index].clone()
+            outcome.da[job] = front.weights.da[index, 0].clone()
+
+
+def _record(outcome: Outcome, front: _Front, network: TwoLayer, fresh: Tensor) -> None:
+    travelled = {layer: norm.tolist() for layer, norm in network.displacement(front.weights).items()}
+    losses = _loss(front.residual).tolist()
+    for index in torch.nonzero(fresh).flatten().tolist():
+        moved = {layer: norms[index] for layer, norms in travelled.items()}
+        outcome.trace[int(front.jobs[index])].append((int(front.evaluations[index]), losses[index], moved))
+
+
+def _loss(residual: Tensor) -> Tensor:
+    """Half the mean squared residual (B,)."""
+    return (residual**2).mean(dim=1) / 2
+
+
+def _total(kernels: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(kernels.values())).sum(dim=0)
+
+
+def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
+    return (matrix @ vector[:, :, None]).squeeze(2)
+
+
+def _energy(vector: Tensor, kernel: Tensor) -> Tensor:
+    """``sqrt(v^T K v)`` (B,)."""
+    return (vector * _apply(kernel, vector)).sum(dim=1).clamp_min(0).sqrt()
+
+
+def _phi(order: int, x: Tensor) -> Tensor:
+    """``phi_order(-x)`` for x >= 0: ``phi_0 = exp``, ``phi_k(z) = (phi_{k-1}(z) - 1/(k-1)!) / z``; a series near zero."""
+    safe = x.clamp_min(1.0)
+    value = torch.exp(-safe)
+    for k in range(1, order + 1):
+        value = (1 / factorial(k - 1) - value) / safe
+    small = x.clamp_max(1.0)
+    series = torch.zeros_like(x)
+    for k in range(17, -1, -1):
+        series = 1 / factorial(k + order) - small * series
+    return torch.where(x < 1.0, series, value)
+
+
+def _eigh(kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """Batched symmetric eigendecomposition; where LAPACK gives up on one matrix, that job alone gets a nudged one."""
+    try:
+        values, vectors = torch.linalg.eigh(kernel)
+        return values, vectors
+    except RuntimeError:  # of which torch's LinAlgError is one
+        parts = [_eigh_one(matrix) for matrix in kernel]
+        return torch.stack([values for values, _ in parts]), torch.stack([vectors for _, vectors in parts])
+
+
+def _eigh_one(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    nudge = torch.finfo(matrix.dtype).eps * matrix.abs().max()
+    for power in range(6):
+        try:
+            values, vectors = torch.linalg.eigh(
+                matrix + nudge * power * torch.diag(torch.arange(len(matrix)).to(matrix))
+            )
+            return values, vectors
+        except RuntimeError:  # of which torch's LinAlgError is one
+            continue
+    return torch.full_like(matrix[0], torch.nan), torch.eye(len(matrix)).to(matrix)

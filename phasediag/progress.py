@@ -1,0 +1,173 @@
+"""Showing how far a sweep is: a live line on a terminal, a plain line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+FIRST_LINE_SECONDS = 3.0
+LINE_SECONDS = 15.0
+MAX_NOTES = 20
+_NOTE_LENGTH = 300
+# What a long line takes on a terminal, with the spinner; the bar gets the rest.
+_LINE_LENGTH = 72
+
+
+class Progress:
+    """The progress of one sweep. Without `start`, nothing is shown.
+
+    What is shown: the phase, jobs done, jobs per second, time left and failures. The time left follows the
+    predicted cost of what is left rather than the number of jobs, since long jobs come first.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self.done = self.total = self.failed = 0
+        self._phase = ""
+        self._cost_done = self._cost_total = 0.0
+        self._done_at_start = 0
+        self._started: float | None = None
+        self._next_line = time.monotonic() + FIRST_LINE_SECONDS
+        self._notes = 0
+        self._live: RichProgress | None = None
+
+    @contextmanager
+    def shown(self) -> Iterator[Progress]:
+        """Shows the progress for the duration of a `with` block."""
+        if self._console.is_terminal:
+            with self._live_line() as self._live:
+                self._live.add_task("", total=None)
+                yield self
+            self._live = None
+            return
+        stop = threading.Event()
+        ticker = threading.Thread(target=self._tick, args=(stop,), name="progress", daemon=True)
+        ticker.start()
+        try:
+            yield self
+        finally:
+            stop.set()
+            ticker.join()
+
+    def phase(self, phase: str) -> None:
+        """Names what is going on now."""
+        self._phase = phase
+        self._refresh()
+
+    def start(self, total: int, done: int, failed: int, cost: float) -> None:
+        """Begins to count.
+
+        Args:
+            total: jobs of the sweep.
+            done: those that have rows already, failed ones included.
+            failed: those that have failed.
+            cost: predicted seconds of work that are left.
+        """
+        self.total, self.done, self.failed = total, done, failed
+        self._done_at_start, self._cost_total = done, cost
+        self._started = time.monotonic()
+        self._refresh()
+
+    def advance(self, jobs: int, failed: int, cost: float) -> None:
+        """Counts jobs that ended, how many of them failed, and the predicted seconds of work they made up."""
+        self.done += jobs
+        self.failed += failed
+        self._cost_done += cost
+        self._refresh()
+
+    def note(self, text: str) -> None:
+        """Prints a line beside the progress, shortened; after twenty of them nothing more."""
+        self._notes += 1
+        if self._notes > MAX_NOTES + 1:
+            return
+        line = " ".join(text.split())
+        line = line if len(line) <= _NOTE_LENGTH else f"{line[: _NOTE_LENGTH - 3]}..."
+        self._print(line if self._notes <= MAX_NOTES else "further messages of this kind are not shown")
+
+    def rate(self) -> float:
+        """Jobs per second since the start."""
+        elapsed = self._elapsed()
+        return (self.done - self._done_at_start) / elapsed if elapsed > 0 else 0.0
+
+    def seconds_left(self) -> float | None:
+        """Predicted seconds until all is done; None before anything has ended."""
+        if self._cost_done <= 0:
+            return None
+        left = max(self._cost_total - self._cost_done, 0.0)
+        return self._elapsed() * left / self._cost_done
+
+    def line(self) -> str:
+        """The state in one line."""
+        if self._started is None:
+            return self._phase
+        if self.done == self.total:
+            return f"{self._phase}: {self.done}/{self.total} jobs, {self.failed} failed"
+        left = self.seconds_left()
+        parts = [
+            f"{self._phase}: {self.done}/{self.total} jobs",
+            f"{self.rate():.1f} jobs/s",
+            f"{format_duration(left)} left" if left is not None else "time left unknown",
+            f"{self.failed} failed",
+        ]
+        return ", ".join(parts)
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started if self._started is not None else 0.0
+
+    def _refresh(self) -> None:
+        if self._live is not None:
+            self._live.update(self._live.task_ids[0], completed=self.done, total=self.total or None)
+
+    def _live_line(self) -> RichProgress:
+        return RichProgress(
+            SpinnerColumn(),
+            BarColumn(bar_width=max(8, min(40, self._console.width - _LINE_LENGTH))),
+            _Line(self),
+            console=self._console,
+            transient=True,
+            refresh_per_second=4,
+        )
+
+    def _tick(self, stop: threading.Event) -> None:
+        while not stop.wait(0.2):
+            if time.monotonic() >= self._next_line:
+                self._next_line = time.monotonic() + LINE_SECONDS
+                self._print(self.line())
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False)
+
+
+def format_duration(seconds: float) -> str:
+    """A duration as people say it: "4.2 s", "3 min 05 s", "2 h 10 min", "3 d 4 h"."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+class _Line(ProgressColumn):
+    """The line of a `Progress`, up to date at every refresh of the screen."""
+
+    max_refresh = 0.5
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def render(self, task: Task) -> Text:
+        return Text(self._progress.line(), no_wrap=True, overflow="ellipsis")

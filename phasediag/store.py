@@ -1,0 +1,535 @@
+"""The folder of a study: schemas, paths, publication of finished files, reading.
+
+    study.toml, data.npz      what is trained, on which data
+    runs/*.parquet            one row per job and layer; finished files only, at every instant
+    samples/JOB_ID.parquet    networks kept whole
+    slopes.parquet, figures/  what was fitted and drawn
+    driver.json               sign of life of the process that runs the sweep
+
+On a local file system a file is written aside, in `.staging`, and moved into place when it is complete. On any other
+(object stores above all) it is written in one go under its final name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import numbers
+import os
+import tempfile
+import time
+import uuid
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyarrow import fs
+
+from .errors import InputError
+
+SCHEMA_VERSION = "1"
+_VERSION_KEY = b"phasediag_schema"
+_METADATA = {_VERSION_KEY: SCHEMA_VERSION.encode()}
+
+FAILED = "failed"
+STATUSES = ("converged", "evaluation_limit", "stalled", "diverged", FAILED)
+"""Outcomes of a run. All but the last are finished and never run again."""
+
+_STR, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
+_POINT = [("gamma", _FLOAT), ("gamma_prime", _FLOAT), ("gamma_1", _FLOAT)]
+
+RUNS_SCHEMA = pa.schema(
+    [
+        ("job_id", _STR),
+        ("depth", _INT),
+        ("layer", _STR),
+        ("width", _INT),
+        *_POINT,
+        ("seed", _INT),
+        ("relative_change", _FLOAT),
+        ("relative_change_spectral", _FLOAT),
+        ("norm_initial", _FLOAT),
+        ("norm_final", _FLOAT),
+        ("orientations", _FLOAT),
+        ("loss_initial", _FLOAT),
+        ("loss_final", _FLOAT),
+        ("evaluations", _INT),
+        ("status", _STR),
+        ("error", _STR),
+        ("wall_seconds", _FLOAT),
+        ("device", _STR),
+        ("version", _STR),
+    ],
+    metadata=_METADATA,
+)
+"""One row per job and layer."""
+
+SLOPES_SCHEMA = pa.schema(
+    [
+        ("depth", _INT),
+        ("layer", _STR),
+        *_POINT,
+        ("slope", _FLOAT),
+        ("slope_low", _FLOAT),
+        ("slope_high", _FLOAT),
+        ("slope_infinite", _FLOAT),
+        ("slope_infinite_low", _FLOAT),
+        ("slope_infinite_high", _FLOAT),
+        ("regime", _STR),
+        ("predicted_regime", _STR),
+        ("widths", _INT),
+        ("runs", _INT),
+        ("left_out", _INT),
+    ],
+    metadata=_METADATA,
+)
+"""One row per grid point and layer."""
+
+_MATRIX, _VECTOR = pa.list_(pa.list_(pa.float32())), pa.list_(pa.float32())
+_CURVE = pa.list_(_FLOAT)
+
+SAMPLES_SCHEMA = pa.schema(
+    [
+        ("job_id", _STR),
+        ("depth", _INT),
+        ("layer", _STR),
+        ("width", _INT),
+        *_POINT,
+        ("seed", _INT),
+        ("status", _STR),
+        ("input_initial", _MATRIX),
+        ("input_final", _MATRIX),
+        ("output_initial", _VECTOR),
+        ("output_final", _VECTOR),
+        ("x", _CURVE),
+        ("f_initial", _CURVE),
+        ("f_final", _CURVE),
+        ("evaluations", pa.list_(_INT)),
+        ("loss", _CURVE),
+        ("relative_change", _CURVE),
+        ("version", _STR),
+    ],
+    metadata=_METADATA,
+)
+"""One row per kept network and layer with input weights: those (m, d + 1, bias last) and the output weights (m,)
+before and after training, f before and after on a fine grid x (empty unless d = 1), and the course of the training."""
+
+_RUNS_ORDER = ["depth", "width", "gamma", "gamma_prime", "gamma_1", "seed", "layer"]
+_SAMPLES_ORDER = ["depth", "width", "gamma", "gamma_prime", "gamma_1", "seed", "layer"]
+_READERS = 8
+# Object stores have no folders to create: a marker object in their place would only be in the way.
+_OBJECT_STORES = ("s3", "gcs", "abfs")
+_T = TypeVar("_T")
+
+
+def runs_table(rows: Sequence[Mapping[str, object]]) -> pa.Table:
+    """The rows as a table of `RUNS_SCHEMA`.
+
+    Raises:
+        ValueError: a row lacks a column or has an unknown one, or a status is unknown.
+        TypeError: a value is missing or of the wrong type (a float or a bool where an integer belongs, say).
+    """
+    names = set(RUNS_SCHEMA.names)
+    for row in rows:
+        if set(row) != names:
+            raise ValueError(f"a row has wrong columns: {sorted(set(row) ^ names)} are missing or unknown")
+    columns = [_column(field, [row[field.name] for row in rows]) for field in RUNS_SCHEMA]
+    table = pa.Table.from_arrays(columns, schema=RUNS_SCHEMA)
+    unknown = set(table.column("status").to_pylist()) - set(STATUSES)
+    if unknown:
+        raise ValueError(f"unknown status: {sorted(unknown)}; allowed: {', '.join(STATUSES)}")
+    return table
+
+
+def _column(field: pa.Field, values: list[object]) -> pa.Array:
+    expected = {_STR: str, _INT: numbers.Integral, _FLOAT: numbers.Real}[field.type]
+    for value in values:
+        if not isinstance(value, expected) or isinstance(value, bool | np.bool_):
+            raise TypeError(f"{field.name}: {value!r} is not of type {field.type}")
+    return pa.array(values, type=field.type)
+
+
+class Store:
+    """The folder of one study.
+
+    Opening it creates nothing. Reading raises `InputError` for files that are damaged or not the package's own;
+    writing, once `check_writable` has passed, raises `OSError` as the file system does.
+
+    Args:
+        out: a local folder, or any URI that `pyarrow.fs` resolves (``s3://bucket/prefix``).
+        filesystem: in place of the one that `out` implies; `out` is then a path on it.
+
+    Raises:
+        InputError: the URI is not understood, or its file system cannot be set up.
+    """
+
+    def __init__(self, out: str | Path, filesystem: fs.FileSystem | None = None) -> None:
+        self.out = str(out)
+        if not self.out.strip():
+            raise InputError("OUT: is empty; allowed: a folder, or a URI such as s3://bucket/prefix")
+        self._fs, root = (filesystem, self.out) if filesystem else _resolve(self.out)
+        self._local = isinstance(self._fs, fs.LocalFileSystem)
+        self._root = str(Path(root).absolute()) if self._local else root.rstrip("/")
+
+    def __repr__(self) -> str:
+        return f"Store({self.out!r})"
+
+    # What is there.
+
+    def exists(self) -> bool:
+        """Whether the folder holds a study."""
+        return bool(self._info("study.toml").type == fs.FileType.File)
+
+    def check_folder(self) -> None:
+        """Raises `InputError` if there is a file in the place of the folder."""
+        if self._info("").type == fs.FileType.File:
+            raise InputError(f"{self.out}: is a file; allowed: a folder")
+
+    def check_writable(self) -> None:
+        """Raises `InputError` if the folder cannot be written to. Creates nothing, and leaves nothing behind."""
+        self.check_folder()
+        if self._local:
+            _check_writable_folder(Path(self._root, "runs"), self.out)
+
+    # The study.
+
+    def read_study(self) -> str | None:
+        """The text of `study.toml`, or None."""
+        content = self._read("study.toml")
+        try:
+            return None if content is None else content.decode()
+        except UnicodeDecodeError:
+            raise InputError(f"{self.name('study.toml')}: not UTF-8 text") from None
+
+    def write_study(self, text: str) -> None:
+        """Writes `study.toml`."""
+        self._publish("study.toml", text.encode())
+
+    def read_data(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """x (n, d) and y (n,) of `data.npz`, or None."""
+        content = self._read("data.npz")
+        if content is None:
+            return None
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+                return archive["x"].astype(np.float64), archive["y"].astype(np.float64)
+        except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+            raise InputError(f"{self.name('data.npz')}: does not hold arrays x and y ({error})") from None
+
+    def write_data(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+        """Writes x (n, d) and y (n,) to `data.npz`."""
+        buffer = io.BytesIO()
+        np.savez(buffer, x=x, y=y)
+        self._publish("data.npz", buffer.getvalue())
+
+    # Runs.
+
+    def publish_runs(self, runs: pa.Table | Sequence[Mapping[str, object]]) -> str:
+        """Publishes the rows of a batch of jobs as one file, and returns its name.
+
+        The name is a hash of the ids of the jobs: a batch that is run twice replaces itself. Failed jobs have files of their own,
+        so that `drop_failed` has nothing to rewrite under the eyes of a reader that opens a file more than once.
+        """
+        table = runs if isinstance(runs, pa.Table) else runs_table(runs)
+        if table.num_rows == 0:
+            raise ValueError("there is nothing to publish")
+        content = _to_parquet(table, RUNS_SCHEMA)
+        statuses = set(table.column("status").to_pylist())
+        if FAILED in statuses and len(statuses) > 1:
+            raise ValueError("failed and finished jobs belong in different files")
+        name = f"{_hash_ids(table.column('job_id').to_pylist())}.parquet"
+        self._publish(f"runs/{name}", content)
+        return name
+
+    def statuses(self) -> dict[str, str]:
+        """The status of every job that has rows."""
+        tables = self._read_folder("runs", RUNS_SCHEMA, ["job_id", "status"])
+        found: dict[str, str] = {}
+        for table in tables:
+            for job_id, status in zip(*(column.to_pylist() for column in table.columns), strict=True):
+                if status != FAILED or job_id not in found:
+                    found[job_id] = status
+        return found
+
+    def drop_failed(self) -> int:
+        """Removes the rows of failed jobs, so that these are missing again; returns the number of jobs.
+
+        Files of failed jobs are deleted; one with other rows too, which only other programs write, is replaced.
+        """
+        return len(set().union(*self._for_each_file("runs", self._drop_failed_from)))
+
+    def runs(self) -> pd.DataFrame:
+        """All runs in the order of their content, whichever files they are in; without rows if there are none.
+
+        A job that has rows twice (two drivers ran it) appears once, rather finished than failed.
+        """
+        runs = _to_frame(self._read_folder("runs", RUNS_SCHEMA), RUNS_SCHEMA)
+        runs = runs.iloc[np.argsort(runs["status"].to_numpy() == FAILED, kind="stable")]
+        runs = runs.drop_duplicates(["job_id", "layer"])
+        return runs.sort_values(_RUNS_ORDER, kind="stable", ignore_index=True)
+
+    # What is derived.
+
+    def publish_sample(self, table: pa.Table) -> str:
+        """Publishes the rows of one kept network, and returns the name of the file."""
+        ids = set(table.column("job_id").to_pylist())
+        if len(ids) != 1:
+            raise ValueError(f"rows of {len(ids)} jobs; allowed: of one")
+        name = f"{ids.pop()}.parquet"
+        self._publish(f"samples/{name}", _to_parquet(table, SAMPLES_SCHEMA))
+        return name
+
+    def samples(self) -> pd.DataFrame:
+        """All kept networks; without rows if there are none."""
+        samples = _to_frame(self._read_folder("samples", SAMPLES_SCHEMA), SAMPLES_SCHEMA)
+        return samples.sort_values(_SAMPLES_ORDER, kind="stable", ignore_index=True)
+
+    def sample_ids(self) -> set[str]:
+        """The ids of the jobs whose networks are kept already."""
+        return {PurePosixPath(path).stem for path in self._files("samples")}
+
+    def slopes(self) -> pd.DataFrame:
+        """The fitted slopes; without rows if nothing was fitted."""
+        table = self._read_parquet(f"{self._root}/slopes.parquet", SLOPES_SCHEMA)
+        return _to_frame([] if table is None else [table], SLOPES_SCHEMA)
+
+    def write_slopes(self, slopes: pd.DataFrame) -> None:
+        """Writes `slopes.parquet`; the columns must be those of `SLOPES_SCHEMA`."""
+        if list(slopes.columns) != SLOPES_SCHEMA.names:
+            raise ValueError(f"columns {list(slopes.columns)}; allowed: {SLOPES_SCHEMA.names}")
+        table = pa.Table.from_pandas(slopes, schema=SLOPES_SCHEMA, preserve_index=False)
+        self._publish("slopes.parquet", _to_parquet(table, SLOPES_SCHEMA))
+
+    def write_figure(self, name: str, content: bytes) -> None:
+        """Writes a file such as `map_W1.png` to `figures/`."""
+        self._publish(f"figures/{name}", content)
+
+    # The driver.
+
+    def write_driver(self, state: Mapping[str, object]) -> None:
+        """Writes the sign of life of the running driver, anything that JSON can hold."""
+        self._publish("driver.json", json.dumps(state).encode())
+
+    def read_driver(self) -> dict[str, Any] | None:
+        """What the last driver wrote, or None."""
+        content = self._read("driver.json")
+        try:
+            state = None if content is None else json.loads(content)
+        except ValueError:  # a sign of life only: nothing is lost with it
+            return None
+        return state if isinstance(state, dict) else None
+
+    def clean_staging(self, older_than: float = 3600.0) -> int:
+        """Removes files that processes left half-written when they were killed, and returns how many.
+
+        Younger files than `older_than` seconds stay: another driver may be writing them.
+        """
+        staging = Path(self._root, ".staging")
+        if not (self._local and staging.is_dir()):
+            return 0
+        limit = time.time() - older_than
+        stale = [path for path in staging.iterdir() if _modified(path) < limit]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return len(stale)
+
+    # Files.
+
+    def name(self, path: str) -> str:
+        """How a file of the folder is called in messages."""
+        return f"{self.out.rstrip('/')}/{path}"
+
+    def _path(self, path: str) -> str:
+        return f"{self._root}/{path}" if path else self._root
+
+    def _info(self, path: str) -> fs.FileInfo:
+        try:
+            return self._fs.get_file_info(self._path(path))
+        except OSError as error:
+            raise InputError(f"{self.out}: cannot be reached ({_one_line(error)})") from None
+
+    def _read(self, path: str) -> bytes | None:
+        if self._info(path).type != fs.FileType.File:
+            return None
+        try:
+            with self._fs.open_input_stream(self._path(path)) as stream:
+                return bytes(stream.read())
+        except OSError as error:
+            raise InputError(f"{self.name(path)}: cannot be read ({_one_line(error)})") from None
+
+    def _files(self, folder: str) -> list[str]:
+        """Paths of the Parquet files in a folder. Like all readers of Parquet, ignores names with `_` or `.` first."""
+        selector = fs.FileSelector(self._path(folder), allow_not_found=True)
+        try:
+            infos = self._fs.get_file_info(selector)
+        except OSError as error:
+            raise InputError(f"{self.name(folder)}: cannot be listed ({_one_line(error)})") from None
+        visible = [info for info in infos if not info.base_name.startswith(("_", "."))]
+        for info in visible:
+            if info.type != fs.FileType.File or info.extension != "parquet":
+                stray = self.name(f"{folder}/{info.base_name}")
+                raise InputError(f"{stray}: does not belong there; allowed: Parquet files")
+        return sorted(info.path for info in visible)
+
+    def _for_each_file(self, folder: str, work: Callable[[str], _T]) -> list[_T]:
+        with ThreadPoolExecutor(_READERS) as pool:
+            return list(pool.map(work, self._files(folder)))
+
+    def _read_folder(
+        self, folder: str, schema: pa.Schema, columns: Sequence[str] | None = None
+    ) -> list[pa.Table]:
+        tables = self._for_each_file(folder, lambda path: self._read_parquet(path, schema, columns))
+        return [table for table in tables if table is not None]
+
+    def _read_parquet(
+        self, path: str, schema: pa.Schema, columns: Sequence[str] | None = None
+    ) -> pa.Table | None:
+        """A table of the schema, or of some of its columns; None if the file is not there (any more)."""
+        name = self.name(path.removeprefix(f"{self._root}/"))
+        try:
+            with self._fs.open_input_file(path) as file, pq.ParquetFile(file) as parquet:
+                _check_schema(parquet.schema_arrow, schema, name)
+                return parquet.read(columns=columns, use_threads=False)
+        except FileNotFoundError:
+            return None
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                f"{name}: not a complete Parquet file ({_one_line(error)}); "
+                "deleted, its jobs are missing and run again"
+            ) from None
+
+    def _drop_failed_from(self, path: str) -> set[str]:
+        """Removes the failed rows of one file and returns the ids of their jobs."""
+        table = self._read_parquet(path, RUNS_SCHEMA)
+        if table is None:
+            return set()
+        failed = pc.equal(table.column("status"), FAILED)
+        kept = table.filter(pc.invert(failed))
+        if kept.num_rows == 0:
+            self._fs.delete_file(path)
+        elif kept.num_rows < table.num_rows:
+            self._publish(path.removeprefix(f"{self._root}/"), _to_parquet(kept, RUNS_SCHEMA))
+        return set(table.filter(failed).column("job_id").to_pylist())
+
+    def _publish(self, path: str, content: bytes) -> None:
+        """Makes `content` appear under `path`, complete or not at all."""
+        if self._local:
+            _replace(Path(self._root, path), content, Path(self._root, ".staging"))
+            return
+        target = self._path(path)
+        if self._fs.type_name not in _OBJECT_STORES:
+            self._fs.create_dir(str(PurePosixPath(target).parent), recursive=True)
+        with self._fs.open_output_stream(target) as stream:
+            stream.write(content)
+
+
+def _resolve(out: str) -> tuple[fs.FileSystem, str]:
+    if "://" not in out:
+        return fs.LocalFileSystem(), out
+    try:
+        filesystem, root = fs.FileSystem.from_uri(_with_single_put(out))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(
+            f"{out}: {_one_line(error)}; allowed: a folder, or a URI such as s3://bucket/prefix"
+        ) from None
+    if not root:
+        raise InputError(f"{out}: names no bucket; allowed: a folder, or a URI such as s3://bucket/prefix")
+    return filesystem, root
+
+
+def _with_single_put(uri: str) -> str:
+    """On S3, small files in a single request: a multipart upload that breaks off publishes a part (arrow#40502)."""
+    if not uri.startswith("s3://") or "allow_delayed_open" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
+
+
+def _check_writable_folder(folder: Path, out: str) -> None:
+    """Tries to write where the folder is, or where it would be created."""
+    try:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        if not existing.is_dir():
+            raise InputError(f"{out}: {existing} is a file; allowed: a folder")
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); allowed: a writable folder") from None
+
+
+def _replace(target: Path, content: bytes, staging: Path) -> None:
+    """Writes aside, then moves into place; durable when it returns."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging.mkdir(parents=True, exist_ok=True)
+    temporary = staging / f"{target.name}.{uuid.uuid4().hex}"
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # its writer has just moved it into place
+        return time.time()
+
+
+def _hash_ids(job_ids: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(set(job_ids))).encode()).hexdigest()[:20]
+
+
+def _to_parquet(table: pa.Table, schema: pa.Schema) -> bytes:
+    if not table.schema.equals(schema):
+        raise ValueError(f"columns {table.schema.names} or their types differ from {schema.names}")
+    buffer = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(_METADATA), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _check_schema(found: pa.Schema, expected: pa.Schema, name: str) -> None:
+    version = (found.metadata or {}).get(_VERSION_KEY)
+    if version is None:
+        raise InputError(f"{name}: not written by phasediag; allowed: its own Parquet files")
+    if version.decode(errors="replace") != SCHEMA_VERSION:
+        shown = version.decode(errors="replace")
+        raise InputError(
+            f"{name}: has schema version {shown}; allowed: {SCHEMA_VERSION} (newer program needed?)"
+        )
+    for field in expected:
+        if field.name not in found.names:
+            raise InputError(f"{name}: has no column {field.name}")
+        if found.field(field.name).type != field.type:
+            raise InputError(f"{name}: column {field.name} is not of type {field.type}")
+
+
+def _to_frame(tables: Sequence[pa.Table], schema: pa.Schema) -> pd.DataFrame:
+    frame: pd.DataFrame = pa.concat_tables([schema.empty_table(), *tables]).to_pandas()
+    return frame
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,213 @@
+"""Exponents and scales, named initialisations, predicted critical lines, regimes and slopes.
+
+The plane of a phase diagram is spanned by two exponents of the width m. For the two-layer network
+``f(x) = (1/alpha) sum_k a_k relu(w_k . (x, 1))`` with ``a_k ~ N(0, beta_1^2)`` and ``w_k ~ N(0, beta_2^2 I)`` they are
+
+    gamma = -log(beta_1 beta_2 / alpha) / log m,        gamma_prime = -log(beta_1 / beta_2) / log m.
+
+References:
+    Luo 2021: Luo, Xu, Ma, Zhang, "Phase diagram for two-layer ReLU neural networks at infinite-width limit",
+    JMLR 22 (2021), arXiv 2007.07497.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+
+Exponents = tuple[float, float]
+FloatOrArray = TypeVar("FloatOrArray", float, NDArray[np.float64])
+
+LAYERS: dict[int, tuple[str, ...]] = {2: ("W1", "a")}
+"""Trained layers by depth, from the input to the output; all but the last, ``a``, have a predicted critical line."""
+
+REGIMES = ("linear", "critical", "condensed")
+
+NAMED_INITIALISATIONS: dict[int, dict[str, Exponents]] = {
+    2: {
+        "NTK": (0.5, 0.0),
+        "mean-field": (1.0, 0.0),
+        "LeCun": (0.5, 0.5),
+        "He": (0.5, 0.5),
+        "Xavier": (1.0, 0.0),
+    }
+}
+"""(gamma, gamma_prime) of initialisations in common use, by depth (two layers: Luo 2021, Table 1)."""
+
+_LINE_TOLERANCE = 1e-9
+_EXAMPLE_TARGETS: dict[int, dict[str, Exponents]] = {
+    2: {"linear": (0.5, 0.0), "critical": (1.0, 0.0), "condensed": (1.75, 0.0)}
+}
+# A point this far (in gamma) from the critical line no longer shows critical behaviour at the widths one can train.
+_NEARLY_CRITICAL = 0.25
+
+
+def round_exponent(value: float) -> float:
+    """An exponent as it is hashed, stored and compared: rounded to 10 decimals, without a negative zero."""
+    return round(float(value), 10) + 0.0
+
+
+def critical_gamma(layer: str, depth: int, gamma_prime: FloatOrArray) -> FloatOrArray:
+    """The gamma of the predicted critical line of a layer at given gamma_prime.
+
+    Two layers, W1: ``gamma = 1 + max(gamma_prime, 0)`` (Luo 2021, the theorems on the linear and the condensed
+    regime: condensed iff ``gamma > 1`` and ``gamma_prime < gamma - 1``).
+
+    Args:
+        layer: a layer of input weights ("W1"). The output layer "a" has no predicted line.
+        depth: number of layers of the network.
+        gamma_prime: a number, or an array of any shape.
+
+    Returns:
+        gamma, of the type and shape of ``gamma_prime``.
+
+    Raises:
+        ValueError: no line is predicted for this layer and depth.
+    """
+    _require_predicted(layer, depth)
+    if isinstance(gamma_prime, np.ndarray):
+        return 1.0 + np.maximum(gamma_prime, 0.0)
+    return 1.0 + max(gamma_prime, 0.0)
+
+
+def has_critical_line(layer: str, depth: int) -> bool:
+    """Whether theory predicts a critical line for this layer."""
+    return layer in LAYERS.get(depth, ())[:-1]
+
+
+def predicted_regime(layer: str, depth: int, gamma: float, gamma_prime: float, gamma_1: float = 0.0) -> str:
+    """Regime of a layer in the infinite-width limit: "linear", "critical", "condensed", or "" where none is predicted.
+
+    "critical" is within 1e-9 of the line of `critical_gamma`, which separates the linear side (smaller gamma) from
+    the condensed one (Luo 2021). "" is returned for the output layer "a" and for ``gamma_1 != 0``.
+    """
+    if gamma_1 != 0.0 or not has_critical_line(layer, depth):
+        return ""
+    beyond = gamma - critical_gamma(layer, depth, float(gamma_prime))
+    if abs(beyond) <= _LINE_TOLERANCE:
+        return "critical"
+    return "condensed" if beyond > 0.0 else "linear"
+
+
+def leading_order_slope(layer: str, depth: int, gamma: float, gamma_prime: float) -> float:
+    """Leading-order slope ``S = d log RD / d log m`` of the relative change RD of a layer as m goes to infinity.
+
+    Two layers, W1 (a scaling argument consistent with the critical line of Luo 2021; good to about 0.05 well inside
+    a regime, less near its corners):
+
+    - ``gamma <= 1``: ``max(gamma - 1, -1/2) - 2 max(gamma_prime, 0)``;
+    - ``gamma > 1`` and ``gamma_prime > gamma - 1``: ``2 (gamma - 1 - gamma_prime)``;
+    - ``gamma > 1`` and ``|gamma_prime| <= gamma - 1``: ``(gamma - 1 - gamma_prime) / 2``.
+
+    Returns NaN where only bounds are known (``gamma > 1`` and ``gamma_prime < -(gamma - 1)``: the slope lies between
+    ``gamma - 1`` and ``(gamma - 1 - gamma_prime) / 2``) and for the output layer.
+    """
+    if not has_critical_line(layer, depth):
+        return math.nan
+    excess = gamma - 1.0
+    if excess <= _LINE_TOLERANCE:
+        return max(excess, -0.5) - 2.0 * max(gamma_prime, 0.0)
+    if gamma_prime > excess:
+        return 2.0 * (excess - gamma_prime)
+    if gamma_prime >= -excess - _LINE_TOLERANCE:
+        return (excess - gamma_prime) / 2.0
+    return math.nan
+
+
+def exponents_from_scales(width: float, alpha: float, beta_1: float, beta_2: float) -> Exponents:
+    """(gamma, gamma_prime) of a two-layer network of this width and these scales (definitions of Luo 2021).
+
+    ``beta_1`` and ``beta_2`` are the standard deviations of the output and the input weights.
+
+    Raises:
+        InputError: the width is not above 1, or a scale is not a positive number.
+    """
+    _require_scales(width, alpha=alpha, beta_1=beta_1, beta_2=beta_2)
+    log_width = math.log(width)
+    gamma = (math.log(alpha) - math.log(beta_1) - math.log(beta_2)) / log_width
+    gamma_prime = (math.log(beta_2) - math.log(beta_1)) / log_width
+    return round_exponent(gamma), round_exponent(gamma_prime)
+
+
+def scales_from_exponents(
+    width: float, gamma: float, gamma_prime: float, alpha: float = 1.0
+) -> tuple[float, float, float]:
+    """(alpha, beta_1, beta_2) of a two-layer network of this width at these exponents.
+
+    Two exponents leave one of the three scales free; it is ``alpha``. With it,
+    ``beta_1 = sqrt(alpha) m^(-(gamma + gamma_prime)/2)`` and ``beta_2 = sqrt(alpha) m^(-(gamma - gamma_prime)/2)``.
+    The training dynamics of the normalised network depend on the exponents alone.
+
+    Raises:
+        InputError: the width is not above 1, or ``alpha`` is not a positive number.
+    """
+    _require_scales(width, alpha=alpha)
+    root = math.sqrt(alpha)
+    beta_1 = root * float(width) ** (-(gamma + gamma_prime) / 2.0)
+    beta_2 = root * float(width) ** (-(gamma - gamma_prime) / 2.0)
+    return alpha, beta_1, beta_2
+
+
+def example_points(points: Iterable[Exponents], depth: int) -> dict[str, Exponents]:
+    """One point per regime of the first layer, to illustrate it: those nearest to customary example points.
+
+    The targets are (0.5, 0), (1, 0) and (1.75, 0) for two layers. If no point lies on the critical line, the nearest
+    one to it that is not taken already stands in, provided its gamma is within 0.25 of the line. A regime without a
+    point is left out.
+
+    Args:
+        points: (gamma, gamma_prime) pairs in any order.
+        depth: number of layers.
+
+    Returns:
+        regime -> (gamma, gamma_prime), in the order linear, critical, condensed.
+    """
+    layer, targets = LAYERS[depth][0], _EXAMPLE_TARGETS[depth]
+    by_regime: dict[str, list[Exponents]] = {regime: [] for regime in REGIMES}
+    for gamma, gamma_prime in sorted(set(points)):
+        by_regime[predicted_regime(layer, depth, gamma, gamma_prime)].append((gamma, gamma_prime))
+    chosen = {regime: _nearest(found, targets[regime]) for regime, found in by_regime.items() if found}
+    if "critical" not in chosen:
+        free = [p for found in by_regime.values() for p in found if p not in chosen.values()]
+        chosen |= _nearly_critical(free, layer, depth)
+    return {regime: chosen[regime] for regime in REGIMES if regime in chosen}
+
+
+def _nearest(points: list[Exponents], target: Exponents) -> Exponents:
+    return min(points, key=lambda point: math.dist(point, target))
+
+
+def _nearly_critical(points: list[Exponents], layer: str, depth: int) -> dict[str, Exponents]:
+    """{"critical": the point nearest to the line}, or {} if none is near; ties go to the example target."""
+
+    def distance(point: Exponents) -> float:
+        return round_exponent(abs(point[0] - critical_gamma(layer, depth, point[1])))
+
+    near = [point for point in points if distance(point) <= _NEARLY_CRITICAL]
+    if not near:
+        return {}
+    target = _EXAMPLE_TARGETS[depth]["critical"]
+    return {"critical": min(near, key=lambda point: (distance(point), math.dist(point, target)))}
+
+
+def _require_predicted(layer: str, depth: int) -> None:
+    if has_critical_line(layer, depth):
+        return
+    allowed = [f"{name} (depth {known})" for known, layers in LAYERS.items() for name in layers[:-1]]
+    raise ValueError(
+        f"no critical line is predicted for layer {layer!r} at depth {depth}; allowed: {', '.join(allowed)}"
+    )
+
+
+def _require_scales(width: float, **scales: float) -> None:
+    if not (math.isfinite(width) and width > 1):
+        raise InputError(f"width: {width!r} is not allowed; allowed: a number above 1")
+    for name, value in scales.items():
+        if not (math.isfinite(value) and value > 0):
+            raise InputError(f"{name}: {value!r} is not allowed; allowed: a positive number")

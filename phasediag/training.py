@@ -1,0 +1,312 @@
+"""Jobs in, rows out: trains a batch of networks and measures them. No files, no Ray, no global state.
+
+A row depends on its job, the data and the settings alone: not on the other jobs of the batch, nor on the number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import measures
+from .errors import InputError
+from .theory import LAYERS
+from .version import VERSION
+
+if TYPE_CHECKING:  # torch takes seconds to import, and describing a failed job needs none of it
+    import pandas as pd
+
+    from .spec import TrainSpec
+    from .study import Job, Study
+
+Array = NDArray[np.float64]
+Row = dict[str, Any]
+
+CHUNK_ELEMENTS = {"cpu": 2**19, "cuda": 2**26}
+"""Elements of the largest array of a chunk of jobs: on a CPU the handful of such arrays in use should stay in its cache."""
+CURVE_POINTS = 401
+CURVE_MARGIN = 0.25
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A job after training, in normalised coordinates: initial weights and their change by layer, W1 (m, d+1), a (m,)."""
+
+    job: Job
+    status: str
+    evaluations: int
+    loss_initial: float
+    loss_final: float
+    initial: dict[str, NDArray[np.floating]]
+    change: dict[str, NDArray[np.floating]]
+    trace: list[tuple[int, float, dict[str, float]]]
+    seconds: float
+
+    def final(self, layer: str) -> Array:
+        return self.initial[layer].astype(np.float64) + self.change[layer]
+
+
+def train(study: Study, progress: Callable[[int, int], None] | None = None) -> pd.DataFrame:
+    """Trains every job of the study in this process, without Ray, on all cores.
+
+    ``progress(done, total)`` is called after every chunk of jobs. Returns the rows that a sweep would have written to ``runs/``,
+    sorted by job.
+    """
+    import pandas as pd
+
+    jobs, rows = study.jobs(), []
+    device = resolve_device(study.spec.resources.device)
+    widths = sorted({job.width for job in jobs}, reverse=True)
+    for width in widths:
+        batch = [job for job in jobs if job.width == width]
+        rows += train_batch(batch, study.data.x, study.data.y, study.spec.train, device, os.cpu_count() or 1)
+        if progress is not None:
+            progress(len({row["job_id"] for row in rows}), len(jobs))
+    order = ["width", "gamma", "gamma_prime", "seed", "layer"]
+    return pd.DataFrame(rows).sort_values(order, ignore_index=True)
+
+
+def train_batch(
+    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str = "cpu", threads: int = 1
+) -> list[Row]:
+    """Trains jobs of one depth and width on x (n, d), y (n,): one row per job and layer, with every column of ``runs``.
+
+    Numerical failure is a status in the row, never an exception. ``threads`` chunks of jobs are trained at a time.
+    """
+    trained = _train_all(jobs, x, y, settings, device, threads, trace=False)
+    name = device_name(device)
+    return [row for one in trained for row in run_rows(one, name)]
+
+
+def train_sample(
+    job: Job, x: Array, y: Array, settings: TrainSpec, device: str = "cpu", threads: int = 1
+) -> list[Row]:
+    """Trains one job and keeps its network: the rows of ``samples``, one per layer with input weights."""
+    [trained] = _train_all([job], x, y, settings, device, threads, trace=True)
+    return sample_rows(trained, x)
+
+
+def train_weights(
+    job: Job, x: Array, y: Array, settings: TrainSpec, device: str = "cpu"
+) -> tuple[list[Row], dict[str, Array]]:
+    """Trains one job: its rows, and the weights ``W1_initial``, ``W1_final`` (m, d+1; bias last), ``a_initial``, ``a_final`` (m,)."""
+    [trained] = _train_all([job], x, y, settings, device, threads=1, trace=False)
+    weights: dict[str, Array] = {}
+    for layer in LAYERS[job.depth]:
+        weights[f"{layer}_initial"] = trained.initial[layer].astype(np.float64)
+        weights[f"{layer}_final"] = trained.final(layer)
+    return run_rows(trained, device_name(device)), weights
+
+
+def resolve_device(device: str) -> str:
+    """ "cpu" or "cuda"; "auto" takes a GPU where there is one.
+
+    Raises:
+        InputError: "cuda" was asked for and torch finds no GPU.
+    """
+    if device == "cpu":
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
+        raise InputError("resources.device: 'cuda', but torch finds no GPU here; allowed: auto, cpu")
+    return "cpu"
+
+
+def device_name(device: str) -> str:
+    """How rows name a device: "cpu", or "cuda: " and the GPU's name."""
+    if device == "cpu":
+        return "cpu"
+    import torch
+
+    return f"cuda: {torch.cuda.get_device_name()}"
+
+
+def run_rows(trained: Trained, device: str) -> list[Row]:
+    """The rows of ``runs`` of one trained job."""
+    return [
+        {
+            **_identity(trained.job, layer),
+            **_measured(trained, layer),
+            "loss_initial": trained.loss_initial,
+            "loss_final": trained.loss_final,
+            "evaluations": trained.evaluations,
+            "status": trained.status,
+            "error": "",
+            "wall_seconds": trained.seconds,
+            "device": device,
+            "version": VERSION,
+        }
+        for layer in LAYERS[trained.job.depth]
+    ]
+
+
+def failed_rows(job: Job, error: str, device: str = "") -> list[Row]:
+    """The rows of a job that could not be run: NaN measures, status "failed" and the reason."""
+    nan = float("nan")
+    measured = ("relative_change", "relative_change_spectral", "norm_initial", "norm_final", "orientations")
+    return [
+        {
+            **_identity(job, layer),
+            **dict.fromkeys((*measured, "loss_initial", "loss_final"), nan),
+            "evaluations": 0,
+            "status": "failed",
+            "error": error,
+            "wall_seconds": 0.0,
+            "device": device,
+            "version": VERSION,
+        }
+        for layer in LAYERS[job.depth]
+    ]
+
+
+def sample_rows(trained: Trained, x: Array) -> list[Row]:
+    """The row of ``samples`` of one trained job (two layers: its only input layer, W1)."""
+    job, layer = trained.job, "W1"
+    initial, final = trained.initial[layer], trained.final(layer)
+    grid = _curve_grid(x)
+    whole = measures.frobenius(initial)
+    return [
+        {
+            **_identity(job, layer),
+            "status": trained.status,
+            "input_initial": initial.astype(np.float32).tolist(),
+            "input_final": final.astype(np.float32).tolist(),
+            "output_initial": trained.initial["a"].astype(np.float32).tolist(),
+            "output_final": trained.final("a").astype(np.float32).tolist(),
+            "x": grid.tolist(),
+            "f_initial": _function(
+                job, initial.astype(np.float64), trained.initial["a"].astype(np.float64), grid
+            ),
+            "f_final": _function(job, final, trained.final("a"), grid),
+            "evaluations": [evaluations for evaluations, _, _ in trained.trace],
+            "loss": [loss for _, loss, _ in trained.trace],
+            "relative_change": [moved[layer] / whole for _, _, moved in trained.trace],
+            "version": VERSION,
+        }
+    ]
+
+
+def _identity(job: Job, layer: str) -> Row:
+    return {
+        "job_id": job.job_id,
+        "depth": job.depth,
+        "layer": layer,
+        "width": job.width,
+        "gamma": job.gamma,
+        "gamma_prime": job.gamma_prime,
+        "gamma_1": job.gamma_1,
+        "seed": job.seed,
+    }
+
+
+def _measured(trained: Trained, layer: str) -> Row:
+    initial, change = trained.initial[layer], trained.change[layer]
+    final = trained.final(layer)
+    whole = measures.frobenius(initial)
+    matrix = initial.ndim == 2
+    nan = float("nan")
+    return {
+        "relative_change": measures.ratio(measures.frobenius(change), whole),
+        "relative_change_spectral": measures.ratio(measures.spectral(change), measures.spectral(initial))
+        if matrix
+        else nan,
+        "norm_initial": whole,
+        "norm_final": measures.frobenius(final),
+        "orientations": measures.orientations(final, trained.job.seed) if matrix else nan,
+    }
+
+
+def _curve_grid(x: Array) -> Array:
+    """Where a one-dimensional function is drawn: evenly over the data and a margin; nothing in higher dimensions."""
+    if x.shape[1] != 1:
+        return np.empty(0)
+    low, high = float(x.min()), float(x.max())
+    margin = CURVE_MARGIN * (high - low)
+    return np.linspace(low - margin, high + margin, CURVE_POINTS)
+
+
+def _function(job: Job, w: Array, a: Array, grid: Array) -> list[float]:
+    """f on the grid, of the normalised two-layer network with W1 = w (m, 2) and output weights a (m,)."""
+    if not len(grid):
+        return []
+    features = np.maximum(np.outer(grid, w[:, 0]) + w[:, 1], 0.0)
+    values: list[float] = (float(job.width) ** -job.gamma * (features @ a)).tolist()
+    return values
+
+
+def _train_all(
+    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, threads: int, trace: bool
+) -> list[Trained]:
+    """Trains the jobs in chunks, ``threads`` at a time, each chunk on a single thread of torch.
+
+    One thread per chunk keeps every sum in one order, and beats splitting operations this small over threads.
+    """
+    per_job = jobs[0].width * (len(x) + x.shape[1] + 1)
+    size = max(1, CHUNK_ELEMENTS[device] // per_job)
+    chunks = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+
+    def work(chunk: Sequence[Job]) -> list[Trained]:
+        return _train_chunk(chunk, x, y, settings, device, trace)
+
+    with _single_threaded_torch() as pin:
+        if threads == 1 or len(chunks) == 1:
+            return [trained for chunk in chunks for trained in work(chunk)]
+        with ThreadPoolExecutor(threads, initializer=pin) as pool:
+            return [trained for done in pool.map(work, chunks) for trained in done]
+
+
+@contextmanager
+def _single_threaded_torch() -> Iterator[Callable[[], None]]:
+    """One thread per operation within; yields what a new thread has to call for the same."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield lambda: torch.set_num_threads(1)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train_chunk(
+    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
+) -> list[Trained]:
+    import torch
+
+    from .flow import Settings, integrate
+    from .networks import TwoLayer
+
+    started = time.perf_counter()
+    dtype = {"float32": torch.float32, "float64": torch.float64}[settings.dtype]
+    exponents = [(job.gamma, job.gamma_prime, job.seed) for job in jobs]
+    network = TwoLayer.from_exponents(x, y, jobs[0].width, exponents, dtype, device)
+    limits = Settings(settings.accuracy, settings.loss_tolerance, settings.max_evaluations)
+    with torch.inference_mode():
+        outcome = integrate(network, limits, trace)
+    share = (time.perf_counter() - started) / max(sum(outcome.evaluations), 1)
+    m = jobs[0].width  # without the padding
+    return [
+        Trained(
+            job,
+            outcome.status[index],
+            outcome.evaluations[index],
+            outcome.loss_initial[index],
+            outcome.loss_final[index],
+            {"W1": network.w[index, :, :m].T.cpu().numpy(), "a": network.a[index, 0, :m].cpu().numpy()},
+            {"W1": outcome.dw[index][:, :m].T.cpu().numpy(), "a": outcome.da[index][:m].cpu().numpy()},
+            outcome.trace[index],
+            share * outcome.evaluations[index],
+        )
+        for index, job in enumerate(jobs)
+    ]

@@ -1,0 +1,338 @@
+"""The command line as users meet it: exit codes, messages, files."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+from waiting import wait_for
+
+from phasediag.cli import STARTER_SPEC, app
+from phasediag.spec import parse_spec
+from phasediag.store import Store
+
+COMMANDS = ("init", "plan", "run", "status", "fit", "plot", "reproduce", "locate")
+
+SPEC = """
+name = "cli"
+kind = "phase-diagram"
+network = { depth = 2 }
+data = { kind = "points", x = [[-1.0], [-0.35], [0.3], [1.0]], y = [0.6, -0.4, 0.5, -0.2] }
+grid = { width = [20, 80], gamma = [0.5, 1.75], gamma_prime = [0.0], seeds = 2 }
+"""
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def start(*arguments):
+    """The program in a process of its own, without a cluster."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "phasediag", *map(str, arguments)],
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process, seconds=90):
+    """(exit code, standard output, standard error)."""
+    output, errors = process.communicate(timeout=seconds)
+    return process.returncode, output, errors
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """A small sweep, run by the program while `status --wait` watches: its folder and what both printed."""
+    folder = tmp_path_factory.mktemp("sweep")
+    (folder / "spec.toml").write_text(SPEC)
+    with start("status", folder / "out", "--wait") as watching:
+        with start("run", folder / "spec.toml", "--out", folder / "out") as running:
+            ran = finish(running)
+        return folder / "out", ran, finish(watching, 30)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_describes_the_command_and_shows_an_example(command):
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    assert "Example" in result.output
+    assert f"  phasediag {command} " in result.output
+    assert max(map(len, result.output.splitlines())) <= 80
+
+
+def test_help_and_version():
+    assert invoke("--version").output.startswith("phasediag ")
+    output = invoke("--help").output
+    assert all(f"  {command} " in output for command in COMMANDS)
+    assert output.count("...") == 1  # that of "[ARGS]...": no summary is cut short
+
+
+@pytest.mark.parametrize("command", [["--help"], ["plot", "OUT"]])
+def test_light_commands_import_neither_torch_nor_ray(command, sweep):
+    arguments = [str(sweep[0]) if part == "OUT" else part for part in command]
+    code = (
+        "import sys; from phasediag.cli import app; app(sys.argv[1:], standalone_mode=False); "
+        "assert not {'torch', 'ray'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True)
+
+
+# What users get wrong.
+
+BAD_INPUT = {
+    "plan in a file": (["plan", "spec.toml", "--out", "spec.toml"], ["spec.toml: is a file", "a folder"]),
+    "no such spec": (["plan", "missing.toml"], ["missing.toml"]),
+    "not TOML": (["run", "broken.toml", "--out", "out"], ["broken.toml", "line 1"]),
+    "unknown key": (["run", "typo.toml", "--out", "out"], ["typo.toml", "grid.gama", "gamma"]),
+    "out is a file": (["run", "spec.toml", "--out", "spec.toml"], ["spec.toml", "folder"]),
+    "out below a file": (["run", "spec.toml", "--out", "spec.toml/out"], ["spec.toml", "folder"]),
+    "unknown scheme": (["run", "spec.toml", "--out", "what://out"], ["what://out"]),
+    "more CPUs than there are": (["run", "greedy.toml", "--out", "out"], ["cpus_per_task", "100000"]),
+    "more GPUs than there are": (["run", "gpus.toml", "--out", "out"], ["gpus_per_task", "up to"]),
+    "GPU without a share": (["run", "gpu.toml", "--out", "out"], ["gpus_per_task"]),
+    "status of nothing": (["status", "out"], ["out", "no study"]),
+    "fit of nothing": (["fit", "out"], ["out", "no study"]),
+    "plot of nothing": (["plot", "out"], ["out", "no study"]),
+    "reproduce of nothing": (["reproduce", "out", "abc"], ["out", "no study"]),
+    "init over a file": (["init", "spec.toml"], ["spec.toml", "exists"]),
+    "init in no folder": (["init", "missing/spec.toml"], ["missing/spec.toml"]),
+    "locate without a scale": (["locate", "--width", "100"], ["--alpha", "--name"]),
+    "locate a negative scale": (
+        ["locate", "--width", "9", "--alpha", "-1", "--beta-1", "1", "--beta-2", "1"],
+        ["alpha"],
+    ),
+    "locate an unknown name": (["locate", "--name", "Kaiming"], ["Kaiming", "NTK", "Xavier"]),
+    "locate a name and a scale": (["locate", "--name", "NTK", "--alpha", "1"], ["--alpha", "--name"]),
+}
+
+
+@pytest.mark.parametrize(("arguments", "parts"), BAD_INPUT.values(), ids=BAD_INPUT)
+def test_bad_input_is_one_clear_line_and_writes_nothing(arguments, parts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("spec.toml").write_text(SPEC)
+    Path("typo.toml").write_text(SPEC.replace("gamma =", "gama ="))
+    Path("broken.toml").write_text("name = \n")
+    Path("greedy.toml").write_text(SPEC + "resources = { cpus_per_task = 100000 }")
+    Path("gpu.toml").write_text(SPEC + 'resources = { device = "cuda" }')
+    Path("gpus.toml").write_text(SPEC + "resources = { gpus_per_task = 1000 }")
+    before = sorted(tmp_path.rglob("*"))
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert all(part in result.stderr for part in parts)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run"], ["run", "spec.toml"], ["nonsense"], ["locate", "--width", "x"]]
+)
+def test_bad_usage_exits_with_2(arguments):
+    result = invoke(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Error: " in result.stderr
+
+
+def test_a_cluster_that_does_not_answer_is_bad_input(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    (tmp_path / "spec.toml").write_text(SPEC)
+    result = invoke("run", tmp_path / "spec.toml", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "error: RAY_ADDRESS: " in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+# A sweep and what follows from it.
+
+
+def test_init_writes_a_valid_spec_once(tmp_path):
+    file = tmp_path / "study.toml"
+    assert invoke("init", file).exit_code == 0
+    assert file.read_text() == STARTER_SPEC
+    assert len(parse_spec(STARTER_SPEC, "starter").samples.points) == 3
+    uncommented = "\n".join(
+        line.removeprefix("# ") if line.startswith(("# [", "# ")) and ("=" in line or "# [" in line) else line
+        for line in STARTER_SPEC.splitlines()
+    )
+    assert parse_spec(uncommented, "uncommented").train == parse_spec(STARTER_SPEC, "starter").train
+
+
+def test_run_trains_fits_plots_and_sums_up(sweep):
+    out, (code, output, errors), _ = sweep
+    assert (code, "error" in errors) == (0, False)
+    assert "8 of 8 jobs finished, 0 failed" in output
+    assert "W1" in output
+    store = Store(out)
+    assert set(store.statuses().values()) <= {"converged", "stalled", "evaluation_limit"}
+    assert store.read_driver()["state"] == "finished"
+    assert len(store.slopes()) == 4
+    assert {"regime_map_W1.png", "functions.svg"} <= {path.name for path in (out / "figures").iterdir()}
+
+
+def test_status_waits_for_a_folder_that_does_not_exist_yet(sweep):
+    _, _, (code, output, _) = sweep
+    assert code == 0
+    assert output.splitlines()[-1].startswith("cli: complete, 8 done, 0 failed, 0 missing")
+
+
+def test_status_and_plan_count_the_same(sweep):
+    out = sweep[0]
+    status = json.loads(invoke("status", out, "--json").stdout)
+    assert (status["state"], status["total"], status["missing"]) == ("complete", 8, 0)
+    planned = json.loads(invoke("plan", out.parent / "spec.toml", "--out", out, "--json").stdout)
+    assert (planned["total"], planned["finished"], planned["missing"], planned["batches"]) == (8, 8, 0, 0)
+    fresh = json.loads(invoke("plan", out.parent / "spec.toml", "--json").stdout)
+    assert (fresh["finished"], fresh["missing"], fresh["samples"]) == (0, 8, 2)
+    assert "8 jobs: 8 finished" in invoke("plan", out.parent / "spec.toml", "--out", out).stdout
+
+
+def test_fit_prints_regimes_and_json_without_nan(sweep):
+    out = sweep[0]
+    summary = json.loads(invoke("fit", out, "--json").stdout)
+    assert sum(summary["regimes"]["W1"].values()) == 2
+    assert set(summary["critical_line_distance"]) == {"W1"}
+    assert "condensed" in invoke("fit", out).stdout
+
+
+def test_plot_fits_first_where_needed_and_says_what_it_wrote(sweep):
+    out = sweep[0]
+    (out / "slopes.parquet").unlink()
+    (out / "figures" / "regime_map_W1.png").unlink()
+    output = invoke("plot", out).stdout
+    assert f"wrote {out}/slopes.parquet" in output
+    assert f"wrote {out}/figures/regime_map_W1.png" in output
+    assert (out / "figures" / "regime_map_W1.png").stat().st_size > 1000
+
+
+def test_a_job_is_reproduced_by_the_beginning_of_its_id(sweep, tmp_path):
+    out, file = sweep[0], tmp_path / "weights.npz"
+    row = Store(out).runs().query("layer == 'W1'").iloc[0]
+    result = invoke("reproduce", out, row["job_id"][:8], "--weights", file)
+    assert result.exit_code == 0
+    assert "they agree" in result.stdout
+    with np.load(file) as arrays:
+        change = np.linalg.norm(arrays["W1_final"] - arrays["W1_initial"])
+        assert change / np.linalg.norm(arrays["W1_initial"]) == pytest.approx(
+            row["relative_change"], rel=1e-3
+        )
+        assert arrays["W1_final"].shape == (row["width"], 2)
+        assert arrays["a_final"].shape == (row["width"],)
+        assert (arrays["x"].shape, arrays["y"].shape) == ((4, 1), (4,))
+
+
+@pytest.mark.parametrize(("prefix", "part"), [("zzz", "no job"), ("", "8 jobs")])
+def test_an_id_that_fits_no_job_or_several_is_refused(sweep, prefix, part):
+    result = invoke("reproduce", sweep[0], prefix)
+    assert result.exit_code == 2
+    assert part in result.stderr
+
+
+def test_a_changed_study_is_refused_and_leaves_the_folder_as_it_is(sweep, tmp_path):
+    out, spec = sweep[0], tmp_path / "spec.toml"
+    spec.write_text(SPEC + "train = { accuracy = 0.02 }")
+    before = (out / "study.toml").read_text()
+    for command in ("run", "plan"):
+        result = invoke(command, spec, "--out", out)
+        assert result.exit_code == 2
+        assert "train.accuracy" in result.stderr
+    assert (out / "study.toml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("record", "state", "code"),
+    [
+        (None, "stopped", 1),
+        ({"state": "interrupted"}, "stopped", 1),
+        ({"state": "running", "host": socket.gethostname(), "pid": 2**22 + 1}, "stopped", 1),
+    ],
+)
+def test_waiting_ends_when_the_driver_is_gone_with_jobs_missing(sweep, tmp_path, record, state, code):
+    store, text = Store(tmp_path), Store(sweep[0]).read_study()
+    store.write_data(*Store(sweep[0]).read_data())
+    store.write_study(text)
+    if record is not None:
+        now = time.time()
+        store.write_driver({"token": "t", "pid": 0, "host": "", "started": now, "heartbeat": now, **record})
+    result = invoke("status", tmp_path, "--wait", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["state"]) == (code, state)
+
+
+def test_interrupted_runs_keep_what_is_finished_and_can_be_resumed(tmp_path):
+    spec, out = tmp_path / "spec.toml", tmp_path / "out"
+    spec.write_text(SPEC.replace("[20, 80]", "[2000]").replace("seeds = 2", "seeds = 60"))
+    done = 0
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with start("run", spec, "--out", out) as running:
+            wait_for(lambda done=done: len(Store(out).statuses()) > done)
+            running.send_signal(number)
+            code, _, errors = finish(running, 30)
+        assert code == 130, errors
+        assert f"resume with: phasediag run {spec} --out {out}" in errors.splitlines()[-1]
+        assert "Traceback" not in errors
+        assert Store(out).read_driver()["state"] == "interrupted"
+        done = len(Store(out).statuses())
+    assert 0 < done < 120
+    with start("run", spec, "--out", out) as running:
+        code, output, _ = finish(running)
+    assert (code, "120 of 120 jobs finished" in output) == (0, True)
+    assert len(Store(out).runs()) == 240
+
+
+def test_plot_fits_again_when_there_are_more_runs(sweep, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(sweep[0], out)
+    store = Store(out)
+    store.write_slopes(store.slopes().iloc[:1])
+    result = invoke("plot", out)
+    assert (result.exit_code, "slopes.parquet" in result.stdout) == (0, True)
+    assert len(store.slopes()) > 1
+    assert "slopes.parquet" not in invoke("plot", out).stdout
+
+
+def test_a_finished_study_runs_without_a_cluster(sweep, tmp_path):
+    out, spec = tmp_path / "out", tmp_path / "spec.toml"
+    shutil.copytree(sweep[0], out)
+    spec.write_text(SPEC)
+    with start("run", spec, "--out", out) as running:
+        code, output, errors = finish(running)
+    assert (code, "0 run now" in output) == (0, True)
+    assert "Ray" not in errors + output
+
+
+def test_an_empty_out_is_refused(tmp_path, monkeypatch):
+    spec = tmp_path / "spec.toml"
+    spec.write_text(SPEC)
+    monkeypatch.chdir(tmp_path)
+    result = invoke("run", spec, "--out", "")
+    assert (result.exit_code, "OUT: is empty" in result.stderr) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["spec.toml"]
+
+
+def test_weights_that_cannot_be_written_are_bad_input(sweep):
+    job_id = Store(sweep[0]).runs()["job_id"].iloc[0]
+    result = invoke("reproduce", sweep[0], job_id, "--weights", "/proc/weights.npz")
+    assert (result.exit_code, "cannot be written" in result.stderr) == (2, True)
+
+
+# Locating an initialisation.
+
+
+def test_locate_takes_scales_or_a_name():
+    arguments = ["locate", "--width", 100, "--alpha", 1, "--beta-1", 0.1, "--beta-2", 1]
+    found = json.loads(invoke(*arguments, "--json").stdout)
+    assert found == {"gamma": 0.5, "gamma_prime": 0.5, "predicted_regime": {"W1": "linear", "a": ""}}
+    assert "linear" in invoke(*arguments).stdout
+    named = json.loads(invoke("locate", "--name", "ntk", "--json").stdout)
+    assert (named["gamma"], named["gamma_prime"]) == (0.5, 0.0)

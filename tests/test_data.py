@@ -1,0 +1,264 @@
+"""Training data: kinds, subsets, standardisation, and files that cannot be used."""
+
+import gzip
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from phasediag.data import Dataset, load_data, make_dataset, standardised
+from phasediag.errors import InputError
+from phasediag.spec import DigitsData, FileData, MnistData, PointsData
+
+MNIST = Path(__file__).parent / "data" / "mnist"
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+
+
+def refusal(data, folder=Path()) -> str:
+    with pytest.raises(InputError) as caught:
+        load_data(data, folder, "x.toml")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_points_are_used_as_they_are():
+    data = load_data(PointsData(kind="points", x=((-1.0,), (0.5,)), y=(0.5, -0.0)), Path(), "x.toml")
+    np.testing.assert_array_equal(data.x, [[-1.0], [0.5]])
+    np.testing.assert_array_equal(np.signbit(data.y), [False, False])
+    assert data.x.dtype == data.y.dtype == np.float64
+
+
+def test_the_digest_depends_on_numbers_and_shapes():
+    x = np.arange(6.0)
+    tall, wide = Dataset(x.reshape(6, 1), x), Dataset(x.reshape(3, 2), x)
+    assert tall.digest != wide.digest
+    assert tall == Dataset(x.reshape(6, 1).copy(), x)
+    assert tall != Dataset(x.reshape(6, 1), x + 1.0)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "words"),
+    [
+        (((1.0,), (1.0,)), (1.0, 2.0), "single distinct"),
+        (((1.0,),), (1.0,), "single distinct"),
+        (((1.0,), (2.0,)), (0.0, -0.0), "zero everywhere"),
+        (((1.0,), (2.0,)), (1e-200, 0.0), "zero everywhere"),
+        (((1e200,), (2.0,)), (1.0, 0.0), "too large"),
+    ],
+)
+def test_points_without_a_scale_are_refused(x, y, words):
+    assert words in refusal(PointsData(kind="points", x=x, y=y))
+
+
+@pytest.mark.parametrize(
+    ("x", "y"), [(np.ones(3), np.ones(3)), (np.ones((3, 1)), np.ones(2)), (np.ones((3, 0)), [])]
+)
+def test_shapes_must_agree(x, y):
+    with pytest.raises(InputError, match="do not agree"):
+        make_dataset(x, y, "x.toml")
+
+
+def test_standardised_features_have_unit_variance_over_d():
+    x = np.random.default_rng(0).normal(3.0, 5.0, (50, 4))
+    x[:, 2] = 0.1
+    z = standardised(x)
+    np.testing.assert_allclose(z.mean(axis=0), 0.0, atol=1e-15)
+    np.testing.assert_allclose(z.var(axis=0), [0.25, 0.25, 0.0, 0.25])
+    np.testing.assert_array_equal(z[:, 2], 0.0)
+
+
+def test_digits_are_balanced_and_scaled():
+    data = load_data(DigitsData(kind="digits"), Path(), "x.toml")
+    assert data.x.shape == (200, 64)
+    labels, counts = np.unique(data.y, return_counts=True)
+    np.testing.assert_allclose(labels, np.linspace(-1.0, 1.0, 10))
+    np.testing.assert_array_equal(counts, 20)
+    variances = data.x.var(axis=0)
+    np.testing.assert_allclose(variances[variances > 0], 1 / 64)
+
+
+def test_digits_raw_all_and_by_seed():
+    everything = load_data(DigitsData(kind="digits", samples=1797, standardize=False), Path(), "x.toml")
+    assert everything.x.shape == (1797, 64)
+    assert everything.x.max() == 16.0
+    drawn = [
+        load_data(DigitsData(kind="digits", samples=15, seed=seed), Path(), "x.toml") for seed in (0, 0, 1)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert np.unique(drawn[0].y, return_counts=True)[1].tolist().count(1) == 5
+    assert "data.samples: 1798 rows asked for, 1797 found" in refusal(DigitsData(kind="digits", samples=1798))
+
+
+def test_mnist_excerpt():
+    data = load_data(
+        MnistData(kind="mnist", path="mnist", samples=20, standardize=False), MNIST.parent, "x.toml"
+    )
+    assert data.x.shape == (20, 784)
+    assert (data.x.min(), data.x.max()) == (0.0, 255.0)
+    np.testing.assert_array_equal(np.unique(np.rint((data.y + 1) * 4.5), return_counts=True)[1], 2)
+
+
+def test_mnist_without_compression(tmp_path):
+    for name in (IMAGES, LABELS):
+        (tmp_path / name).write_bytes(gzip.decompress((MNIST / f"{name}.gz").read_bytes()))
+    plain = MnistData(kind="mnist", path=str(tmp_path), samples=30)
+    packed = MnistData(kind="mnist", path=str(MNIST), samples=30)
+    assert load_data(plain, Path(), "x.toml") == load_data(packed, Path(), "x.toml")
+
+
+def cut_gzip(folder):
+    path = folder / f"{IMAGES}.gz"
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def cut_content(folder):
+    path = folder / f"{IMAGES}.gz"
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-1]))
+
+
+def swap_files(folder):
+    (folder / f"{IMAGES}.gz").rename(folder / "tmp")
+    (folder / f"{LABELS}.gz").rename(folder / f"{IMAGES}.gz")
+    (folder / "tmp").rename(folder / f"{LABELS}.gz")
+
+
+def drop_label(folder):
+    labels = gzip.decompress((folder / f"{LABELS}.gz").read_bytes())
+    shorter = labels[:4] + (59).to_bytes(4, "big") + labels[8:-1]
+    (folder / f"{LABELS}.gz").write_bytes(gzip.compress(shorter))
+
+
+def label_of_eleven(folder):
+    labels = gzip.decompress((folder / f"{LABELS}.gz").read_bytes())
+    (folder / f"{LABELS}.gz").write_bytes(gzip.compress(labels[:-1] + b"\x0b"))
+
+
+def not_gzip(folder):
+    (folder / f"{LABELS}.gz").write_bytes(b"plainly not")
+
+
+def no_labels(folder):
+    (folder / f"{LABELS}.gz").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (cut_gzip, [IMAGES, "cannot be read"]),
+        (cut_content, [IMAGES, "header announces"]),
+        (swap_files, [IMAGES, "does not begin as its name says"]),
+        (drop_label, [LABELS, "59 labels for 60 images"]),
+        (label_of_eleven, [LABELS, "label 11", "0 to 9"]),
+        (not_gzip, [LABELS, "cannot be read"]),
+        (no_labels, ["data.path", LABELS]),
+    ],
+)
+def test_damaged_mnist_is_refused(tmp_path, damage, words):
+    folder = tmp_path / "mnist"
+    shutil.copytree(MNIST, folder)
+    damage(folder)
+    message = refusal(MnistData(kind="mnist", path="mnist", samples=10), tmp_path)
+    assert all(word in message for word in words)
+
+
+def test_missing_mnist_folder():
+    assert "data.path" in refusal(MnistData(kind="mnist", path="nowhere"))
+
+
+X = np.array([[1.0, -2.0], [0.5, 4.0], [3.0, 0.0]])
+Y = np.array([1.0, 2.5, -3.0])
+
+
+def write_csv(path):
+    rows = ["id,x1, x2 ,y", "a,1,-2,1", "b,0.5,4,2.5", "c,3,0,-3"]
+    path.write_text("\n".join(rows) + "\n")
+
+
+def write_parquet(path):
+    pq.write_table(pa.table({"id": ["a", "b", "c"], "x2": [-2, 4, 0], "x1": X[:, 0], "y": Y}), path)
+
+
+def write_npz(path):
+    np.savez(path, x=X, y=Y, other=np.zeros(5))
+
+
+def write_npz_columns(path):
+    np.savez(path, x1=X[:, 0], x2=X[:, 1].astype(np.float32), y=Y)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [("d.csv", write_csv), ("d.parquet", write_parquet), ("d.npz", write_npz), ("e.npz", write_npz_columns)],
+)
+def test_files_of_every_format(tmp_path, name, write):
+    write(tmp_path / name)
+    data = load_data(FileData(kind="file", path=name, standardize=False), tmp_path, "x.toml")
+    assert data == Dataset(X, Y)
+    scaled = load_data(FileData(kind="file", path=name), tmp_path, "x.toml")
+    np.testing.assert_allclose(scaled.x, standardised(X))
+    assert len(load_data(FileData(kind="file", path=name, samples=2), tmp_path, "x.toml").y) == 2
+    assert "4 rows asked for, 3 found" in refusal(FileData(kind="file", path=name, samples=4), tmp_path)
+
+
+def test_a_long_file_is_cut_to_the_default(tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.arange(500.0), y=np.arange(500.0))
+    data = load_data(FileData(kind="file", path="d.npz", standardize=False), tmp_path, "x.toml")
+    assert data.x.shape == (200, 1)
+    np.testing.assert_array_equal(data.x[:, 0], data.y)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x,y\n1,2\nthree,4\n", "column x, row 2: 'three' is not a number"),
+        ("x,y\n1,2\n3,\n", "column y, row 2: missing"),
+        ("x,y\n1,2\n3\n", "column y, row 2: missing"),
+        ("x,y\n1,2\nnan,4\n", "column x, row 2: missing or not finite"),
+        ("x,y\n1,2\n3,inf\n", "column y, row 2: missing or not finite"),
+        ("x,y\n1,2\n3,4,5\n", "allowed: a CSV file"),
+        ("x,y\n", "columns are empty"),
+        ("", "allowed: a CSV file"),
+        ("x1,x3,y\n1,2,3\n", "no column x2"),
+        ("a,b\n1,2\n", "no column x1"),
+        ("x,z\n1,2\n", "no column y"),
+        ("x,x1,y\n1,2,3\n", "column x beside numbered ones"),
+        ("x,x,y\n1,2,3\n", "two columns are named x"),
+    ],
+)
+def test_bad_csv_names_file_column_and_row(tmp_path, text, words):
+    (tmp_path / "d.csv").write_text(text)
+    message = refusal(FileData(kind="file", path="d.csv"), tmp_path)
+    assert str(tmp_path / "d.csv") in message
+    assert words in message
+
+
+def test_bad_parquet_names_column_and_row(tmp_path):
+    file = FileData(kind="file", path="d.parquet")
+    pq.write_table(pa.table({"x": [1.0, None], "y": [1.0, 2.0]}), tmp_path / "d.parquet")
+    assert "column x, row 2: missing" in refusal(file, tmp_path)
+    pq.write_table(pa.table({"x": [1.0, 2.0], "y": ["1", "2"]}), tmp_path / "d.parquet")
+    assert "column y, row 1: of type string" in refusal(file, tmp_path)
+    (tmp_path / "d.parquet").write_bytes(b"PAR1 not really")
+    assert "allowed: a Parquet file" in refusal(file, tmp_path)
+
+
+def test_bad_npz(tmp_path):
+    file = FileData(kind="file", path="d.npz")
+    np.savez(tmp_path / "d.npz", x=np.array([1, "a", None], dtype=object), y=Y)
+    assert "allowed: a .npz file of plain arrays" in refusal(file, tmp_path)
+    np.savez(tmp_path / "d.npz", x=np.array(["1", "2", "3"]), y=Y)
+    assert "array x is" in refusal(file, tmp_path)
+    np.savez(tmp_path / "d.npz", x=X, y=Y[:2])
+    assert "differ in length" in refusal(file, tmp_path)
+    np.savez(tmp_path / "d.npz", x=np.full((3, 2), np.nan), y=Y)
+    assert "column x, row 1" in refusal(file, tmp_path)
+    (tmp_path / "d.npz").write_bytes(b"PK\x03\x04 broken")
+    assert "allowed: a .npz" in refusal(file, tmp_path)
+
+
+def test_unknown_format_and_missing_file(tmp_path):
+    assert "allowed: .csv, .parquet, .npz" in refusal(FileData(kind="file", path="d.xlsx"), tmp_path)
+    assert "does not exist" in refusal(FileData(kind="file", path="d.csv"), tmp_path)

@@ -1,0 +1,309 @@
+"""The driver on real, local Ray: scheduling, failures, one driver at a time, resuming after a kill.
+
+What the tasks do is replaced by something quick wherever the training itself is not the point.
+"""
+
+import functools
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import ray
+from waiting import wait_for
+
+from phasediag import driver, lease
+from phasediag.data import make_dataset
+from phasediag.driver import Work
+from phasediag.errors import InputError, PhasediagError
+from phasediag.progress import Progress
+from phasediag.spec import parse_spec
+from phasediag.store import Store
+from phasediag.study import Study
+from phasediag.training import failed_rows
+
+# The functions below run in workers, which cannot import this module.
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+SPEC = """
+name = "driver"
+kind = "phase-diagram"
+network = {{ depth = 2 }}
+data = {{ kind = "points", x = [[-1.0], [0.5]], y = [0.5, -0.5] }}
+grid = {{ width = [10], gamma = [0.5, 1.0], gamma_prime = [0.0], seeds = {seeds} }}
+samples = {{ points = [] }}
+resources = {{ {resources} }}
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """A local Ray with two cores and one GPU that does not exist."""
+    ray.init(
+        address="local",
+        num_cpus=2,
+        num_gpus=1,
+        include_dashboard=False,
+        _node_ip_address="127.0.0.1",
+        log_to_driver=False,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "out")
+
+
+def study(seeds=20, resources=""):
+    text = SPEC.format(seeds=seeds, resources=resources)
+    data = make_dataset(np.array([[-1.0], [0.5]]), np.array([0.5, -0.5]), "data")
+    return Study(parse_spec(text, "driver.toml"), data, "driver.toml")
+
+
+def run(study, store, work=None, **options):
+    return driver.run(study, store, Progress(), work=Work(batch=work or succeed), **options)
+
+
+def succeed(jobs, x, y, settings, device, threads):
+    return [
+        {**row, "status": "converged", "error": "", "relative_change": 1.0}
+        for job in jobs
+        for row in failed_rows(job, "", device)
+    ]
+
+
+def report_gpu(jobs, *arguments):
+    gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+    return [{**row, "device": ",".join(gpus)} for row in succeed(jobs, *arguments)]
+
+
+def raise_for_seed_3(jobs, *arguments):
+    if any(job.seed == 3 for job in jobs):
+        raise ArithmeticError("no such luck")
+    return succeed(jobs, *arguments)
+
+
+def die_for_seed_3(marker, times, jobs, *arguments):
+    """Ends the process of a batch with seed 3, the first so many times."""
+    if any(job.seed == 3 and job.gamma == 0.5 for job in jobs):
+        with Path(marker).open("a") as file:
+            file.write("x")
+        if Path(marker).stat().st_size <= times:
+            os._exit(1)
+    return succeed(jobs, *arguments)
+
+
+def usurp(store, jobs, *arguments):
+    store.write_driver({"token": "another driver", "state": "running", "host": "elsewhere"})
+    return succeed(jobs, *arguments)
+
+
+def block_runs(store, jobs, *arguments):
+    Path(store.out, "runs").touch()
+    return succeed(jobs, *arguments)
+
+
+def assert_every_job_once(store, study):
+    files = sorted(Path(store.out, "runs").glob("*.parquet"))
+    found = [
+        (row["job_id"], row["layer"])
+        for file in files
+        for row in pq.read_table(file, columns=["job_id", "layer"]).to_pylist()
+    ]
+    assert sorted(found) == sorted((job.job_id, layer) for job in study.jobs() for layer in ("W1", "a"))
+
+
+def test_all_jobs_run_once_and_the_lease_ends(store):
+    outcome = run(study(), store)
+    assert (outcome.total, outcome.finished, outcome.failed, outcome.trained) == (40, 40, 0, 40)
+    assert_every_job_once(store, study())
+    record = store.read_driver()
+    assert (record["state"], record["total"], record["done_at_start"]) == ("finished", 40, 0)
+    assert store.exists()
+    assert store.read_data()[0].shape == (2, 1)
+
+
+def test_running_again_trains_nothing_and_still_calls_finish(store):
+    run(study(), store)
+    called = []
+    outcome = run(study(), store, raise_for_seed_3, finish=lambda: called.append(True))
+    assert (outcome.finished, outcome.trained, called) == (40, 0, [True])
+
+
+def test_training_itself_and_samples(store):
+    here = study(seeds=1)
+    samples = here.spec.samples.model_copy(update={"points": ((0.5, 0.0),)})
+    here = Study(here.spec.model_copy(update={"samples": samples}), here.data, here.source)
+    outcome = driver.run(here, store, Progress())
+    assert (outcome.finished, outcome.failed_samples) == (2, 0)
+    assert set(store.runs()["status"]) == {"converged"}
+    assert store.sample_ids() == {here.sample_jobs()[0].job_id}
+
+
+def test_tasks_get_the_gpus_they_ask_for(store):
+    run(study(resources='device = "cpu", gpus_per_task = 1'), store, report_gpu)
+    assert set(store.runs()["device"]) == {"0"}
+
+
+@pytest.mark.parametrize(
+    ("resources", "parts"),
+    [
+        ("cpus_per_task = 64", ["driver.toml", "cpus_per_task", "64", "up to 2"]),
+        ("gpus_per_task = 2", ["driver.toml", "gpus_per_task", "up to 1"]),
+        ('device = "cuda"', ["driver.toml", "gpus_per_task", "cuda"]),
+    ],
+)
+def test_impossible_requests_are_refused_and_nothing_is_written(store, resources, parts):
+    with pytest.raises(InputError) as caught:
+        run(study(resources=resources), store)
+    assert all(part in str(caught.value) for part in parts)
+    assert not Path(store.out).exists()
+
+
+def test_a_batch_whose_worker_died_is_run_again(store, tmp_path):
+    outcome = run(study(), store, functools.partial(die_for_seed_3, tmp_path / "deaths", 1))
+    assert (outcome.finished, outcome.failed) == (40, 0)
+    assert_every_job_once(store, study())
+
+
+def test_a_job_that_always_kills_its_worker_fails_alone(store, tmp_path):
+    outcome = run(study(), store, functools.partial(die_for_seed_3, tmp_path / "deaths", 10**6))
+    assert (outcome.finished, outcome.failed) == (39, 1)
+    assert_every_job_once(store, study())
+    [error] = set(store.runs().query("status == 'failed'")["error"])
+    assert "the worker died" in error
+
+
+def test_a_job_that_raises_fails_alone_and_is_tried_again_on_request(store):
+    outcome = run(study(), store, raise_for_seed_3)
+    assert (outcome.finished, outcome.failed) == (38, 2)
+    failed = store.runs().query("status == 'failed'")
+    assert set(failed["seed"]) == {3}
+    assert all("ArithmeticError: no such luck" in error for error in failed["error"])
+    assert failed["relative_change"].isna().all()
+    assert run(study(), store).failed == 2
+    assert run(study(), store, retry_failed=True).failed == 0
+    assert_every_job_once(store, study())
+
+
+def test_rows_that_cannot_be_stored_end_the_sweep(store):
+    with pytest.raises(PhasediagError, match="runs"):
+        run(study(), store, functools.partial(block_runs, store))
+    assert store.read_driver()["state"] == "failed"
+
+
+def test_workers_of_a_driver_that_was_replaced_publish_nothing(store):
+    with pytest.raises(PhasediagError):
+        run(study(), store, functools.partial(usurp, store))
+    assert store.statuses() == {}
+    assert store.read_driver()["token"] == "another driver"
+
+
+def test_a_second_driver_is_refused_while_the_first_is_alive(store):
+    with lease.hold(store), pytest.raises(InputError, match="another driver"):
+        run(study(), store)
+    assert store.statuses() == {}
+
+
+@pytest.mark.parametrize(
+    ("age", "host", "alive"),
+    [(5, "elsewhere", True), (120, "elsewhere", False), (5, socket.gethostname(), False)],
+)
+def test_a_driver_is_alive_by_its_heartbeat_or_its_process(age, host, alive):
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    record = {"state": "running", "host": host, "pid": ended.pid, "heartbeat": time.time() - age}
+    assert lease.is_alive(record) is alive
+    assert not lease.is_alive({**record, "state": "interrupted"})
+
+
+def test_a_process_that_has_the_number_of_an_older_one_is_not_taken_for_it():
+    record = {"state": "running", "host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time()}
+    assert lease.is_alive(record)
+    if Path("/proc/self/stat").exists():
+        assert not lease.is_alive({**record, "process_started": "1"})
+
+
+SCRIPT = """
+import sys, time
+sys.path.insert(0, {tests!r})
+import test_driver
+from phasediag.store import Store
+
+test_driver.run(test_driver.study(), Store(sys.argv[1]), getattr(test_driver, sys.argv[2]))
+"""
+
+
+def slowly(jobs, *arguments):
+    time.sleep(0.5)
+    return succeed(jobs, *arguments)
+
+
+def report_cluster(jobs, *arguments):
+    address = ray.get_runtime_context().gcs_address
+    return [{**row, "device": address} for row in succeed(jobs, *arguments)]
+
+
+def start_driver(out, work, **environment):
+    script = SCRIPT.format(tests=str(Path(__file__).parent))
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(out), work],
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_killed_driver_is_replaced_and_every_job_is_there_once(store):
+    with start_driver(store.out, "slowly", RAY_ADDRESS="") as first:
+        wait_for(lambda: len(store.statuses()) > 0)
+        first.kill()
+        first.wait()
+    before = len(store.statuses())
+    assert before < 40
+    outcome = run(study(), store)
+    assert (outcome.finished, outcome.failed) == (40, 0)
+    assert outcome.trained <= 40 - before
+    time.sleep(1.5)  # for workers of the first driver that might still be there
+    assert_every_job_once(store, study())
+
+
+@pytest.fixture
+def head():
+    """The address of another cluster."""
+    port = 6399
+    # The paths of Ray's sockets must be short.
+    with tempfile.TemporaryDirectory(prefix="pd-", ignore_cleanup_errors=True) as folder:
+        yield from run_head(folder, port)
+
+
+def run_head(folder, port):
+    command = (
+        f"{Path(sys.executable).parent}/ray start --head --block --node-ip-address=127.0.0.1 --port={port} "
+        "--min-worker-port=20000 --max-worker-port=20999 --include-dashboard=false --num-cpus=1 "
+        f"--temp-dir={folder} --disable-usage-stats"
+    )
+    with subprocess.Popen(command.split(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def test_the_cluster_of_ray_address_is_joined(store, head):
+    def joined():
+        with start_driver(store.out, "report_cluster", RAY_ADDRESS=head) as process:
+            return process.wait(timeout=60) == 0
+
+    wait_for(joined)  # the cluster takes a few seconds to come up
+    [address] = set(store.runs()["device"])
+    assert address.endswith(head[-5:])

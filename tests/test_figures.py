@@ -1,0 +1,330 @@
+"""Figures contain what they promise, and survive degenerate maps."""
+
+from __future__ import annotations
+
+import io
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import PatchCollection, PathCollection, QuadMesh
+from matplotlib.figure import Figure
+from PIL import Image
+
+from phasediag import figures, theory
+from phasediag.errors import InputError
+from phasediag.fitting import fit
+
+GRID = [(round(0.5 + 0.25 * i, 10), round(-0.5 + 0.25 * j, 10)) for i in range(7) for j in range(7)]
+SCATTERED = [(0.55, -0.31), (1.21, 0.07), (1.93, 0.61), (1.04, -0.12), (0.81, 0.93)]
+SHAPES = {
+    "grid": GRID,
+    "two by two": [(0.5, 0.0), (0.5, 0.5), (1.5, 0.0), (1.5, 0.5)],
+    "row": [(g, 0.0) for g in (0.5, 0.9, 1.0, 2.0)],
+    "column": [(1.2, p) for p in (-0.5, 0.0, 0.7)],
+    "scattered": SCATTERED,
+    "mixed": GRID + SCATTERED,
+}
+
+
+def slope_at(gamma, gamma_prime):
+    slope = theory.leading_order_slope("W1", 2, gamma, gamma_prime)
+    return gamma - 1 if np.isnan(slope) else slope
+
+
+def make_runs(points, widths=(100, 1000, 10000), seeds=2, status="converged"):
+    generator = np.random.default_rng(0)
+    keys = [(g, p, m, s) for g, p in points for m in widths for s in range(seeds)]
+    runs = pd.DataFrame(keys, columns=["gamma", "gamma_prime", "width", "seed"])
+    slopes = [slope_at(g, p) for g, p, _, _ in keys]
+    runs = runs.assign(
+        job_id=[f"{key}" for key in keys],
+        depth=2,
+        gamma_1=0.0,
+        relative_change=2.0 * runs["width"] ** slopes * np.exp(0.02 * generator.normal(size=len(keys))),
+        loss_initial=0.1,
+        loss_final=1e-7,
+        evaluations=(100 * np.exp(slopes)).astype("int64"),
+        status=status,
+    )
+    return pd.concat([runs.assign(layer="W1"), runs.assign(layer="a")], ignore_index=True)
+
+
+def make_samples(points=((0.5, 0.0), (1.0, 0.0), (1.75, 0.0)), d=1, width=60):
+    generator = np.random.default_rng(0)
+    x = np.linspace(-1, 1, 21) if d == 1 else np.zeros(0)
+    before = generator.normal(size=(width, d + 1)).astype("float32")
+    return pd.DataFrame(
+        {
+            "job_id": f"{gamma}, {gamma_prime}",
+            "depth": 2,
+            "layer": "W1",
+            "width": width,
+            "gamma": gamma,
+            "gamma_prime": gamma_prime,
+            "gamma_1": 0.0,
+            "seed": 0,
+            "status": "converged",
+            # As Parquet gives nested lists back: an object array of arrays.
+            "input_initial": list(before),
+            "input_final": list(before * np.float32(3)),
+            "x": x,
+            "f_initial": np.sin(x),
+            "f_final": np.cos(x),
+            "evaluations": np.array([0, 10, 100]),
+            "loss": np.array([0.1, 1e-3, 1e-7]),
+            "relative_change": np.array([0.0, 0.4, 0.5]),
+        }
+        for gamma, gamma_prime in points
+    )
+
+
+DATA = (np.array([[-1.0], [0.3]]), np.array([0.6, 0.5]))
+
+
+def legend_labels(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def open_png(figure):
+    return Image.open(io.BytesIO(figures.render(figure)["png"]))
+
+
+def test_slope_map_shows_cells_lines_names_and_regimes():
+    figure = figures.slope_map(fit(make_runs(GRID)), "W1")
+    ax = figure.axes[0]
+    (mesh,) = [artist for artist in ax.collections if isinstance(artist, QuadMesh)]
+    assert mesh.get_array().shape == (7, 7)
+    assert mesh.norm.vmin == -mesh.norm.vmax
+    assert legend_labels(ax) == ["measured $S = 0$", "predicted"]
+    texts = [text.get_text() for text in ax.texts]
+    assert {"NTK", "LeCun, He", "mean-field, Xavier", "linear", "condensed"} == {
+        text.replace("\n", " ") for text in texts
+    }
+    assert r"\log\,\mathrm{RD}(W_1)" in figure.axes[1].get_ylabel()
+    assert (ax.get_xlabel(), ax.get_ylabel()) == (r"$\gamma$", r"$\gamma'$")
+
+
+def test_cells_hold_the_slope_of_their_point():
+    """A tall and a wide value must not be transposed: gamma runs across, gamma' up."""
+    slopes = fit(make_runs([(g, p) for g in (0.5, 1.0, 2.0) for p in (0.0, 1.0)]))
+    mesh = figures.slope_map(slopes, "W1").axes[0].collections[0]
+    of_layer = slopes[slopes["layer"] == "W1"].sort_values(["gamma_prime", "gamma"])
+    np.testing.assert_allclose(mesh.get_array().ravel(), of_layer["slope"])
+    corners = mesh.get_coordinates()
+    np.testing.assert_allclose(corners[0, :, 0], [0.25, 0.75, 1.5, 2.5])
+    np.testing.assert_allclose(corners[:, 0, 1], [-0.5, 0.5, 1.5])
+
+
+def test_measured_line_lies_on_the_predicted_one():
+    lines = {line.get_label(): line for line in figures.slope_map(fit(make_runs(GRID)), "W1").axes[0].lines}
+    gamma, gamma_prime = (np.asarray(values, float) for values in lines["measured $S = 0$"].get_data())
+    np.testing.assert_allclose(gamma, 1 + np.maximum(gamma_prime, 0), atol=0.06)
+    gamma, gamma_prime = lines["predicted"].get_data()
+    np.testing.assert_allclose(gamma, 1 + np.maximum(gamma_prime, 0))
+    assert lines["predicted"].is_dashed() and not lines["measured $S = 0$"].is_dashed()
+
+
+def test_points_off_the_grid_are_markers_and_cells_without_slope_are_hatched():
+    runs = make_runs(GRID + SCATTERED)
+    runs.loc[(runs["gamma"] == 2.0) & (runs["gamma_prime"] == -0.5), "status"] = "stalled"
+    runs.loc[runs["gamma"] == 0.81, "status"] = "diverged"
+    ax = figures.slope_map(fit(runs), "W1").axes[0]
+    (markers,) = [artist for artist in ax.collections if isinstance(artist, PathCollection)]
+    assert len(markers.get_offsets()) == len(SCATTERED) - 1
+    (hatched,) = [artist for artist in ax.collections if isinstance(artist, PatchCollection)]
+    assert len(hatched.get_paths()) == 1 and hatched.get_hatch()
+    crosses = [line for line in ax.lines if line.get_marker() == "x"]
+    np.testing.assert_array_equal(crosses[0].get_xydata(), [[0.81, 0.93]])
+    assert "no slope" in legend_labels(ax)
+
+
+def test_output_layer_has_no_predicted_line_and_no_regime_words():
+    ax = figures.slope_map(fit(make_runs(GRID)), "a").axes[0]
+    assert "predicted" not in legend_labels(ax)
+    assert "linear" not in [text.get_text() for text in ax.texts]
+
+
+def test_regime_map_names_the_regimes_present():
+    slopes = fit(make_runs(GRID))
+    ax = figures.regime_map(slopes, "W1").axes[0]
+    present = [regime for regime in figures.REGIMES if (slopes["regime"] == regime).any()]
+    assert legend_labels(ax)[: len(present)] == present
+    codes = slopes.loc[slopes["layer"] == "W1"].pivot(index="gamma_prime", columns="gamma", values="regime")
+    drawn = np.asarray(ax.collections[0].get_array(), int)
+    assert [figures.REGIMES[code] for code in drawn.ravel()] == codes.to_numpy().ravel().tolist()
+
+
+@pytest.mark.parametrize("status", ["converged", "stalled"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_degenerate_maps(shape, status):
+    runs = make_runs(SHAPES[shape], status=status)
+    slopes = fit(runs)
+    drawn = {
+        "slopes": figures.slope_map(slopes, "W1"),
+        "regimes": figures.regime_map(slopes, "W1"),
+        "diagnosis": figures.diagnosis(runs),
+    }
+    for name, figure in drawn.items():
+        image = open_png(figure)
+        width = figures.DOUBLE_COLUMN if name == "diagnosis" else figures.SINGLE_COLUMN
+        assert image.size[0] == pytest.approx(200 * width, abs=1)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_is_cut_off_or_overlaps(shape):
+    figure = figures.slope_map(fit(make_runs(SHAPES[shape])), "W1")
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    artists = [*figure.axes[0].texts, figure.axes[0].get_legend(), figure.axes[0].xaxis, figure.axes[1].yaxis]
+    for artist in artists:
+        box = artist.get_window_extent() if artist in figure.axes[0].texts else artist.get_tightbbox()
+        assert box.x0 >= 0 and box.y0 >= 0
+        assert box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
+
+
+def test_diagnosis_values():
+    runs = make_runs([(0.5, 0.0), (1.5, 0.0)])
+    first = runs["gamma"] == 0.5
+    jobs = runs.loc[first, "job_id"].unique()
+    runs.loc[runs["job_id"] == jobs[0], ["status", "loss_final", "evaluations"]] = [
+        "diverged",
+        np.inf,
+        10_000,
+    ]
+    runs.loc[runs["job_id"] == jobs[1], ["status", "loss_final", "evaluations"]] = ["stalled", 0.05, 9_000]
+    runs.loc[runs["job_id"] == jobs[2], ["status", "loss_final", "evaluations"]] = ["failed", np.nan, 0]
+    row = figures._diagnosis_table(runs).iloc[0]
+    # Six jobs, one failed: the median of 10000, 9000 and three times the usual number.
+    assert row["evaluations"] == runs["evaluations"][first].iloc[5]
+    assert row["loss_fraction"] == pytest.approx(0.5)
+    assert row["not_converged"] == pytest.approx(0.5)
+
+
+def test_scaling_shows_every_run_and_the_fitted_slope():
+    runs = make_runs(GRID, seeds=3)
+    runs.loc[(runs["gamma"] == 0.5) & (runs["width"] == 100) & (runs["seed"] == 0), "status"] = "stalled"
+    slopes = fit(runs)
+    ax = figures.scaling(runs, slopes, "W1").axes[0]
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+    labels = legend_labels(ax)
+    assert [label.split(",")[0] for label in labels] == ["linear", "critical", "condensed"]
+    row = slopes.query("layer == 'W1' and gamma == 0.5 and gamma_prime == 0").iloc[0]
+    half_width = (row["slope_high"] - row["slope_low"]) / 2
+    assert f"$S={row['slope']:.3f} \\pm {half_width:.3f}$" in labels[0]
+    left_out, used, line = ax.lines[:3]
+    assert (len(left_out.get_xdata()), len(used.get_xdata())) == (1, 8)
+    x, y = line.get_data()
+    assert np.diff(np.log(y)) / np.diff(np.log(x)) == pytest.approx([row["slope"]])
+
+
+def test_functions_show_before_after_and_data():
+    figure = figures.functions(make_samples(), DATA)
+    assert len(figure.axes) == 3
+    for ax, regime in zip(figure.axes, theory.REGIMES, strict=True):
+        assert ax.get_title().startswith(regime)
+        assert [line.get_label() for line in ax.lines] == ["before", "after training", "data"]
+
+
+def test_features_in_one_and_more_dimensions():
+    plane = figures.features(make_samples(), "W1").axes
+    assert plane[0].get_xlabel() == r"orientation $\theta$"
+    before, after = (artist.get_offsets() for artist in plane[0].collections)
+    np.testing.assert_allclose(after[:, 1], 3 * before[:, 1], rtol=1e-6)
+    np.testing.assert_allclose(after[:, 0], before[:, 0], rtol=1e-5)
+    more = figures.features(make_samples(d=4), "W1").axes
+    assert "principal direction" in more[0].get_xlabel()
+    assert np.abs(more[0].collections[0].get_offsets()[:, 0]).max() <= 1 + 1e-9
+
+
+def test_orientation_is_the_angle_of_weight_and_bias():
+    angles = np.linspace(-3.1, 3.1, 63)
+    weights = 2.5 * np.column_stack([np.cos(angles), np.sin(angles)])
+    np.testing.assert_allclose(figures.orientation(weights), angles, atol=1e-12)
+    w, b = weights.T
+    formula = np.sign(b) * np.arccos(w / np.hypot(w, b))
+    np.testing.assert_allclose(figures.orientation(weights), formula, atol=1e-7)
+
+
+def test_principal_direction_is_that_of_condensed_weights():
+    direction = np.array([0.6, 0.0, 0.8])
+    weights = np.random.default_rng(0).uniform(1, 5, size=(50, 1)) * direction
+    np.testing.assert_allclose(figures.principal_direction(weights), direction, atol=1e-12)
+
+
+def test_training_leaves_out_what_a_logarithm_cannot_show():
+    loss, change = figures.training(make_samples()).axes
+    assert len(loss.lines) == len(change.lines) == 3
+    assert change.lines[0].get_xdata().tolist() == [10, 100]
+
+
+def test_draw_all_gives_what_the_data_allow():
+    runs = make_runs(GRID)
+    everything = figures.draw_all(runs, fit(runs), make_samples(), DATA, 2, "study")
+    maps = {f"{kind}_{layer}" for kind in ("slope_map", "regime_map", "scaling") for layer in ("W1", "a")}
+    assert set(everything) == maps | {"diagnosis", "functions", "features_W1", "training"}
+    assert all(isinstance(figure, Figure) for figure in everything.values())
+
+    single = make_runs([(0.5, 0.0)])
+    assert set(figures.draw_all(single, fit(single), None, None, 2, "study")) == {"scaling_W1", "scaling_a"}
+
+    deeper = figures.draw_all(runs, fit(runs), make_samples(d=4), None, 2, "study")
+    assert "functions" not in deeper and "features_W1" in deeper
+
+    nothing = make_runs(GRID).iloc[:0]
+    assert figures.draw_all(nothing, fit(nothing), make_samples().iloc[:0], None, 2, "study") == {}
+
+
+def test_infinite_width_map_appears_with_its_slopes():
+    runs = make_runs(GRID)
+    slopes = fit(runs)
+    infinite = slopes.assign(
+        slope_infinite=slopes["slope"],
+        slope_infinite_low=slopes["slope_low"],
+        slope_infinite_high=slopes["slope_high"],
+    )
+    drawn = figures.draw_all(runs, infinite, None, None, 2, "study")
+    assert r"m \to \infty" in drawn["slope_infinite_map_W1"].axes[1].get_ylabel()
+
+
+def test_rendering_is_deterministic():
+    runs = make_runs(SHAPES["mixed"])
+    runs.loc[runs["gamma"] == 2.0, "status"] = "stalled"
+    first, second = (figures.render(figures.slope_map(fit(runs), "W1")) for _ in range(2))
+    assert first == second
+    assert first["png"].startswith(b"\x89PNG")
+    assert b"<svg" in first["svg"] and b"<dc:date>" not in first["svg"]
+
+
+def test_files_carry_the_name_of_the_study():
+    runs = make_runs(SHAPES["row"])
+    drawn = figures.draw_all(runs, fit(runs), None, None, 2, "my-study")
+    files = figures.render(drawn["slope_map_W1"])
+    assert b"my-study: slope_map_W1" in files["svg"]
+    assert open_png(drawn["slope_map_W1"]).text["Title"] == "my-study: slope_map_W1"
+
+
+def test_plot_map_draws_into_given_axes_and_leaves_settings_alone():
+    before = dict(matplotlib.rcParams)
+    figure = Figure(layout="constrained")
+    ax = figure.subplots()
+    assert figures.plot_map(fit(make_runs(GRID)), layer="W1", ax=ax) is ax
+    assert any(isinstance(artist, QuadMesh) for artist in ax.collections)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_plot_map_makes_a_pyplot_figure(monkeypatch):
+    from matplotlib import pyplot as plt
+
+    monkeypatch.setattr(plt, "switch_backend", plt.switch_backend)
+    plt.switch_backend("agg")
+    ax = figures.plot_map(fit(make_runs(GRID)))
+    assert ax.figure.number in plt.get_fignums()
+    plt.close(ax.figure)
+
+
+def test_plot_map_names_the_layers_there_are():
+    with pytest.raises(InputError, match="'W2' is not there; allowed: W1, a"):
+        figures.plot_map(fit(make_runs(SHAPES["row"])), layer="W2")

@@ -1,0 +1,214 @@
+"""Slopes, their intervals, regimes and the critical line, on runs whose true slopes are known."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from phasediag import fitting
+from phasediag.errors import InputError
+
+WIDTHS = (100, 300, 1000, 3000, 10000)
+
+
+def make_runs(slopes, widths=WIDTHS, seeds=3, noise=0.0, layer="W1", generator=None):
+    """Runs with RD = 2 m^S exp(noise * normal) at the points of ``slopes``, a dict (gamma, gamma') -> S."""
+    generator = generator or np.random.default_rng(1)
+    runs = pd.DataFrame(
+        [
+            (layer, gamma, gamma_prime, width, seed, slope)
+            for (gamma, gamma_prime), slope in slopes.items()
+            for width in widths
+            for seed in range(seeds)
+        ],
+        columns=["layer", "gamma", "gamma_prime", "width", "seed", "true"],
+    )
+    change = 2.0 * runs["width"] ** runs.pop("true") * np.exp(noise * generator.normal(size=len(runs)))
+    return runs.assign(depth=2, gamma_1=0.0, relative_change=change, status="converged")
+
+
+def interval_row(low, high, infinite=(np.nan, np.nan)):
+    return {
+        "slope_low": low,
+        "slope_high": high,
+        "slope_infinite_low": infinite[0],
+        "slope_infinite_high": infinite[1],
+    }
+
+
+def test_recovers_exact_slopes():
+    true = {(0.5, 0.0): -0.5, (1.0, 0.0): 0.0, (1.5, -0.3): 0.4}
+    slopes = fitting.fit(make_runs(true))
+    assert list(slopes.columns) == fitting.SLOPE_COLUMNS
+    assert slopes["slope"].to_numpy() == pytest.approx(list(true.values()), abs=1e-12)
+    assert list(slopes["regime"]) == ["linear", "critical", "condensed"]
+    assert list(slopes["predicted_regime"]) == ["linear", "critical", "condensed"]
+    assert slopes[["widths", "runs", "left_out"]].to_numpy().tolist() == [[5, 15, 0]] * 3
+    assert slopes[["slope_infinite", "slope_infinite_low", "slope_infinite_high"]].isna().all(axis=None)
+
+
+def test_agrees_with_an_independent_fit():
+    from scipy.stats import linregress, t
+
+    runs = make_runs({(1.2, 0.1): 0.05}, noise=0.3)
+    row = fitting.fit(runs).iloc[0]
+    line = linregress(np.log(runs["width"]), np.log(runs["relative_change"]))
+    half_width = t.ppf(0.975, len(runs) - 2) * line.stderr
+    expected = [line.slope, line.slope - half_width, line.slope + half_width]
+    assert row[["slope", "slope_low", "slope_high"]].tolist() == pytest.approx(expected, rel=1e-10)
+
+
+def test_interval_covers_the_true_slope_at_its_level():
+    points = {(float(i), 0.0): 0.3 for i in range(4000)}
+    slopes = fitting.fit(make_runs(points, widths=(100, 1000, 10000), seeds=2, noise=0.2))
+    covered = ((slopes["slope_low"] <= 0.3) & (slopes["slope_high"] >= 0.3)).mean()
+    assert covered == pytest.approx(0.95, abs=0.014)  # four standard errors
+
+
+def test_runs_that_did_not_converge_are_left_out_and_counted():
+    runs = make_runs({(0.5, 0.0): -0.5, (2.0, 0.0): 0.5})
+    runs["error"] = ""
+    bad = runs.index[runs["gamma"] == 0.5][:5]
+    statuses = ["evaluation_limit", "stalled", "diverged", "failed", "converged"]
+    runs.loc[bad, "status"] = statuses
+    runs.loc[bad, "relative_change"] = [1e9, 1e9, np.inf, np.nan, 0.0]
+    runs.loc[runs["gamma"] == 2.0, "status"] = "diverged"
+    slopes = fitting.fit(runs)
+    assert slopes["slope"].iloc[0] == pytest.approx(-0.5)
+    assert slopes[["widths", "runs", "left_out"]].to_numpy().tolist() == [[4, 10, 5], [0, 0, 15]]
+    assert np.isnan(slopes["slope"].iloc[1])
+    assert slopes["regime"].iloc[1] == "undetermined"
+
+
+@pytest.mark.parametrize(
+    ("widths", "seeds", "has_slope", "has_interval"),
+    [((100,), 5, False, False), ((100, 1000), 1, True, False), ((100, 1000), 2, True, True)],
+)
+def test_too_few_runs(widths, seeds, has_slope, has_interval):
+    row = fitting.fit(make_runs({(0.5, 0.0): -0.5}, widths, seeds, noise=0.01)).iloc[0]
+    assert np.isfinite(row["slope"]) == has_slope
+    assert np.isfinite([row["slope_low"], row["slope_high"]]).all() == has_interval
+    assert row["regime"] == ("linear" if has_interval else "undetermined")
+
+
+def test_no_runs_give_no_slopes():
+    slopes = fitting.fit(make_runs({(0.5, 0.0): -0.5}).iloc[:0])
+    assert len(slopes) == 0
+    assert list(slopes.columns) == fitting.SLOPE_COLUMNS
+
+
+def test_missing_column_is_named():
+    with pytest.raises(InputError, match="missing columns width, status"):
+        fitting.fit(make_runs({(0.5, 0.0): -0.5}).drop(columns=["width", "status"]))
+
+
+@pytest.mark.parametrize(
+    ("row", "regime"),
+    [
+        (interval_row(-0.5, -0.4), "linear"),
+        (interval_row(0.1, 0.4), "condensed"),
+        (interval_row(-0.05, 0.05), "critical"),
+        (interval_row(0.0, 0.0), "critical"),
+        (interval_row(-0.051, 0.02), "undetermined"),
+        (interval_row(-0.1, 0.1), "undetermined"),
+        # The sign is settled, however small the slope: the order of the contract's list decides.
+        (interval_row(0.01, 0.04), "condensed"),
+        (interval_row(-0.04, -0.01), "linear"),
+        (interval_row(0.0, 0.04), "critical"),
+        # The infinite-width interval decides where it is finite.
+        (interval_row(0.1, 0.2, (-0.03, 0.02)), "critical"),
+        (interval_row(0.1, 0.2, (np.nan, 0.02)), "condensed"),
+        (interval_row(np.nan, np.nan), "undetermined"),
+    ],
+)
+def test_regime_rule(row, regime):
+    assert fitting.regimes(pd.DataFrame([row])).tolist() == [regime]
+
+
+def test_regime_counts_by_layer():
+    slopes = fitting.fit(
+        pd.concat([make_runs({(0.5, 0.0): -0.5, (1.5, 0.0): 0.3}), make_runs({(0.5, 0.0): -1.0}, layer="a")])
+    )
+    assert fitting.regime_counts(slopes) == {
+        "W1": {"linear": 1, "critical": 0, "condensed": 1, "undetermined": 0},
+        "a": {"linear": 1, "critical": 0, "condensed": 0, "undetermined": 0},
+    }
+
+
+def test_crossing_is_exact_for_linear_slopes():
+    """S = gamma - 1.13 - max(gamma', 0) crosses 0 at a known gamma, whatever the spacing of the grid."""
+    gammas, primes = [0.5, 0.7, 1.0, 1.4, 2.0], [-0.5, 0.0, 0.3]
+    slopes = fitting.fit(make_runs({(g, p): g - 1.13 - max(p, 0) for g in gammas for p in primes}))
+    slopes = slopes.assign(slope_low=slopes["slope"] - 0.05, slope_high=slopes["slope"] + 0.05)
+    line = fitting.critical_line(slopes, "W1")
+    assert list(line.columns) == fitting.LINE_COLUMNS
+    assert line["gamma"].to_numpy() == pytest.approx([1.13, 1.13, 1.43])
+    assert line["gamma_low"].to_numpy() == pytest.approx([1.08, 1.08, 1.38])
+    assert line["gamma_high"].to_numpy() == pytest.approx([1.18, 1.18, 1.48])
+    assert line["predicted"].to_numpy() == pytest.approx([1.0, 1.0, 1.3])
+    assert fitting.line_distance(line) == (pytest.approx(0.13), pytest.approx(0.13), 3)
+
+
+def crossing(gammas, values):
+    slopes = fitting.fit(make_runs({(gamma, 0.0): 0.0 for gamma in gammas})).assign(slope=values)
+    return fitting.critical_line(slopes, "W1")
+
+
+def test_middle_one_of_several_crossings():
+    line = crossing([1, 2, 3, 4, 5, 6], [-1.0, 1.0, -1.0, 1.0, -1.0, 1.0])
+    assert line["gamma"].tolist() == [3.5]
+
+
+def test_crossing_at_a_grid_point_and_beside_a_gap():
+    assert crossing([1, 2, 3], [-1.0, 0.0, 1.0])["gamma"].tolist() == [2.0]
+    assert crossing([1, 2, 3], [-1.0, np.nan, 3.0])["gamma"].tolist() == [1.5]
+
+
+@pytest.mark.parametrize("values", [[1.0, 0.5, -1.0], [-1.0, -0.5, -0.1], [np.nan] * 3])
+def test_rows_without_an_upward_crossing_are_left_out(values):
+    line = crossing([1, 2, 3], values)
+    assert list(line.columns) == fitting.LINE_COLUMNS
+    mean, largest, rows = fitting.line_distance(line)
+    assert np.isnan(mean) and np.isnan(largest) and rows == 0
+
+
+def test_rows_whose_predicted_line_is_outside_the_map_do_not_count():
+    slopes = {(g, p): g - 1.6 for g in (1.2, 1.5, 1.8) for p in (-0.5, 0.5)}
+    line = fitting.critical_line(fitting.fit(make_runs(slopes)), "W1")
+    assert line["distance"].isna().tolist() == [True, False]
+    assert fitting.line_distance(line) == (pytest.approx(0.1), pytest.approx(0.1), 1)
+    assert fitting.count_predicted_rows(fitting.fit(make_runs(slopes)), "W1") == 1
+
+
+def test_output_layer_has_a_measured_but_no_predicted_line():
+    slopes = fitting.fit(make_runs({(g, 0.0): g - 1.5 for g in (1.0, 2.0)}, layer="a"))
+    line = fitting.critical_line(slopes, "a")
+    assert line["gamma"].tolist() == pytest.approx([1.5])
+    assert line[["predicted", "distance"]].isna().all(axis=None)
+
+
+def test_a_hundred_thousand_rows_take_seconds():
+    points = {(i / 100, j / 100): 0.1 for i in range(82) for j in range(82)}
+    runs = make_runs(points, noise=0.1)
+    assert len(runs) > 100_000
+    start = time.perf_counter()
+    fitting.fit(runs)
+    assert time.perf_counter() - start < 10
+
+
+def test_fitting_and_plotting_import_nothing_heavy():
+    code = (
+        "import sys, phasediag.theory, phasediag.fitting, phasediag.figures;"
+        "heavy = {'torch', 'ray', 'pydantic', 'typer', 'rich', 'sklearn'} & set(sys.modules);"
+        "pyplot = {'matplotlib.pyplot'} & set(sys.modules);"
+        "sys.exit(' '.join(heavy | pyplot) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr

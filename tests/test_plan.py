@@ -1,0 +1,109 @@
+"""Batches: what they hold, and how they bound time and memory."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phasediag import plan
+from phasediag.data import make_dataset
+from phasediag.plan import Batch, make_batches, make_plan, missing_batches, predicted_seconds, split
+from phasediag.spec import parse_spec
+from phasediag.study import Study
+
+SPEC = """
+name = "plan"
+kind = "phase-diagram"
+network = {{ depth = 2 }}
+data = {{ kind = "points", x = [[-1.0], [0.5]], y = [0.5, -0.5] }}
+grid = {{ width = {width}, gamma = {gamma}, gamma_prime = [0.0], seeds = {seeds} }}
+samples = {{ points = {samples} }}
+"""
+
+
+def study(width=(10, 100), gamma=(0.5, 1.0, 1.75), seeds=2, samples=()):
+    text = SPEC.format(width=list(width), gamma=list(gamma), seeds=seeds, samples=[list(p) for p in samples])
+    return Study(
+        parse_spec(text, "plan.toml"), make_dataset([[-1.0], [0.5]], [0.5, -0.5], "data"), "plan.toml"
+    )
+
+
+def ids(batches):
+    return [job.job_id for batch in batches for job in batch.jobs]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    widths=st.sets(st.integers(1, 10**6), min_size=1, max_size=4),
+    seeds=st.integers(1, 40),
+    points=st.integers(1, 300),
+    slots=st.integers(1, 40),
+)
+def test_batches_hold_every_job_once_in_one_shape_and_within_bounds(widths, seeds, points, slots):
+    jobs = study(sorted(widths), seeds=seeds).jobs()
+    batches = make_batches(jobs, points, 1, slots)
+    assert sorted(ids(batches)) == sorted(job.job_id for job in jobs)
+    assert all(len({job.width for job in batch.jobs}) == 1 for batch in batches)
+    assert len(batches) >= min(plan.BATCHES_PER_SLOT * slots, len(jobs))
+    assert all(batch.seconds <= plan.MAX_BATCH_SECONDS for batch in batches if len(batch.jobs) > 1)
+    durations = [batch.seconds for batch in batches]
+    assert durations == sorted(durations, reverse=True)
+
+
+def test_batches_do_not_depend_on_the_order_of_the_jobs():
+    jobs = study(seeds=20).jobs()
+    assert make_batches(jobs, 4, 1, 3) == make_batches(jobs[::-1], 4, 1, 3)
+
+
+def test_no_jobs_make_no_batches():
+    assert make_batches([], 4, 1, 2) == []
+
+
+def test_memory_bounds_a_batch_of_wide_networks():
+    jobs = study(width=[10**6], seeds=40).jobs()
+    largest = max(len(batch.jobs) for batch in make_batches(jobs, 4, 1, 1))
+    assert largest * 10**6 * 8 <= plan.MAX_BATCH_BYTES
+
+
+def test_jobs_cost_more_when_wider_deeper_in_the_condensed_regime_and_on_more_points():
+    here = study(width=[100, 1000], seeds=1)
+    linear, condensed = here.job(100, 0.5, 0.0, 0), here.job(100, 1.75, 0.0, 0)
+    assert predicted_seconds(linear, 4, 1) < predicted_seconds(condensed, 4, 1)
+    assert predicted_seconds(linear, 4, 1) < predicted_seconds(here.job(1000, 0.5, 0.0, 0), 4, 1)
+    assert predicted_seconds(linear, 4, 1) < predicted_seconds(linear, 200, 1)
+
+
+def test_halves_of_a_batch_share_its_jobs_and_its_time():
+    batch = Batch(tuple(study().jobs()[:5]), 5.0)
+    halves = split(batch)
+    assert tuple(ids(halves)) == tuple(ids([batch]))
+    assert [len(half.jobs) for half in halves] == [2, 3]
+    assert math.isclose(sum(half.seconds for half in halves), 5.0)
+
+
+def test_finished_jobs_and_kept_networks_are_left_out():
+    here = study(samples=[(0.5, 0.0), (1.0, 0.0)])
+    jobs, samples = here.jobs(), here.sample_jobs()
+    statuses = {jobs[0].job_id: "converged", jobs[1].job_id: "failed"}
+    batches = missing_batches(here, statuses, [samples[0].job_id], 2)
+    assert sorted(ids(b for b in batches if not b.sample)) == sorted(job.job_id for job in jobs[2:])
+    assert ids(b for b in batches if b.sample) == [samples[1].job_id]
+
+
+def test_plan_counts_by_stage_and_width():
+    here = study(samples=[(0.5, 0.0)])
+    jobs = here.jobs()
+    planned = make_plan(here, {jobs[0].job_id: "stalled", jobs[1].job_id: "failed"}, [], 2)
+    assert (planned.total, planned.finished, planned.failed, planned.missing) == (12, 1, 1, 10)
+    assert planned.samples == 1
+    assert [(row.width, row.total, row.missing) for row in planned.widths] == [(10, 6, 4), (100, 6, 6)]
+    assert planned.batches == sum(row.batches for row in planned.widths) == 11
+    assert planned.cpu_seconds == pytest.approx(sum(row.cpu_seconds for row in planned.widths))
+    assert planned.cpu_seconds / 2 <= planned.wall_seconds <= planned.cpu_seconds
+
+
+def test_plan_of_a_finished_study_is_empty():
+    here = study()
+    planned = make_plan(here, dict.fromkeys((job.job_id for job in here.jobs()), "converged"), [], 2)
+    assert (planned.missing, planned.batches, planned.cpu_seconds, planned.wall_seconds) == (0, 0, 0, 0)

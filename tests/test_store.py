@@ -1,0 +1,470 @@
+"""Storage: one suite that every file system must pass, then what a local folder promises beyond it."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyarrow import fs
+
+from phasediag.errors import InputError
+from phasediag.store import RUNS_SCHEMA, SAMPLES_SCHEMA, SLOPES_SCHEMA, STATUSES, Store, runs_table
+
+OLD_RUNS = Path(__file__).parent / "data" / "runs-v1.parquet"
+
+
+def local(tmp_path):
+    return Store(tmp_path / "out")
+
+
+def subtree(tmp_path):
+    return Store("some/where", filesystem=fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()))
+
+
+def in_memory(tmp_path):
+    return Store("bucket/out", filesystem=fs._MockFileSystem())
+
+
+def uri(tmp_path):
+    return Store((tmp_path / "out").as_uri())
+
+
+@pytest.fixture(params=[local, uri, subtree, in_memory])
+def store(request, tmp_path):
+    return request.param(tmp_path)
+
+
+def row(job_id="a", layer="W1", status="converged", **changes):
+    failed = status == "failed"
+    values = {
+        "job_id": job_id,
+        "depth": 2,
+        "layer": layer,
+        "width": 100,
+        "gamma": 0.5,
+        "gamma_prime": 0.0,
+        "gamma_1": 0.0,
+        "seed": 0,
+        "relative_change": float("nan") if failed else 0.25,
+        "relative_change_spectral": float("nan") if failed or layer == "a" else 0.5,
+        "norm_initial": 14.1,
+        "norm_final": 15.2,
+        "orientations": float("nan") if layer == "a" else 12.5,
+        "loss_initial": 0.1,
+        "loss_final": 1e-7,
+        "evaluations": 42,
+        "status": status,
+        "error": "out of memory" if failed else "",
+        "wall_seconds": 0.5,
+        "device": "cpu",
+        "version": "0.1.0",
+    }
+    return values | changes
+
+
+def job_rows(job_id, status="converged", **changes):
+    return [row(job_id, layer, status, **changes) for layer in ("W1", "a")]
+
+
+def sample_table(job_id="a"):
+    values = {
+        "job_id": job_id,
+        "depth": 2,
+        "layer": "W1",
+        "width": 2,
+        "gamma": 0.5,
+        "gamma_prime": 0.0,
+        "gamma_1": 0.0,
+        "seed": 0,
+        "status": "converged",
+        "input_initial": [[1.0, 2.0], [3.0, 4.0]],
+        "input_final": [[1.5, 2.0], [3.0, 4.0]],
+        "output_initial": [1.0, -1.0],
+        "output_final": [1.0, -2.0],
+        "x": [0.0, 1.0],
+        "f_initial": [0.1, 0.2],
+        "f_final": [0.3, 0.4],
+        "evaluations": [1, 2],
+        "loss": [1.0, 0.5],
+        "relative_change": [0.0, 0.1],
+        "version": "0.1.0",
+    }
+    return pa.Table.from_pylist([values], schema=SAMPLES_SCHEMA)
+
+
+# The suite.
+
+
+def test_an_absent_folder_is_empty(store):
+    assert not store.exists()
+    assert store.read_study() is None
+    assert store.read_data() is None
+    assert store.read_driver() is None
+    assert store.statuses() == {}
+    assert store.drop_failed() == 0
+    assert store.sample_ids() == set()
+    for frame, schema in (
+        (store.runs(), RUNS_SCHEMA),
+        (store.slopes(), SLOPES_SCHEMA),
+        (store.samples(), SAMPLES_SCHEMA),
+    ):
+        assert len(frame) == 0
+        assert list(frame.columns) == schema.names
+
+
+def test_study_data_and_driver_round_trip(store):
+    x, y = np.array([[0.1], [np.pi]]), np.array([1.0, -1e-300])
+    store.check_writable()
+    store.write_study('name = "é"\n')
+    store.write_data(x, y)
+    store.write_driver({"pid": 7, "at": 1.5})
+    assert store.exists()
+    assert store.read_study() == 'name = "é"\n'
+    np.testing.assert_array_equal(store.read_data()[0], x)
+    np.testing.assert_array_equal(store.read_data()[1], y)
+    assert store.read_driver() == {"pid": 7, "at": 1.5}
+    store.check_writable()
+
+
+def test_runs_round_trip_in_order_of_content(store):
+    store.publish_runs(job_rows("b", width=1000) + job_rows("c", "stalled", width=10))
+    store.publish_runs(runs_table(job_rows("a", "diverged")))
+    runs = store.runs()
+    assert runs["job_id"].tolist() == ["c", "c", "a", "a", "b", "b"]
+    assert runs["layer"].tolist() == ["W1", "a"] * 3
+    assert store.statuses() == {"a": "diverged", "b": "converged", "c": "stalled"}
+    expected = pd.DataFrame(job_rows("a", "diverged"))
+    pd.testing.assert_frame_equal(runs[2:4].reset_index(drop=True), expected, check_dtype=True)
+
+
+def test_a_batch_published_again_replaces_itself(store):
+    first = store.publish_runs(job_rows("a") + job_rows("b"))
+    second = store.publish_runs(job_rows("b") + job_rows("a", relative_change=0.5))
+    assert first == second
+    assert len(store.runs()) == 4
+    assert store.publish_runs(job_rows("a")) != first
+
+
+def test_a_job_with_two_outcomes_counts_as_finished(store):
+    store.publish_runs(job_rows("a", "failed"))
+    store.publish_runs(job_rows("a") + job_rows("b"))
+    assert store.statuses() == {"a": "converged", "b": "converged"}
+    assert store.runs()["status"].tolist() == ["converged"] * 4
+
+
+def test_drop_failed_makes_jobs_missing_again(store):
+    store.publish_runs(job_rows("a"))
+    store.publish_runs(job_rows("b", "failed"))
+    store.publish_runs(job_rows("c", "failed") + job_rows("d", "failed"))
+    store.publish_runs(job_rows("e"))
+    assert store.drop_failed() == 3
+    assert store.statuses() == {"a": "converged", "e": "converged"}
+    assert store.drop_failed() == 0
+    store.publish_runs(job_rows("b"))
+    assert set(store.statuses()) == {"a", "b", "e"}
+
+
+def test_samples_and_slopes_round_trip(store):
+    assert store.publish_sample(sample_table("s")) == "s.parquet"
+    store.publish_sample(sample_table("t"))
+    assert store.sample_ids() == {"s", "t"}
+    samples = store.samples()
+    assert len(samples) == 2
+    np.testing.assert_array_equal(np.stack(samples["input_final"][0]), [[1.5, 2.0], [3.0, 4.0]])
+    values = [2, "W1", 0.5, 0.0, 0.0, -0.5, -0.6, -0.4, *[np.nan] * 3, "linear", "linear", 3, 9, 0]
+    slopes = pd.DataFrame([dict(zip(SLOPES_SCHEMA.names, values, strict=True))])
+    store.write_slopes(slopes)
+    pd.testing.assert_frame_equal(store.slopes(), slopes)
+    store.write_figure("map_W1.png", b"\x89PNG")
+
+
+def test_wrong_tables_are_not_published(store):
+    with pytest.raises(ValueError, match="different files"):
+        store.publish_runs(job_rows("a") + job_rows("b", "failed"))
+    with pytest.raises(ValueError, match="nothing to publish"):
+        store.publish_runs([])
+    with pytest.raises(ValueError, match="differ"):
+        store.publish_runs(pa.table({"job_id": ["a"]}))
+    with pytest.raises(ValueError, match="of 2 jobs"):
+        store.publish_sample(pa.concat_tables([sample_table("s"), sample_table("t")]))
+    with pytest.raises(ValueError, match="allowed"):
+        store.write_slopes(pd.DataFrame({"slope": [1.0]}))
+    assert len(store.runs()) == len(store.samples()) == 0
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=10)
+floats = st.floats(allow_nan=True, allow_infinity=True)
+int64 = st.integers(-(2**63), 2**63 - 1)
+by_type = {pa.string(): texts, pa.int64(): int64, pa.float64(): floats}
+run_rows = st.fixed_dictionaries(
+    {field.name: by_type[field.type] for field in RUNS_SCHEMA} | {"status": st.sampled_from(STATUSES)}
+)
+
+
+batches = st.lists(run_rows, min_size=1, max_size=6, unique_by=lambda r: (r["job_id"], r["layer"]))
+
+
+@given(rows=batches.filter(lambda rows: len({r["status"] == "failed" for r in rows}) == 1))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_rows_survive_storage(rows, tmp_path):
+    store = Store(tmp_path / uuid.uuid4().hex)
+    store.publish_runs(rows)
+    expected = pd.DataFrame(rows, columns=RUNS_SCHEMA.names).astype(store.runs().dtypes.to_dict())
+    order = ["job_id", "layer"]
+    found = store.runs().sort_values(order, ignore_index=True)
+    pd.testing.assert_frame_equal(found, expected.sort_values(order, ignore_index=True), check_exact=True)
+    assert set(store.statuses()) == {r["job_id"] for r in rows}
+
+
+# Rows.
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"width": 100.0},
+        {"seed": True},
+        {"job_id": None},
+        {"relative_change": None},
+        {"relative_change": "0.1"},
+        {"orientations": True},
+        {"error": 3},
+    ],
+)
+def test_values_of_the_wrong_type_are_refused(changes):
+    with pytest.raises(TypeError, match=next(iter(changes))):
+        runs_table([row(**changes)])
+
+
+def test_wrong_columns_and_statuses_are_refused():
+    with pytest.raises(ValueError, match="colour"):
+        runs_table([row(colour="red")])
+    with pytest.raises(ValueError, match="seed"):
+        runs_table([{key: value for key, value in row().items() if key != "seed"}])
+    with pytest.raises(ValueError, match="unknown status"):
+        runs_table([row(status="done")])
+
+
+def test_numpy_scalars_are_numbers():
+    table = runs_table([row(width=np.int64(7), relative_change=np.float32(0.5), evaluations=np.int32(3))])
+    assert table.schema.equals(RUNS_SCHEMA, check_metadata=True)
+
+
+# Files that others wrote.
+
+
+def test_runs_of_the_first_schema_stay_readable(tmp_path):
+    store = Store(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "old.parquet").write_bytes(OLD_RUNS.read_bytes())
+    runs = store.runs()
+    assert runs["layer"].tolist() == ["W1", "a"] * 3
+    assert runs["status"].tolist() == ["converged"] * 4 + ["failed"] * 2
+    assert runs["relative_change"][:2].tolist() == [0.25, 0.25]
+    assert store.drop_failed() == 1
+
+
+def corrupt(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def damage_page(path):
+    content = bytearray(path.read_bytes())
+    content[4:400] = b"\xff" * 396
+    path.write_bytes(content)
+
+
+def foreign(path):
+    pq.write_table(pa.table({"a": [1]}), path)
+
+
+def rewritten(table):
+    return lambda path: pq.write_table(table, path)
+
+
+TABLE = runs_table(job_rows("a"))
+NEWER = TABLE.replace_schema_metadata({"phasediag_schema": "2"})
+SHORT = TABLE.drop_columns(["seed"])
+TYPED = TABLE.set_column(3, "width", pa.array([1.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (corrupt, "not a complete Parquet file"),
+        (empty, "not a complete Parquet file"),
+        (damage_page, "not a complete Parquet file"),
+        (foreign, "not written by phasediag"),
+        (rewritten(NEWER), "schema version 2"),
+        (rewritten(SHORT), "no column seed"),
+        (rewritten(TYPED), "column width is not of type int64"),
+    ],
+)
+def test_damaged_and_foreign_files_are_named(tmp_path, damage, words):
+    store = Store(tmp_path)
+    name = store.publish_runs(job_rows("a"))
+    store.publish_runs(job_rows("b"))
+    damage(tmp_path / "runs" / name)
+    for read in (store.statuses, store.runs, store.drop_failed):
+        with pytest.raises(InputError, match=words) as caught:
+            read()
+        assert f"{tmp_path}/runs/{name}" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_strays_are_named_and_hidden_files_ignored(tmp_path):
+    store = Store(tmp_path)
+    store.publish_runs(job_rows("a"))
+    for ignored in (".nfs0001", "_SUCCESS"):
+        (tmp_path / "runs" / ignored).write_text("")
+    assert set(store.statuses()) == {"a"}
+    (tmp_path / "runs" / "notes.txt").write_text("")
+    with pytest.raises(InputError, match=r"notes\.txt: does not belong there"):
+        store.statuses()
+
+
+def test_damaged_companions_are_named(tmp_path):
+    store = Store(tmp_path)
+    for name, read in (
+        ("study.toml", store.read_study),
+        ("data.npz", store.read_data),
+        ("slopes.parquet", store.slopes),
+    ):
+        (tmp_path / name).write_bytes(b"\xff\xfe broken")
+        with pytest.raises(InputError, match=name):
+            read()
+
+
+# The local folder.
+
+
+def test_opening_and_checking_leave_nothing_behind(tmp_path):
+    store = Store(tmp_path / "deep" / "out")
+    store.check_writable()
+    assert store.statuses() == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_way_is_named(tmp_path):
+    (tmp_path / "out").write_text("")
+    for out in ("out", "out/below"):
+        store = Store(tmp_path / out)
+        assert not store.exists()
+        with pytest.raises(InputError, match="is a file; allowed: a folder"):
+            store.check_writable()
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that nobody may write to")
+def test_an_unwritable_folder_is_named():
+    with pytest.raises(InputError, match="cannot be written"):
+        Store("/proc/phasediag").check_writable()
+
+
+@pytest.mark.parametrize("out", ["nonsense://bucket", "s3://", "s3://bucket/x?colour=red"])
+def test_uris_that_mean_nothing_are_refused(out):
+    with pytest.raises(InputError, match="allowed: a folder, or a URI"):
+        Store(out)
+
+
+def test_pandas_reads_the_folder_as_it_is(tmp_path):
+    store = Store(tmp_path)
+    for job_id in "cab":
+        store.publish_runs(job_rows(job_id))
+    order = ["job_id", "layer"]
+    frame = pd.read_parquet(f"{tmp_path}/runs").sort_values(order, ignore_index=True)
+    pd.testing.assert_frame_equal(frame, store.runs().sort_values(order, ignore_index=True))
+
+
+def test_only_old_staging_files_are_cleaned(tmp_path):
+    store = Store(tmp_path)
+    assert store.clean_staging() == 0
+    store.publish_runs(job_rows("a"))
+    old, young = tmp_path / ".staging" / "old", tmp_path / ".staging" / "young"
+    old.write_bytes(b"half")
+    young.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    assert store.clean_staging() == 1
+    assert [path.name for path in (tmp_path / ".staging").iterdir()] == ["young"]
+    assert store.clean_staging(older_than=-60.0) == 1
+
+
+def test_a_failed_write_leaves_no_trace(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    store.publish_runs(job_rows("a"))
+
+    def full_disk(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        store.publish_runs(job_rows("a", relative_change=0.75) + job_rows("b"))
+    assert set(store.statuses()) == {"a"}
+    assert list((tmp_path / ".staging").iterdir()) == []
+
+
+def test_a_reader_never_sees_a_part_of_a_file(tmp_path):
+    """Files appear, are replaced and vanish while a plain reader lists the folder and reads what it finds."""
+    store, stop = Store(tmp_path), threading.Event()
+    store.publish_runs(job_rows("first"))
+    seen, broken = [], []
+
+    def read():
+        while not stop.is_set():
+            for path in (tmp_path / "runs").iterdir():
+                try:
+                    seen.append(pq.read_table(path).num_rows)
+                except FileNotFoundError:
+                    pass
+                except (pa.ArrowException, OSError) as error:
+                    broken.append((path, error))
+            store.statuses()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for k in range(60):
+        store.publish_runs(job_rows("same"))
+        store.publish_runs(job_rows(f"job-{k}") + job_rows(f"more-{k}"))
+        store.publish_runs(job_rows(f"poison-{k}", "failed"))
+        if k % 20 == 19:
+            store.drop_failed()
+    stop.set()
+    reader.join(timeout=20.0)
+    assert not reader.is_alive()
+    assert broken == []
+    assert len(seen) > 10
+    assert set(seen) <= {2, 4}
+
+
+def test_statuses_of_many_files_are_fast(tmp_path):
+    store = Store(tmp_path)
+    name = store.publish_runs([r for k in range(20) for r in job_rows(f"{k}")])
+    content = (tmp_path / "runs" / name).read_bytes()
+    for k in range(500):
+        (tmp_path / "runs" / f"{k}.parquet").write_bytes(content)
+    started = time.perf_counter()
+    assert len(store.statuses()) == 20
+    assert time.perf_counter() - started < 10.0
+
+
+def test_reading_imports_nothing_heavy():
+    code = (
+        "import sys, phasediag.store\n"
+        "heavy = {'torch', 'ray', 'pydantic', 'typer', 'rich', 'sklearn'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,181 @@
+"""Jobs and their identity, the union of studies, and studies read back from storage."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phasediag.errors import InputError
+from phasediag.study import Study, read_study, study_from_store
+
+SWEEPS = Path(__file__).parent.parent / "sweeps"
+SPEC = """
+name = "small"
+kind = "phase-diagram"
+[network]
+depth = 2
+[data]
+kind = "points"
+x = [[-1.0], [-0.35], [0.3], [1.0]]
+y = [0.6, -0.4, 0.5, -0.2]
+[grid]
+width = [100, 1000]
+gamma = [0.5, 1.0, 1.7]
+gamma_prime = [0.0, 0.3]
+seeds = 2
+"""
+
+
+@pytest.fixture
+def study_of(tmp_path):
+    def read(*edits: tuple[str, str]) -> Study:
+        text = SPEC
+        for old, new in edits:
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / "study.toml"
+        path.write_text(text)
+        return read_study(path)
+
+    return read
+
+
+def ids(study: Study) -> set[str]:
+    return {job.job_id for job in study.jobs()}
+
+
+def test_jobs_are_the_grid_once_and_sorted(study_of):
+    jobs = study_of().jobs()
+    assert len(jobs) == len({job.job_id for job in jobs}) == 2 * 3 * 2 * 2
+    cells = [(job.width, job.gamma, job.gamma_prime, job.seed) for job in jobs]
+    assert cells == sorted(cells)
+    assert {(job.depth, job.gamma_1) for job in jobs} == {(2, 0.0)}
+
+
+def test_job_ids_are_pinned(study_of):
+    """A changed id orphans every stored row: it must never change."""
+    study = study_of()
+    assert study.data_digest == "2e1ca127bdad754bea6365ae25503acca31856c47400e0ecbbd3995b7019b67e"
+    assert study.job(100, 0.5, -0.5, 0).job_id == "ab1b53952d48744556c7"
+
+
+def test_ids_do_not_depend_on_names_order_resources_or_rounding_errors(study_of):
+    same = study_of(
+        ('"small"', '"other"'),
+        ("[100, 1000]", "[1000, 100, 100]"),
+        ("[0.5, 1.0, 1.7]", "{ start = 1.7, stop = 0.5, num = 2 }"),
+        ("seeds = 2", "seeds = [1, 0]\npoints = [[1, -0.0], [1.00000000000001, 0.3]]"),
+        ('kind = "phase-diagram"', 'kind = "phase-diagram"\nresources = { device = "cpu" }'),
+    )
+    assert ids(same) == ids(study_of())
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ("y = [0.6,", "y = [0.61,"),
+        ("seeds = 2", "seeds = 2\n[train]\naccuracy = 0.02"),
+        ("seeds = 2", "seeds = 2\n[train]\ndtype = 'float64'"),
+        ("seeds = 2", "seeds = [2, 3]"),
+        ("[100, 1000]", "[101, 1001]"),
+    ],
+)
+def test_ids_depend_on_the_content(study_of, edit):
+    assert not ids(study_of(edit)) & ids(study_of())
+
+
+def test_sample_jobs(study_of):
+    study = study_of()
+    assert [(job.gamma, job.gamma_prime, job.width, job.seed) for job in study.sample_jobs()] == [
+        (0.5, 0.0, 1000, 0),
+        (1.0, 0.0, 1000, 0),
+        (1.7, 0.0, 1000, 0),
+    ]
+    assert {job.job_id for job in study.sample_jobs()} <= ids(study)
+
+
+def test_samples_may_be_off_the_grid_or_none(study_of):
+    aside = study_of(("seeds = 2", "seeds = 2\n[samples]\npoints = [[1.2, 0.1]]\nwidth = 50\nseed = 9"))
+    (job,) = aside.sample_jobs()
+    assert job == aside.job(50, 1.2, 0.1, 9)
+    assert job.job_id not in ids(aside)
+    assert study_of(("seeds = 2", "seeds = 2\n[samples]\npoints = []")).sample_jobs() == []
+
+
+def test_stored_studies_need_no_data_file(tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.arange(5.0), y=np.arange(5.0))
+    text = re.sub(r'kind = "points"\nx.*\ny.*\n', 'kind = "file"\npath = "d.npz"\n', SPEC)
+    (tmp_path / "s.toml").write_text(text)
+    study = read_study(tmp_path / "s.toml")
+    again = study_from_store(study.to_toml(), study.data.x, study.data.y, "OUT/study.toml")
+    assert (again.spec, again.data) == (study.spec, study.data)
+    assert again.jobs() == study.jobs()
+
+
+def test_stored_points_must_match_their_arrays(study_of):
+    study = study_of()
+    with pytest.raises(InputError, match="OUT: data: the points are not those"):
+        study_from_store(study.to_toml(), study.data.x + 1.0, study.data.y, "OUT")
+
+
+def test_union_keeps_grows_or_appends(study_of):
+    stored = study_of()
+    part = study_of(("[100, 1000]", "[100]"))
+    grown = study_of(("[100, 1000]", "[100, 300, 1000]"))
+    beside = study_of(("[0.5, 1.0, 1.7]", "[0.7]"))
+    assert part.merged_with(stored).spec.grids == stored.spec.grids
+    assert grown.merged_with(stored).spec.grids == grown.spec.grids
+    both = beside.merged_with(stored)
+    assert both.spec.grids == (stored.spec.grid, beside.spec.grid)
+    assert ids(both) == ids(stored) | ids(beside)
+    again = study_from_store(both.to_toml(), both.data.x, both.data.y, "OUT")
+    assert again.spec == both.spec
+    assert part.merged_with(again).spec.grids == both.spec.grids
+    assert stored.merged_with(both).spec.grids == both.spec.grids
+
+
+def test_union_allows_other_samples_and_resources(study_of):
+    other = study_of(("seeds = 2", "seeds = 2\n[samples]\nwidth = 100\n[resources]\ndevice = 'cpu'"))
+    merged = other.merged_with(study_of())
+    assert (merged.spec.samples.width, merged.spec.resources.device) == (100, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("edit", "key"),
+    [
+        (('"small"', '"large"'), "name: 'large'"),
+        (("seeds = 2", "seeds = 2\n[train]\naccuracy = 0.02"), "train.accuracy: 0.02"),
+        (("seeds = 2", "seeds = 2\n[train]\ndtype = 'float64'"), "train.dtype: 'float64'"),
+        (("y = [0.6,", "y = [0.61,"), "data: "),
+    ],
+)
+def test_any_other_change_is_refused(study_of, edit, key):
+    with pytest.raises(InputError) as caught:
+        study_of(edit).merged_with(study_of())
+    assert f"study.toml: {key}" in str(caught.value)
+    assert "allowed: " in str(caught.value)
+
+
+def test_unreadable_files(tmp_path):
+    for path in (tmp_path, tmp_path / "missing.toml"):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_study(path)
+    (tmp_path / "latin.toml").write_bytes(b"name = '\xe9'")
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_study(tmp_path / "latin.toml")
+
+
+def test_a_byte_order_mark_is_no_obstacle(tmp_path):
+    (tmp_path / "s.toml").write_text(SPEC, encoding="utf-8-sig")
+    assert read_study(tmp_path / "s.toml").spec.name == "small"
+
+
+@pytest.mark.parametrize(
+    ("name", "jobs"), [("quickstart", 1352), ("two_layer_synthetic", 3840), ("two_layer_digits", 546)]
+)
+def test_published_sweeps(name, jobs):
+    study = read_study(SWEEPS / f"{name}.toml")
+    assert len(study.jobs()) == jobs
+    assert {job.job_id for job in study.sample_jobs()} <= ids(study)
+    assert len(study.sample_jobs()) == 3

@@ -1,0 +1,141 @@
+"""Jobs in, rows out; and the public functions from a spec to a map."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+
+import phasediag
+from phasediag import store, training
+from phasediag.networks import initial_weights
+from phasediag.spec import TrainSpec
+from phasediag.study import Job
+
+X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
+Y = np.array([0.6, -0.4, 0.5, -0.2])
+SETTINGS = TrainSpec()
+POINTS = [(0.5, 0.0), (0.8, 0.3), (1.0, -0.4), (1.5, 0.5), (1.75, 0.0)]
+JOBS = [
+    Job(f"{gamma}/{prime}/{seed}", 2, 90, gamma, prime, 0.0, seed)
+    for gamma, prime in POINTS
+    for seed in (0, 1)
+]
+VARIABLE = ["wall_seconds", "device", "version"]
+
+
+def frame(rows: list[dict[str, object]]) -> pd.DataFrame:
+    return pd.DataFrame(rows).drop(columns=VARIABLE).sort_values(["job_id", "layer"], ignore_index=True)
+
+
+def test_rows_have_the_schema_and_every_job_has_each_layer_once() -> None:
+    table = store.runs_table(training.train_batch(JOBS, X, Y, SETTINGS))
+    assert table.num_rows == 2 * len(JOBS)
+    assert set(zip(*(table[name].to_pylist() for name in ("job_id", "layer")), strict=True)) == {
+        (job.job_id, layer) for job in JOBS for layer in ("W1", "a")
+    }
+    assert set(table["status"].to_pylist()) == {"converged"}
+
+
+def test_measures_are_those_of_the_weights() -> None:
+    rows, weights = training.train_weights(JOBS[-1], X, Y, SETTINGS)
+    w, a = initial_weights(2, 90, 1, 1)
+    np.testing.assert_allclose(weights["W1_initial"], w, rtol=1e-6)
+    np.testing.assert_allclose(weights["a_initial"], a, rtol=1e-6)
+    change = weights["W1_final"] - weights["W1_initial"]
+    by_layer = {row["layer"]: row for row in rows}
+    assert by_layer["W1"]["relative_change"] == pytest.approx(
+        np.linalg.norm(change) / np.linalg.norm(w), rel=1e-6
+    )
+    spectral = np.linalg.norm(change, 2) / np.linalg.norm(w, 2)
+    assert by_layer["W1"]["relative_change_spectral"] == pytest.approx(spectral, rel=1e-6)
+    assert by_layer["a"]["norm_final"] == pytest.approx(np.linalg.norm(weights["a_final"]), rel=1e-6)
+    assert np.isnan(by_layer["a"]["relative_change_spectral"])
+    assert np.isnan(by_layer["a"]["orientations"])
+    assert by_layer["W1"]["orientations"] < 8
+    f = (
+        90**-1.75
+        * np.maximum(np.hstack([X, np.ones((4, 1))]) @ weights["W1_final"].T, 0)
+        @ weights["a_final"]
+    )
+    assert np.mean((f - Y) ** 2) / 2 == pytest.approx(by_layer["a"]["loss_final"], rel=0.02)
+    assert np.mean((f - Y) ** 2) <= 1.01e-6 * np.mean(Y**2)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_rows_do_not_depend_on_chunks_or_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = frame(training.train_batch(JOBS, X, Y, SETTINGS))
+    monkeypatch.setitem(training.CHUNK_ELEMENTS, "cpu", 3 * 90 * 6)
+    chunked = frame(training.train_batch(JOBS[::-1], X, Y, SETTINGS, threads=threads))
+    pd.testing.assert_frame_equal(chunked, together, rtol=1e-6, atol=0)
+
+
+def test_torch_is_left_as_it_was_found() -> None:
+    threads, state = torch.get_num_threads(), torch.random.get_rng_state()
+    training.train_batch(JOBS[:1], X, Y, SETTINGS)
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_failed_rows_fit_the_schema() -> None:
+    table = store.runs_table(training.failed_rows(JOBS[0], "RuntimeError: no memory"))
+    assert table["status"].to_pylist() == ["failed"] * 2
+    assert np.isnan(table["relative_change"].to_pylist()).all()
+
+
+def test_a_sample_keeps_the_network_its_function_and_its_course() -> None:
+    [row] = training.train_sample(JOBS[0], X, Y, SETTINGS)
+    pa.Table.from_pylist([row], schema=store.SAMPLES_SCHEMA)
+    assert np.shape(row["input_final"]) == (90, 2)
+    assert np.shape(row["output_final"]) == (90,)
+    fitted = np.interp(X[:, 0], row["x"], row["f_final"])
+    np.testing.assert_allclose(fitted, Y, atol=0.02)  # interpolated on the grid of the figure
+    assert row["evaluations"] == sorted(row["evaluations"])
+    assert row["loss"][-1] <= 1e-6 * np.mean(Y**2) / 2
+    [whole] = [one for one in training.train_batch(JOBS[:1], X, Y, SETTINGS) if one["layer"] == "W1"]
+    assert row["relative_change"][-1] == pytest.approx(whole["relative_change"], rel=1e-6)
+
+
+def test_a_sample_in_higher_dimensions_has_no_curve() -> None:
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    [row] = training.train_sample(JOBS[0], x, np.linspace(-1, 1, 5), SETTINGS)
+    assert row["x"] == row["f_final"] == []
+
+
+def test_a_gpu_that_is_not_there_is_bad_input() -> None:
+    if torch.cuda.is_available():
+        assert training.resolve_device("auto") == "cuda"
+        return
+    assert training.resolve_device("auto") == "cpu"
+    with pytest.raises(phasediag.InputError, match="device"):
+        training.resolve_device("cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_rows_agree_with_cpu_rows() -> None:
+    gpu, cpu = (frame(training.train_batch(JOBS, X, Y, SETTINGS, device)) for device in ("cuda", "cpu"))
+    np.testing.assert_allclose(gpu["relative_change"], cpu["relative_change"], rtol=SETTINGS.accuracy)
+
+
+def test_from_a_spec_to_a_map(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """The Python interface as the README shows it, names in any order, twice."""
+    spec = tmp_path / "spec.toml"
+    spec.write_text(
+        'name = "api"\nkind = "phase-diagram"\nnetwork = { depth = 2 }\n'
+        'data = { kind = "points", x = [[-1.0], [-0.35], [0.3], [1.0]], y = [0.6, -0.4, 0.5, -0.2] }\n'
+        "grid = { width = [50, 200], gamma = [0.5, 1.0, 1.75], gamma_prime = [0.0, 0.2], seeds = 2 }\n"
+    )
+    calls: list[tuple[int, int]] = []
+    for _ in range(2):
+        study = phasediag.read_study(spec)
+        runs = phasediag.train(study, progress=lambda done, total: calls.append((done, total)))
+        slopes = phasediag.fit(runs)
+        ax = phasediag.plot_map(slopes, layer="W1")
+    assert calls[-1] == (24, 24)
+    assert list(runs.columns) == store.RUNS_SCHEMA.names
+    assert set(runs["job_id"]) == {job.job_id for job in study.jobs()}
+    regimes = slopes[slopes.layer == "W1"].set_index(["gamma", "gamma_prime"])["regime"]
+    assert (regimes[0.5, 0.0], regimes[1.75, 0.0]) == ("linear", "condensed")
+    assert ax.get_xlabel()
