@@ -34,13 +34,15 @@ MAX_ROTATION = 20.0
 """Largest hyperbolic angle of one step: beyond it cosh and sinh of float32 lose all meaning, and so does the step."""
 
 
-def initial_weights(depth: int, width: int, inputs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def initial_weights(depth: int, width: int, inputs: int, seed: int) -> tuple[np.ndarray, ...]:
     """Normalised initial weights: the same for all exponents at one (depth, width, inputs, seed).
 
-    Returns ``W1`` of shape (width, inputs + 1), bias last, and ``a`` of shape (width,), float64, every entry N(0, 1).
+    Returns ``W1`` of shape (width, inputs + 1), for three layers ``W2`` of shape (width, width + 1), biases last, and ``a`` of
+    shape (width,); float64, every entry N(0, 1).
     """
     generator = np.random.default_rng([depth, width, inputs, seed])
-    return generator.standard_normal((width, inputs + 1)), generator.standard_normal(width)
+    shapes = {2: ((width, inputs + 1), width), 3: ((width, inputs + 1), (width, width + 1), width)}
+    return tuple(generator.standard_normal(shape) for shape in shapes[depth])
 
 
 class Weights(NamedTuple):
