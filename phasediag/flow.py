@@ -16,19 +16,21 @@ Errors are measured in the quantity that users read: the change of each layer's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import factorial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .networks import MAX_ROTATION, TwoLayer, Weights
+from .networks import MAX_ROTATION, Network, choose, pick
 
 IMPULSE_TOLERANCE = 0.3
 """Error of one step's impulse, in units of ``accuracy``, relative to a layer's displacement since the start."""
-GATE_TOLERANCE = 0.5
-"""The same for the gates along the way."""
+SETTLE_TOLERANCE = 0.5
+"""The same for the gates and signals along the way."""
+MAX_PASSES = 4
+"""Moves of one step, each with the gates and signals that the one before met: what has not settled by then wants a shorter step."""
 STEP_TOLERANCE = 0.3
 """Error of one step's impulse relative to the step itself: beyond it the expansion behind the estimate has no meaning."""
 FIRST_STEP = 0.5
@@ -71,124 +73,148 @@ class Outcome:
     evaluations: list[int]
     loss_initial: list[float]
     loss_final: list[float]
-    dw: list[Tensor]  # (d+1, m) each
-    da: list[Tensor]  # (m,) each
-    trace: list[list[tuple[int, float, dict[str, float]]]] = field(default_factory=list)
+    changes: list[dict[str, Tensor]]
+    """Displacement since the start by layer, neurons first: W1 (m, d+1), W2 (m, m+1), a (m,)."""
+    trace: list[list[tuple[int, float, dict[str, float]]]]
+    """(evaluations, loss, displacement by layer) after every accepted step."""
 
 
 @dataclass
 class _Front:
-    """The jobs still in training, between two steps. Small tensors, float64, jobs first."""
+    """The jobs still in training, between two trials. Small tensors, float64, jobs first."""
 
     jobs: Tensor  # index into the batch
-    weights: Weights
+    weights: Any
+    path: Any  # gates and signals that the next move should meet
+    travelled: dict[str, Tensor]  # displacement of every layer
     residual: Tensor
     kernels: dict[str, Tensor]
     debt: Tensor  # impulse owed by the last step
     step: Tensor
+    impulse: Tensor  # of the move that is being settled
+    taken: Tensor  # impulse of the last step
+    passes: Tensor  # moves made so far under that impulse; 0 where a new step begins
     evaluations: Tensor
     rejected: Tensor  # trial steps rejected in a row
+
+    @classmethod
+    def start(cls, network: Network) -> _Front:
+        weights = network.start()
+        residual, kernels = network.evaluate(weights)
+        zero, batch = torch.zeros_like(residual), torch.arange(len(residual), device=residual.device)
+        return cls(
+            jobs=batch,
+            weights=weights,
+            path=network.path(weights, zero[:, 0]),
+            travelled={layer: zero[:, 0] for layer in network.layers},
+            residual=residual,
+            kernels=kernels,
+            debt=zero,
+            step=torch.full_like(zero[:, 0], torch.nan),
+            impulse=zero,
+            taken=zero,
+            passes=torch.zeros_like(batch),
+            evaluations=torch.ones_like(batch),
+            rejected=torch.zeros_like(batch),
+        )
 
     def kernel(self) -> Tensor:
         """The whole kernel (B, n, n)."""
         return _total(self.kernels)
 
     def select(self, keep: Tensor) -> _Front:
-        def pick(tensor: Tensor) -> Tensor:
-            return tensor.index_select(0, keep)
+        def kept(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return value.index_select(0, keep)
+            if isinstance(value, dict):
+                return {layer: kept(tensor) for layer, tensor in value.items()}
+            return pick(value, keep)
 
-        return _Front(
-            pick(self.jobs),
-            self.weights.select(keep),
-            pick(self.residual),
-            {layer: pick(kernel) for layer, kernel in self.kernels.items()},
-            pick(self.debt),
-            pick(self.step),
-            pick(self.evaluations),
-            pick(self.rejected),
-        )
+        return _Front(**{name: kept(value) for name, value in vars(self).items()})
 
 
-def integrate(network: TwoLayer, settings: Settings, trace: bool = False) -> Outcome:
+def integrate(network: Network, settings: Settings, trace: bool = False) -> Outcome:
     """Follows the gradient flow of every job to convergence, or to an honest end.
 
     Returns an :class:`Outcome`; its ``status`` is "converged", "evaluation_limit", "stalled" (stationary above the tolerance) or
     "diverged". ``trace`` keeps (evaluations, loss, displacement per layer) after every accepted step.
     """
-    batch = network.w.shape[0]
-    zero_loss = _loss(network.y[None, :]).item()
-    target = settings.loss_tolerance * zero_loss
-    weights = network.start()
-    residual, kernels = network.evaluate(weights)
+    target = settings.loss_tolerance * _loss(network.y[None, :]).item()
+    front = _Front.start(network)
+    batch = len(front.jobs)
     outcome = Outcome(
-        [""] * batch,
-        [0] * batch,
-        _loss(residual).tolist(),
-        [0.0] * batch,
-        [torch.empty(0)] * batch,
-        [torch.empty(0)] * batch,
+        [""] * batch, [0] * batch, _loss(front.residual).tolist(), [0.0] * batch, [{}] * batch, [[] for _ in range(batch)]
     )
-    outcome.trace = [[] for _ in range(batch)]
-    front = _Front(
-        torch.arange(batch, device=residual.device),
-        weights,
-        residual,
-        kernels,
-        torch.zeros_like(residual),
-        torch.full((batch,), torch.nan, dtype=torch.float64, device=residual.device),
-        torch.ones(batch, dtype=torch.int64, device=residual.device),
-        torch.zeros(batch, dtype=torch.int64, device=residual.device),
-    )
-    fresh = torch.ones(batch, dtype=torch.bool, device=residual.device)
+    fresh = torch.ones_like(front.jobs, dtype=torch.bool)
     modes = _Modes.of(front)
     while True:
         ended = _ended(front, modes, network, target, settings)
         if trace:
-            _record(outcome, front, network, fresh)
+            _record(outcome, front, fresh)
         if any(ended):
             keep = [index for index, status in enumerate(ended) if not status]
-            _finish(outcome, front, ended)
+            _finish(outcome, front, network, ended)
             if not keep:
                 return outcome
-            kept = torch.tensor(keep, device=residual.device)
+            kept = torch.tensor(keep, device=front.jobs.device)
             front, network, modes = front.select(kept), network.select(kept), modes.select(kept)
         front, fresh = _advance(front, modes, network, target, settings)
         modes = modes.renewed(front, fresh)
 
 
 def _advance(
-    front: _Front, modes: _Modes, network: TwoLayer, target: float, settings: Settings
+    front: _Front, modes: _Modes, network: Network, target: float, settings: Settings
 ) -> tuple[_Front, Tensor]:
-    """One trial step of every job: the next front, and which jobs (B,) accepted theirs."""
+    """One trial move of every job, which costs it an evaluation: the next front, and which jobs (B,) completed a step.
+
+    A step ends accepted or rejected once its move has settled: once the gates and signals that it met are those that it was computed
+    with. Until then it is repeated with what it met.
+    """
+    begins = front.passes == 0
     step = torch.where(front.step.isnan(), FIRST_STEP / modes.largest, front.step)
-    step = modes.landing(step, LANDING * target)
-    impulse = front.debt + modes.frozen_impulse(step)
-    move = network.move(front.weights, impulse, GATE_TOLERANCE * settings.accuracy)
+    step = torch.where(begins, modes.landing(step, LANDING * target), step)
+    impulse = torch.where(begins[:, None], front.debt + modes.frozen_impulse(step), front.impulse)
+    path = choose(begins, network.path(front.weights, _along(impulse, front.taken)), front.path)
+    move = network.move(front.weights, path, impulse)
     residual, kernels = network.evaluate(move.weights)
 
     kernel = front.kernel()
     mismatch = residual - (front.residual - _apply(kernel, impulse))
     slope = -step[:, None] * _apply(_total(kernels) - kernel, residual)
     third, fourth = _corrections(modes, step, mismatch, slope)
-    excess = _excess(network, move.weights, kernels, impulse, fourth - third, settings.accuracy)
-    gate_excess = move.gate_error / (GATE_TOLERANCE * settings.accuracy)
-    sane = torch.isfinite(excess) & torch.isfinite(residual).all(dim=1) & (move.rotation < MAX_ROTATION)
-    accepted = (excess <= 1) & (gate_excess <= 1) & sane
+    excess = _excess(network, move.travelled, kernels, impulse, fourth - third, settings.accuracy)
+    unsettled = move.unsettled / (SETTLE_TOLERANCE * settings.accuracy)
 
-    def pick(new: Tensor, old: Tensor) -> Tensor:
+    sane = torch.isfinite(excess) & torch.isfinite(residual).all(dim=1) & (move.rotation < MAX_ROTATION)
+    settling = sane & (unsettled > 1) & (front.passes + 1 < MAX_PASSES)
+    accepted = sane & ~settling & (unsettled <= 1) & (excess <= 1)
+    rejected = ~settling & ~accepted
+
+    def update(new: Tensor, old: Tensor) -> Tensor:
         return torch.where(accepted.reshape(-1, *[1] * (new.dim() - 1)), new, old)
 
     advanced = _Front(
-        front.jobs,
-        move.weights.where(accepted, front.weights),
-        pick(residual, front.residual),
-        {layer: pick(kernels[layer], front.kernels[layer]) for layer in kernels},
-        pick(fourth, front.debt),
-        step * torch.where(sane, _scale(excess, gate_excess), _retreat(move.rotation)),
-        front.evaluations + move.passes,
-        torch.where(accepted, 0, front.rejected + 1),
+        jobs=front.jobs,
+        weights=network.commit(accepted, move.weights, front.weights),
+        path=move.path,
+        travelled={layer: update(move.travelled[layer], front.travelled[layer]) for layer in network.layers},
+        residual=update(residual, front.residual),
+        kernels={layer: update(kernels[layer], front.kernels[layer]) for layer in network.layers},
+        debt=update(fourth, front.debt),
+        step=step * torch.where(settling, 1.0, torch.where(sane, _scale(excess, unsettled), _retreat(move.rotation))),
+        impulse=impulse,
+        taken=update(impulse, front.taken),
+        passes=torch.where(settling, front.passes + 1, 0),
+        evaluations=front.evaluations + 1,
+        rejected=torch.where(accepted, 0, front.rejected + rejected),
     )
     return advanced, accepted
+
+
+def _along(impulse: Tensor, last: Tensor) -> Tensor:
+    """How much of the last impulse there is in this one (B,)."""
+    square = (last * last).sum(dim=1)
+    return ((impulse * last).sum(dim=1) / square.clamp_min(_TINY)).clamp(0, 2)
 
 
 def _corrections(modes: _Modes, step: Tensor, mismatch: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,8 +230,8 @@ def _corrections(modes: _Modes, step: Tensor, mismatch: Tensor, slope: Tensor) -
 
 
 def _excess(
-    network: TwoLayer,
-    weights: Weights,
+    network: Network,
+    travelled: dict[str, Tensor],
     kernels: dict[str, Tensor],
     impulse: Tensor,
     error: Tensor,
@@ -216,7 +242,6 @@ def _excess(
     An impulse E moves layer l by ``sqrt(c_l / n) sqrt(E^T K_l E)``: compared with the layer's change since the start, and, loosely,
     with that of the step.
     """
-    travelled = network.displacement(weights)
     excess = torch.zeros_like(error[:, 0])
     for layer, kernel in kernels.items():
         moved = _energy(error, kernel)
@@ -226,13 +251,13 @@ def _excess(
     return excess
 
 
-def _scale(excess: Tensor, gate_excess: Tensor) -> Tensor:
+def _scale(excess: Tensor, unsettled: Tensor) -> Tensor:
     """Factor for the next step (B,): the impulse's error falls with its third power, that of the gates with its second.
 
     Powers differ in their last digit with the place in a vector: rounded, they are the same in every batch.
     """
-    of_impulse, of_gates = excess.clamp_min(1e-9) ** (-1 / 3), gate_excess.clamp_min(1e-9) ** (-1 / 2)
-    scale = (SAFETY * torch.minimum(of_impulse, of_gates)).clamp(SHRINK, GROW)
+    of_impulse, of_settling = excess.clamp_min(1e-9) ** (-1 / 3), unsettled.clamp_min(1e-9) ** (-1 / 2)
+    scale = (SAFETY * torch.minimum(of_impulse, of_settling)).clamp(SHRINK, GROW)
     return (torch.round(scale * 1024) / 1024).nan_to_num(SHRINK)
 
 
@@ -307,15 +332,14 @@ class _Modes(NamedTuple):
         return _loss(remaining), _apply(self.vectors, coefficients)
 
 
-def _ended(front: _Front, modes: _Modes, network: TwoLayer, target: float, settings: Settings) -> list[str]:
+def _ended(front: _Front, modes: _Modes, network: Network, target: float, settings: Settings) -> list[str]:
     """Status of every job that is at its end, "" for the others."""
     loss = _loss(front.residual)
     floor, impulse = modes.rest()
-    travelled = network.displacement(front.weights)
     at_rest = floor > target
     for layer, kernel in front.kernels.items():
         left = _energy(impulse, kernel) * torch.sqrt(network.rates[layer] / network.points)
-        at_rest = at_rest & (left <= AT_REST * settings.accuracy * travelled[layer])
+        at_rest = at_rest & (left <= AT_REST * settings.accuracy * front.travelled[layer])
     hopeless = front.rejected >= MAX_REJECTED
     status: list[str] = []
     flags = torch.stack(
@@ -335,7 +359,7 @@ def _ended(front: _Front, modes: _Modes, network: TwoLayer, target: float, setti
     return status
 
 
-def _finish(outcome: Outcome, front: _Front, ended: list[str]) -> None:
+def _finish(outcome: Outcome, front: _Front, network: Network, ended: list[str]) -> None:
     losses = _loss(front.residual).tolist()
     for index, status in enumerate(ended):
         if status:
@@ -343,12 +367,11 @@ def _finish(outcome: Outcome, front: _Front, ended: list[str]) -> None:
             outcome.status[job] = status
             outcome.evaluations[job] = int(front.evaluations[index])
             outcome.loss_final[job] = losses[index]
-            outcome.dw[job] = front.weights.dw[index].clone()
-            outcome.da[job] = front.weights.da[index, 0].clone()
+            outcome.changes[job] = network.changes(front.weights, index)
 
 
-def _record(outcome: Outcome, front: _Front, network: TwoLayer, fresh: Tensor) -> None:
-    travelled = {layer: norm.tolist() for layer, norm in network.displacement(front.weights).items()}
+def _record(outcome: Outcome, front: _Front, fresh: Tensor) -> None:
+    travelled = {layer: norm.tolist() for layer, norm in front.travelled.items()}
     losses = _loss(front.residual).tolist()
     for index in torch.nonzero(fresh).flatten().tolist():
         moved = {layer: norms[index] for layer, norms in travelled.items()}

@@ -13,7 +13,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import numpy as np
@@ -24,7 +24,7 @@ from .errors import InputError
 Exponents = tuple[float, float]
 FloatOrArray = TypeVar("FloatOrArray", float, NDArray[np.float64])
 
-LAYERS: dict[int, tuple[str, ...]] = {2: ("W1", "a")}
+LAYERS: dict[int, tuple[str, ...]] = {2: ("W1", "a"), 3: ("W1", "W2", "a")}
 """Trained layers by depth, from the input to the output; all but the last, ``a``, have a predicted critical line."""
 
 REGIMES = ("linear", "critical", "condensed")
@@ -36,13 +36,27 @@ NAMED_INITIALISATIONS: dict[int, dict[str, Exponents]] = {
         "LeCun": (0.5, 0.5),
         "He": (0.5, 0.5),
         "Xavier": (1.0, 0.0),
-    }
+    },
+    3: {
+        "NTK": (1.0, 0.0),
+        "LeCun": (1.0, 0.5),
+        "He": (1.0, 0.5),
+        "Xavier": (1.5, 0.0),
+        "mean-field": (2.0, 0.0),
+    },
 }
-"""(gamma, gamma_prime) of initialisations in common use, by depth (two layers: Luo 2021, Table 1)."""
+"""(gamma, gamma_prime) of initialisations in common use, by depth (two layers: Luo 2021, Table 1; three, with gamma_1 = 0: from the
+definitions)."""
 
+_CRITICAL_GAMMA: dict[tuple[int, str], Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    (2, "W1"): lambda gamma_prime: 1.0 + np.maximum(gamma_prime, 0.0),
+    (3, "W1"): lambda gamma_prime: 1.5 + 2.0 * np.maximum(gamma_prime, 0.0),
+    (3, "W2"): lambda gamma_prime: np.maximum(3.0 - gamma_prime, 2.5),
+}
 _LINE_TOLERANCE = 1e-9
 _EXAMPLE_TARGETS: dict[int, dict[str, Exponents]] = {
-    2: {"linear": (0.5, 0.0), "critical": (1.0, 0.0), "condensed": (1.75, 0.0)}
+    2: {"linear": (0.5, 0.0), "critical": (1.0, 0.0), "condensed": (1.75, 0.0)},
+    3: {"linear": (1.0, 0.0), "critical": (1.5, 0.0), "condensed": (2.0, 0.0)},
 }
 # A point this far (in gamma) from the critical line no longer shows critical behaviour at the widths one can train.
 _NEARLY_CRITICAL = 0.25
@@ -57,10 +71,12 @@ def critical_gamma(layer: str, depth: int, gamma_prime: FloatOrArray) -> FloatOr
     """The gamma of the predicted critical line of a layer at given gamma_prime.
 
     Two layers, W1: ``gamma = 1 + max(gamma_prime, 0)`` (Luo 2021, the theorems on the linear and the condensed
-    regime: condensed iff ``gamma > 1`` and ``gamma_prime < gamma - 1``).
+    regime: condensed iff ``gamma > 1`` and ``gamma_prime < gamma - 1``). Three layers, gamma_1 = 0 (a scaling argument of
+    this project; Zhou et al., NeurIPS 2022, find the four regimes empirically), W1: ``gamma = 3/2 + 2 max(gamma_prime, 0)``; W2:
+    ``gamma = max(3 - gamma_prime, 5/2)``.
 
     Args:
-        layer: a layer of input weights ("W1"). The output layer "a" has no predicted line.
+        layer: a layer of input weights ("W1", "W2"). The output layer "a" has no predicted line.
         depth: number of layers of the network.
         gamma_prime: a number, or an array of any shape.
 
@@ -71,9 +87,8 @@ def critical_gamma(layer: str, depth: int, gamma_prime: FloatOrArray) -> FloatOr
         ValueError: no line is predicted for this layer and depth.
     """
     _require_predicted(layer, depth)
-    if isinstance(gamma_prime, np.ndarray):
-        return 1.0 + np.maximum(gamma_prime, 0.0)
-    return 1.0 + max(gamma_prime, 0.0)
+    line = _CRITICAL_GAMMA[depth, layer](np.asarray(gamma_prime, dtype=np.float64))
+    return line if isinstance(gamma_prime, np.ndarray) else float(line)
 
 
 def has_critical_line(layer: str, depth: int) -> bool:
@@ -105,11 +120,21 @@ def leading_order_slope(layer: str, depth: int, gamma: float, gamma_prime: float
     - ``gamma > 1`` and ``gamma_prime > gamma - 1``: ``2 (gamma - 1 - gamma_prime)``;
     - ``gamma > 1`` and ``|gamma_prime| <= gamma - 1``: ``(gamma - 1 - gamma_prime) / 2``.
 
-    Returns NaN where only bounds are known (``gamma > 1`` and ``gamma_prime < -(gamma - 1)``: the slope lies between
-    ``gamma - 1`` and ``(gamma - 1 - gamma_prime) / 2``) and for the output layer.
+    Three layers, gamma_1 = 0, with ``t = gamma - 3/2`` (the same kind of argument):
+
+    - ``t <= 0``: W1 ``max(t, -1/2) - 2 max(gamma_prime, 0)``, W2 ``max(gamma - 2, -1) - 2 max(-gamma_prime, 0)``;
+    - ``t > 0`` and ``gamma_prime > t/2``: W1 ``t - 2 gamma_prime``, W2 ``(gamma - 5/2) / 2``;
+    - ``t > 0`` and ``-t <= gamma_prime <= t/2``: W1 ``(t - 2 gamma_prime) / 3``, W2 ``(gamma + gamma_prime - 3) / 3``.
+
+    Returns NaN where only bounds are known (condensed first layer and gamma_prime further below 0 than that: for two layers the slope
+    lies between ``gamma - 1`` and ``(gamma - 1 - gamma_prime) / 2``) and for the output layer.
     """
     if not has_critical_line(layer, depth):
         return math.nan
+    return _slope_of_two(gamma, gamma_prime) if depth == 2 else _slope_of_three(layer, gamma, gamma_prime)
+
+
+def _slope_of_two(gamma: float, gamma_prime: float) -> float:
     excess = gamma - 1.0
     if excess <= _LINE_TOLERANCE:
         return max(excess, -0.5) - 2.0 * max(gamma_prime, 0.0)
@@ -117,6 +142,19 @@ def leading_order_slope(layer: str, depth: int, gamma: float, gamma_prime: float
         return 2.0 * (excess - gamma_prime)
     if gamma_prime >= -excess - _LINE_TOLERANCE:
         return (excess - gamma_prime) / 2.0
+    return math.nan
+
+
+def _slope_of_three(layer: str, gamma: float, gamma_prime: float) -> float:
+    excess, first = gamma - 1.5, layer == "W1"
+    if excess <= _LINE_TOLERANCE:
+        if first:
+            return max(excess, -0.5) - 2.0 * max(gamma_prime, 0.0)
+        return max(gamma - 2.0, -1.0) - 2.0 * max(-gamma_prime, 0.0)
+    if gamma_prime > excess / 2.0:
+        return excess - 2.0 * gamma_prime if first else (gamma - 2.5) / 2.0
+    if gamma_prime >= -excess - _LINE_TOLERANCE:
+        return (excess - 2.0 * gamma_prime) / 3.0 if first else (gamma + gamma_prime - 3.0) / 3.0
     return math.nan
 
 

@@ -24,6 +24,7 @@ from .version import VERSION
 if TYPE_CHECKING:  # torch takes seconds to import, and describing a failed job needs none of it
     import pandas as pd
 
+    from .networks import Network
     from .spec import TrainSpec
     from .study import Job, Study
 
@@ -252,7 +253,8 @@ def _train_all(
 
     One thread per chunk keeps every sum in one order, and beats splitting operations this small over threads.
     """
-    per_job = jobs[0].width * (len(x) + x.shape[1] + 1)
+    first = jobs[0]
+    per_job = first.width * (len(x) + x.shape[1] + 1) + (first.width**2 if first.depth == 3 else 0)
     size = max(1, CHUNK_ELEMENTS[device] // per_job)
     chunks = [jobs[start : start + size] for start in range(0, len(jobs), size)]
 
@@ -279,23 +281,39 @@ def _single_threaded_torch() -> Iterator[Callable[[], None]]:
         torch.set_num_threads(before)
 
 
+def _network(jobs: Sequence[Job], x: Array, y: Array, dtype: str, device: str) -> Network:
+    """The networks of jobs of one depth and width, at their initial weights."""
+    import torch
+
+    from .three_layer import ThreeLayer
+    from .two_layer import TwoLayer
+
+    kind = {"float32": torch.float32, "float64": torch.float64}[dtype]
+    if jobs[0].depth == 2:
+        two = [(job.gamma, job.gamma_prime, job.seed) for job in jobs]
+        return TwoLayer.from_exponents(x, y, jobs[0].width, two, kind, device)
+    three = [(job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
+    return ThreeLayer.from_exponents(x, y, jobs[0].width, three, kind, device)
+
+
 def _train_chunk(
     jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
 ) -> list[Trained]:
     import torch
 
     from .flow import Settings, integrate
-    from .networks import TwoLayer
+    from .networks import initial_weights
 
     started = time.perf_counter()
-    dtype = {"float32": torch.float32, "float64": torch.float64}[settings.dtype]
-    exponents = [(job.gamma, job.gamma_prime, job.seed) for job in jobs]
-    network = TwoLayer.from_exponents(x, y, jobs[0].width, exponents, dtype, device)
     limits = Settings(settings.accuracy, settings.loss_tolerance, settings.max_evaluations)
     with torch.inference_mode():
-        outcome = integrate(network, limits, trace)
+        outcome = integrate(_network(jobs, x, y, settings.dtype, device), limits, trace)
     share = (time.perf_counter() - started) / max(sum(outcome.evaluations), 1)
-    m = jobs[0].width  # without the padding
+    first, layers = jobs[0], LAYERS[jobs[0].depth]
+    drawn = {
+        seed: initial_weights(first.depth, first.width, x.shape[1], seed) for seed in {job.seed for job in jobs}
+    }
+    kind = np.dtype(settings.dtype)
     return [
         Trained(
             job,
@@ -303,8 +321,8 @@ def _train_chunk(
             outcome.evaluations[index],
             outcome.loss_initial[index],
             outcome.loss_final[index],
-            {"W1": network.w[index, :, :m].T.cpu().numpy(), "a": network.a[index, 0, :m].cpu().numpy()},
-            {"W1": outcome.dw[index][:, :m].T.cpu().numpy(), "a": outcome.da[index][:m].cpu().numpy()},
+            {layer: w.astype(kind) for layer, w in zip(layers, drawn[job.seed], strict=True)},
+            {layer: change.cpu().numpy() for layer, change in outcome.changes[index].items()},
             outcome.trace[index],
             share * outcome.evaluations[index],
         )

@@ -1,27 +1,74 @@
-"""An independent reference for the gradient flow of two-layer networks: explicit Euler, float64, small steps, NumPy.
+"""Independent references for the gradient flow of two- and three-layer networks: explicit small steps, float64, NumPy.
 
-It shares nothing with the engine but the definition of the network and the initial weights, and takes the two-layer equations in
-the form in which Luo et al. (JMLR 2021) write them.
+They share nothing with the engine but the definition of the networks and the initial weights. Networks are the normalised ones,
+with all weights N(0, 1) at the start; layer l follows dW_l/dt = -(c_l / n) sum_i e_i df(x_i)/dW_l, e_i = f(x_i) - y_i, with rates c_l:
+
+    two layers     f = kappa a . relu(W1 x)                   c_a = 1/kappa',  c_1 = kappa'
+    three layers   f = kappa a . relu(W2 [relu(W1 x); 1])     c_a = 1,  c_2 = kappa_1^2,  c_1 = kappa'^2
+
+where x ends in 1, and kappa, kappa' and kappa_1 are m^-gamma, m^-gamma' and m^-gamma_1 (Luo et al., JMLR 2021; Zhou et al., NeurIPS
+2022).
+
+The scheme is explicit Euler: neurons that cross kinks, or slide along them, leave any method with an error of first order, and Euler's is
+the smallest. Where the weights hardly move, steps may be longer than Euler's stability limit, 2 / (largest eigenvalue of the kernel):
+with s Chebyshev stages the limit is s^2 times as long (van der Houwen and Sommeijer, Z. angew. Math. Mech. 60, 1980), so that the slow
+modes of an ill-conditioned kernel are within reach. One stage is Euler's step.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Weights = tuple[Array, ...]
+
+DAMPING = 0.05
+MARGIN = 1.3
+"""Stages are for a largest eigenvalue this much larger, for it changes between looks at it and within a step."""
+LANDING_PASSES = 30
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Relative change of W1 and a, the loss over that of f = 0, and the number of steps."""
+    """Where a flow ended.
 
-    w: float
-    a: float
+    ``changes`` is the relative change of each layer when the loss, here over that of f = 0, was down to the tolerance; ``further``
+    holds the same for the smaller losses that were asked for, as far as twice as many steps reached them. ``steps`` and
+    ``evaluations`` (passes over the data) are for all of it.
+    """
+
+    changes: tuple[float, ...]
     loss: float
     steps: int
+    evaluations: int
+    further: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def w(self) -> float:
+        """Relative change of W1."""
+        return self.changes[0]
+
+    @property
+    def a(self) -> float:
+        """Relative change of a."""
+        return self.changes[-1]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A network on its data, as functions of its weights.
+
+    ``velocity`` of every layer together with the residual e (n,); ``kernel`` (n, n), with de/dt = -kernel e; and ``growth``, the
+    largest rate at which a neuron's weights grow at a given residual.
+    """
+
+    velocity: Callable[[Weights], tuple[Weights, Array]]
+    kernel: Callable[[Weights], Array]
+    growth: Callable[[Weights, Array], float]
 
 
 def small_step_flow(
@@ -34,38 +81,224 @@ def small_step_flow(
     step: float = 0.05,
     loss_tolerance: float = 1e-6,
     max_steps: int = 1_000_000,
+    reach: float = 1.0,
+    further: tuple[float, ...] = (),
 ) -> Reference:
-    """Follows dw/dt, da/dt from w (m, d+1), a (m,) until the loss is ``loss_tolerance`` times that of f = 0.
+    """Follows W1 = w (m, d+1) and a (m,) on x (n, d), y (n,) until the loss is ``loss_tolerance`` times that of f = 0.
 
-    ``step`` is in units of the stability limit of the moment, 1 / (largest eigenvalue of the kernel), and at most half that
-    fraction of the time in which a neuron grows by e.
+    A step is at most ``step * reach`` over the largest eigenvalue of the kernel, and at most half of ``step`` of the time in which
+    a neuron grows by e, or in which a layer moves by its spectral norm. ``further``: smaller losses at which to look again,
+    descending, in units of ``loss_tolerance``.
+    """
+    flow = two_layers(x, y, gamma, gamma_prime, len(a))
+    losses = tuple(loss_tolerance * part for part in (1.0, *further))
+    return follow(flow, y, (w, a), step, reach, losses, max_steps)
+
+
+def small_step_flow_three_layer(
+    x: Array,
+    y: Array,
+    gamma: float,
+    gamma_prime: float,
+    gamma_1: float,
+    w1: Array,
+    w2: Array,
+    a: Array,
+    step: float = 0.05,
+    loss_tolerance: float = 1e-6,
+    max_steps: int = 1_000_000,
+    reach: float = 1.0,
+    further: tuple[float, ...] = (),
+) -> Reference:
+    """The same for w1 (m, d+1), w2 (m, m+1; bias last) and a (m,)."""
+    flow = three_layers(x, y, gamma, gamma_prime, gamma_1, len(a))
+    losses = tuple(loss_tolerance * part for part in (1.0, *further))
+    return follow(flow, y, (w1, w2, a), step, reach, losses, max_steps)
+
+
+def two_layers(x: Array, y: Array, gamma: float, gamma_prime: float, width: int) -> Flow:
+    """The two-layer network; weights are W1 (m, d+1) and a (m,).
+
+    A neuron depends on the data only through pull_k = (1/n) sum_i e_i gate_ki x_i: since relu(w_k . x_i) = gate_ki w_k . x_i,
+    da_k/dt = -(kappa/kappa') w_k . pull_k and dw_k/dt = -kappa kappa' a_k pull_k. So no array (m, n) is needed but the gates.
     """
     inputs = np.hstack([x, np.ones((len(x), 1))])
-    gram, n, width = inputs @ inputs.T, len(x), len(a)
-    kappa, kappa_prime = width**-gamma, width**-gamma_prime
-    w_start, a_start, zero_loss = w, a, np.mean(y**2)
-    for count in range(max_steps):
-        z = w @ inputs.T
-        gate = z > 0
-        features = np.where(gate, z, 0.0)
-        residual = kappa * (a @ features) - y
-        if np.mean(residual**2) <= loss_tolerance * zero_loss:
+    n, kappa, kappa_prime = len(x), float(width) ** -gamma, float(width) ** -gamma_prime
+
+    def forward(w: Array, a: Array) -> tuple[Array, Array]:
+        gate = (w @ inputs.T > 0).astype(np.float64)
+        f = kappa * np.sum(inputs * (gate.T @ (a[:, None] * w)), axis=1)
+        return gate, f - y
+
+    def pull(gate: Array, residual: Array) -> Array:
+        return gate @ (residual[:, None] * inputs) / n
+
+    def velocity(weights: Weights) -> tuple[Weights, Array]:
+        w, a = weights
+        gate, residual = forward(w, a)
+        force = pull(gate, residual)
+        return (
+            -kappa * kappa_prime * a[:, None] * force,
+            -kappa / kappa_prime * np.sum(w * force, axis=1),
+        ), residual
+
+    def kernel(weights: Weights) -> Array:
+        w, a = weights
+        features = np.maximum(w @ inputs.T, 0.0)
+        back = a[:, None] * (features > 0)
+        return (
+            kappa**2
+            / n
+            * (features.T @ features / kappa_prime + kappa_prime * (back.T @ back) * (inputs @ inputs.T))
+        )
+
+    def growth(weights: Weights, residual: Array) -> float:
+        gate = (weights[0] @ inputs.T > 0).astype(np.float64)
+        return float(kappa * np.linalg.norm(pull(gate, residual), axis=1).max())
+
+    return Flow(velocity, kernel, growth)
+
+
+def three_layers(x: Array, y: Array, gamma: float, gamma_prime: float, gamma_1: float, width: int) -> Flow:
+    """The three-layer network; weights are W1 (m, d+1), W2 (m, m+1) and a (m,)."""
+    inputs = np.hstack([x, np.ones((len(x), 1))])
+    n, kappa = len(x), float(width) ** -gamma
+    rate_1, rate_2 = float(width) ** (-2 * gamma_prime), float(width) ** (-2 * gamma_1)
+    one = np.ones((1, n))
+
+    def forward(w1: Array, w2: Array) -> tuple[Array, Array]:
+        """First hidden layer with the constant (m+1, n), and second hidden layer (m, n)."""
+        first = np.vstack([np.maximum(w1 @ inputs.T, 0.0), one])
+        return first, np.maximum(w2 @ first, 0.0)
+
+    def velocity(weights: Weights) -> tuple[Weights, Array]:
+        w1, w2, a = weights
+        first, second = forward(w1, w2)
+        residual = kappa * (a @ second) - y
+        to_second = a[:, None] * ((second > 0) * residual)  # sum over points of e_i df/dz
+        to_first = (w2[:, :-1].T @ to_second) * (first[:-1] > 0)
+        scale = -kappa / n
+        return (
+            scale * rate_1 * (to_first @ inputs),
+            scale * rate_2 * (to_second @ first.T),
+            scale * (second @ residual),
+        ), residual
+
+    def kernel(weights: Weights) -> Array:
+        w1, w2, a = weights
+        first, second = forward(w1, w2)
+        to_second = a[:, None] * (second > 0)
+        to_first = (w2[:, :-1].T @ to_second) * (first[:-1] > 0)
+        return (
+            kappa**2
+            / n
+            * (
+                second.T @ second
+                + rate_2 * (to_second.T @ to_second) * (first.T @ first)
+                + rate_1 * (to_first.T @ to_first) * (inputs @ inputs.T)
+            )
+        )
+
+    def growth(weights: Weights, residual: Array) -> float:
+        """Of an output weight together with its row of W2, were the first layer to stand still."""
+        first, second = forward(*weights[:2])
+        pull = ((second > 0) * residual) @ first.T / n
+        return float(kappa * np.sqrt(rate_2) * np.linalg.norm(pull, axis=1).max())
+
+    return Flow(velocity, kernel, growth)
+
+
+def follow(
+    flow: Flow,
+    y: Array,
+    start: Weights,
+    step: float,
+    reach: float,
+    losses: tuple[float, ...],
+    max_steps: int,
+) -> Reference:
+    """Follows the flow to the moments at which the loss is each of ``losses`` (over that of f = 0), or for ``max_steps``."""
+    zero_loss = float(np.mean(y**2))
+    weights, (velocity, residual) = start, flow.velocity(start)
+    evaluations, count, limit, met = 1, 0, max_steps, []
+    while True:
+        loss = float(np.mean(residual**2)) / zero_loss
+        met += [(loss, _changes(weights, start))] * sum(loss <= aim * 1.0002 for aim in losses[len(met) :])
+        if len(met) == 1 and limit == max_steps:
+            limit = min(max_steps, 2 * count)  # the smaller losses are not worth any cost
+        if len(met) == len(losses) or count >= limit:
             break
         if count % 4 == 0:
-            back = a[:, None] * gate
-            kernel = (
-                kappa**2 / n * (features.T @ features / kappa_prime + kappa_prime * (back.T @ back) * gram)
-            )
-            growth = kappa * np.linalg.norm((gate * residual) @ inputs / n, axis=1).max()
-            time = step / max(np.linalg.eigvalsh(kernel)[-1], 2 * growth)
-        pull = gate * residual
-        w, a = (
-            w - time * kappa * kappa_prime / n * a[:, None] * (pull @ inputs),
-            a - time * kappa / kappa_prime / n * (features @ residual),
-        )
-    return Reference(
-        float(np.linalg.norm(w - w_start) / np.linalg.norm(w_start)),
-        float(np.linalg.norm(a - a_start) / np.linalg.norm(a_start)),
-        float(np.mean(residual**2) / zero_loss),
-        count,
+            largest = float(np.linalg.eigvalsh(flow.kernel(weights))[-1])
+            growth = flow.growth(weights, residual)
+            sizes = [_spectral_norm(part) for part in weights]
+        speed = max(float(np.linalg.norm(v)) / size for v, size in zip(velocity, sizes, strict=True))
+        time = step / max(largest / reach, 2 * speed, 2 * growth)
+        stages = _stages(MARGIN * largest * time)
+        target = losses[len(met)] * zero_loss
+        weights, velocity, residual = _landed(flow, weights, velocity, time, stages, target)
+        evaluations, count = evaluations + stages, count + 1
+    loss, changes = met[0] if met else (loss, _changes(weights, start))
+    return Reference(changes, loss, count, evaluations, tuple(there for _, there in met[1:]))
+
+
+def _landed(
+    flow: Flow, weights: Weights, velocity: Weights, time: float, stages: int, target: float
+) -> tuple[Weights, Weights, Array]:
+    """A step, or that part of it after which the loss is ``target``: weights, velocity and residual there."""
+    low, high, part = 0.0, 1.0, 1.0
+    for _ in range(LANDING_PASSES):
+        moved = _chebyshev_step(flow, weights, velocity, part * time, stages)
+        velocity_there, residual = flow.velocity(moved)
+        loss = float(np.mean(residual**2))
+        if (part == 1.0 and loss > target) or abs(loss / target - 1) < 1e-4:
+            break
+        low, high = (part, high) if loss > target else (low, part)
+        part = (low + high) / 2
+    return moved, velocity_there, residual
+
+
+def _chebyshev_step(flow: Flow, start: Weights, velocity: Weights, time: float, stages: int) -> Weights:
+    """One step from ``start``, where the velocity is known, with T_s(w0 + w1 z) / T_s(w0) as stability polynomial.
+
+    T_s of Chebyshev by its recurrence, w0 = 1 + damping / s^2, and w1 such that the step is consistent.
+    """
+    w0 = 1 + DAMPING / stages**2
+    last = np.polynomial.Chebyshev.basis(stages)
+    w1 = float(last(w0) / last.deriv()(w0))
+    t_before, t_now = 1.0, w0
+    before, now = start, _sum((1.0, start), (time * w1 / w0, velocity))
+    for _ in range(stages - 1):
+        t_before, t_now, t_last = t_now, 2 * w0 * t_now - t_before, t_before
+        there, _ = flow.velocity(now)
+        factors = 2 * w0 * t_before / t_now, -t_last / t_now, 2 * w1 * t_before / t_now * time
+        before, now = now, _sum((factors[0], now), (factors[1], before), (factors[2], there))
+    return now
+
+
+def _stages(reach: float) -> int:
+    """Stages with which a step of ``reach`` over the largest eigenvalue is stable."""
+    return max(1, int(np.ceil(np.sqrt(reach / (2 - 4 / 3 * DAMPING)))))
+
+
+def _sum(*terms: tuple[float, Weights]) -> Weights:
+    """Linear combination, layer by layer."""
+    layers = range(len(terms[0][1]))
+    return tuple(sum(factor * weights[layer] for factor, weights in terms) for layer in layers)
+
+
+def _spectral_norm(weights: Array) -> float:
+    """Of a matrix a lower bound, close after some power iterations; of a vector its length."""
+    if weights.ndim == 1:
+        return float(np.linalg.norm(weights))
+    vector = np.ones(weights.shape[1])
+    for _ in range(10):
+        vector = weights.T @ (weights @ (vector / np.linalg.norm(vector)))
+    return float(np.sqrt(np.linalg.norm(vector)))
+
+
+def _changes(weights: Weights, start: Weights) -> tuple[float, ...]:
+    return tuple(
+        float(np.linalg.norm(now - then) / np.linalg.norm(then))
+        for now, then in zip(weights, start, strict=True)
     )

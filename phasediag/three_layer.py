@@ -1,0 +1,335 @@
+"""Batches of three-layer ReLU networks, moved under a given impulse.
+
+With kappa = m^-gamma, kappa_1 = m^-gamma_1, kappa_2 = m^-gamma_prime (Zhou et al., NeurIPS 2022), b_ij = sum_k a_k gate2_ik W2_kj,
+h1 = (relu(W1 x), 1) and h2 = relu(W2 h1)
+
+    f(x) = kappa a . h2,        da/dt = -(kappa / n) sum_i e_i h2_i
+    dW2_k/dt = -(kappa kappa_1^2 / n) sum_i e_i a_k gate2_ik h1_i
+    dW1_j/dt = -(kappa kappa_2^2 / n) sum_i e_i b_ij gate1_ij x_i .
+
+Given the impulse of a step and the hidden features h1, every pair (a_k, W2_k) performs the exact hyperbolic rotation of a two-layer
+network whose inputs are h1; and given b, W1 moves along straight lines. Both h1 and b are averaged along the way, by the trapezoidal
+rule: the integrator repeats a move with the averages that it brought about until they agree.
+
+A move changes W2 by a matrix of rank n, the product of coefficients (n, m) and features h1 (n, m). These factors are kept beside W2, and
+folded into it only now and then: the only work on all of W2 is one product with h1 and one with the backward signal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .networks import (
+    ALIGNMENT,
+    Move,
+    choose,
+    hyperbolic,
+    initial_weights,
+    input_kernel,
+    norm,
+    path_gates,
+    pick,
+    relative,
+    stack_padded,
+    unit_and_size,
+)
+
+import os
+SWEEPS = int(os.environ.get("SWEEPS","4")); RELAX=int(os.environ.get("RELAX","0"))
+MAX_FACTORS = 64
+"""Rank of the change of W2 that is kept as factors: small beside the widths that matter, large beside a few points."""
+
+
+class Weights(NamedTuple):
+    """Where each job's weights are: displacements from the start, signals, and the factors of what W2 has still to take in.
+
+    ``dw1`` (B, d+1, m), ``da`` (B, 1, m); of both hidden layers preactivations ``z`` (B, n, m), gates in [0, 1] and ``sliding``, True
+    where a neuron is held on the kink of a data point; ``h1`` (B, n, m) with the constant feature, ``b`` (B, n, m); ``left``
+    and ``right`` (B, r, m): W2 = base + left^T right; ``travelled`` (B,) at least the displacement of W2.
+    """
+
+    dw1: Tensor
+    da: Tensor
+    z1: Tensor
+    gate1: Tensor
+    sliding1: Tensor
+    z2: Tensor
+    gate2: Tensor
+    sliding2: Tensor
+    h1: Tensor
+    b: Tensor
+    drift: Tensor
+    left: Tensor
+    right: Tensor
+    travelled: Tensor
+
+
+class Path(NamedTuple):
+    """Averages along a step, (B, n, m) each: gates of both layers, and the backward signal b."""
+
+    gate1: Tensor
+    gate2: Tensor
+    b: Tensor
+
+
+class Gates(NamedTuple):
+    """Gates of a layer, (B, n, m) each: averaged along a step, at its end, and whether they hold a neuron on its kink there."""
+
+    mean: Tensor
+    settled: Tensor
+    sliding: Tensor
+
+
+class ThreeLayer:
+    """A batch of three-layer networks of one width on one data set.
+
+    Parameters: ``x`` (n, d) and ``y`` (n,) float64; per job the prefactors ``kappa``, ``kappa_1`` and ``kappa_2`` (B,); the initial
+    weights ``w1`` (B, d+1, p), ``w2`` (B, p, p), rows by neuron, and ``a`` (B, 1, p), where p > width: the constant feature that carries
+    the bias of the second layer is neuron ``width`` of the first. ``base`` and ``dw2`` (B, p, p) are W2 and its displacement but for the
+    factors that are not folded in yet.
+    """
+
+    layers = ("W1", "W2", "a")
+
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        kappas: tuple[Tensor, Tensor, Tensor],
+        w1: Tensor,
+        w2: Tensor,
+        a: Tensor,
+        width: int,
+        folded: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        self.points, self.width = x.shape[0], width
+        self._x, self.y, self._kappas = x, y, kappas
+        self.w1, self.w2, self.a = w1, w2, a
+        self._base, self._dw2 = (w2, torch.zeros_like(w2)) if folded is None else folded
+        extended = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+        self._gram = (extended @ extended.T)[None]
+        self._square = torch.diagonal(self._gram[0]).to(w1.dtype)[:, None]
+        self._inputs = extended.to(w1.dtype).expand(len(w1), -1, -1)
+        self._capacity = max(MAX_FACTORS, self.points)
+        _, kappa_1, kappa_2 = kappas
+        self.rates = {"W1": kappa_2**2, "W2": kappa_1**2, "a": torch.ones_like(kappa_1)}
+
+    @classmethod
+    def from_exponents(
+        cls,
+        x: np.ndarray,
+        y: np.ndarray,
+        width: int,
+        jobs: Sequence[tuple[float, float, float, int]],
+        dtype: torch.dtype,
+        device: str,
+    ) -> ThreeLayer:
+        """The networks of ``jobs`` = (gamma, gamma_prime, gamma_1, seed), at their initial weights."""
+        padded = width + 1 + -(width + 1) % ALIGNMENT
+        inputs = x.shape[1]
+        drawn = {seed: initial_weights(3, width, inputs, seed) for seed in {seed for *_, seed in jobs}}
+        gamma, gamma_prime, gamma_1 = torch.tensor(
+            [job[:3] for job in jobs], dtype=torch.float64, device=device
+        ).unbind(1)
+        m = float(width)
+        return cls(
+            torch.from_numpy(x).to(device=device, dtype=torch.float64),
+            torch.from_numpy(y).to(device=device, dtype=torch.float64),
+            (m**-gamma, m**-gamma_1, m**-gamma_prime),
+            stack_padded([drawn[seed][0].T for *_, seed in jobs], (inputs + 1, padded), dtype, device),
+            stack_padded([drawn[seed][1] for *_, seed in jobs], (padded, padded), dtype, device),
+            stack_padded([drawn[seed][2][None] for *_, seed in jobs], (1, padded), dtype, device),
+            width,
+        )
+
+    def select(self, jobs: Tensor) -> ThreeLayer:
+        """The networks with these indices."""
+        kappas, folded = pick(self._kappas, jobs), pick((self._base, self._dw2), jobs)
+        w1, w2, a = pick((self.w1, self.w2, self.a), jobs)
+        return ThreeLayer(self._x, self.y, kappas, w1, w2, a, self.width, folded)
+
+    def start(self) -> Weights:
+        """The initial weights."""
+        z1 = torch.bmm(self._inputs, self.w1)
+        h1 = self._features(z1)
+        z2 = self._forward(h1)
+        gate1, gate2 = (z1 > 0).to(z1.dtype), (z2 > 0).to(z1.dtype)
+        nothing = torch.zeros_like(z1, dtype=torch.bool)
+        no_factors = z1[:, :0]
+        return Weights(
+            torch.zeros_like(self.w1),
+            torch.zeros_like(self.a),
+            z1,
+            gate1,
+            nothing,
+            z2,
+            gate2,
+            nothing,
+            h1,
+            self._backward(self.a * gate2),
+            torch.zeros_like(z1),
+            no_factors,
+            no_factors,
+            torch.zeros_like(self._kappas[0]),
+        )
+
+    def path(self, weights: Weights, ratio: Tensor) -> Path:
+        """Gates as they are at these weights, and the backward signal as it is half a step ahead if it goes on as in the last one."""
+        ahead = (ratio / 2).to(weights.b.dtype)[:, None, None]
+        return Path(weights.gate1, weights.gate2, weights.b + ahead * weights.drift)
+
+    def commit(self, accepted: Tensor, new: Weights, old: Weights) -> Weights:
+        """The new weights of the jobs that accepted their step (B,), the old ones of the others.
+
+        Factors that many steps have left are folded into W2.
+        """
+        left = torch.where(accepted[:, None, None], new.left[:, -self.points :], 0.0)
+        weights = choose(accepted, new._replace(left=left, right=left), old._replace(left=left, right=left))
+        left, right = torch.cat([old.left, left], dim=1), new.right
+        if left.shape[1] + self.points <= self._capacity:
+            return weights._replace(left=left, right=right)
+        change = left.transpose(1, 2) @ right
+        self._dw2 = self._dw2 + change
+        self._base = self.w2 + self._dw2
+        nothing = left[:, :0]
+        return weights._replace(left=nothing, right=nothing, travelled=norm(self._dw2))
+
+    def changes(self, weights: Weights, job: int) -> dict[str, Tensor]:
+        """Displacement since the start of one job: W1 (width, d+1), W2 (width, width + 1), a (width,)."""
+        m = self.width
+        dw2 = self._dw2[job] + weights.left[job].T @ weights.right[job]
+        return {
+            "W1": weights.dw1[job, :, :m].T.clone(),
+            "W2": dw2[:m, : m + 1].clone(),
+            "a": weights.da[job, 0, :m].clone(),
+        }
+
+    def evaluate(self, weights: Weights) -> tuple[Tensor, dict[str, Tensor]]:
+        """Residual ``e`` (B, n) and, per layer, the kernel ``K_l = kappa^2 c_l J_l J_l^T / n`` (B, n, n), all float64."""
+        kappa, kappa_1, kappa_2 = self._kappas
+        a = self.a + weights.da
+        h1, h2 = weights.h1.double(), weights.z2.clamp_min(0).double()
+        residual = kappa[:, None] * (h2 * a.double()).sum(dim=2) - self.y
+        scale = (kappa**2 / self.points)[:, None, None]
+        second = input_kernel(weights.gate2 * a, weights.sliding2, h1 @ h1.transpose(1, 2))
+        first = input_kernel(weights.gate1 * weights.b, weights.sliding1, self._gram)
+        return residual, {
+            "W1": scale * (kappa_2**2)[:, None, None] * first,
+            "W2": scale * (kappa_1**2)[:, None, None] * second,
+            "a": scale * (h2 @ h2.transpose(1, 2)),
+        }
+
+    def move(self, weights: Weights, path: Path, impulse: Tensor) -> Move:
+        """Moves all weights under ``impulse`` (B, n) float64, the signals along the way being those of ``path``.
+
+        From the input to the output, each with what the layer before has just become: W1 under the backward signal of ``path``, the
+        features h1 on average, then the pairs (a, W2). What is left to settle is the backward signal that results.
+        """
+        direction, size = unit_and_size(self._kappas[0][:, None] * impulse / self.points)
+        pull = direction.to(weights.dw1.dtype)[:, :, None]
+        dw1, z1, gate1, sliding1, loose1 = self._move_first(weights, path, pull, size)
+        h1 = self._features(z1)
+        before = self._forward(h1, weights.left, weights.right)
+        mean_h1, mean_z2 = (weights.h1 + h1) / 2, (weights.z2 + before) / 2
+        left, da, z2, gate2, sliding2, loose2, rotation = self._move_second(
+            weights, path.gate2, pull, size, mean_h1, mean_z2, h1, before
+        )
+        moved2 = _norm_of_product(left, torch.bmm(mean_h1, mean_h1.transpose(1, 2)))
+        left, right = torch.cat([weights.left, left], dim=1), torch.cat([weights.right, mean_h1], dim=1)
+        b = self._backward((self.a + da) * gate2.settled, left, right)
+        mean_b = (weights.b + b) / 2
+        travelled = {"W1": norm(dw1), "W2": weights.travelled + moved2, "a": norm(da)}
+        change = pull * gate1.mean * (mean_b - path.b) * self._square.sqrt()
+        _, kappa_1, kappa_2 = self._kappas
+        change1 = (change.square().sum(dim=(1, 2), dtype=torch.float64).sqrt() + loose1) * size[:, 0] * kappa_2**2
+        unsettled = torch.maximum(
+            relative(change1, travelled["W1"]), relative(loose2 * size[:, 0] * kappa_1**2, travelled["W2"])
+        )
+        moved = Weights(dw1, da, z1, gate1.settled, gate1.sliding, z2, gate2.settled, gate2.sliding, h1, b, b - weights.b, left, right, travelled["W2"])
+        return Move(moved, Path(gate1.mean, gate2.mean, mean_b), rotation, unsettled, travelled)
+
+    def _move_first(self, weights, path, pull, size):
+        """W1 under the mean backward signal, along straight lines; gates settled neuron by neuron."""
+        dtype = pull.dtype
+        scale = (size * self._kappas[2][:, None] ** 2).to(dtype)[:, :, None]
+        force = pull * path.b
+        own = -scale * force * self._square
+        gate = path.gate1
+        for sweep in range(SWEEPS):
+            dw1 = weights.dw1 - scale * torch.bmm(self._inputs.transpose(1, 2), gate * force)
+            z1 = torch.bmm(self._inputs, self.w1 + dw1)
+            shift = z1 - weights.z1
+            met, sliding = path_gates(weights.z1, shift + (1 - gate) * own, shift - gate * own)
+            change = (met - gate) * force * self._square.sqrt()
+            if sweep < SWEEPS - 1: gate = met if sweep == 0 else (gate+met)/2 if RELAX else met
+        loose = change.square().sum(dim=(1, 2), dtype=torch.float64).sqrt()
+        settled = torch.where(sliding, gate, (z1 > 0).to(dtype))
+        return dw1, z1, Gates(gate, settled, sliding), sliding, loose
+
+    def _move_second(self, weights, gate, pull, size, mean_h1, mean_z2, h1, before):
+        dtype = pull.dtype
+        _, kappa_1, _ = self._kappas
+        gram = torch.bmm(mean_h1, mean_h1.transpose(1, 2))
+        cross = torch.bmm(h1, mean_h1.transpose(1, 2))
+        square = torch.diagonal(cross, dim1=1, dim2=2)[:, :, None]
+        scale = (size * kappa_1[:, None]).to(dtype)[:, :, None]
+        scale2 = (size * kappa_1[:, None] ** 2).to(dtype)[:, :, None]
+        for sweep in range(SWEEPS):
+            left, da, rotation = self._rotate(weights, gate * pull, mean_z2, gram, scale)
+            z2 = before + torch.bmm(cross, left)
+            strength = pull * (self.a + (weights.da + da) / 2)
+            own = -scale2 * strength * square
+            shift = z2 - weights.z2
+            met, sliding = path_gates(weights.z2, shift + (1 - gate) * own, shift - gate * own)
+            change = strength * (met - gate) * square.clamp_min(0).sqrt()
+            if sweep < SWEEPS - 1: gate = met if sweep == 0 else (gate+met)/2 if RELAX else met
+        loose = change.square().sum(dim=(1, 2), dtype=torch.float64).sqrt()
+        settled = torch.where(sliding, gate, (z2 > 0).to(dtype))
+        return left, da, z2, Gates(gate, settled, sliding), sliding, loose, rotation
+
+    def _rotate(
+        self, weights: Weights, v: Tensor, z2: Tensor, gram: Tensor, scale: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The exact move of all pairs (a_k, W2_k) for given averages: the coefficients of the change of W2 in the features h1
+        (B, n, m), the new displacement of a, and the largest angle (B,).
+
+        Everything happens in the span of the n features: G_k = sum_i v_ik h1_i has the length sqrt(v . H v) with H = h1 h1^T, and
+        W2_k . G_k = sum_i v_ik (W2 h1)_ik.
+        """
+        tiny = torch.finfo(v.dtype).tiny
+        length = (v * torch.bmm(gram, v)).sum(dim=1, keepdim=True).clamp_min(0).sqrt().clamp_min(tiny)
+        ratio = (1 / self._kappas[1]).to(v.dtype)[:, None, None]
+        angle = length * scale
+        p_change, a_change = hyperbolic((v * z2).sum(dim=1, keepdim=True) / length, self.a + weights.da, angle, ratio)
+        return p_change / length * v, weights.da + a_change, angle.amax(dim=(1, 2)).double()
+
+    def _features(self, z1: Tensor) -> Tensor:
+        """h1 with the constant feature (B, n, m)."""
+        h1 = z1.clamp_min(0)
+        h1[:, :, self.width] = 1.0
+        return h1
+
+    def _forward(self, h1: Tensor, left: Tensor | None = None, right: Tensor | None = None) -> Tensor:
+        """W2 h1 (B, n, m)."""
+        z2 = torch.bmm(h1, self._base.transpose(1, 2))
+        if left is None or right is None:
+            return z2
+        return z2 + torch.bmm(torch.bmm(h1, right.transpose(1, 2)), left)
+
+    def _backward(self, signal: Tensor, left: Tensor | None = None, right: Tensor | None = None) -> Tensor:
+        """W2^T signal (B, n, m)."""
+        b = torch.bmm(signal, self._base)
+        if left is None or right is None:
+            return b
+        return b + torch.bmm(torch.bmm(signal, left.transpose(1, 2)), right)
+
+
+def _norm_of_product(left: Tensor, gram: Tensor) -> Tensor:
+    """Frobenius norm (B,), float64, of ``left^T right`` with ``gram`` that of ``right``."""
+    double = left.double()
+    return (double @ double.transpose(1, 2) * gram.double()).sum(dim=(1, 2)).clamp_min(0).sqrt()
