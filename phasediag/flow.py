@@ -44,8 +44,11 @@ NULL_MODE = 5e-15
 points, dead networks)."""
 AT_REST = 1e-3
 """A network stalls where all that is left to move is this fraction of ``accuracy``."""
-LANDING = 0.7
-"""The last step aims at this fraction of the loss tolerance: rows end just below it, not far beyond."""
+LANDING = 0.985
+"""The last step aims at this fraction of the loss tolerance."""
+OVERSHOOT = 0.3
+"""What layers may move after the loss has passed the tolerance, in units of ``accuracy``, relative to their displacement: rows tell
+where the flow is when it meets the tolerance, not where a long step ends."""
 SHORTEST_LANDING = -3.0
 """ln of the most that landing shortens a step: the debt alone may promise to land, and would leave nothing to step."""
 
@@ -106,7 +109,7 @@ class _Front:
             jobs=batch,
             weights=weights,
             path=network.path(weights, zero[:, 0]),
-            travelled={layer: zero[:, 0] for layer in network.layers},
+            travelled=dict.fromkeys(network.layers, zero[:, 0]),
             residual=residual,
             kernels=kernels,
             debt=zero,
@@ -143,7 +146,12 @@ def integrate(network: Network, settings: Settings, trace: bool = False) -> Outc
     front = _Front.start(network)
     batch = len(front.jobs)
     outcome = Outcome(
-        [""] * batch, [0] * batch, _loss(front.residual).tolist(), [0.0] * batch, [{}] * batch, [[] for _ in range(batch)]
+        [""] * batch,
+        [0] * batch,
+        _loss(front.residual).tolist(),
+        [0.0] * batch,
+        [{}] * batch,
+        [[] for _ in range(batch)],
     )
     fresh = torch.ones_like(front.jobs, dtype=torch.bool)
     modes = _Modes.of(front)
@@ -175,7 +183,7 @@ def _advance(
     step = torch.where(begins, modes.landing(step, LANDING * target), step)
     impulse = torch.where(begins[:, None], front.debt + modes.frozen_impulse(step), front.impulse)
     path = choose(begins, network.path(front.weights, _along(impulse, front.taken)), front.path)
-    move = network.move(front.weights, path, impulse)
+    move = network.move(front.weights, path, impulse, modes.lag(step))
     residual, kernels = network.evaluate(move.weights)
 
     kernel = front.kernel()
@@ -186,9 +194,13 @@ def _advance(
     unsettled = move.unsettled / (SETTLE_TOLERANCE * settings.accuracy)
 
     sane = torch.isfinite(excess) & torch.isfinite(residual).all(dim=1) & (move.rotation < MAX_ROTATION)
+    beyond, share = _beyond(front, residual, kernels, impulse, move.travelled, network, target)
+    overshot = beyond > OVERSHOOT * settings.accuracy
     settling = sane & (unsettled > 1) & (front.passes + 1 < MAX_PASSES)
-    accepted = sane & ~settling & (unsettled <= 1) & (excess <= 1)
+    accepted = sane & ~settling & (unsettled <= 1) & (excess <= 1) & ~overshot
     rejected = ~settling & ~accepted
+    scale = torch.where(sane, _scale(excess, unsettled), _retreat(move.rotation))
+    scale = torch.where(sane & overshot, torch.minimum(scale, share), scale)
 
     def update(new: Tensor, old: Tensor) -> Tensor:
         return torch.where(accepted.reshape(-1, *[1] * (new.dim() - 1)), new, old)
@@ -201,7 +213,7 @@ def _advance(
         residual=update(residual, front.residual),
         kernels={layer: update(kernels[layer], front.kernels[layer]) for layer in network.layers},
         debt=update(fourth, front.debt),
-        step=step * torch.where(settling, 1.0, torch.where(sane, _scale(excess, unsettled), _retreat(move.rotation))),
+        step=step * torch.where(settling, 1.0, scale),
         impulse=impulse,
         taken=update(impulse, front.taken),
         passes=torch.where(settling, front.passes + 1, 0),
@@ -249,6 +261,27 @@ def _excess(
         excess = torch.maximum(excess, moved / (IMPULSE_TOLERANCE * accuracy * whole + _TINY))
         excess = torch.maximum(excess, moved / (STEP_TOLERANCE * _energy(impulse, kernel) + _TINY))
     return excess
+
+
+def _beyond(
+    front: _Front,
+    residual: Tensor,
+    kernels: dict[str, Tensor],
+    impulse: Tensor,
+    travelled: dict[str, Tensor],
+    network: Network,
+    target: float,
+) -> tuple[Tensor, Tensor]:
+    """How far a trial step moves a layer after the loss has met the target, relative to its displacement, and at which share of the
+    step it does so (B,). The loss is taken to fall exponentially on the way."""
+    start, end = _loss(front.residual), _loss(residual)
+    share = torch.log(start / (LANDING * target)) / torch.log(start / end.clamp_min(_TINY)).clamp_min(_TINY)
+    share = torch.where(end < target, share.clamp(SHRINK, 1.0), 1.0)
+    moved = torch.zeros_like(share)
+    for layer, kernel in kernels.items():
+        whole = travelled[layer] * torch.sqrt(network.points / network.rates[layer]) + _TINY
+        moved = torch.maximum(moved, _energy(impulse, kernel) / whole)
+    return (1 - share) * moved, torch.round(share * 1024) / 1024
 
 
 def _scale(excess: Tensor, unsettled: Tensor) -> Tensor:
@@ -310,6 +343,12 @@ class _Modes(NamedTuple):
     def frozen_impulse(self, step: Tensor) -> Tensor:
         """Impulse of a step with this kernel throughout: ``step phi_1(-K step) e``."""
         weight = step[:, None] * _phi(1, self.values * step[:, None]) * self.movable
+        return _apply(self.vectors, weight * self.start)
+
+    def lag(self, step: Tensor) -> Tensor:
+        """First moment of that impulse about the middle of the step, in units of the step."""
+        x = self.values * step[:, None]
+        weight = step[:, None] * (_phi(1, x) / 2 - _phi(2, x)) * self.movable
         return _apply(self.vectors, weight * self.start)
 
     def predicted_loss(self, step: Tensor) -> Tensor:

@@ -53,10 +53,13 @@ class Move(NamedTuple):
 class Network(Protocol):
     """A batch of networks of one shape on one data set, as the integrator sees it."""
 
-    layers: tuple[str, ...]
     points: int
     y: Tensor
     rates: dict[str, Tensor]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers, from the input to the output."""
 
     def start(self) -> Any:
         """The initial weights."""
@@ -64,8 +67,9 @@ class Network(Protocol):
     def path(self, weights: Any, ratio: Tensor) -> Any:
         """The first guess for the gates and signals that a step will meet, ``ratio`` (B,) being its length in units of the last one."""
 
-    def move(self, weights: Any, path: Any, impulse: Tensor) -> Move:
-        """Moves all weights under ``impulse`` (B, n), float64, given the averages of gates and signals along the way."""
+    def move(self, weights: Any, path: Any, impulse: Tensor, lag: Tensor) -> Move:
+        """Moves all weights under ``impulse`` (B, n), float64, given the averages of gates and signals along the way. ``lag`` (B, n) is
+        the first moment of the impulse about the middle of the step: negative, relative to it, where the residual fades."""
 
     def evaluate(self, weights: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Residual (B, n) and, per layer, the kernel ``kappa^2 c_l J_l J_l^T / n`` (B, n, n), float64."""
@@ -97,7 +101,10 @@ def pick(tensors: Named, jobs: Tensor) -> Named:
 def stack_padded(arrays: list[np.ndarray], shape: tuple[int, int], dtype: torch.dtype, device: str) -> Tensor:
     """The arrays, padded with zeros to ``shape``, as one tensor (B, *shape)."""
     stacked = np.stack(
-        [np.pad(array, [(0, size - have) for size, have in zip(shape, array.shape, strict=True)]) for array in arrays]
+        [
+            np.pad(array, [(0, size - have) for size, have in zip(shape, array.shape, strict=True)])
+            for array in arrays
+        ]
     )
     return torch.from_numpy(stacked).to(device=device, dtype=dtype)
 
@@ -114,8 +121,8 @@ def hyperbolic(p: Tensor, a: Tensor, angle: Tensor, ratio: Tensor) -> tuple[Tens
     return p * cosh_less_one - a / ratio * sinh, a * cosh_less_one - ratio * p * sinh
 
 
-def path_gates(z: Tensor, shift_on: Tensor, shift_off: Tensor) -> tuple[Tensor, Tensor]:
-    """Gates averaged along a step, and which neurons end it sliding on a kink.
+def path_gates(z: Tensor, shift_on: Tensor, shift_off: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gates along a step: their averages, their first moments about its middle, and which neurons end it sliding on a kink.
 
     ``z`` is the preactivation before the step, ``shift_on`` and ``shift_off`` its change over the whole step were the gate 1 or 0
     throughout. A preactivation that reaches zero passes through if it is pushed the same way on the other side; if it is pushed
@@ -126,18 +133,21 @@ def path_gates(z: Tensor, shift_on: Tensor, shift_off: Tensor) -> tuple[Tensor, 
     leaves_above = above & (z + shift_on < 0)
     leaves_below = ~above & (z + shift_off > 0)
     held = (shift_off > 0) & (shift_on < 0)
-    holding = ((z + shift_off) / (shift_off - shift_on).clamp_min(tiny)).clamp(0, 1)
-    spent_above = (z / (-shift_on).clamp_min(tiny)).clamp(0, 1)
-    spent_below = (-z / shift_off.clamp_min(tiny)).clamp(0, 1)
-    gate = above.to(z.dtype)
-    gate = torch.where(leaves_above, torch.where(held, holding, spent_above), gate)
-    gate = torch.where(leaves_below, torch.where(held, holding, 1 - spent_below), gate)
-    return gate, (leaves_above | leaves_below) & held
+    leaves, before = leaves_above | leaves_below, above.to(z.dtype)
+    span = (shift_off - shift_on).clamp_min(tiny)
+    after = torch.where(held, (shift_off / span).clamp(0, 1), 1 - before)
+    # the part of the step before the kink; where none is met there is no division by what may be zero
+    reached = torch.where(leaves, -z / torch.where(above, shift_on, shift_off), 1.0).clamp(0, 1)
+    change = (1 - reached) * (after - before)
+    return before + change, change * reached / 2, leaves & held
 
 
 def cosines(gram: Tensor) -> Tensor:
     """``[..., j, i]``: the length of input j along input i, from their Gram matrix (..., n, n)."""
-    return gram / torch.diagonal(gram, dim1=-2, dim2=-1).clamp_min(torch.finfo(gram.dtype).tiny).sqrt()[..., None, :]
+    return (
+        gram
+        / torch.diagonal(gram, dim1=-2, dim2=-1).clamp_min(torch.finfo(gram.dtype).tiny).sqrt()[..., None, :]
+    )
 
 
 def input_kernel(backward: Tensor, sliding: Tensor, gram: Tensor) -> Tensor:
@@ -150,7 +160,9 @@ def input_kernel(backward: Tensor, sliding: Tensor, gram: Tensor) -> Tensor:
     kernel = back @ back.transpose(1, 2) * gram
     if not sliding.any():
         return kernel
-    order = torch.arange(backward.shape[1], 0, -1, device=backward.device, dtype=torch.int16)[:, None] * sliding
+    order = (
+        torch.arange(backward.shape[1], 0, -1, device=backward.device, dtype=torch.int16)[:, None] * sliding
+    )
     first = (sliding & (order == order.amax(dim=1, keepdim=True))).to(backward.dtype)
     along = (cosines(gram).to(backward.dtype).expand(len(backward), -1, -1) @ first).double() * back
     return kernel - along @ along.transpose(1, 2)

@@ -39,8 +39,8 @@ from .networks import (
     unit_and_size,
 )
 
-import os
-SWEEPS = int(os.environ.get("SWEEPS","4")); RELAX=int(os.environ.get("RELAX","0"))
+SWEEPS = 4
+"""Times that the gates of a layer are settled within a move: that takes no work on W2."""
 MAX_FACTORS = 64
 """Rank of the change of W2 that is kept as factors: small beside the widths that matter, large beside a few points."""
 
@@ -48,9 +48,10 @@ MAX_FACTORS = 64
 class Weights(NamedTuple):
     """Where each job's weights are: displacements from the start, signals, and the factors of what W2 has still to take in.
 
-    ``dw1`` (B, d+1, m), ``da`` (B, 1, m); of both hidden layers preactivations ``z`` (B, n, m), gates in [0, 1] and ``sliding``, True
-    where a neuron is held on the kink of a data point; ``h1`` (B, n, m) with the constant feature, ``b`` (B, n, m); ``left``
-    and ``right`` (B, r, m): W2 = base + left^T right; ``travelled`` (B,) at least the displacement of W2.
+    ``dw1`` (B, d+1, m), ``da`` (B, 1, m); of both hidden layers preactivations ``z`` (B, n, m), gates in [0, 1] and ``sliding``,
+    True where a neuron is held on the kink of a data point; ``h1`` (B, n, m) with the constant feature; ``b`` (B, n, m) and its
+    ``drift``, how it changed in the last step; ``left`` and ``right`` (B, r, m): W2 = base + left^T right; ``travelled`` (B,), at least
+    the displacement of W2.
     """
 
     dw1: Tensor
@@ -78,11 +79,12 @@ class Path(NamedTuple):
 
 
 class Gates(NamedTuple):
-    """Gates of a layer, (B, n, m) each: averaged along a step, at its end, and whether they hold a neuron on its kink there."""
+    """Gates of a layer in a move, (B, n, m) each: on average, at its end, and whether they then hold a neuron on its kink."""
 
     mean: Tensor
     settled: Tensor
     sliding: Tensor
+    loose: Tensor  # (B,) what another sweep would change, in units of the impulse's size and the rate of the layer
 
 
 class ThreeLayer:
@@ -224,73 +226,99 @@ class ThreeLayer:
             "a": scale * (h2 @ h2.transpose(1, 2)),
         }
 
-    def move(self, weights: Weights, path: Path, impulse: Tensor) -> Move:
-        """Moves all weights under ``impulse`` (B, n) float64, the signals along the way being those of ``path``.
+    def move(self, weights: Weights, path: Path, impulse: Tensor, lag: Tensor) -> Move:
+        """Moves all weights under ``impulse`` (B, n) float64, given the averages of gates and signals along the way.
 
-        From the input to the output, each with what the layer before has just become: W1 under the backward signal of ``path``, the
-        features h1 on average, then the pairs (a, W2). What is left to settle is the backward signal that results.
+        From the input to the output, each layer with what the one before has just become: W1 under the backward signal of ``path``, h1 on
+        average, then the pairs (a, W2). What is left to settle is the backward signal that results. ``lag`` is not needed: averages
+        of both signals take the turning of the impulse into account to the same order.
         """
+        _, kappa_1, kappa_2 = self._kappas
         direction, size = unit_and_size(self._kappas[0][:, None] * impulse / self.points)
         pull = direction.to(weights.dw1.dtype)[:, :, None]
-        dw1, z1, gate1, sliding1, loose1 = self._move_first(weights, path, pull, size)
+        dw1, z1, gates1 = self._move_first(weights, path, pull, size)
         h1 = self._features(z1)
-        before = self._forward(h1, weights.left, weights.right)
-        mean_h1, mean_z2 = (weights.h1 + h1) / 2, (weights.z2 + before) / 2
-        left, da, z2, gate2, sliding2, loose2, rotation = self._move_second(
-            weights, path.gate2, pull, size, mean_h1, mean_z2, h1, before
+        frozen = self._forward(h1, weights.left, weights.right)  # W2 as at the start of the step
+        mean_h1 = (weights.h1 + h1) / 2
+        left, da, z2, gates2, rotation = self._move_second(
+            weights, path.gate2, pull, size, mean_h1, torch.bmm(h1, mean_h1.transpose(1, 2)), frozen
         )
         moved2 = _norm_of_product(left, torch.bmm(mean_h1, mean_h1.transpose(1, 2)))
         left, right = torch.cat([weights.left, left], dim=1), torch.cat([weights.right, mean_h1], dim=1)
-        b = self._backward((self.a + da) * gate2.settled, left, right)
-        mean_b = (weights.b + b) / 2
-        travelled = {"W1": norm(dw1), "W2": weights.travelled + moved2, "a": norm(da)}
-        change = pull * gate1.mean * (mean_b - path.b) * self._square.sqrt()
-        _, kappa_1, kappa_2 = self._kappas
-        change1 = (change.square().sum(dim=(1, 2), dtype=torch.float64).sqrt() + loose1) * size[:, 0] * kappa_2**2
-        unsettled = torch.maximum(
-            relative(change1, travelled["W1"]), relative(loose2 * size[:, 0] * kappa_1**2, travelled["W2"])
-        )
-        moved = Weights(dw1, da, z1, gate1.settled, gate1.sliding, z2, gate2.settled, gate2.sliding, h1, b, b - weights.b, left, right, travelled["W2"])
-        return Move(moved, Path(gate1.mean, gate2.mean, mean_b), rotation, unsettled, travelled)
+        b = self._backward((self.a + da) * gates2.settled, left, right)
+        met = Path(gates1.mean, gates2.mean, (weights.b + b) / 2)
 
-    def _move_first(self, weights, path, pull, size):
-        """W1 under the mean backward signal, along straight lines; gates settled neuron by neuron."""
-        dtype = pull.dtype
-        scale = (size * self._kappas[2][:, None] ** 2).to(dtype)[:, :, None]
-        force = pull * path.b
+        travelled = {"W1": norm(dw1), "W2": weights.travelled + moved2, "a": norm(da)}
+        missed = pull * gates1.mean * (met.b - path.b) * self._square.sqrt()
+        loose1 = gates1.loose + missed.square().sum(dim=(1, 2), dtype=torch.float64).sqrt()
+        unsettled = torch.maximum(
+            relative(loose1 * size[:, 0] * kappa_2**2, travelled["W1"]),
+            relative(gates2.loose * size[:, 0] * kappa_1**2, travelled["W2"]),
+        )
+        moved = Weights(
+            dw1=dw1,
+            da=da,
+            z1=z1,
+            gate1=gates1.settled,
+            sliding1=gates1.sliding,
+            z2=z2,
+            gate2=gates2.settled,
+            sliding2=gates2.sliding,
+            h1=h1,
+            b=b,
+            drift=b - weights.b,
+            left=left,
+            right=right,
+            travelled=travelled["W2"],
+        )
+        return Move(moved, met, rotation, unsettled, travelled)
+
+    def _move_first(
+        self, weights: Weights, path: Path, pull: Tensor, size: Tensor
+    ) -> tuple[Tensor, Tensor, Gates]:
+        """W1 along straight lines under the average backward signal: its displacement, z1, and the gates, settled sweep by sweep."""
+        scale = (size * self._kappas[2][:, None] ** 2).to(pull.dtype)[:, :, None]
+        force, gate = pull * path.b, path.gate1
         own = -scale * force * self._square
-        gate = path.gate1
         for sweep in range(SWEEPS):
             dw1 = weights.dw1 - scale * torch.bmm(self._inputs.transpose(1, 2), gate * force)
             z1 = torch.bmm(self._inputs, self.w1 + dw1)
-            shift = z1 - weights.z1
-            met, sliding = path_gates(weights.z1, shift + (1 - gate) * own, shift - gate * own)
-            change = (met - gate) * force * self._square.sqrt()
-            if sweep < SWEEPS - 1: gate = met if sweep == 0 else (gate+met)/2 if RELAX else met
-        loose = change.square().sum(dim=(1, 2), dtype=torch.float64).sqrt()
-        settled = torch.where(sliding, gate, (z1 > 0).to(dtype))
-        return dw1, z1, Gates(gate, settled, sliding), sliding, loose
+            met, sliding = _met(weights.z1, z1, gate, own)
+            if sweep < SWEEPS - 1:
+                gate = met
+        return dw1, z1, _gates(gate, met, sliding, z1, force * self._square.sqrt())
 
-    def _move_second(self, weights, gate, pull, size, mean_h1, mean_z2, h1, before):
-        dtype = pull.dtype
-        _, kappa_1, _ = self._kappas
-        gram = torch.bmm(mean_h1, mean_h1.transpose(1, 2))
-        cross = torch.bmm(h1, mean_h1.transpose(1, 2))
+    def _move_second(
+        self,
+        weights: Weights,
+        gate: Tensor,
+        pull: Tensor,
+        size: Tensor,
+        mean_h1: Tensor,
+        cross: Tensor,
+        frozen: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Gates, Tensor]:
+        """The exact move of all pairs (a_k, W2_k), given the average features; gates are settled sweep by sweep.
+
+        ``cross`` (B, n, n) are the products of h1 at the end with the average one, ``frozen`` is W2 h1 with h1 at the end and W2 as at the
+        start. Returns the coefficients (B, n, m) of the change of W2 in the average features, the displacement of a, z2, the gates, and
+        the largest angle (B,).
+        """
+        kappa_1 = self._kappas[1][:, None]
+        gram, mean_z2 = torch.bmm(mean_h1, mean_h1.transpose(1, 2)), (weights.z2 + frozen) / 2
         square = torch.diagonal(cross, dim1=1, dim2=2)[:, :, None]
-        scale = (size * kappa_1[:, None]).to(dtype)[:, :, None]
-        scale2 = (size * kappa_1[:, None] ** 2).to(dtype)[:, :, None]
+        angles, shifts = (
+            (size * kappa_1).to(pull.dtype)[:, :, None],
+            (size * kappa_1**2).to(pull.dtype)[:, :, None],
+        )
         for sweep in range(SWEEPS):
-            left, da, rotation = self._rotate(weights, gate * pull, mean_z2, gram, scale)
-            z2 = before + torch.bmm(cross, left)
-            strength = pull * (self.a + (weights.da + da) / 2)
-            own = -scale2 * strength * square
-            shift = z2 - weights.z2
-            met, sliding = path_gates(weights.z2, shift + (1 - gate) * own, shift - gate * own)
-            change = strength * (met - gate) * square.clamp_min(0).sqrt()
-            if sweep < SWEEPS - 1: gate = met if sweep == 0 else (gate+met)/2 if RELAX else met
-        loose = change.square().sum(dim=(1, 2), dtype=torch.float64).sqrt()
-        settled = torch.where(sliding, gate, (z2 > 0).to(dtype))
-        return left, da, z2, Gates(gate, settled, sliding), sliding, loose, rotation
+            left, da, rotation = self._rotate(weights, gate * pull, mean_z2, gram, angles)
+            z2 = frozen + torch.bmm(cross, left)
+            force = pull * (self.a + (weights.da + da) / 2)
+            met, sliding = _met(weights.z2, z2, gate, -shifts * force * square)
+            if sweep < SWEEPS - 1:
+                gate = met
+        return left, da, z2, _gates(gate, met, sliding, z2, force * square.clamp_min(0).sqrt()), rotation
 
     def _rotate(
         self, weights: Weights, v: Tensor, z2: Tensor, gram: Tensor, scale: Tensor
@@ -303,9 +331,9 @@ class ThreeLayer:
         """
         tiny = torch.finfo(v.dtype).tiny
         length = (v * torch.bmm(gram, v)).sum(dim=1, keepdim=True).clamp_min(0).sqrt().clamp_min(tiny)
-        ratio = (1 / self._kappas[1]).to(v.dtype)[:, None, None]
-        angle = length * scale
-        p_change, a_change = hyperbolic((v * z2).sum(dim=1, keepdim=True) / length, self.a + weights.da, angle, ratio)
+        p, a = (v * z2).sum(dim=1, keepdim=True) / length, self.a + weights.da
+        angle, ratio = length * scale, (1 / self._kappas[1]).to(v.dtype)[:, None, None]
+        p_change, a_change = hyperbolic(p, a, angle, ratio)
         return p_change / length * v, weights.da + a_change, angle.amax(dim=(1, 2)).double()
 
     def _features(self, z1: Tensor) -> Tensor:
@@ -327,6 +355,18 @@ class ThreeLayer:
         if left is None or right is None:
             return b
         return b + torch.bmm(torch.bmm(signal, left.transpose(1, 2)), right)
+
+
+def _met(z: Tensor, new_z: Tensor, gate: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """Average gates that a move from z to new_z met, ``own`` being what a neuron's own open gate contributes to the shift."""
+    shift = new_z - z
+    met, _, sliding = path_gates(z, shift + (1 - gate) * own, shift - gate * own)
+    return met, sliding
+
+
+def _gates(gate: Tensor, met: Tensor, sliding: Tensor, z: Tensor, force: Tensor) -> Gates:
+    loose = ((met - gate) * force).square().sum(dim=(1, 2), dtype=torch.float64).sqrt()
+    return Gates(gate, torch.where(sliding, gate, (z > 0).to(z.dtype)), sliding, loose)
 
 
 def _norm_of_product(left: Tensor, gram: Tensor) -> Tensor:

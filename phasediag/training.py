@@ -311,7 +311,8 @@ def _train_chunk(
     share = (time.perf_counter() - started) / max(sum(outcome.evaluations), 1)
     first, layers = jobs[0], LAYERS[jobs[0].depth]
     drawn = {
-        seed: initial_weights(first.depth, first.width, x.shape[1], seed) for seed in {job.seed for job in jobs}
+        seed: initial_weights(first.depth, first.width, x.shape[1], seed)
+        for seed in {job.seed for job in jobs}
     }
     kind = np.dtype(settings.dtype)
     return [

@@ -54,9 +54,10 @@ class Weights(NamedTuple):
 
 
 class Path(NamedTuple):
-    """Gates averaged along a step (B, n, m)."""
+    """Gates along a step, (B, n, m) each: averages, and first moments about its middle."""
 
     gate: Tensor
+    moment: Tensor
 
 
 class TwoLayer:
@@ -69,7 +70,14 @@ class TwoLayer:
     layers = ("W1", "a")
 
     def __init__(
-        self, x: Tensor, y: Tensor, kappa: Tensor, kappa_prime: Tensor, w: Tensor, a: Tensor, width: int | None = None
+        self,
+        x: Tensor,
+        y: Tensor,
+        kappa: Tensor,
+        kappa_prime: Tensor,
+        w: Tensor,
+        a: Tensor,
+        width: int | None = None,
     ) -> None:
         self.points = x.shape[0]
         self._x, self.y = x, y
@@ -121,7 +129,7 @@ class TwoLayer:
 
     def path(self, weights: Weights, ratio: Tensor) -> Path:
         """The gates as they are at these weights."""
-        return Path(weights.gate)
+        return Path(weights.gate, torch.zeros_like(weights.gate))
 
     def commit(self, accepted: Tensor, new: Weights, old: Weights) -> Weights:
         """The new weights of the jobs that accepted their step (B,), the old ones of the others."""
@@ -129,7 +137,10 @@ class TwoLayer:
 
     def changes(self, weights: Weights, job: int) -> dict[str, Tensor]:
         """Displacement since the start of one job: W1 (width, d+1), a (width,)."""
-        return {"W1": weights.dw[job, :, : self.width].T.clone(), "a": weights.da[job, 0, : self.width].clone()}
+        return {
+            "W1": weights.dw[job, :, : self.width].T.clone(),
+            "a": weights.da[job, 0, : self.width].clone(),
+        }
 
     def evaluate(self, weights: Weights) -> tuple[Tensor, dict[str, Tensor]]:
         """Residual ``e`` (B, n) and, per layer, the kernel ``K_l = kappa^2 c_l J_l J_l^T / n`` (B, n, n), all float64.
@@ -146,31 +157,49 @@ class TwoLayer:
             "a": scale / rate * (features @ features.transpose(1, 2)),
         }
 
-    def move(self, weights: Weights, path: Path, impulse: Tensor) -> Move:
-        """Moves every neuron under ``impulse`` (B, n) float64, the gates along the way being those of ``path``."""
+    def move(self, weights: Weights, path: Path, impulse: Tensor, lag: Tensor) -> Move:
+        """Moves every neuron under ``impulse`` (B, n) float64, whose first moment about the middle of the step is ``lag``, the gates
+        along the way being those of ``path``."""
         dtype = weights.dw.dtype
         direction, size = unit_and_size(self._kappa[:, None] * impulse / self.points)
         pull, scale = direction.to(dtype)[:, :, None], size.to(dtype)[:, :, None]
-        dw, da, rotation = self._rotate(weights, path.gate * pull, scale)
+        late = (self._kappa[:, None] * lag / self.points / size).to(dtype)[:, :, None]
+        dw, da, rotation = self._rotate(
+            weights, path.gate * pull, path.moment * pull + path.gate * late, scale
+        )
         z = torch.bmm(self._inputs, self.w + dw)
         # how a neuron's own motion along x_i shifts z_i while its gate is open, in units of `scale`
         rate = self._kappa_prime.to(dtype)[:, None, None]
         effect = -rate * pull * self._square[:, None] * (self.a + (weights.da + da) / 2)
         shift, own = z - weights.z, scale * effect
-        gate, sliding = path_gates(weights.z, shift + (1 - path.gate) * own, shift - path.gate * own)
-        change = torch.bmm(self._inputs.transpose(1, 2), (gate - path.gate) * pull) * rate * (self.a + (weights.da + da) / 2)
+        gate, moment, sliding = path_gates(weights.z, shift + (1 - path.gate) * own, shift - path.gate * own)
+        change = (
+            torch.bmm(self._inputs.transpose(1, 2), (gate - path.gate) * pull)
+            * rate
+            * (self.a + (weights.da + da) / 2)
+        )
         unsettled = (change * change).sum(dim=(1, 2), dtype=torch.float64).sqrt() * size[:, 0]
         settled = torch.where(sliding, path.gate, (z > 0).to(dtype))
         moved = self._unpin(weights, Weights(dw, da, z, settled, sliding), pull * scale)
         travelled = {"W1": norm(moved.dw), "a": norm(moved.da)}
-        return Move(moved, Path(gate), rotation, relative(unsettled, travelled["W1"]), travelled)
+        return Move(moved, Path(gate, moment), rotation, relative(unsettled, travelled["W1"]), travelled)
 
-    def _rotate(self, weights: Weights, pull: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The exact move of every neuron for given (averaged) gates: new displacements and the largest angle (B,)."""
-        g = torch.bmm(self._inputs.transpose(1, 2), pull) * scale
-        ratio = (1 / self._kappa_prime).to(g.dtype)[:, None, None]
-        w_change, a_change, angle = _exact(self.w + weights.dw, self.a + weights.da, g, ratio)
-        return weights.dw + w_change, weights.da + a_change, angle.amax(dim=(1, 2)).double()
+    def _rotate(
+        self, weights: Weights, pull: Tensor, moment: Tensor, scale: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The move of every neuron under the force ``pull`` on average, with the first moment ``moment``, both (B, n, m) in units of
+        ``scale``: new displacements, and the largest angle (B,).
+
+        The neuron obeys a linear equation whose matrix A(s) changes along the step. The exponential of its average is the exact
+        rotation; the next term of the Magnus series (Blanes et al., Physics Reports 2009), the commutator of first moment and average,
+        turns w in their plane.
+        """
+        w, ratio = self.w + weights.dw, (1 / self._kappa_prime).to(pull.dtype)[:, None, None]
+        g, later = (torch.bmm(self._inputs.transpose(1, 2), part) * scale for part in (pull, moment))
+        w_change, a_change, angle = _exact(w, self.a + weights.da, g, ratio)
+        middle = w + w_change / 2
+        turn = later * (g * middle).sum(dim=1, keepdim=True) - g * (later * middle).sum(dim=1, keepdim=True)
+        return weights.dw + w_change + turn, weights.da + a_change, angle.amax(dim=(1, 2)).double()
 
     def _unpin(self, before: Weights, moved: Weights, push: Tensor) -> Weights:
         """Moves again, in small substeps, the neurons that seem to be held on as many kinks as their weights have components.
@@ -199,7 +228,9 @@ class TwoLayer:
 
 def _exact(w: Tensor, a: Tensor, g: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Changes of w (B, d+1, m) and a (B, 1, m) under dw/ds = -a g / ratio, da/ds = -ratio (w . g) for unit time, and the angle |g|."""
-    largest = g.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)  # squares would underflow
+    largest = (
+        g.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
+    )  # squares would underflow
     u = g / largest
     length = (u * u).sum(dim=1, keepdim=True).sqrt().clamp_min(1.0)  # many times faster here than vector_norm
     u, angle = u / length, length * largest
