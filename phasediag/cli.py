@@ -573,8 +573,8 @@ seeds = 2                         # 0 and 1; a list works as well
 # points = [[1.1, 0.05]]          # further pairs beside the product of gamma and gamma_prime
 
 # [train]
-# method = "gradient-flow"
-# accuracy = 0.01                 # relative error allowed on the relative change of the weights
+# method = "gradient-flow"        # or "gd", "adam", with a fixed step: these need learning_rate = 0.1, for example
+# accuracy = 0.01                 # of gradient-flow: relative error allowed on the relative change of the weights
 # loss_tolerance = 1e-6           # converged: the loss has fallen to this fraction of the loss of f = 0
 # max_evaluations = 20000
 # dtype = "float32"               # or "float64"

@@ -104,8 +104,13 @@ class Plan:
         return asdict(self)
 
 
-def predicted_evaluations(job: Job, points: int) -> float:
-    """Forward and backward passes of a job on so many points: they grow from the linear to the condensed regime."""
+def predicted_evaluations(job: Job, points: int, max_evaluations: int | None = None) -> float:
+    """Forward and backward passes of a job on so many points: they grow from the linear to the condensed regime.
+
+    Those of a method with a fixed step depend on the step: what is known of them is their limit, `max_evaluations`.
+    """
+    if max_evaluations is not None:
+        return float(max_evaluations)
     layer = LAYERS[job.depth][0]
     start, end = _CROSSOVER
     beyond = job.gamma - critical_gamma(layer, job.depth, job.gamma_prime)
@@ -114,20 +119,24 @@ def predicted_evaluations(job: Job, points: int) -> float:
     return float(evaluations * (max(points, 4) / 4) ** EVALUATIONS_POWER)
 
 
-def predicted_seconds(job: Job, points: int, inputs: int) -> float:
+def predicted_seconds(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> float:
     """Seconds that a job will take on one core, without the overhead that its batch shares.
 
     Args:
         job: the job.
         points: number n of training points.
         inputs: number d of inputs.
+        max_evaluations: evaluations after which a method with a fixed step ends, None for the gradient flow.
     """
     per_neuron = SECONDS_PER_NEURON_POINT * points
     per_neuron += SECONDS_PER_MULTIPLICATION * points * (inputs + points)
-    return predicted_evaluations(job, points) * (job.width * per_neuron + SECONDS_PER_CUBED_POINT * points**3)
+    decomposition = SECONDS_PER_CUBED_POINT * points**3 if max_evaluations is None else 0.0
+    return predicted_evaluations(job, points, max_evaluations) * (job.width * per_neuron + decomposition)
 
 
-def make_batches(jobs: Sequence[Job], points: int, inputs: int, slots: int) -> list[Batch]:
+def make_batches(
+    jobs: Sequence[Job], points: int, inputs: int, slots: int, max_evaluations: int | None = None
+) -> list[Batch]:
     """Groups jobs into batches of one depth and width each, the longest first.
 
     Every slot gets at least eight batches where there are enough jobs. A batch of several jobs is predicted
@@ -138,10 +147,11 @@ def make_batches(jobs: Sequence[Job], points: int, inputs: int, slots: int) -> l
         points: number n of training points.
         inputs: number d of inputs.
         slots: batches that will run at a time.
+        max_evaluations: evaluations after which a method with a fixed step ends, None for the gradient flow.
     """
     if not jobs:
         return []
-    costs = sorted((_Cost.of(job, points, inputs) for job in jobs), key=_Cost.order)
+    costs = sorted((_Cost.of(job, points, inputs, max_evaluations) for job in jobs), key=_Cost.order)
     capacity = {cost.shape: _max_jobs(cost.job, points, inputs) for cost in costs}
     wanted = BATCHES_PER_SLOT * max(slots, 1)
     limit = min(MAX_BATCH_SECONDS, 2 * _together(costs) / wanted)
@@ -152,9 +162,14 @@ def make_batches(jobs: Sequence[Job], points: int, inputs: int, slots: int) -> l
     return longest_first(Batch(tuple(cost.job for cost in group), _together(group)) for group in groups)
 
 
-def sample_batches(jobs: Iterable[Job], points: int, inputs: int) -> list[Batch]:
-    """One batch for every network that is kept whole."""
-    return [Batch((job,), _together([_Cost.of(job, points, inputs)]), sample=True) for job in jobs]
+def sample_batches(
+    jobs: Iterable[Job], points: int, inputs: int, max_evaluations: int | None = None
+) -> list[Batch]:
+    """One batch for every network that is kept whole; `max_evaluations` as in `make_batches`."""
+    return [
+        Batch((job,), _together([_Cost.of(job, points, inputs, max_evaluations)]), sample=True)
+        for job in jobs
+    ]
 
 
 def longest_first(batches: Iterable[Batch]) -> list[Batch]:
@@ -187,8 +202,10 @@ def missing_batches(
     kept = set(kept)
     missing = [job for job in study.jobs() if job.job_id not in statuses]
     samples = [job for job in study.sample_jobs() if job.job_id not in kept]
-    batches = make_batches(missing, points, inputs, slots)
-    return longest_first([*batches, *sample_batches(samples, points, inputs)])
+    train = study.spec.train
+    limit = train.max_evaluations if train.method != "gradient-flow" else None
+    batches = make_batches(missing, points, inputs, slots, limit)
+    return longest_first([*batches, *sample_batches(samples, points, inputs, limit)])
 
 
 def make_plan(study: Study, statuses: Mapping[str, str], kept: Iterable[str], slots: int) -> Plan:
@@ -254,8 +271,9 @@ class _Cost:
     seconds: float
 
     @classmethod
-    def of(cls, job: Job, points: int, inputs: int) -> _Cost:
-        return cls(job, predicted_evaluations(job, points), predicted_seconds(job, points, inputs))
+    def of(cls, job: Job, points: int, inputs: int, max_evaluations: int | None) -> _Cost:
+        evaluations = predicted_evaluations(job, points, max_evaluations)
+        return cls(job, evaluations, predicted_seconds(job, points, inputs, max_evaluations))
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -259,15 +259,35 @@ class GridSpec(Table):
 class TrainSpec(Table):
     """How a network is trained, and how well.
 
-    `accuracy` is the relative error allowed on the relative change; a run has converged when its loss is at most
-    `loss_tolerance` times the loss of f = 0.
+    `accuracy` is the relative error allowed on the relative change. It belongs to the gradient flow: gradient descent
+    (gd) and adam take steps of the fixed size `learning_rate`, and nothing controls their error. A run has converged
+    when its loss is at most `loss_tolerance` times the loss of f = 0.
     """
 
-    method: Literal["gradient-flow"] = Field(default="gradient-flow", description="gradient-flow")
+    method: Literal["gradient-flow", "gd", "adam"] = Field(
+        default="gradient-flow", description="gradient-flow, gd, adam"
+    )
+    learning_rate: Number | None = Field(
+        default=None, gt=0.0, validate_default=True, description="a finite number above 0"
+    )
     accuracy: Number = Field(default=0.01, gt=0.0, le=0.5, description="a number above 0, at most 0.5")
     loss_tolerance: Number = Field(default=1e-6, gt=0.0, lt=1.0, description="a number between 0 and 1")
     max_evaluations: int = Field(default=20000, strict=True, ge=1, le=MAX_SEED, description=_POSITIVE)
     dtype: Literal["float32", "float64"] = Field(default="float32", description="float32, float64")
+
+    @field_validator("learning_rate", mode="after")
+    @classmethod
+    def _step_of_method(cls, value: float | None, info: ValidationInfo) -> float | None:
+        method = info.data.get("method")  # missing where it is refused itself
+        if method == "gradient-flow" and value is not None:
+            raise ValueError(
+                "is not supported here: gradient-flow chooses its own steps; allowed: with the methods gd and adam"
+            )
+        if method in ("gd", "adam") and value is None:
+            raise ValueError(
+                f"required by the method {method}, but missing; allowed: a finite number above 0"
+            )
+        return value
 
     @model_validator(mode="after")
     def _within_reach(self) -> TrainSpec:
@@ -409,7 +429,6 @@ _DATA: dict[str, type[Table]] = {
 # Keys of the format that have no meaning together with what this version supports.
 _MISPLACED = {
     "gamma_1": "is not supported here, it belongs to networks of depth 3",
-    "learning_rate": "is not supported here, it belongs to the methods gd and adam",
     "refine": "is not supported yet",
 }
 
@@ -428,7 +447,7 @@ def _explain(errors: list[ErrorDetails]) -> str:
 
 
 def _rank(error: ErrorDetails) -> int:
-    """Lowest first: a misspelt key explains a missing one, a wrong method a misplaced key."""
+    """Lowest first: a misspelt key explains a missing one, a wrong depth a misplaced key."""
     if error["loc"] == ("kind",):
         return 0
     if error["type"] != "extra_forbidden":

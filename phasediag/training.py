@@ -299,6 +299,8 @@ def _network(jobs: Sequence[Job], x: Array, y: Array, dtype: str, device: str) -
 def _train_chunk(
     jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
 ) -> list[Trained]:
+    if settings.method != "gradient-flow":
+        return _descend_chunk(jobs, x, y, settings, device, trace)
     import torch
 
     from .flow import Settings, integrate
@@ -324,6 +326,41 @@ def _train_chunk(
             outcome.loss_final[index],
             {layer: w.astype(kind) for layer, w in zip(layers, drawn[job.seed], strict=True)},
             {layer: change.cpu().numpy() for layer, change in outcome.changes[index].items()},
+            outcome.trace[index],
+            share * outcome.evaluations[index],
+        )
+        for index, job in enumerate(jobs)
+    ]
+
+
+def _descend_chunk(
+    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
+) -> list[Trained]:
+    """Gradient descent or Adam, for networks of any depth."""
+    import torch
+
+    from .descent import Networks, Settings, descend
+
+    assert settings.method != "gradient-flow" and settings.learning_rate is not None  # a valid spec
+    started = time.perf_counter()
+    dtype = {"float32": torch.float32, "float64": torch.float64}[settings.dtype]
+    cells = [(job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
+    limits = Settings(
+        settings.method, settings.learning_rate, settings.loss_tolerance, settings.max_evaluations
+    )
+    with torch.inference_mode():
+        networks = Networks.from_exponents(jobs[0].depth, jobs[0].width, x, y, cells, dtype, device)
+        outcome = descend(networks, limits, trace)
+    share = (time.perf_counter() - started) / max(sum(outcome.evaluations), 1)
+    return [
+        Trained(
+            job,
+            outcome.status[index],
+            outcome.evaluations[index],
+            outcome.loss_initial[index],
+            outcome.loss_final[index],
+            {layer: weights.cpu().numpy() for layer, weights in networks.initial(index).items()},
+            {layer: change.cpu().numpy() for layer, change in outcome.change[index].items()},
             outcome.trace[index],
             share * outcome.evaluations[index],
         )

@@ -74,6 +74,16 @@ def test_jobs_cost_more_when_wider_deeper_in_the_condensed_regime_and_on_more_po
     assert predicted_seconds(linear, 4, 1) < predicted_seconds(linear, 200, 1)
 
 
+def test_a_fixed_step_is_counted_with_its_limit():
+    flow = study(samples=[(0.5, 0.0)])
+    train = flow.spec.train.model_copy(update={"method": "gd", "learning_rate": 0.1, "max_evaluations": 7000})
+    gd = Study(flow.spec.model_copy(update={"train": train}), flow.data, flow.source)
+    assert plan.predicted_evaluations(gd.jobs()[0], 2, 7000) == 7000
+    seconds = [batch.seconds for batch in missing_batches(gd, {}, [], 1)]
+    assert min(seconds) > 7000 * plan.SECONDS_PER_EVALUATION
+    assert max(b.seconds for b in missing_batches(flow, {}, [], 1)) < min(seconds)
+
+
 def test_halves_of_a_batch_share_its_jobs_and_its_time():
     batch = Batch(tuple(study().jobs()[:5]), 5.0)
     halves = split(batch)

@@ -44,6 +44,7 @@ def test_defaults_are_those_of_the_format():
     assert spec.network.activation == "relu"
     assert spec.train.model_dump() == {
         "method": "gradient-flow",
+        "learning_rate": None,
         "accuracy": 0.01,
         "loss_tolerance": 1e-6,
         "max_evaluations": 20000,
@@ -112,10 +113,34 @@ def test_seeds_are_a_number_or_a_list():
         ("seeds = 2", "seeds = 2\ngamma_1 = 0.0", ["grid.gamma_1", "depth 3"]),
         (
             "seeds = 2",
-            "seeds = 2\n[train]\nmethod = 'adam'",
-            ["train.method: 'adam'", "allowed: gradient-flow"],
+            "seeds = 2\n[train]\nmethod = 'sgd'\nlearning_rate = 0.1",
+            ["train.method: 'sgd'", "allowed: gradient-flow, gd, adam"],
         ),
-        ("seeds = 2", "seeds = 2\n[train]\nlearning_rate = 0.1", ["train.learning_rate", "gd and adam"]),
+        (
+            "seeds = 2",
+            "seeds = 2\n[train]\nlearning_rate = 0.1",
+            ["train.learning_rate: is not supported here", "gradient-flow", "the methods gd and adam"],
+        ),
+        (
+            "seeds = 2",
+            "seeds = 2\n[train]\nmethod = 'gd'",
+            ["train.learning_rate: required by the method gd, but missing", "a finite number above 0"],
+        ),
+        (
+            "seeds = 2",
+            "seeds = 2\n[train]\nmethod = 'adam'\nlearning_rate = 0",
+            ["train.learning_rate: 0 is not supported; allowed: a finite number above 0"],
+        ),
+        (
+            "seeds = 2",
+            "seeds = 2\n[train]\nmethod = 'gd'\nlearning_rate = inf",
+            ["train.learning_rate: inf", "a finite number above 0"],
+        ),
+        (
+            "seeds = 2",
+            "seeds = 2\n[train]\nmethod = 'gd'\nlearning_rate = '0.1'",
+            ["train.learning_rate: '0.1'", "a finite number above 0"],
+        ),
         ("seeds = 2", "seeds = 2\n[train]\naccuracy = 0.6", ["train.accuracy: 0.6", "at most 0.5"]),
         (
             "seeds = 2",
@@ -251,14 +276,15 @@ grids = st.fixed_dictionaries(
     },
     optional={"points": st.lists(st.tuples(exponents, exponents).map(list), max_size=4)},
 )
-trains = st.fixed_dictionaries(
-    {},
-    optional={
-        "accuracy": st.floats(1e-6, 0.5),
-        "loss_tolerance": st.floats(1e-12, 0.5),
-        "max_evaluations": st.integers(1, 10**6),
-        "dtype": st.sampled_from(["float32", "float64"]),
-    },
+train_options = {
+    "accuracy": st.floats(1e-6, 0.5),
+    "loss_tolerance": st.floats(1e-12, 0.5),
+    "max_evaluations": st.integers(1, 10**6),
+    "dtype": st.sampled_from(["float32", "float64"]),
+}
+fixed_steps = {"method": st.sampled_from(["gd", "adam"]), "learning_rate": st.floats(1e-300, 1e300)}
+trains = st.fixed_dictionaries({}, optional=train_options) | st.fixed_dictionaries(
+    fixed_steps, optional=train_options
 )
 documents = st.fixed_dictionaries(
     {

@@ -77,6 +77,7 @@ def test_ids_do_not_depend_on_names_order_resources_or_rounding_errors(study_of)
         ("y = [0.6,", "y = [0.61,"),
         ("seeds = 2", "seeds = 2\n[train]\naccuracy = 0.02"),
         ("seeds = 2", "seeds = 2\n[train]\ndtype = 'float64'"),
+        ("seeds = 2", "seeds = 2\n[train]\nmethod = 'gd'\nlearning_rate = 0.1"),
         ("seeds = 2", "seeds = [2, 3]"),
         ("[100, 1000]", "[101, 1001]"),
     ],

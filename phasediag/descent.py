@@ -1,0 +1,380 @@
+"""Methods with a fixed step, gradient descent and Adam, for batches of two- and three-layer networks.
+
+In normalised weights, with ``kappa = m**-gamma``, the networks are
+
+    two layers:    f(x) = kappa * a . relu(W1 (x, 1))
+    three layers:  f(x) = kappa * a . relu(W2 (relu(W1 (x, 1)), 1))
+
+and the loss is ``R = 1/(2n) sum_i e_i^2`` with the residual ``e_i = f(x_i) - y_i``. One evaluation is one forward and backward
+pass over all points; it is followed by one step:
+
+``gd``    ``theta_l <- theta_l - learning_rate * c_l * dR/dtheta_l``: explicit Euler of the normalised gradient flow, of step
+          ``learning_rate`` in the flow's unit of time, with its rates ``c_l`` (two layers: 1/kappa' for a, kappa' for W1; three
+          layers: 1 for a, kappa_1^2 for W2, kappa_2^2 for W1). For weights ``beta_l * theta_l`` of the usual networks it is plain
+          gradient descent with the step ``learning_rate * beta_1 * beta_2`` (two layers), ``learning_rate * beta_1^2`` (three).
+``adam``  Adam (Kingma and Ba, ICLR 2015; 0.9, 0.999, 1e-8) on the normalised weights, with the gradient of R and one
+          learning rate for all layers. Where the prefactor makes gradients smaller than 1e-8, that constant decides the step.
+
+All jobs of a batch step together, but each ends on its own: the weights of a job that has ended stay as they are, until the batch,
+which is looked at every few steps, is rid of it. What becomes of a job depends neither on that nor on its neighbours.
+
+Tensors carry jobs first and neurons last, as in :mod:`phasediag.networks`; matrices are (B, inputs, neurons).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .networks import ALIGNMENT, initial_weights
+
+CHECK_EVERY = 32
+"""Steps between two looks at which jobs have ended: a GPU waits at each of them."""
+TRACE_GROWTH = 1.1
+"""Ratio of the evaluations of neighbouring entries of a trace."""
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+
+STATUS = ("", "converged", "evaluation_limit", "stalled", "diverged")
+_RUNNING, _CONVERGED, _LIMIT, _STALLED, _DIVERGED = range(len(STATUS))
+
+Parts = dict[str, Tensor]
+"""By part of the network: "W1" (B, d+1, m) with the bias last, three layers: "W2" (B, m, m) and its bias "b2" (B, 1, m), "a" (B, 1, m)."""
+Factors = dict[str, tuple[Tensor, Tensor]]
+"""By part, left (B, n, inputs) and right (B, n, m): the gradient is the sum over points of their outer products."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which method, and how long.
+
+    ``learning_rate``: the fixed step, see above. ``loss_tolerance``: converged when the loss is at most this fraction of the loss
+    of f = 0. ``max_evaluations``: full-batch forward and backward passes after which no further step is taken.
+    """
+
+    method: Literal["gd", "adam"]
+    learning_rate: float
+    loss_tolerance: float = 1e-6
+    max_evaluations: int = 20_000
+
+
+@dataclass
+class Outcome:
+    """Where a batch ended. All lists are per job, in the order given.
+
+    ``change``: by layer, W1 (m, d+1), W2 (m, m+1), biases last, and a (m,). ``trace``: (evaluations, loss, Frobenius norm of the
+    change by layer) at the start, at evaluations that grow geometrically, and at the end.
+    """
+
+    status: list[str]
+    evaluations: list[int]
+    loss_initial: list[float]
+    loss_final: list[float]
+    change: list[dict[str, Tensor]]
+    trace: list[list[tuple[int, float, dict[str, float]]]] = field(default_factory=list)
+
+
+@dataclass
+class Networks:
+    """A batch of networks of one shape on one data set, at their initial weights.
+
+    ``inputs`` (n, d+1) in the dtype of the computation, the constant 1 last; ``y`` (n,), ``kappa`` (B,) and, by part, ``rates``
+    (B,) in float64. ``start`` is padded to a multiple of ``ALIGNMENT`` neurons, of which ``width`` count.
+    """
+
+    width: int
+    inputs: Tensor
+    y: Tensor
+    kappa: Tensor
+    rates: Parts
+    start: Parts
+
+    @classmethod
+    def from_exponents(
+        cls,
+        depth: int,
+        width: int,
+        x: np.ndarray,
+        y: np.ndarray,
+        jobs: Sequence[tuple[float, float, float, int]],
+        dtype: torch.dtype,
+        device: str,
+    ) -> Networks:
+        """The networks of ``jobs`` = (gamma, gamma_prime, gamma_1, seed)."""
+        extended = np.hstack([x, np.ones((len(x), 1))])
+        exponents = torch.tensor([job[:3] for job in jobs], dtype=torch.float64, device=device)
+        kappa, kappa_prime, kappa_1 = (float(width) ** -exponents).unbind(dim=1)
+        drawn = {seed: _parts(depth, width, x.shape[1], seed) for seed in {seed for *_, seed in jobs}}
+
+        def on_device(array: np.ndarray, kind: torch.dtype) -> Tensor:
+            return torch.from_numpy(array).to(device=device, dtype=kind)
+
+        start = {
+            part: torch.stack([on_device(drawn[seed][part], dtype) for *_, seed in jobs])
+            for part in drawn[jobs[0][-1]]
+        }
+        return cls(
+            width,
+            on_device(extended, dtype),
+            on_device(y, torch.float64),
+            kappa,
+            _rates(depth, kappa_prime, kappa_1),
+            start,
+        )
+
+    def select(self, jobs: Tensor) -> Networks:
+        """The networks with these indices."""
+        return Networks(
+            self.width,
+            self.inputs,
+            self.y,
+            self.kappa.index_select(0, jobs),
+            _select(self.rates, jobs),
+            _select(self.start, jobs),
+        )
+
+    def initial(self, job: int) -> dict[str, Tensor]:
+        """The initial weights of one job by layer, in the shapes of ``Outcome.change``."""
+        return _layers(self.start, job, self.width)
+
+    def evaluate(self, weights: Parts) -> tuple[Tensor, Tensor, Factors]:
+        """Residual (B, n), float64, and the gradient of R, as a scale (B,), float64, and factors of order one.
+
+        The scale is apart because products of a small prefactor and a small residual are beyond float32.
+        """
+        jobs, points = len(self.kappa), len(self.y)
+        inputs = self.inputs.expand(jobs, -1, -1)  # one matrix per job: no fusing of jobs into one product
+        hidden = [torch.bmm(inputs, weights["W1"]).clamp_min_(0)]
+        if "W2" in weights:
+            hidden.append(torch.baddbmm(weights["b2"], hidden[0], weights["W2"]).clamp_min_(0))
+        output = (hidden[-1].double() * weights["a"].double()).sum(dim=2)
+        residual = self.kappa[:, None] * output - self.y
+
+        size = residual.abs().amax(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
+        unit = (residual / size[:, None]).to(self.inputs.dtype)[:, :, None]
+        factors = {"a": (unit, hidden[-1])}
+        signal = (hidden[-1] > 0) * (unit * weights["a"])
+        if "W2" in weights:
+            factors["W2"] = hidden[0], signal
+            factors["b2"] = torch.ones_like(unit), signal
+            signal = (hidden[0] > 0) * torch.bmm(signal, weights["W2"].transpose(1, 2))
+        factors["W1"] = inputs, signal
+        return residual, self.kappa * size / points, factors
+
+
+@dataclass
+class _Front:
+    """The jobs of the batch that are not dropped yet. ``status`` indexes STATUS; the next two hold from a job's end on."""
+
+    jobs: Tensor  # (B,) index into the batch
+    networks: Networks
+    change: Parts
+    moments: tuple[Parts, Parts]  # of Adam; empty for gradient descent
+    weights: Parts  # workspace for the present weights: allocating large tensors anew is slow
+    status: Tensor  # (B,)
+    evaluations: Tensor  # (B,)
+    loss: Tensor  # (B,) float64
+
+    @classmethod
+    def at_start(cls, networks: Networks, settings: Settings) -> _Front:
+        count = torch.zeros_like(networks.kappa, dtype=torch.int64)
+        moving = networks.start if settings.method == "adam" else {}
+        return cls(
+            torch.arange(len(count), device=count.device),
+            networks,
+            _zeros_like(networks.start),
+            (_zeros_like(moving), _zeros_like(moving)),
+            _zeros_like(networks.start),
+            count,
+            count.clone(),
+            torch.full_like(networks.kappa, torch.nan),
+        )
+
+    def select(self, keep: Tensor) -> _Front:
+        first, second = self.moments
+        return _Front(
+            self.jobs.index_select(0, keep),
+            self.networks.select(keep),
+            _select(self.change, keep),
+            (_select(first, keep), _select(second, keep)),
+            {part: tensor.new_empty(len(keep), *tensor.shape[1:]) for part, tensor in self.weights.items()},
+            self.status.index_select(0, keep),
+            self.evaluations.index_select(0, keep),
+            self.loss.index_select(0, keep),
+        )
+
+    @property
+    def running(self) -> Tensor:
+        """(B,) bool."""
+        return self.status == _RUNNING
+
+    def present(self) -> Parts:
+        """The weights as they are now."""
+        for part, start in self.networks.start.items():
+            torch.add(start, self.change[part], out=self.weights[part])
+        return self.weights
+
+    def end(self, ended: Tensor, status: int) -> None:
+        """Gives the jobs of the mask ``ended`` (B,) that are still running this status."""
+        self.status = torch.where(ended & self.running, status, self.status)
+
+
+def descend(networks: Networks, settings: Settings, trace: bool = False) -> Outcome:
+    """Trains every job with a fixed step until it converges, or to an honest end.
+
+    Returns an :class:`Outcome`; its ``status`` is "converged", "evaluation_limit", "stalled" (a step that changes no output weight
+    and no bias: the gradient is zero, as in a network all of whose neurons are dead, or lost in rounding) or "diverged" (the loss is
+    not finite; nor need the weights be).
+    """
+    batch = len(networks.kappa)
+    outcome = Outcome([""] * batch, [0] * batch, [], [0.0] * batch, [{}] * batch, [[] for _ in range(batch)])
+    target = settings.loss_tolerance * _loss(networks.y[None, :]).item()
+    front = _Front.at_start(networks, settings)
+    evaluations, due = 0, 1
+    while len(front.jobs):
+        evaluations += 1
+        residual, scale, factors = front.networks.evaluate(front.present())
+        _end(front, residual, evaluations, target, settings.max_evaluations)
+        if evaluations == 1:
+            outcome.loss_initial = front.loss.tolist()
+        if trace and evaluations == due:
+            _record(outcome, front)
+            due = max(due + 1, int(due * TRACE_GROWTH))
+        _step(front, scale, factors, evaluations, settings)
+        if evaluations % CHECK_EVERY == 0 or evaluations == settings.max_evaluations:
+            front = _drop_ended(outcome, front, trace)
+    return outcome
+
+
+def _end(front: _Front, residual: Tensor, evaluations: int, target: float, limit: int) -> None:
+    """Brings the counts and losses of running jobs up to date and ends those that are at their end."""
+    loss = _loss(residual)
+    front.evaluations = torch.where(front.running, evaluations, front.evaluations)
+    front.loss = torch.where(front.running, loss, front.loss)
+    front.end(~torch.isfinite(loss), _DIVERGED)
+    front.end(loss <= target, _CONVERGED)
+    if evaluations >= limit:
+        front.end(torch.ones_like(front.running), _LIMIT)
+
+
+def _step(front: _Front, scale: Tensor, factors: Factors, count: int, settings: Settings) -> None:
+    """One step of every running job; those that it does not move have stalled."""
+    before = [front.change[part][:, -1:].clone() for part in factors if part != "W2"]
+    factors = _of_running(front.running[:, None, None], factors)
+    if settings.method == "gd":
+        _descend(front, settings.learning_rate * scale, factors)
+    else:
+        _adapt(front, scale, factors, count, settings.learning_rate)
+    # The last row of each part: biases and output weights. They stand for all: whole matrices would be dear to compare.
+    after = [front.change[part][:, -1:] for part in factors if part != "W2"]
+    moved = [(new != old).any(dim=2).any(dim=1) for new, old in zip(after, before, strict=True)]
+    front.end(~torch.stack(moved).any(dim=0), _STALLED)
+
+
+def _of_running(running: Tensor, factors: Factors) -> Factors:
+    """The factors, zero for jobs that have ended (whose own need not be finite)."""
+    return {
+        part: (torch.where(running, left, 0.0), torch.where(running, right, 0.0))
+        for part, (left, right) in factors.items()
+    }
+
+
+def _descend(front: _Front, scale: Tensor, factors: Factors) -> None:
+    for part, (left, right) in factors.items():
+        step = (scale * front.networks.rates[part]).to(right.dtype)[:, None, None]
+        front.change[part].baddbmm_(left.transpose(1, 2), right * step, alpha=-1)
+
+
+def _adapt(front: _Front, scale: Tensor, factors: Factors, count: int, learning_rate: float) -> None:
+    """The ``count``-th step of Adam."""
+    rate = front.running.double() * (learning_rate / (1 - BETA_1**count))
+    for part, (left, right) in factors.items():
+        gradient_scale, step = (per_job.to(right.dtype)[:, None, None] for per_job in (scale, rate))
+        work = front.weights[part]  # not needed until the next evaluation
+        gradient = torch.bmm(left.transpose(1, 2), right * gradient_scale, out=work)
+        first, second = (moments[part] for moments in front.moments)
+        first.lerp_(gradient, 1 - BETA_1)
+        second.mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
+        spread = torch.sqrt(second, out=work).div_((1 - BETA_2**count) ** 0.5).add_(EPSILON)
+        front.change[part] -= torch.div(first, spread, out=work).mul_(step)
+
+
+def _drop_ended(outcome: Outcome, front: _Front, trace: bool) -> _Front:
+    """Notes the end of the jobs that have ended, and returns the others."""
+    status = front.status.tolist()
+    ended = [index for index, code in enumerate(status) if code != _RUNNING]
+    if not ended:
+        return front
+    if trace:
+        _record_ends(outcome, front)
+    jobs, evaluations, losses = front.jobs.tolist(), front.evaluations.tolist(), front.loss.tolist()
+    for index in ended:
+        job = jobs[index]
+        outcome.status[job] = STATUS[status[index]]
+        outcome.evaluations[job], outcome.loss_final[job] = evaluations[index], losses[index]
+        outcome.change[job] = _layers(front.change, index, front.networks.width)
+    return front.select(torch.nonzero(front.running).flatten())
+
+
+def _record(outcome: Outcome, front: _Front) -> None:
+    """Adds an entry to the trace of every running job. The others have their last entry already, or to come."""
+    _append(outcome, front, torch.nonzero(front.running).flatten().tolist())
+
+
+def _record_ends(outcome: Outcome, front: _Front) -> None:
+    """Adds the last entry of every job that has ended, unless it is there already."""
+    evaluations = front.evaluations.tolist()
+    ended = torch.nonzero(~front.running).flatten().tolist()
+    traces = {index: outcome.trace[int(front.jobs[index])] for index in ended}
+    _append(outcome, front, [i for i in ended if not (traces[i] and traces[i][-1][0] == evaluations[i])])
+
+
+def _append(outcome: Outcome, front: _Front, indices: list[int]) -> None:
+    jobs, evaluations, losses = front.jobs.tolist(), front.evaluations.tolist(), front.loss.tolist()
+    for index in indices:
+        layers = _layers(front.change, index, front.networks.width)
+        moved = {layer: float(change.double().norm()) for layer, change in layers.items()}
+        outcome.trace[jobs[index]].append((evaluations[index], losses[index], moved))
+
+
+def _parts(depth: int, width: int, inputs: int, seed: int) -> dict[str, np.ndarray]:
+    """The initial weights of a seed by part, each (inputs, neurons), padded with neurons whose weights are and stay zero."""
+    w1, *w2, a = initial_weights(depth, width, inputs, seed)
+    parts = {"W1": w1.T, "a": a[None, :]}
+    for w in w2:
+        parts |= {"W2": w[:, :-1].T, "b2": w[:, -1:].T}
+    padding = -width % ALIGNMENT
+    rows = {part: (0, padding if part == "W2" else 0) for part in parts}
+    return {part: np.pad(matrix, (rows[part], (0, padding))) for part, matrix in parts.items()}
+
+
+def _layers(parts: Parts, job: int, m: int) -> dict[str, Tensor]:
+    """A job's weights, or their change, by layer and without the padding: W1 (m, d+1), W2 (m, m+1), a (m,)."""
+    layers = {"W1": parts["W1"][job, :, :m].T.contiguous()}
+    if "W2" in parts:
+        layers["W2"] = torch.cat([parts["W2"][job, :m, :m], parts["b2"][job, :, :m]]).T.contiguous()
+    return {**layers, "a": parts["a"][job, 0, :m].clone()}
+
+
+def _rates(depth: int, kappa_prime: Tensor, kappa_1: Tensor) -> Parts:
+    """The rates c_l (B,) of the normalised flow."""
+    if depth == 2:
+        return {"W1": kappa_prime, "a": 1 / kappa_prime}
+    return {"W1": kappa_prime**2, "W2": kappa_1**2, "b2": kappa_1**2, "a": torch.ones_like(kappa_1)}
+
+
+def _select(parts: Parts, jobs: Tensor) -> Parts:
+    return {part: tensor.index_select(0, jobs) for part, tensor in parts.items()}
+
+
+def _zeros_like(parts: Parts) -> Parts:
+    return {part: torch.zeros_like(tensor) for part, tensor in parts.items()}
+
+
+def _loss(residual: Tensor) -> Tensor:
+    """Half the mean squared residual (B,)."""
+    return (residual**2).mean(dim=1) / 2
