@@ -87,15 +87,16 @@ class Network(Protocol):
 def choose(mask: Tensor, these: Named, those: Named) -> Named:
     """Of two tuples of tensors (B, ...), the first where ``mask`` (B,) holds, else the second."""
     kind: Any = getattr(type(these), "_make", tuple)
-    return kind(
-        torch.where(mask.reshape(-1, *[1] * (a.dim() - 1)), a, b) for a, b in zip(these, those, strict=True)
-    )
+    shaped = ((a, b, mask.reshape(-1, *[1] * (a.dim() - 1))) for a, b in zip(these, those, strict=True))
+    chosen: Named = kind(torch.where(shape, a, b) for a, b, shape in shaped)
+    return chosen
 
 
 def pick(tensors: Named, jobs: Tensor) -> Named:
     """A tuple of tensors (B, ...) for the jobs with these indices."""
     kind: Any = getattr(type(tensors), "_make", tuple)
-    return kind(tensor.index_select(0, jobs) for tensor in tensors)
+    picked: Named = kind(tensor.index_select(0, jobs) for tensor in tensors)
+    return picked
 
 
 def stack_padded(arrays: list[np.ndarray], shape: tuple[int, int], dtype: torch.dtype, device: str) -> Tensor:
