@@ -44,6 +44,8 @@ NULL_MODE = 5e-15
 points, dead networks)."""
 AT_REST = 1e-3
 """A network stalls where all that is left to move is this fraction of ``accuracy``."""
+NO_FORCE = 1e-6
+"""Relative force that is none: the null space of a kernel is known to the root of its own rounding only."""
 LANDING = 0.985
 """The last step aims at this fraction of the loss tolerance."""
 OVERSHOOT = 0.3
@@ -364,6 +366,10 @@ class _Modes(NamedTuple):
             low, high = torch.where(short, low, middle), torch.where(short, middle, high)
         return torch.where(self.predicted_loss(step) < target, step * torch.exp(high), step)
 
+    def at_rest(self) -> Tensor:
+        """The residual that would remain (B, n)."""
+        return _apply(self.vectors, torch.where(self.movable, 0.0, self.start))
+
     def rest(self) -> tuple[Tensor, Tensor]:
         """What an infinite step would still do: the loss that remains (B,), and its impulse (B, n)."""
         remaining = torch.where(self.movable, 0.0, self.start)
@@ -379,6 +385,8 @@ def _ended(front: _Front, modes: _Modes, network: Network, target: float, settin
     for layer, kernel in front.kernels.items():
         left = _energy(impulse, kernel) * torch.sqrt(network.rates[layer] / network.points)
         at_rest = at_rest & (left <= AT_REST * settings.accuracy * front.travelled[layer])
+    if at_rest.any():  # a neuron too small to show in the kernel may still grow, exponentially
+        at_rest = at_rest & (network.force(front.weights, modes.at_rest()) <= NO_FORCE)
     hopeless = front.rejected >= MAX_REJECTED
     status: list[str] = []
     flags = torch.stack(

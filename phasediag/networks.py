@@ -74,6 +74,10 @@ class Network(Protocol):
     def evaluate(self, weights: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Residual (B, n) and, per layer, the kernel ``kappa^2 c_l J_l J_l^T / n`` (B, n, n), float64."""
 
+    def force(self, weights: Any, residual: Tensor) -> Tensor:
+        """Largest force (B,) of ``residual`` (B, n) on a neuron of the last hidden layer that is free to follow it, relative to what it
+        would be if all points pulled the same way: 0 where no neuron, however small, would move or grow."""
+
     def commit(self, accepted: Tensor, new: Any, old: Any) -> Any:
         """The new weights of the jobs that accepted their step (B,), the old ones of the others."""
 

@@ -226,6 +226,13 @@ class ThreeLayer:
             "a": scale * (h2 @ h2.transpose(1, 2)),
         }
 
+    def force(self, weights: Weights, residual: Tensor) -> Tensor:
+        """Largest relative force (B,) of ``residual`` (B, n) on a neuron of the second layer that is free to follow it."""
+        pull = (weights.gate2 * ~weights.sliding2.any(dim=1, keepdim=True)).double() * residual[:, :, None]
+        gram = weights.h1.double() @ weights.h1.double().transpose(1, 2)
+        force = (pull * (gram @ pull)).sum(dim=1).clamp_min(0).sqrt().amax(dim=1)
+        return relative(force, (residual.abs() * torch.diagonal(gram, dim1=1, dim2=2).sqrt()).sum(dim=1))
+
     def move(self, weights: Weights, path: Path, impulse: Tensor, lag: Tensor) -> Move:
         """Moves all weights under ``impulse`` (B, n) float64, given the averages of gates and signals along the way.
 

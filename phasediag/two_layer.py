@@ -157,6 +157,12 @@ class TwoLayer:
             "a": scale / rate * (features @ features.transpose(1, 2)),
         }
 
+    def force(self, weights: Weights, residual: Tensor) -> Tensor:
+        """Largest relative force (B,) of ``residual`` (B, n) on a neuron that is free to follow it."""
+        pull = (weights.gate * ~weights.sliding.any(dim=1, keepdim=True)).double() * residual[:, :, None]
+        force = torch.bmm(self._inputs.double().transpose(1, 2), pull).square().sum(dim=1).sqrt().amax(dim=1)
+        return relative(force, (residual.abs() * self._square.double().sqrt()).sum(dim=1))
+
     def move(self, weights: Weights, path: Path, impulse: Tensor, lag: Tensor) -> Move:
         """Moves every neuron under ``impulse`` (B, n) float64, whose first moment about the middle of the step is ``lag``, the gates
         along the way being those of ``path``."""
@@ -199,6 +205,7 @@ class TwoLayer:
         w_change, a_change, angle = _exact(w, self.a + weights.da, g, ratio)
         middle = w + w_change / 2
         turn = later * (g * middle).sum(dim=1, keepdim=True) - g * (later * middle).sum(dim=1, keepdim=True)
+        turn = _of_same_length(w + w_change, turn)
         return weights.dw + w_change + turn, weights.da + a_change, angle.amax(dim=(1, 2)).double()
 
     def _unpin(self, before: Weights, moved: Weights, push: Tensor) -> Weights:
@@ -224,6 +231,13 @@ class TwoLayer:
         moved.gate[job, :, neuron] = (z > 0).to(w.dtype)
         moved.sliding[job, :, neuron] = False
         return moved
+
+
+def _of_same_length(w: Tensor, turn: Tensor) -> Tensor:
+    """The turn of w (B, d+1, m) to first order, corrected so that it does not change the length of w."""
+    square = (w * w).sum(dim=1, keepdim=True).clamp_min(torch.finfo(w.dtype).tiny)
+    growth = ((2 * w + turn) * turn).sum(dim=1, keepdim=True) / square
+    return turn + torch.expm1(-torch.log1p(growth.clamp_min(-0.99)) / 2) * (w + turn)
 
 
 def _exact(w: Tensor, a: Tensor, g: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
