@@ -1,0 +1,110 @@
+"""What the benchmarks share: the machine, jobs, references, errors and tables of text."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from scipy.stats import qmc
+
+from phasediag import theory
+from phasediag.networks import initial_weights
+from phasediag.spec import TrainSpec
+from phasediag.study import Job
+from phasediag.training import train_batch
+
+from .plain import GradientDescent, Networks, Outcomes
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from reference import Reference, small_step_flow
+
+Result = TypeVar("Result")
+
+X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
+Y = np.array([0.6, -0.4, 0.5, -0.2])
+LOSS = 1e-6
+MAPS = {2: ((0.5, -0.5), (2.0, 1.0)), 3: ((1.0, -0.5), (3.0, 1.0))}
+"""Lowest and highest (gamma, gamma') of the maps, by depth."""
+
+
+def machine() -> str:
+    """The processor, the software and the threads."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    cpu = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "")
+    versions = f"torch {torch.__version__}, numpy {np.__version__}"
+    return f"{cpu or platform.processor() or platform.machine()}; {versions}; {torch.get_num_threads()} thread of torch"
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> None:
+    """Prints an aligned table: the first column to the left, all others to the right."""
+    cells = [list(columns), *(list(row) for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    print(f"\n{title}\n")
+    for row in cells:
+        rest = "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
+        print(f"  {row[0]:<{widths[0]}}{rest}")
+    if note:
+        print(f"\n  {note}")
+    sys.stdout.flush()
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.2f} %" if np.isfinite(value) else "-"
+
+
+def timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    started = time.perf_counter()
+    return work(), time.perf_counter() - started
+
+
+def available(depth: int) -> bool:
+    """Whether the engine trains this depth; says so if it does not."""
+    if depth not in theory.LAYERS:
+        print(f"\nskipped: the engine trains no networks of depth {depth}")
+    return depth in theory.LAYERS
+
+
+def jobs_at(points: Iterable[Sequence[float]], width: int, depth: int = 2) -> list[Job]:
+    """One job at each (gamma, gamma'), with seeds 0, 1, ..."""
+    return [
+        Job(f"{width}-{i}", depth, width, float(gamma), float(prime), 0.0, i)
+        for i, (gamma, prime) in enumerate(points)
+    ]
+
+
+def map_sample(depth: int, count: int) -> list[list[float]]:
+    """A seeded Latin hypercube of (gamma, gamma') over the map."""
+    points = qmc.scale(qmc.LatinHypercube(2, seed=0).random(count), *MAPS[depth])
+    rounded: list[list[float]] = points.round(3).tolist()
+    return rounded
+
+
+def engine(jobs: Sequence[Job], accuracy: float = 0.01) -> Outcomes:
+    """Ours: one batch, one thread, as a sweep does it."""
+    settings = TrainSpec(accuracy=accuracy, loss_tolerance=LOSS)
+    rows, seconds = timed(lambda: train_batch(jobs, X, Y, settings))
+    layers = len(rows) // len(jobs)
+    changes = [row["relative_change"] if row["status"] == "converged" else np.nan for row in rows]
+    evaluations = np.array([row["evaluations"] for row in rows[::layers]], float)
+    return Outcomes(np.array(changes).reshape(-1, layers), evaluations, seconds)
+
+
+def references(jobs: Sequence[Job], step: float = 0.05) -> Outcomes:
+    """Float64 explicit Euler, ``step`` in units of 1 / (largest eigenvalue of the kernel)."""
+    if jobs[0].depth == 3:  # the same method, plain batched code in place of the tests' two-layer one
+        return GradientDescent(step, motion=step / 10, every=4, cap=1_000_000).run(Networks(jobs, X, Y), LOSS)
+
+    def follow(job: Job) -> Reference:
+        w, a = initial_weights(2, job.width, 1, job.seed)
+        return small_step_flow(X, Y, job.gamma, job.gamma_prime, w, a, step, LOSS)
+
+    ends, seconds = timed(lambda: [follow(job) for job in jobs])
+    changes, steps = np.array([[end.w, end.a] for end in ends]), np.array([end.steps for end in ends], float)
+    return Outcomes(changes, steps, seconds)
