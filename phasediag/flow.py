@@ -183,15 +183,16 @@ def _advance(
     begins = front.passes == 0
     step = torch.where(front.step.isnan(), FIRST_STEP / modes.largest, front.step)
     step = torch.where(begins, modes.landing(step, LANDING * target), step)
-    impulse = torch.where(begins[:, None], front.debt + modes.frozen_impulse(step), front.impulse)
+    propagator = _Propagator.of(modes, step)
+    impulse = torch.where(begins[:, None], front.debt + propagator.impulse(), front.impulse)
     path = choose(begins, network.path(front.weights, _along(impulse, front.taken)), front.path)
-    move = network.move(front.weights, path, impulse, modes.lag(step))
+    move = network.move(front.weights, path, impulse, propagator.lag())
     residual, kernels = network.evaluate(move.weights)
 
     kernel = front.kernel()
     mismatch = residual - (front.residual - _apply(kernel, impulse))
     slope = -step[:, None] * _apply(_total(kernels) - kernel, residual)
-    third, fourth = _corrections(modes, step, mismatch, slope)
+    third, fourth = propagator.corrections(mismatch, slope)
     excess = _excess(network, move.travelled, kernels, impulse, fourth - third, settings.accuracy)
     unsettled = move.unsettled / (SETTLE_TOLERANCE * settings.accuracy)
 
@@ -229,18 +230,6 @@ def _along(impulse: Tensor, last: Tensor) -> Tensor:
     """How much of the last impulse there is in this one (B,)."""
     square = (last * last).sum(dim=1)
     return ((impulse * last).sum(dim=1) / square.clamp_min(_TINY)).clamp(0, 2)
-
-
-def _corrections(modes: _Modes, step: Tensor, mismatch: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-    """What the impulse of a step lacked, to third and to fourth order, (B, n) each.
-
-    The residual departs from the frozen-kernel prediction by g(s), 0 <= s <= h, with g(0) = g'(0) = 0, g(h) = ``mismatch`` and
-    h g'(h) = ``slope``. To third order g = mismatch (s/h)^2, to fourth order the cubic through all four; the impulse lacks the
-    integral of exp(-K (h - s)) g(s), where a power (s/h)^j contributes j! h phi_(j+1)(-K h).
-    """
-    quadratic, cubic = 3 * mismatch - slope, slope - 2 * mismatch
-    third = modes.weighted(2 * step, 3, step, mismatch)
-    return third, modes.weighted(2 * step, 3, step, quadratic) + modes.weighted(6 * step, 4, step, cubic)
 
 
 def _excess(
@@ -337,28 +326,14 @@ class _Modes(NamedTuple):
     def largest(self) -> Tensor:
         return self.values[:, -1].clamp_min(_TINY)
 
-    def weighted(self, factor: Tensor, order: int, step: Tensor, vector: Tensor) -> Tensor:
-        """``factor * phi_order(-K step) vector`` within the modes that can move."""
-        weight = factor[:, None] * _phi(order, self.values * step[:, None]) * self.movable
-        return _apply(self.vectors, weight * _apply(self.vectors.transpose(1, 2), vector))
-
-    def frozen_impulse(self, step: Tensor) -> Tensor:
-        """Impulse of a step with this kernel throughout: ``step phi_1(-K step) e``."""
-        weight = step[:, None] * _phi(1, self.values * step[:, None]) * self.movable
-        return _apply(self.vectors, weight * self.start)
-
-    def lag(self, step: Tensor) -> Tensor:
-        """First moment of that impulse about the middle of the step, in units of the step."""
-        x = self.values * step[:, None]
-        weight = step[:, None] * (_phi(1, x) / 2 - _phi(2, x)) * self.movable
-        return _apply(self.vectors, weight * self.start)
-
     def predicted_loss(self, step: Tensor) -> Tensor:
         decay = torch.where(self.movable, torch.exp(-self.values * step[:, None]), 1.0)
         return _loss(decay * self.start)
 
     def landing(self, step: Tensor, target: float) -> Tensor:
         """``step``, shortened where the frozen kernel predicts a loss below ``target`` at its end: bisection in log time."""
+        if not (self.predicted_loss(step) < target).any():
+            return step
         low, high = torch.full_like(step, SHORTEST_LANDING), torch.zeros_like(step)
         for _ in range(20):
             middle = (low + high) / 2
@@ -375,6 +350,41 @@ class _Modes(NamedTuple):
         remaining = torch.where(self.movable, 0.0, self.start)
         coefficients = torch.where(self.movable, self.start / self.values.clamp_min(_TINY), 0.0)
         return _loss(remaining), _apply(self.vectors, coefficients)
+
+
+class _Propagator(NamedTuple):
+    """A step with the kernel frozen: integrals of exp(-K s) over it, mode by mode. Nothing acts on modes that cannot move."""
+
+    modes: _Modes
+    phis: tuple[Tensor, Tensor, Tensor, Tensor]  # step * phi_1 ... step * phi_4 of -K step, (B, n) each
+
+    @classmethod
+    def of(cls, modes: _Modes, step: Tensor) -> _Propagator:
+        time = step[:, None] * modes.movable
+        one, two, three, four = _phis(modes.values * step[:, None])
+        return cls(modes, (time * one, time * two, time * three, time * four))
+
+    def impulse(self) -> Tensor:
+        """Integral of the residual (B, n)."""
+        return _apply(self.modes.vectors, self.phis[0] * self.modes.start)
+
+    def lag(self) -> Tensor:
+        """First moment of that integral about the middle of the step, in units of the step (B, n)."""
+        return _apply(self.modes.vectors, (self.phis[0] / 2 - self.phis[1]) * self.modes.start)
+
+    def corrections(self, mismatch: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """What the impulse of a step lacked, to third and to fourth order, (B, n) each.
+
+        The residual departs from the frozen-kernel prediction by g(s), 0 <= s <= h, with g(0) = g'(0) = 0, g(h) = ``mismatch`` and
+        h g'(h) = ``slope``. To third order g = mismatch (s/h)^2, to fourth order the cubic through all four; the impulse lacks the
+        integral of exp(-K (h - s)) g(s), where a power (s/h)^j contributes j! h phi_(j+1)(-K h).
+        """
+        vectors = self.modes.vectors
+        mismatch, slope = (_apply(vectors.transpose(1, 2), part) for part in (mismatch, slope))
+        quadratic, cubic = 3 * mismatch - slope, slope - 2 * mismatch
+        third = 2 * self.phis[2] * mismatch
+        fourth = 2 * self.phis[2] * quadratic + 6 * self.phis[3] * cubic
+        return _apply(vectors, third), _apply(vectors, fourth)
 
 
 def _ended(front: _Front, modes: _Modes, network: Network, target: float, settings: Settings) -> list[str]:
@@ -443,17 +453,24 @@ def _energy(vector: Tensor, kernel: Tensor) -> Tensor:
     return (vector * _apply(kernel, vector)).sum(dim=1).clamp_min(0).sqrt()
 
 
-def _phi(order: int, x: Tensor) -> Tensor:
-    """``phi_order(-x)`` for x >= 0: ``phi_0 = exp``, ``phi_k(z) = (phi_{k-1}(z) - 1/(k-1)!) / z``; a series near zero."""
-    safe = x.clamp_min(1.0)
-    value = torch.exp(-safe)
-    for k in range(1, order + 1):
-        value = (1 / factorial(k - 1) - value) / safe
-    small = x.clamp_max(1.0)
-    series = torch.zeros_like(x)
-    for k in range(17, -1, -1):
-        series = 1 / factorial(k + order) - small * series
-    return torch.where(x < 1.0, series, value)
+def _phis(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """``phi_1(-x) ... phi_4(-x)`` for x >= 0, from ``phi_0 = exp`` and ``phi_k(z) = 1/k! + z phi_{k+1}(z)``: upwards where x is large;
+    where it is small, downwards from a series for the last one."""
+    far, near = x.clamp_min(1.0), x.clamp_max(1.0)
+    up, down = torch.exp(-far), torch.zeros_like(x)
+    for k in range(14, -1, -1):
+        down = 1 / factorial(k + 4) - near * down
+    upwards, downwards = [], [down]
+    for k in range(4):
+        up = (1 / factorial(k) - up) / far
+        upwards.append(up)
+    for k in (3, 2, 1):
+        down = 1 / factorial(k) - near * down
+        downwards.insert(0, down)
+    one, two, three, four = (
+        torch.where(x < 1.0, small, large) for small, large in zip(downwards, upwards, strict=True)
+    )
+    return one, two, three, four
 
 
 def _eigh(kernel: Tensor) -> tuple[Tensor, Tensor]:
