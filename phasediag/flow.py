@@ -185,7 +185,7 @@ def _advance(
     step = torch.where(begins, modes.landing(step, LANDING * target), step)
     propagator = _Propagator.of(modes, step)
     impulse = torch.where(begins[:, None], front.debt + propagator.impulse(), front.impulse)
-    path = choose(begins, network.path(front.weights, _along(impulse, front.taken)), front.path)
+    path = choose(~begins, front.path, network.path(front.weights, _along(impulse, front.taken)))
     move = network.move(front.weights, path, impulse, propagator.lag())
     residual, kernels = network.evaluate(move.weights)
 

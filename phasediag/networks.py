@@ -89,11 +89,12 @@ class Network(Protocol):
 
 
 def choose(mask: Tensor, these: Named, those: Named) -> Named:
-    """Of two tuples of tensors (B, ...), the first where ``mask`` (B,) holds, else the second."""
-    kind: Any = getattr(type(these), "_make", tuple)
-    shaped = ((a, b, mask.reshape(-1, *[1] * (a.dim() - 1))) for a, b in zip(these, those, strict=True))
-    chosen: Named = kind(torch.where(shape, a, b) for a, b, shape in shaped)
-    return chosen
+    """Of two tuples of tensors (B, ...), the first where ``mask`` (B,) holds, else the second. Overwrites the first: copying the rows that
+    differ costs a fraction of ``torch.where`` on all."""
+    rows = torch.nonzero(~mask).flatten()
+    for mine, other in zip(these, those, strict=True):
+        mine.index_copy_(0, rows, other.index_select(0, rows))
+    return these
 
 
 def pick(tensors: Named, jobs: Tensor) -> Named:
