@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -164,8 +165,8 @@ def _reference_rows(case: Case) -> list[dict[str, object]]:
 
 def _reference(case: Case, step: float) -> Reference:
     job = case.job
-    weights = initial_weights(job.depth, job.width, case.x.shape[1], job.seed)
-    settings = {
+    weights: Any = initial_weights(job.depth, job.width, case.x.shape[1], job.seed)
+    settings: dict[str, Any] = {
         "step": step,
         "loss_tolerance": case.loss_tolerance,
         "max_steps": MAX_STEPS,
@@ -241,12 +242,11 @@ def compare(depth: int, accuracy: float) -> pd.DataFrame:
     the engine stopped, which is below the one asked for.
     """
     stored = dict(list(pd.read_parquet(FILE).groupby("digest")))
-    settings = {"accuracy": accuracy, "dtype": "float32"}
     compared = []
     for case in cases(depth):
         if case.digest not in stored or not _reliable(stored[case.digest]):
             continue
-        spec = TrainSpec(loss_tolerance=case.loss_tolerance, **settings)
+        spec = TrainSpec(loss_tolerance=case.loss_tolerance, accuracy=accuracy)
         rows = pd.DataFrame(train_batch([case.job], case.x, case.y, spec))
         part = rows["loss_final"][0] / (case.loss_tolerance * np.mean(case.y**2) / 2)
         for column, where in (("error", 1.0), ("error_there", part)):

@@ -146,11 +146,9 @@ def two_layers(x: Array, y: Array, gamma: float, gamma_prime: float, width: int)
         w, a = weights
         features = np.maximum(w @ inputs.T, 0.0)
         back = a[:, None] * (features > 0)
-        return (
-            kappa**2
-            / n
-            * (features.T @ features / kappa_prime + kappa_prime * (back.T @ back) * (inputs @ inputs.T))
-        )
+        outer: Array = kappa_prime * (back.T @ back) * (inputs @ inputs.T)
+        total: Array = kappa**2 / n * (features.T @ features / kappa_prime + outer)
+        return total
 
     def growth(weights: Weights, residual: Array) -> float:
         gate = (weights[0] @ inputs.T > 0).astype(np.float64)
@@ -189,15 +187,10 @@ def three_layers(x: Array, y: Array, gamma: float, gamma_prime: float, gamma_1: 
         first, second = forward(w1, w2)
         to_second = a[:, None] * (second > 0)
         to_first = (w2[:, :-1].T @ to_second) * (first[:-1] > 0)
-        return (
-            kappa**2
-            / n
-            * (
-                second.T @ second
-                + rate_2 * (to_second.T @ to_second) * (first.T @ first)
-                + rate_1 * (to_first.T @ to_first) * (inputs @ inputs.T)
-            )
-        )
+        of_second: Array = rate_2 * (to_second.T @ to_second) * (first.T @ first)
+        of_first: Array = rate_1 * (to_first.T @ to_first) * (inputs @ inputs.T)
+        total: Array = kappa**2 / n * (second.T @ second + of_second + of_first)
+        return total
 
     def growth(weights: Weights, residual: Array) -> float:
         """Of an output weight together with its row of W2, were the first layer to stand still."""
@@ -220,7 +213,8 @@ def follow(
     """Follows the flow to the moments at which the loss is each of ``losses`` (over that of f = 0), or for ``max_steps``."""
     zero_loss = float(np.mean(y**2))
     weights, (velocity, residual) = start, flow.velocity(start)
-    evaluations, count, limit, met = 1, 0, max_steps, []
+    evaluations, count, limit = 1, 0, max_steps
+    met: list[tuple[float, tuple[float, ...]]] = []
     while True:
         loss = float(np.mean(residual**2)) / zero_loss
         met += [(loss, _changes(weights, start))] * sum(loss <= aim * 1.0002 for aim in losses[len(met) :])
@@ -284,7 +278,8 @@ def _stages(reach: float) -> int:
 def _sum(*terms: tuple[float, Weights]) -> Weights:
     """Linear combination, layer by layer."""
     layers = range(len(terms[0][1]))
-    return tuple(sum(factor * weights[layer] for factor, weights in terms) for layer in layers)
+    parts = ([factor * weights[layer] for factor, weights in terms] for layer in layers)
+    return tuple(np.add.reduce(part) for part in parts)
 
 
 def _spectral_norm(weights: Array) -> float:
