@@ -139,3 +139,13 @@ def test_from_a_spec_to_a_map(tmp_path) -> None:  # type: ignore[no-untyped-def]
     regimes = slopes[slopes.layer == "W1"].set_index(["gamma", "gamma_prime"])["regime"]
     assert (regimes[0.5, 0.0], regimes[1.75, 0.0]) == ("linear", "condensed")
     assert ax.get_xlabel()
+
+
+def test_three_layer_jobs_have_a_row_for_each_layer() -> None:
+    job = Job("three", 3, 50, 1.0, 0.3, 0.0, 0)
+    table = store.runs_table(training.train_batch([job], X, Y, TrainSpec(loss_tolerance=1e-3)))
+    assert table["layer"].to_pylist() == ["W1", "W2", "a"]
+    assert table["status"].to_pylist() == ["converged"] * 3
+    w1, w2, a = initial_weights(3, 50, 1, 0)
+    norms = [float(np.linalg.norm(part)) for part in (w1, w2, a)]
+    assert table["norm_initial"].to_pylist() == pytest.approx(norms, rel=1e-6)
