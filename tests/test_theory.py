@@ -149,3 +149,45 @@ def test_example_points_without_a_point_on_the_line():
     assert set(theory.example_points([(0.5, 0.0), (1.75, 0.0), (1.8, 0.0)], 2)) == {"linear", "condensed"}
     assert theory.example_points([(0.5, 0.0)], 2) == {"linear": (0.5, 0.0)}
     assert theory.example_points([], 2) == {}
+
+
+@pytest.mark.parametrize(
+    ("layer", "gamma_prime", "gamma"),
+    [
+        ("W1", -0.5, 1.5),
+        ("W1", 0.0, 1.5),
+        ("W1", 0.5, 2.5),
+        ("W2", -0.5, 3.5),
+        ("W2", 0.0, 3.0),
+        ("W2", 0.5, 2.5),
+        ("W2", 1.0, 2.5),
+    ],
+)
+def test_critical_lines_of_three_layers(layer: str, gamma_prime: float, gamma: float) -> None:
+    """They meet at (5/2, 1/2)."""
+    assert theory.critical_gamma(layer, 3, gamma_prime) == gamma
+    assert theory.critical_gamma(layer, 3, np.array([gamma_prime])).tolist() == [gamma]
+    assert theory.predicted_regime(layer, 3, gamma, gamma_prime) == "critical"
+    assert theory.predicted_regime(layer, 3, gamma + 0.1, gamma_prime) == "condensed"
+    assert theory.predicted_regime(layer, 3, gamma - 0.1, gamma_prime) == "linear"
+
+
+@pytest.mark.parametrize(
+    ("gamma", "gamma_prime", "first", "second"),
+    [
+        (1.5, 0.0, 0.0, -0.5),
+        (2.0, 0.0, 1 / 6, -1 / 3),
+        (2.5, 0.0, 1 / 3, -1 / 6),
+        (3.0, 0.0, 0.5, 0.0),
+        (2.0, 0.25, 0.0, -0.25),
+        (2.5, 0.5, 0.0, 0.0),
+        (2.5, 0.8, -0.6, 0.0),
+        (2.0, -0.3, 1.1 / 3, -1.3 / 3),
+    ],
+)
+def test_leading_order_slopes_of_three_layers(
+    gamma: float, gamma_prime: float, first: float, second: float
+) -> None:
+    """Confirmed by our own measurements, widths 100 to 1000."""
+    assert theory.leading_order_slope("W1", 3, gamma, gamma_prime) == pytest.approx(first, abs=1e-9)
+    assert theory.leading_order_slope("W2", 3, gamma, gamma_prime) == pytest.approx(second, abs=1e-9)
