@@ -40,7 +40,6 @@ HIGH = {2: (2.0, 1.0, 4.0), 3: (3.3, 1.0, np.log10(400))}
 POINTS = (4, 200)
 ONE_DIMENSIONAL = 0.45
 """Share of jobs with one-dimensional data."""
-REFERENCE_LAYERS = {2: ("W1", "a"), 3: ("W1", "W2", "a")}
 
 STEPS = (0.02, 0.01, 0.005, 0.0025)
 """Of the references; the last two only where those before disagree."""
@@ -203,7 +202,7 @@ def _rows(case: Case, step: float, found: Reference, seconds: float) -> list[dic
             "seconds": round(seconds, 2),
         }
         for part, changes in zip((1.0, *FURTHER), (found.changes, *found.further), strict=False)
-        for layer, change in zip(REFERENCE_LAYERS[job.depth], changes, strict=True)
+        for layer, change in zip(LAYERS[job.depth], changes, strict=True)
     ]
 
 
@@ -269,9 +268,6 @@ def report(depth: int, accuracy: float) -> None:
         f"  {len(all_jobs)} jobs, {len(all_jobs) - len(done)} without reference; left out {len(done) - kept}: "
         f"step sizes apart by more than {AGREEMENT:.1%}, or loss out of reach"
     )
-    if depth not in LAYERS:
-        print(f"  skipped: this version of phasediag trains no networks of {depth} layers")
-        return
     rows = compare(depth, accuracy)
     if rows.empty:
         return

@@ -16,7 +16,7 @@ from torchdiffeq import odeint
 
 from phasediag.study import Job
 
-from .common import LOSS, X, Y, available, engine, jobs_at, map_sample, percent, references, table
+from .common import LOSS, X, Y, engine, jobs_at, map_sample, percent, references, table
 from .plain import Array, GradientDescent, Networks, Outcomes, loss
 
 WIDTHS = {2: (100, 1000, 10_000), 3: (100, 200, 400)}
@@ -183,5 +183,4 @@ def note(depth: int) -> str:
 def main(quick: bool = False) -> None:
     """Two layers, and three where the engine has them."""
     report(2, 4 if quick else 16, WIDTHS[2][: 2 if quick else 3])
-    if available(3):
-        report(3, 2 if quick else 5, WIDTHS[3][: 2 if quick else 3])
+    report(3, 2 if quick else 5, WIDTHS[3][: 2 if quick else 3])

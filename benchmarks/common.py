@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from scipy.stats import qmc
 
-from phasediag import theory
 from phasediag.networks import initial_weights
 from phasediag.spec import TrainSpec
 from phasediag.study import Job
@@ -62,13 +61,6 @@ def percent(value: float) -> str:
 def timed(work: Callable[[], Result]) -> tuple[Result, float]:
     started = time.perf_counter()
     return work(), time.perf_counter() - started
-
-
-def available(depth: int) -> bool:
-    """Whether the engine trains this depth; says so if it does not."""
-    if depth not in theory.LAYERS:
-        print(f"\nskipped: the engine trains no networks of depth {depth}")
-    return depth in theory.LAYERS
 
 
 def jobs_at(points: Iterable[Sequence[float]], width: int, depth: int = 2) -> list[Job]:

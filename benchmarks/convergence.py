@@ -18,7 +18,7 @@ from phasediag.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, render
 from phasediag.study import Job
 
 from . import alternatives
-from .common import LOSS, X, Y, available, engine, jobs_at, percent, references, table
+from .common import LOSS, X, Y, engine, jobs_at, percent, references, table
 from .plain import Array, Evaluation, GradientDescent, Networks, Outcomes, loss
 
 WIDTHS = {2: 500, 3: 150}
@@ -218,9 +218,8 @@ def main(quick: bool = False) -> None:
     measured: dict[int, tuple[Costs, float]] = {}
     with torch.no_grad():
         for depth in (2, 3):
-            if available(depth):
-                measured[depth] = measure(depth, quick)
-                report(depth, *measured[depth], width=100 if quick else WIDTHS[depth])
+            measured[depth] = measure(depth, quick)
+            report(depth, *measured[depth], width=100 if quick else WIDTHS[depth])
     for kind, content in render(draw(measured)).items():
         if not quick:
             Path(__file__).with_name(f"convergence.{kind}").write_bytes(content)

@@ -11,7 +11,7 @@ from phasediag.spec import TrainSpec
 from phasediag.study import Job
 from phasediag.training import train_batch
 
-from .common import X, Y, available, jobs_at, map_sample, table, timed
+from .common import X, Y, jobs_at, map_sample, table, timed
 from .plain import Array
 
 POINTS = [(0.5, 0.0), (1.0, 0.0), (1.5, 0.0), (1.5, 0.5)]
@@ -89,8 +89,7 @@ def by_threads(count: int, width: int) -> None:
 
 def main(quick: bool = False) -> None:
     by_width(2, WIDTHS[2][: 2 if quick else None])
-    if available(3):
-        by_width(3, WIDTHS[3][: 2 if quick else None])
+    by_width(3, WIDTHS[3][: 2 if quick else None])
     by_batch(BATCHES[: 2 if quick else None], 100 if quick else 1000)
     by_points(DATA_POINTS[: 2 if quick else None], 100 if quick else 1000)
     by_threads(8 if quick else 64, 100 if quick else 3000)

@@ -8,7 +8,7 @@ import torch
 
 from phasediag.spec import TrainSpec
 
-from .common import X, Y, available, jobs_at, map_sample, table, timed
+from .common import X, Y, jobs_at, map_sample, table, timed
 from .growth import POINTS, cost, random_data
 
 NEURON_TARGET = 12.0
@@ -114,6 +114,5 @@ def real_data(shapes: list[tuple[int, int]], width: int) -> None:
 
 def main(quick: bool = False) -> None:
     two_layers((1000,) if quick else (1000, 3000, 10_000), 4 if quick else 64)
-    if available(3):
-        three_layers((1000,) if quick else (1000, 2000, 3000))
+    three_layers((1000,) if quick else (1000, 2000, 3000))
     real_data(REAL_SHAPES[:1] if quick else REAL_SHAPES, 100 if quick else REAL_WIDTH)

@@ -24,14 +24,14 @@ Tensors carry jobs first and neurons last, as in :mod:`phasediag.networks`; matr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .networks import ALIGNMENT, initial_weights
+from .networks import ALIGNMENT, Outcome, flow_rates, half_mean_square, initial_weights
 
 CHECK_EVERY = 32
 """Steps between two looks at which jobs have ended: a GPU waits at each of them."""
@@ -60,22 +60,6 @@ class Settings:
     learning_rate: float
     loss_tolerance: float = 1e-6
     max_evaluations: int = 20_000
-
-
-@dataclass
-class Outcome:
-    """Where a batch ended. All lists are per job, in the order given.
-
-    ``change``: by layer, W1 (m, d+1), W2 (m, m+1), biases last, and a (m,). ``trace``: (evaluations, loss, Frobenius norm of the
-    change by layer) at the start, at evaluations that grow geometrically, and at the end.
-    """
-
-    status: list[str]
-    evaluations: list[int]
-    loss_initial: list[float]
-    loss_final: list[float]
-    change: list[dict[str, Tensor]]
-    trace: list[list[tuple[int, float, dict[str, float]]]] = field(default_factory=list)
 
 
 @dataclass
@@ -138,7 +122,7 @@ class Networks:
         )
 
     def initial(self, job: int) -> dict[str, Tensor]:
-        """The initial weights of one job by layer, in the shapes of ``Outcome.change``."""
+        """The initial weights of one job by layer, in the shapes of ``Outcome.changes``."""
         return _layers(self.start, job, self.width)
 
     def evaluate(self, weights: Parts) -> tuple[Tensor, Tensor, Factors]:
@@ -226,13 +210,13 @@ class _Front:
 def descend(networks: Networks, settings: Settings, trace: bool = False) -> Outcome:
     """Trains every job with a fixed step until it converges, or to an honest end.
 
-    Returns an :class:`Outcome`; its ``status`` is "converged", "evaluation_limit", "stalled" (a step that changes no output weight
+    Returns an :class:`phasediag.networks.Outcome`, with a trace (if asked for) at the start, at evaluations that grow geometrically,
+    and at the end; its ``status`` is "converged", "evaluation_limit", "stalled" (a step that changes no output weight
     and no bias: the gradient is zero, as in a network all of whose neurons are dead, or lost in rounding) or "diverged" (the loss is
     not finite; nor need the weights be).
     """
-    batch = len(networks.kappa)
-    outcome = Outcome([""] * batch, [0] * batch, [], [0.0] * batch, [{}] * batch, [[] for _ in range(batch)])
-    target = settings.loss_tolerance * _loss(networks.y[None, :]).item()
+    outcome = Outcome.of(len(networks.kappa))
+    target = settings.loss_tolerance * half_mean_square(networks.y[None, :]).item()
     front = _Front.at_start(networks, settings)
     evaluations, due = 0, 1
     while len(front.jobs):
@@ -252,7 +236,7 @@ def descend(networks: Networks, settings: Settings, trace: bool = False) -> Outc
 
 def _end(front: _Front, residual: Tensor, evaluations: int, target: float, limit: int) -> None:
     """Brings the counts and losses of running jobs up to date and ends those that are at their end."""
-    loss = _loss(residual)
+    loss = half_mean_square(residual)
     front.evaluations = torch.where(front.running, evaluations, front.evaluations)
     front.loss = torch.where(front.running, loss, front.loss)
     front.end(~torch.isfinite(loss), _DIVERGED)
@@ -316,7 +300,7 @@ def _drop_ended(outcome: Outcome, front: _Front, trace: bool) -> _Front:
         job = jobs[index]
         outcome.status[job] = STATUS[status[index]]
         outcome.evaluations[job], outcome.loss_final[job] = evaluations[index], losses[index]
-        outcome.change[job] = _layers(front.change, index, front.networks.width)
+        outcome.changes[job] = _layers(front.change, index, front.networks.width)
     return front.select(torch.nonzero(front.running).flatten())
 
 
@@ -361,10 +345,9 @@ def _layers(parts: Parts, job: int, m: int) -> dict[str, Tensor]:
 
 
 def _rates(depth: int, kappa_prime: Tensor, kappa_1: Tensor) -> Parts:
-    """The rates c_l (B,) of the normalised flow."""
-    if depth == 2:
-        return {"W1": kappa_prime, "a": 1 / kappa_prime}
-    return {"W1": kappa_prime**2, "W2": kappa_1**2, "b2": kappa_1**2, "a": torch.ones_like(kappa_1)}
+    """The rates c_l (B,) of the normalised flow, by part."""
+    rates = flow_rates(depth, kappa_prime, kappa_1)
+    return rates if depth == 2 else {**rates, "b2": rates["W2"]}
 
 
 def _select(parts: Parts, jobs: Tensor) -> Parts:
@@ -373,8 +356,3 @@ def _select(parts: Parts, jobs: Tensor) -> Parts:
 
 def _zeros_like(parts: Parts) -> Parts:
     return {part: torch.zeros_like(tensor) for part, tensor in parts.items()}
-
-
-def _loss(residual: Tensor) -> Tensor:
-    """Half the mean squared residual (B,)."""
-    return (residual**2).mean(dim=1) / 2

@@ -5,7 +5,7 @@ n-dimensional problem ``dE/dt = e(E)`` whose Jacobian ``-K`` is known exactly, w
 
 1. solves it with the kernel frozen, mode by mode (exponential Rosenbrock-Euler; Hochbruck and Ostermann, Acta Numerica 2010):
    no stability limit, so stiff modes cost nothing;
-2. moves every neuron under that impulse exactly (:meth:`phasediag.networks.TwoLayer.move`), so that the exponential growth out of
+2. moves every neuron under that impulse exactly (:meth:`phasediag.two_layer.TwoLayer.move`), so that the exponential growth out of
    a small initialisation costs nothing either;
 3. evaluates the new residual and kernel and compares: the mismatch with the frozen-kernel prediction, and its derivative, give the
    correction that the impulse should have had. Its leading part is not thrown away but carried into the next step (the *debt*),
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .networks import MAX_ROTATION, Network, choose, pick
+from .networks import MAX_ROTATION, Network, Outcome, choose, half_mean_square, pick
 
 IMPULSE_TOLERANCE = 0.3
 """Error of one step's impulse, in units of ``accuracy``, relative to a layer's displacement since the start."""
@@ -68,20 +68,6 @@ class Settings:
     accuracy: float = 0.01
     loss_tolerance: float = 1e-6
     max_evaluations: int = 20_000
-
-
-@dataclass
-class Outcome:
-    """Where a batch ended. All lists are per job, in the order given."""
-
-    status: list[str]
-    evaluations: list[int]
-    loss_initial: list[float]
-    loss_final: list[float]
-    changes: list[dict[str, Tensor]]
-    """Displacement since the start by layer, neurons first: W1 (m, d+1), W2 (m, m+1), a (m,)."""
-    trace: list[list[tuple[int, float, dict[str, float]]]]
-    """(evaluations, loss, displacement by layer) after every accepted step."""
 
 
 @dataclass
@@ -141,20 +127,13 @@ class _Front:
 def integrate(network: Network, settings: Settings, trace: bool = False) -> Outcome:
     """Follows the gradient flow of every job to convergence, or to an honest end.
 
-    Returns an :class:`Outcome`; its ``status`` is "converged", "evaluation_limit", "stalled" (stationary above the tolerance) or
-    "diverged". ``trace`` keeps (evaluations, loss, displacement per layer) after every accepted step.
+    Returns a :class:`phasediag.networks.Outcome`; its ``status`` is "converged", "evaluation_limit", "stalled" (stationary above the
+    tolerance) or "diverged". ``trace`` keeps (evaluations, loss, displacement per layer) after every accepted step.
     """
-    target = settings.loss_tolerance * _loss(network.y[None, :]).item()
+    target = settings.loss_tolerance * half_mean_square(network.y[None, :]).item()
     front = _Front.start(network)
-    batch = len(front.jobs)
-    outcome = Outcome(
-        [""] * batch,
-        [0] * batch,
-        _loss(front.residual).tolist(),
-        [0.0] * batch,
-        [{}] * batch,
-        [[] for _ in range(batch)],
-    )
+    outcome = Outcome.of(len(front.jobs))
+    outcome.loss_initial = half_mean_square(front.residual).tolist()
     fresh = torch.ones_like(front.jobs, dtype=torch.bool)
     modes = _Modes.of(front)
     while True:
@@ -193,17 +172,18 @@ def _advance(
     mismatch = residual - (front.residual - _apply(kernel, impulse))
     slope = -step[:, None] * _apply(_total(kernels) - kernel, residual)
     third, fourth = propagator.corrections(mismatch, slope)
-    excess = _excess(network, move.travelled, kernels, impulse, fourth - third, settings.accuracy)
+    reach = _Reach.of(network, move.travelled, kernels, impulse)
+    excess = reach.excess(fourth - third, settings.accuracy)
     unsettled = move.unsettled / (SETTLE_TOLERANCE * settings.accuracy)
 
     sane = torch.isfinite(excess) & torch.isfinite(residual).all(dim=1) & (move.rotation < MAX_ROTATION)
-    beyond, share = _beyond(front, residual, kernels, impulse, move.travelled, network, target)
-    overshot = beyond > OVERSHOOT * settings.accuracy
+    share = _share_before(front.residual, residual, target)
+    overshot = (1 - share) * reach.relative() > OVERSHOOT * settings.accuracy
     settling = sane & (unsettled > 1) & (front.passes + 1 < MAX_PASSES)
     accepted = sane & ~settling & (unsettled <= 1) & (excess <= 1) & ~overshot
     rejected = ~settling & ~accepted
     scale = torch.where(sane, _scale(excess, unsettled), _retreat(move.rotation))
-    scale = torch.where(sane & overshot, torch.minimum(scale, share), scale)
+    scale = torch.where(sane & overshot, torch.minimum(scale, torch.round(share * 1024) / 1024), scale)
 
     def update(new: Tensor, old: Tensor) -> Tensor:
         return torch.where(accepted.reshape(-1, *[1] * (new.dim() - 1)), new, old)
@@ -232,47 +212,47 @@ def _along(impulse: Tensor, last: Tensor) -> Tensor:
     return ((impulse * last).sum(dim=1) / square.clamp_min(_TINY)).clamp(0, 2)
 
 
-def _excess(
-    network: Network,
-    travelled: dict[str, Tensor],
-    kernels: dict[str, Tensor],
-    impulse: Tensor,
-    error: Tensor,
-    accuracy: float,
-) -> Tensor:
-    """Error of a step's impulse in units of what is allowed (B,), in the layer where it is largest.
+class _Reach(NamedTuple):
+    """How far a step's impulse moves every layer, and how far the layer is from its start by then (B,): both in units of
+    ``sqrt(c_l / n)``, in which an impulse E moves layer l by ``sqrt(E^T K_l E)``."""
 
-    An impulse E moves layer l by ``sqrt(c_l / n) sqrt(E^T K_l E)``: compared with the layer's change since the start, and, loosely,
-    with that of the step.
-    """
-    excess = torch.zeros_like(error[:, 0])
-    for layer, kernel in kernels.items():
-        moved = _energy(error, kernel)
-        whole = travelled[layer] * torch.sqrt(network.points / network.rates[layer])
-        excess = torch.maximum(excess, moved / (IMPULSE_TOLERANCE * accuracy * whole + _TINY))
-        excess = torch.maximum(excess, moved / (STEP_TOLERANCE * _energy(impulse, kernel) + _TINY))
-    return excess
+    kernels: dict[str, Tensor]
+    moved: dict[str, Tensor]
+    whole: dict[str, Tensor]
+
+    @classmethod
+    def of(
+        cls, network: Network, travelled: dict[str, Tensor], kernels: dict[str, Tensor], impulse: Tensor
+    ) -> _Reach:
+        moved = {layer: _energy(impulse, kernel) for layer, kernel in kernels.items()}
+        rates = network.rates
+        return cls(
+            kernels,
+            moved,
+            {layer: travelled[layer] * torch.sqrt(network.points / rates[layer]) for layer in kernels},
+        )
+
+    def excess(self, error: Tensor, accuracy: float) -> Tensor:
+        """Error of the impulse in units of what is allowed (B,), in the layer where it is largest: compared with the layer's change since
+        the start, and, loosely, with that of the step."""
+        excess = torch.zeros_like(error[:, 0])
+        for layer, kernel in self.kernels.items():
+            wrong = _energy(error, kernel)
+            excess = torch.maximum(excess, wrong / (IMPULSE_TOLERANCE * accuracy * self.whole[layer] + _TINY))
+            excess = torch.maximum(excess, wrong / (STEP_TOLERANCE * self.moved[layer] + _TINY))
+        return excess
+
+    def relative(self) -> Tensor:
+        """The step's part of the change since the start (B,), in the layer where it is largest."""
+        parts = [self.moved[layer] / (self.whole[layer] + _TINY) for layer in self.kernels]
+        return torch.stack(parts).amax(dim=0)
 
 
-def _beyond(
-    front: _Front,
-    residual: Tensor,
-    kernels: dict[str, Tensor],
-    impulse: Tensor,
-    travelled: dict[str, Tensor],
-    network: Network,
-    target: float,
-) -> tuple[Tensor, Tensor]:
-    """How far a trial step moves a layer after the loss has met the target, relative to its displacement, and at which share of the
-    step it does so (B,). The loss is taken to fall exponentially on the way."""
-    start, end = _loss(front.residual), _loss(residual)
+def _share_before(before: Tensor, after: Tensor, target: float) -> Tensor:
+    """The share of a step (B,) after which the loss has met the target, taken to fall exponentially from residual to residual."""
+    start, end = half_mean_square(before), half_mean_square(after)
     share = torch.log(start / (LANDING * target)) / torch.log(start / end.clamp_min(_TINY)).clamp_min(_TINY)
-    share = torch.where(end < target, share.clamp(SHRINK, 1.0), 1.0)
-    moved = torch.zeros_like(share)
-    for layer, kernel in kernels.items():
-        whole = travelled[layer] * torch.sqrt(network.points / network.rates[layer]) + _TINY
-        moved = torch.maximum(moved, _energy(impulse, kernel) / whole)
-    return (1 - share) * moved, torch.round(share * 1024) / 1024
+    return torch.where(end < target, share.clamp(SHRINK, 1.0), 1.0)
 
 
 def _scale(excess: Tensor, unsettled: Tensor) -> Tensor:
@@ -328,7 +308,7 @@ class _Modes(NamedTuple):
 
     def predicted_loss(self, step: Tensor) -> Tensor:
         decay = torch.where(self.movable, torch.exp(-self.values * step[:, None]), 1.0)
-        return _loss(decay * self.start)
+        return half_mean_square(decay * self.start)
 
     def landing(self, step: Tensor, target: float) -> Tensor:
         """``step``, shortened where the frozen kernel predicts a loss below ``target`` at its end: bisection in log time."""
@@ -341,15 +321,11 @@ class _Modes(NamedTuple):
             low, high = torch.where(short, low, middle), torch.where(short, middle, high)
         return torch.where(self.predicted_loss(step) < target, step * torch.exp(high), step)
 
-    def at_rest(self) -> Tensor:
-        """The residual that would remain (B, n)."""
-        return _apply(self.vectors, torch.where(self.movable, 0.0, self.start))
-
     def rest(self) -> tuple[Tensor, Tensor]:
-        """What an infinite step would still do: the loss that remains (B,), and its impulse (B, n)."""
+        """What an infinite step would leave and do: the residual that remains, in modes, and its impulse, (B, n) each."""
         remaining = torch.where(self.movable, 0.0, self.start)
         coefficients = torch.where(self.movable, self.start / self.values.clamp_min(_TINY), 0.0)
-        return _loss(remaining), _apply(self.vectors, coefficients)
+        return remaining, _apply(self.vectors, coefficients)
 
 
 class _Propagator(NamedTuple):
@@ -389,14 +365,14 @@ class _Propagator(NamedTuple):
 
 def _ended(front: _Front, modes: _Modes, network: Network, target: float, settings: Settings) -> list[str]:
     """Status of every job that is at its end, "" for the others."""
-    loss = _loss(front.residual)
-    floor, impulse = modes.rest()
-    at_rest = floor > target
+    loss = half_mean_square(front.residual)
+    remaining, impulse = modes.rest()
+    at_rest = half_mean_square(remaining) > target
     for layer, kernel in front.kernels.items():
         left = _energy(impulse, kernel) * torch.sqrt(network.rates[layer] / network.points)
         at_rest = at_rest & (left <= AT_REST * settings.accuracy * front.travelled[layer])
     if at_rest.any():  # a neuron too small to show in the kernel may still grow, exponentially
-        at_rest = at_rest & (network.force(front.weights, modes.at_rest()) <= NO_FORCE)
+        at_rest = at_rest & (network.force(front.weights, _apply(modes.vectors, remaining)) <= NO_FORCE)
     hopeless = front.rejected >= MAX_REJECTED
     status: list[str] = []
     flags = torch.stack(
@@ -417,7 +393,7 @@ def _ended(front: _Front, modes: _Modes, network: Network, target: float, settin
 
 
 def _finish(outcome: Outcome, front: _Front, network: Network, ended: list[str]) -> None:
-    losses = _loss(front.residual).tolist()
+    losses = half_mean_square(front.residual).tolist()
     for index, status in enumerate(ended):
         if status:
             job = int(front.jobs[index])
@@ -429,15 +405,10 @@ def _finish(outcome: Outcome, front: _Front, network: Network, ended: list[str])
 
 def _record(outcome: Outcome, front: _Front, fresh: Tensor) -> None:
     travelled = {layer: norm.tolist() for layer, norm in front.travelled.items()}
-    losses = _loss(front.residual).tolist()
+    losses = half_mean_square(front.residual).tolist()
     for index in torch.nonzero(fresh).flatten().tolist():
         moved = {layer: norms[index] for layer, norms in travelled.items()}
         outcome.trace[int(front.jobs[index])].append((int(front.evaluations[index]), losses[index], moved))
-
-
-def _loss(residual: Tensor) -> Tensor:
-    """Half the mean squared residual (B,)."""
-    return (residual**2).mean(dim=1) / 2
 
 
 def _total(kernels: dict[str, Tensor]) -> Tensor:

@@ -14,6 +14,7 @@ a job does not depend on the jobs beside it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -38,6 +39,59 @@ def initial_weights(depth: int, width: int, inputs: int, seed: int) -> tuple[np.
     generator = np.random.default_rng([depth, width, inputs, seed])
     shapes = {2: ((width, inputs + 1), width), 3: ((width, inputs + 1), (width, width + 1), width)}
     return tuple(generator.standard_normal(shape) for shape in shapes[depth])
+
+
+def flow_rates(depth: int, kappa_prime: Tensor, kappa_1: Tensor) -> dict[str, Tensor]:
+    """The rates c_l (B,) of the normalised flow, by layer."""
+    if depth == 2:
+        return {"W1": kappa_prime, "a": 1.0 / kappa_prime}
+    return {"W1": kappa_prime**2, "W2": kappa_1**2, "a": torch.ones_like(kappa_1)}
+
+
+def half_mean_square(residual: Tensor) -> Tensor:
+    """The loss R = sum_i e_i^2 / 2n (B,) of residuals (B, n)."""
+    return (residual**2).mean(dim=1) / 2
+
+
+@dataclass
+class Outcome:
+    """Where a batch ended, whatever trained it. All lists are per job, in the order given."""
+
+    status: list[str]
+    evaluations: list[int]
+    loss_initial: list[float]
+    loss_final: list[float]
+    changes: list[dict[str, Tensor]]
+    """Displacement since the start by layer, neurons first, biases last: W1 (m, d+1), W2 (m, m+1), a (m,)."""
+    trace: list[list[tuple[int, float, dict[str, float]]]]
+    """(evaluations, loss, Frobenius norm of the displacement by layer) along the way, where it was asked for."""
+
+    @classmethod
+    def of(cls, batch: int) -> Outcome:
+        """What is known before the training of so many jobs."""
+        return cls([""] * batch, [0] * batch, [], [0.0] * batch, [{}] * batch, [[] for _ in range(batch)])
+
+
+class Data(NamedTuple):
+    """A data set as the networks of a batch meet it: ``y`` (n,) and the ``gram`` matrix (1, n, n) of the inputs with their constant in
+    float64; the ``inputs`` (B, n, d+1) themselves, and their ``square`` lengths (n,), in the dtype of the computation."""
+
+    y: Tensor
+    gram: Tensor
+    inputs: Tensor
+    square: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor, batch: int, dtype: torch.dtype) -> Data:
+        extended = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+        gram = extended @ extended.T
+        # one matrix per job: no fusing of jobs into one product
+        inputs = extended.to(dtype).expand(batch, -1, -1)
+        return cls(y, gram[None], inputs, torch.diagonal(gram).to(dtype))
+
+    def for_batch(self, batch: int) -> Data:
+        """The same data for fewer jobs."""
+        return self._replace(inputs=self.inputs[:batch])
 
 
 class Move(NamedTuple):
@@ -83,6 +137,9 @@ class Network(Protocol):
 
     def select(self, jobs: Tensor) -> Network:
         """The networks with these indices."""
+
+    def initial(self, job: int) -> dict[str, Tensor]:
+        """Initial weights of one job, in the shapes of ``changes``."""
 
     def changes(self, weights: Any, job: int) -> dict[str, Tensor]:
         """Displacement since the start of one job, by layer, neurons first: (m, inputs) or (m,)."""

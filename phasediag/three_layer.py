@@ -18,6 +18,7 @@ folded into it only now and then: the only work on all of W2 is one product with
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +27,10 @@ from torch import Tensor
 
 from .networks import (
     ALIGNMENT,
+    Data,
     Move,
     choose,
+    flow_rates,
     hyperbolic,
     initial_weights,
     input_kernel,
@@ -107,19 +110,25 @@ class ThreeLayer:
         w2: Tensor,
         a: Tensor,
         width: int,
-        folded: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        self.points, self.width = x.shape[0], width
-        self._x, self.y, self._kappas = x, y, kappas
-        self.w1, self.w2, self.a = w1, w2, a
-        self._base, self._dw2 = (w2, torch.zeros_like(w2)) if folded is None else folded
-        extended = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-        self._gram = (extended @ extended.T)[None]
-        self._square = torch.diagonal(self._gram[0]).to(w1.dtype)[:, None]
-        self._inputs = extended.to(w1.dtype).expand(len(w1), -1, -1)
+        self.width = width
+        self._hold(Data.of(x, y, len(w1), w1.dtype), kappas, (w1, w2, a), (w2, torch.zeros_like(w2)))
+
+    def _hold(
+        self,
+        data: Data,
+        kappas: tuple[Tensor, Tensor, Tensor],
+        weights: tuple[Tensor, Tensor, Tensor],
+        folded: tuple[Tensor, Tensor],
+    ) -> None:
+        self.y, self._gram, self._inputs, square = data
+        self.points, self._square = len(self.y), square[:, None]
+        self._data, self._kappas = data, kappas
+        self.w1, self.w2, self.a = weights
+        self._base, self._dw2 = folded
         self._capacity = max(MAX_FACTORS, self.points)
         _, kappa_1, kappa_2 = kappas
-        self.rates = {"W1": kappa_2**2, "W2": kappa_1**2, "a": torch.ones_like(kappa_1)}
+        self.rates = flow_rates(3, kappa_2, kappa_1)
 
     @classmethod
     def from_exponents(
@@ -151,9 +160,10 @@ class ThreeLayer:
 
     def select(self, jobs: Tensor) -> ThreeLayer:
         """The networks with these indices."""
-        kappas, folded = pick(self._kappas, jobs), pick((self._base, self._dw2), jobs)
-        w1, w2, a = pick((self.w1, self.w2, self.a), jobs)
-        return ThreeLayer(self._x, self.y, kappas, w1, w2, a, self.width, folded)
+        selected = copy(self)
+        weights, folded = pick((self.w1, self.w2, self.a), jobs), pick((self._base, self._dw2), jobs)
+        selected._hold(self._data.for_batch(len(jobs)), pick(self._kappas, jobs), weights, folded)
+        return selected
 
     def start(self) -> Weights:
         """The initial weights."""
@@ -191,6 +201,7 @@ class ThreeLayer:
         Factors that many steps have left are folded into W2.
         """
         left = torch.where(accepted[:, None, None], new.left[:, -self.points :], 0.0)
+        # the factors of both differ in number, and have just been chosen
         weights = choose(accepted, new._replace(left=left, right=left), old._replace(left=left, right=left))
         left, right = torch.cat([old.left, left], dim=1), new.right
         if left.shape[1] + self.points <= self._capacity:
@@ -201,15 +212,18 @@ class ThreeLayer:
         nothing = left[:, :0]
         return weights._replace(left=nothing, right=nothing, travelled=norm(self._dw2))
 
+    def initial(self, job: int) -> dict[str, Tensor]:
+        """Initial weights of one job: W1 (width, d+1), W2 (width, width + 1), a (width,)."""
+        return self._layers(self.w1[job], self.w2[job], self.a[job])
+
     def changes(self, weights: Weights, job: int) -> dict[str, Tensor]:
         """Displacement since the start of one job: W1 (width, d+1), W2 (width, width + 1), a (width,)."""
-        m = self.width
         dw2 = self._dw2[job] + weights.left[job].T @ weights.right[job]
-        return {
-            "W1": weights.dw1[job, :, :m].T.clone(),
-            "W2": dw2[:m, : m + 1].clone(),
-            "a": weights.da[job, 0, :m].clone(),
-        }
+        return self._layers(weights.dw1[job], dw2, weights.da[job])
+
+    def _layers(self, w1: Tensor, w2: Tensor, a: Tensor) -> dict[str, Tensor]:
+        m = self.width
+        return {"W1": w1[:, :m].T.clone(), "W2": w2[:m, : m + 1].clone(), "a": a[0, :m].clone()}
 
     def evaluate(self, weights: Weights) -> tuple[Tensor, dict[str, Tensor]]:
         """Residual ``e`` (B, n) and, per layer, the kernel ``K_l = kappa^2 c_l J_l J_l^T / n`` (B, n, n), all float64."""
@@ -237,8 +251,8 @@ class ThreeLayer:
         """Moves all weights under ``impulse`` (B, n) float64, given the averages of gates and signals along the way.
 
         From the input to the output, each layer with what the one before has just become: W1 under the backward signal of ``path``, h1 on
-        average, then the pairs (a, W2). What is left to settle is the backward signal that results. ``lag`` is not needed: averages
-        of both signals take the turning of the impulse into account to the same order.
+        average, then the pairs (a, W2). What is left to settle is the backward signal that results. ``lag`` is not used: the
+        averages are those of an impulse that does not turn within the step.
         """
         _, kappa_1, kappa_2 = self._kappas
         direction, size = unit_and_size(self._kappas[0][:, None] * impulse / self.points)
@@ -247,10 +261,11 @@ class ThreeLayer:
         h1 = self._features(z1)
         frozen = self._forward(h1, weights.left, weights.right)  # W2 as at the start of the step
         mean_h1 = (weights.h1 + h1) / 2
+        gram, cross = (torch.bmm(features, mean_h1.transpose(1, 2)) for features in (mean_h1, h1))
         left, da, z2, gates2, rotation = self._move_second(
-            weights, path.gate2, pull, size, mean_h1, torch.bmm(h1, mean_h1.transpose(1, 2)), frozen
+            weights, path.gate2, pull, size, gram, cross, frozen
         )
-        moved2 = _norm_of_product(left, torch.bmm(mean_h1, mean_h1.transpose(1, 2)))
+        moved2 = _norm_of_product(left, gram)
         left, right = torch.cat([weights.left, left], dim=1), torch.cat([weights.right, mean_h1], dim=1)
         b = self._backward((self.a + da) * gates2.settled, left, right)
         met = Path(gates1.mean, gates2.mean, (weights.b + b) / 2)
@@ -301,18 +316,18 @@ class ThreeLayer:
         gate: Tensor,
         pull: Tensor,
         size: Tensor,
-        mean_h1: Tensor,
+        gram: Tensor,
         cross: Tensor,
         frozen: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Gates, Tensor]:
         """The exact move of all pairs (a_k, W2_k), given the average features; gates are settled sweep by sweep.
 
-        ``cross`` (B, n, n) are the products of h1 at the end with the average one, ``frozen`` is W2 h1 with h1 at the end and W2 as at the
-        start. Returns the coefficients (B, n, m) of the change of W2 in the average features, the displacement of a, z2, the gates, and
-        the largest angle (B,).
+        ``gram`` and ``cross`` (B, n, n) are the products of the average h1, and of h1 at the end, with the average one; ``frozen`` is
+        W2 h1 with h1 at the end and W2 as at the start. Returns the coefficients (B, n, m) of the change of W2 in the average features,
+        the displacement of a, z2, the gates, and the largest angle (B,).
         """
         kappa_1 = self._kappas[1][:, None]
-        gram, mean_z2 = torch.bmm(mean_h1, mean_h1.transpose(1, 2)), (weights.z2 + frozen) / 2
+        mean_z2 = (weights.z2 + frozen) / 2
         square = torch.diagonal(cross, dim1=1, dim2=2)[:, :, None]
         angles, shifts = (
             (size * kappa_1).to(pull.dtype)[:, :, None],

@@ -24,7 +24,8 @@ from .version import VERSION
 if TYPE_CHECKING:  # torch takes seconds to import, and describing a failed job needs none of it
     import pandas as pd
 
-    from .networks import Network
+    from .descent import Networks
+    from .networks import Network, Outcome
     from .spec import TrainSpec
     from .study import Job, Study
 
@@ -281,76 +282,16 @@ def _single_threaded_torch() -> Iterator[Callable[[], None]]:
         torch.set_num_threads(before)
 
 
-def _network(jobs: Sequence[Job], x: Array, y: Array, dtype: str, device: str) -> Network:
-    """The networks of jobs of one depth and width, at their initial weights."""
-    import torch
-
-    from .three_layer import ThreeLayer
-    from .two_layer import TwoLayer
-
-    kind = {"float32": torch.float32, "float64": torch.float64}[dtype]
-    if jobs[0].depth == 2:
-        two = [(job.gamma, job.gamma_prime, job.seed) for job in jobs]
-        return TwoLayer.from_exponents(x, y, jobs[0].width, two, kind, device)
-    three = [(job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
-    return ThreeLayer.from_exponents(x, y, jobs[0].width, three, kind, device)
-
-
 def _train_chunk(
     jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
 ) -> list[Trained]:
-    if settings.method != "gradient-flow":
-        return _descend_chunk(jobs, x, y, settings, device, trace)
     import torch
 
-    from .flow import Settings, integrate
-    from .networks import initial_weights
-
     started = time.perf_counter()
-    limits = Settings(settings.accuracy, settings.loss_tolerance, settings.max_evaluations)
     with torch.inference_mode():
-        outcome = integrate(_network(jobs, x, y, settings.dtype, device), limits, trace)
-    share = (time.perf_counter() - started) / max(sum(outcome.evaluations), 1)
-    first, layers = jobs[0], LAYERS[jobs[0].depth]
-    drawn = {
-        seed: initial_weights(first.depth, first.width, x.shape[1], seed)
-        for seed in {job.seed for job in jobs}
-    }
-    kind = np.dtype(settings.dtype)
-    return [
-        Trained(
-            job,
-            outcome.status[index],
-            outcome.evaluations[index],
-            outcome.loss_initial[index],
-            outcome.loss_final[index],
-            {layer: w.astype(kind) for layer, w in zip(layers, drawn[job.seed], strict=True)},
-            {layer: change.cpu().numpy() for layer, change in outcome.changes[index].items()},
-            outcome.trace[index],
-            share * outcome.evaluations[index],
+        networks, outcome = (_integrate if settings.method == "gradient-flow" else _descend)(
+            jobs, x, y, settings, device, trace
         )
-        for index, job in enumerate(jobs)
-    ]
-
-
-def _descend_chunk(
-    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
-) -> list[Trained]:
-    """Gradient descent or Adam, for networks of any depth."""
-    import torch
-
-    from .descent import Networks, Settings, descend
-
-    assert settings.method != "gradient-flow" and settings.learning_rate is not None  # a valid spec
-    started = time.perf_counter()
-    dtype = {"float32": torch.float32, "float64": torch.float64}[settings.dtype]
-    cells = [(job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
-    limits = Settings(
-        settings.method, settings.learning_rate, settings.loss_tolerance, settings.max_evaluations
-    )
-    with torch.inference_mode():
-        networks = Networks.from_exponents(jobs[0].depth, jobs[0].width, x, y, cells, dtype, device)
-        outcome = descend(networks, limits, trace)
     share = (time.perf_counter() - started) / max(sum(outcome.evaluations), 1)
     return [
         Trained(
@@ -360,9 +301,49 @@ def _descend_chunk(
             outcome.loss_initial[index],
             outcome.loss_final[index],
             {layer: weights.cpu().numpy() for layer, weights in networks.initial(index).items()},
-            {layer: change.cpu().numpy() for layer, change in outcome.change[index].items()},
+            {layer: change.cpu().numpy() for layer, change in outcome.changes[index].items()},
             outcome.trace[index],
             share * outcome.evaluations[index],
         )
         for index, job in enumerate(jobs)
     ]
+
+
+def _integrate(
+    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
+) -> tuple[Network, Outcome]:
+    """The gradient flow of networks of either depth."""
+    import torch
+
+    from .flow import Settings, integrate
+    from .three_layer import ThreeLayer
+    from .two_layer import TwoLayer
+
+    network: Network
+    dtype, width = getattr(torch, settings.dtype), jobs[0].width
+    if jobs[0].depth == 2:
+        two = [(job.gamma, job.gamma_prime, job.seed) for job in jobs]
+        network = TwoLayer.from_exponents(x, y, width, two, dtype, device)
+    else:
+        three = [(job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
+        network = ThreeLayer.from_exponents(x, y, width, three, dtype, device)
+    limits = Settings(settings.accuracy, settings.loss_tolerance, settings.max_evaluations)
+    return network, integrate(network, limits, trace)
+
+
+def _descend(
+    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
+) -> tuple[Networks, Outcome]:
+    """Gradient descent or Adam, for networks of either depth."""
+    import torch
+
+    from .descent import Networks, Settings, descend
+
+    assert settings.method != "gradient-flow" and settings.learning_rate is not None  # a valid spec
+    dtype, first = getattr(torch, settings.dtype), jobs[0]
+    cells = [(job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
+    networks = Networks.from_exponents(first.depth, first.width, x, y, cells, dtype, device)
+    limits = Settings(
+        settings.method, settings.learning_rate, settings.loss_tolerance, settings.max_evaluations
+    )
+    return networks, descend(networks, limits, trace)

@@ -14,6 +14,7 @@ neurons which cross, or come to rest on, the kink of a data point are moved corr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +23,10 @@ from torch import Tensor
 
 from .networks import (
     ALIGNMENT,
+    Data,
     Move,
     choose,
+    flow_rates,
     hyperbolic,
     initial_weights,
     input_kernel,
@@ -79,17 +82,15 @@ class TwoLayer:
         a: Tensor,
         width: int | None = None,
     ) -> None:
-        self.points = x.shape[0]
-        self._x, self.y = x, y
-        self._kappa, self._kappa_prime = kappa, kappa_prime
-        self.w, self.a = w, a
         self.width = w.shape[2] if width is None else width
-        extended = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-        self._gram = (extended @ extended.T)[None]
-        self._square = torch.diagonal(self._gram[0]).to(w.dtype)
-        # one matrix per job: no fusing of jobs into one product
-        self._inputs = extended.to(w.dtype).expand(len(w), -1, -1)
-        self.rates = {"W1": kappa_prime, "a": 1.0 / kappa_prime}
+        self._hold(Data.of(x, y, len(w), w.dtype), kappa, kappa_prime, w, a)
+
+    def _hold(self, data: Data, kappa: Tensor, kappa_prime: Tensor, w: Tensor, a: Tensor) -> None:
+        self.y, self._gram, self._inputs, self._square = data
+        self.points = len(self.y)
+        self._data, self._kappa, self._kappa_prime = data, kappa, kappa_prime
+        self.w, self.a = w, a
+        self.rates = flow_rates(2, kappa_prime, kappa_prime)
 
     @classmethod
     def from_exponents(
@@ -118,8 +119,10 @@ class TwoLayer:
 
     def select(self, jobs: Tensor) -> TwoLayer:
         """The networks with these indices."""
-        kappa, kappa_prime, w, a = pick((self._kappa, self._kappa_prime, self.w, self.a), jobs)
-        return TwoLayer(self._x, self.y, kappa, kappa_prime, w, a, self.width)
+        selected = copy(self)
+        per_job = pick((self._kappa, self._kappa_prime, self.w, self.a), jobs)
+        selected._hold(self._data.for_batch(len(jobs)), *per_job)
+        return selected
 
     def start(self) -> Weights:
         """The initial weights."""
@@ -135,12 +138,16 @@ class TwoLayer:
         """The new weights of the jobs that accepted their step (B,), the old ones of the others."""
         return choose(accepted, new, old)
 
+    def initial(self, job: int) -> dict[str, Tensor]:
+        """Initial weights of one job: W1 (width, d+1), a (width,)."""
+        return self._layers(self.w[job], self.a[job])
+
     def changes(self, weights: Weights, job: int) -> dict[str, Tensor]:
         """Displacement since the start of one job: W1 (width, d+1), a (width,)."""
-        return {
-            "W1": weights.dw[job, :, : self.width].T.clone(),
-            "a": weights.da[job, 0, : self.width].clone(),
-        }
+        return self._layers(weights.dw[job], weights.da[job])
+
+    def _layers(self, w: Tensor, a: Tensor) -> dict[str, Tensor]:
+        return {"W1": w[:, : self.width].T.clone(), "a": a[0, : self.width].clone()}
 
     def evaluate(self, weights: Weights) -> tuple[Tensor, dict[str, Tensor]]:
         """Residual ``e`` (B, n) and, per layer, the kernel ``K_l = kappa^2 c_l J_l J_l^T / n`` (B, n, n), all float64.
@@ -176,14 +183,11 @@ class TwoLayer:
         z = torch.bmm(self._inputs, self.w + dw)
         # how a neuron's own motion along x_i shifts z_i while its gate is open, in units of `scale`
         rate = self._kappa_prime.to(dtype)[:, None, None]
-        effect = -rate * pull * self._square[:, None] * (self.a + (weights.da + da) / 2)
+        mean_a = self.a + (weights.da + da) / 2
+        effect = -rate * pull * self._square[:, None] * mean_a
         shift, own = z - weights.z, scale * effect
         gate, moment, sliding = path_gates(weights.z, shift + (1 - path.gate) * own, shift - path.gate * own)
-        change = (
-            torch.bmm(self._inputs.transpose(1, 2), (gate - path.gate) * pull)
-            * rate
-            * (self.a + (weights.da + da) / 2)
-        )
+        change = torch.bmm(self._inputs.transpose(1, 2), (gate - path.gate) * pull) * rate * mean_a
         unsettled = (change * change).sum(dim=(1, 2), dtype=torch.float64).sqrt() * size[:, 0]
         settled = torch.where(sliding, path.gate, (z > 0).to(dtype))
         moved = self._unpin(weights, Weights(dw, da, z, settled, sliding), pull * scale)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from phasediag import descent, store, training
-from phasediag.descent import Networks, Outcome, Settings, descend
-from phasediag.networks import initial_weights
+from phasediag.descent import Networks, Settings, descend
+from phasediag.networks import Outcome, initial_weights
 from phasediag.spec import TrainSpec
 from phasediag.study import Job
 
@@ -66,11 +66,11 @@ def test_one_step_of_two_layers_by_hand(monkeypatch: pytest.MonkeyPatch) -> None
     network = [[1.0, -1.0], [-1.0, 1.0]], [2.0, 3.0]
     cell = (1.0, 1.0, 0.0, 0)
     gd = one_step(monkeypatch, 2.0, -1.0, cell, Settings("gd", 0.1, 1e-6, 2), *network)
-    check(gd.change[0], W1=[[-0.2, -0.1], [0, 0]], a=[-0.2, 0])
+    check(gd.changes[0], W1=[[-0.2, -0.1], [0, 0]], a=[-0.2, 0])
     assert (gd.status, gd.evaluations, gd.loss_initial) == (["evaluation_limit"], [2], [2.0])
     assert gd.loss_final == [pytest.approx(1.45**2 / 2)]  # f = 1/2 * 1.8 * (0.8 * 2 - 1.1) = 0.45
     adam = one_step(monkeypatch, 2.0, -1.0, cell, Settings("adam", 0.01, 1e-6, 2), *network)
-    check(adam.change[0], W1=[[-0.01, -0.01], [0, 0]], a=[-0.01, 0])
+    check(adam.changes[0], W1=[[-0.01, -0.01], [0, 0]], a=[-0.01, 0])
 
 
 def test_one_step_of_three_layers_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,9 +81,9 @@ def test_one_step_of_three_layers_by_hand(monkeypatch: pytest.MonkeyPatch) -> No
     network = [[1.0, 1.0], [-1.0, 0.0]], [[1.0, 5.0, -1.0], [1.0, 1.0, -3.0]], [2.0, 7.0]
     cell = (1.0, 1.0, -1.0, 0)
     gd = one_step(monkeypatch, 1.0, -1.0, cell, Settings("gd", 0.1, 1e-6, 2), *network)
-    check(gd.change[0], W1=[[-0.05, -0.05], [0, 0]], W2=[[-1.6, 0, -0.8], [0, 0, 0]], a=[-0.1, 0])
+    check(gd.changes[0], W1=[[-0.05, -0.05], [0, 0]], W2=[[-1.6, 0, -0.8], [0, 0, 0]], a=[-0.1, 0])
     adam = one_step(monkeypatch, 1.0, -1.0, cell, Settings("adam", 0.01, 1e-6, 2), *network)
-    check(adam.change[0], W1=[[-0.01, -0.01], [0, 0]], W2=[[-0.01, 0, -0.01], [0, 0, 0]], a=[-0.01, 0])
+    check(adam.changes[0], W1=[[-0.01, -0.01], [0, 0]], W2=[[-0.01, 0, -0.01], [0, 0, 0]], a=[-0.01, 0])
 
 
 def torch_loop(
@@ -129,7 +129,7 @@ def test_gd_is_sgd_on_the_networks_of_the_papers(depth: int, cell: Cell) -> None
     step = rate * beta_1 * (beta_1 if depth == 3 else betas[0])
     output = network(float(np.prod(betas)) / kappa, betas[0])
     expected = torch_loop(start, output, lambda weights: torch.optim.SGD(weights, lr=step), 50)
-    [change] = outcome(depth, Settings("gd", rate, 1e-12, 51), [cell]).change
+    [change] = outcome(depth, Settings("gd", rate, 1e-12, 51), [cell]).changes
     for beta, mine, theirs in zip(betas, change.values(), expected, strict=True):
         torch.testing.assert_close(mine, theirs / beta, rtol=1e-10, atol=1e-10 * float(mine.abs().max()))
 
@@ -142,7 +142,7 @@ def test_adam_is_adam_on_the_normalised_networks(depth: int, cell: Cell) -> None
     expected = torch_loop(
         start, network(m ** cell[0], 1.0), lambda weights: torch.optim.Adam(weights, lr=rate), 50
     )
-    [change] = outcome(depth, Settings("adam", rate, 1e-12, 51), [cell]).change
+    [change] = outcome(depth, Settings("adam", rate, 1e-12, 51), [cell]).changes
     for mine, theirs in zip(change.values(), expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10 * float(mine.abs().max()))
 
@@ -163,7 +163,7 @@ def test_small_steps_of_gd_follow_the_gradient_flow(gamma: float, prime: float, 
 
 
 def result_of(result: Outcome, job: int) -> tuple[object, ...]:
-    weights = tuple(change.numpy().tobytes() for change in result.change[job].values())
+    weights = tuple(change.numpy().tobytes() for change in result.changes[job].values())
     numbers = result.loss_initial[job], result.loss_final[job]
     return result.status[job], result.evaluations[job], *map(repr, numbers), *weights, repr(result.trace[job])
 
@@ -234,7 +234,7 @@ def test_a_dead_network_stalls_where_it_is(depth: int, method: str, monkeypatch:
     monkeypatch.setattr(descent, "initial_weights", dead)
     result = outcome(depth, Settings(method, METHODS[method]), CELLS[:1], trace=True)  # type: ignore[arg-type]
     assert (result.status, result.evaluations) == (["stalled"], [1])
-    assert all(not change.any() for change in result.change[0].values())
+    assert all(not change.any() for change in result.changes[0].values())
     assert result.loss_final == [pytest.approx(np.mean(Y**2) / 2)]
     assert [entry[0] for entry in result.trace[0]] == [1]
 
@@ -256,15 +256,15 @@ def test_a_trace_leads_from_the_start_to_the_end(depth: int) -> None:
         assert (evaluations[0], losses[0]) == (1, result.loss_initial[job])
         assert (evaluations[-1], losses[-1]) == (result.evaluations[job], result.loss_final[job])
         assert set(moved[0].values()) == {0.0}
-        for layer, change in result.change[job].items():
+        for layer, change in result.changes[job].items():
             assert moved[-1][layer] == pytest.approx(float(change.norm()))
 
 
 def test_tiny_changes_keep_their_digits() -> None:
     """float32, changes of 1e-9 of weights of order one: adding them to the weights at every step would lose them."""
     settings = Settings("gd", 1e-9, 1e-6, 11)
-    [single] = outcome(2, settings, CELLS[:1], dtype=torch.float32).change
-    [double] = outcome(2, settings, CELLS[:1]).change
+    [single] = outcome(2, settings, CELLS[:1], dtype=torch.float32).changes
+    [double] = outcome(2, settings, CELLS[:1]).changes
     assert 0 < float(double["a"].abs().max()) < 1e-6
     torch.testing.assert_close(single["a"].double(), double["a"], rtol=1e-3, atol=1e-13)
 

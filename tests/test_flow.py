@@ -9,7 +9,7 @@ from reference import small_step_flow
 
 from phasediag import flow
 from phasediag.flow import Settings, integrate
-from phasediag.networks import initial_weights
+from phasediag.networks import Outcome, initial_weights
 from phasediag.two_layer import TwoLayer
 
 X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
@@ -24,13 +24,13 @@ def outcome(
     width: int = 100,
     seed: int = 0,
     **settings: float,
-) -> flow.Outcome:
+) -> Outcome:
     jobs = [(gamma, prime, seed) for gamma, prime in exponents]
     network = TwoLayer.from_exponents(x, y, width, jobs, torch.float32, "cpu")
     return integrate(network, Settings(**settings))  # type: ignore[arg-type]
 
 
-def relative_changes(result: flow.Outcome, width: int, inputs: int, seed: int = 0) -> np.ndarray:
+def relative_changes(result: Outcome, width: int, inputs: int, seed: int = 0) -> np.ndarray:
     """(jobs, 2): of W1 and of a."""
     w, a = initial_weights(2, width, inputs, seed)
     return np.array(

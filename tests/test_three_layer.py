@@ -8,8 +8,8 @@ import torch
 from reference import small_step_flow_three_layer
 
 from phasediag import three_layer
-from phasediag.flow import Outcome, Settings, integrate
-from phasediag.networks import initial_weights
+from phasediag.flow import Settings, integrate
+from phasediag.networks import Outcome, initial_weights
 from phasediag.three_layer import ThreeLayer
 
 X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
