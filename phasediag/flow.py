@@ -5,7 +5,7 @@ n-dimensional problem ``dE/dt = e(E)`` whose Jacobian ``-K`` is known exactly, w
 
 1. solves it with the kernel frozen, mode by mode (exponential Rosenbrock-Euler; Hochbruck and Ostermann, Acta Numerica 2010):
    no stability limit, so stiff modes cost nothing;
-2. moves every neuron under that impulse exactly (:meth:`phasediag.two_layer.TwoLayer.move`), so that the exponential growth out of
+2. moves every neuron under that impulse exactly (:class:`phasediag.networks.Network`), so that the exponential growth out of
    a small initialisation costs nothing either;
 3. evaluates the new residual and kernel and compares: the mismatch with the frozen-kernel prediction, and its derivative, give the
    correction that the impulse should have had. Its leading part is not thrown away but carried into the next step (the *debt*),
@@ -17,20 +17,20 @@ Errors are measured in the quantity that users read: the change of each layer's 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import factorial
+from math import exp, isfinite, log, sqrt
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numba import njit
 from torch import Tensor
 
-from .networks import MAX_ROTATION, Network, Outcome, choose, half_mean_square, pick
+from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Network, Outcome, Trial
 
 IMPULSE_TOLERANCE = 0.3
 """Error of one step's impulse, in units of ``accuracy``, relative to a layer's displacement since the start."""
 SETTLE_TOLERANCE = 0.5
 """The same for the gates and signals along the way."""
-MAX_PASSES = 4
-"""Moves of one step, each with the gates and signals that the one before met: what has not settled by then wants a shorter step."""
 STEP_TOLERANCE = 0.3
 """Error of one step's impulse relative to the step itself: beyond it the expansion behind the estimate has no meaning."""
 FIRST_STEP = 0.5
@@ -55,6 +55,12 @@ SHORTEST_LANDING = -3.0
 """ln of the most that landing shortens a step: the debt alone may promise to land, and would leave nothing to step."""
 
 
+JACOBI = 8
+"""Most points whose kernel is diagonalised here, by rotations: LAPACK takes longer to start."""
+
+_compiled = njit(cache=True, nogil=True, error_model="numpy")
+
+
 @dataclass(frozen=True)
 class Settings:
     """How well, and how long.
@@ -70,58 +76,50 @@ class Settings:
     max_evaluations: int = 20_000
 
 
-@dataclass
-class _Front:
-    """The jobs still in training, between two trials. Small tensors, float64, jobs first."""
+class _Front(NamedTuple):
+    """Where every job of the batch is between two trials, and the step that it is about to try. Float64; jobs first."""
 
-    jobs: Tensor  # index into the batch
-    weights: Any
-    path: Any  # gates and signals that the next move should meet
-    travelled: dict[str, Tensor]  # displacement of every layer
-    residual: Tensor
-    kernels: dict[str, Tensor]
-    debt: Tensor  # impulse owed by the last step
-    step: Tensor
-    impulse: Tensor  # of the move that is being settled
-    taken: Tensor  # impulse of the last step
-    passes: Tensor  # moves made so far under that impulse; 0 where a new step begins
-    evaluations: Tensor
-    rejected: Tensor  # trial steps rejected in a row
+    residual: Any  # (B, n)
+    kernels: Any  # (B, L, n, n)
+    travelled: Any  # (B, L) displacement of every layer
+    rates: Any  # (B, L)
+    debt: Any  # (B, n) impulse owed by the last step
+    taken: Any  # (B, n) impulse of the last step
+    values: Any  # (B, n) eigenvalues of the whole kernel, ascending, at least 0; its vectors (B, n, n) in columns
+    vectors: Any
+    start: Any  # (B, n) the residual that the flow starts from, at the debt's end, in these modes
+    step: Any  # (B,)
+    phis: Any  # (B, 4, n) step * phi_1(-K step) ... step * phi_4(-K step), mode by mode
+    impulse: Any  # (B, n) integral of the residual over the step, the kernel frozen, and the debt
+    lag: Any  # (B, n) its first moment about the middle of the step, in units of the step
+    ahead: Any  # (B,) how much of the last impulse there is in this one
+    passes: Any  # (B,) moves made so far under that impulse; 0 where a new step begins
+    evaluations: Any  # (B,)
+    rejected: Any  # (B,) trial steps rejected in a row
 
     @classmethod
-    def start(cls, network: Network) -> _Front:
-        weights = network.start()
-        residual, kernels = network.evaluate(weights)
-        zero, batch = torch.zeros_like(residual), torch.arange(len(residual), device=residual.device)
+    def of(cls, at: Evaluated, rates: Array) -> _Front:
+        jobs, layers, n, _ = at.kernels.shape
+        vector, number, count = (jobs, n), (jobs,), np.zeros(jobs, dtype=np.int64)
         return cls(
-            jobs=batch,
-            weights=weights,
-            path=network.path(weights, zero[:, 0]),
-            travelled=dict.fromkeys(network.layers, zero[:, 0]),
-            residual=residual,
-            kernels=kernels,
-            debt=zero,
-            step=torch.full_like(zero[:, 0], torch.nan),
-            impulse=zero,
-            taken=zero,
-            passes=torch.zeros_like(batch),
-            evaluations=torch.ones_like(batch),
-            rejected=torch.zeros_like(batch),
+            residual=at.residual.copy(),
+            kernels=at.kernels.copy(),
+            travelled=np.zeros((jobs, layers)),
+            rates=rates,
+            debt=np.zeros(vector),
+            taken=np.zeros(vector),
+            values=np.zeros(vector),
+            vectors=np.zeros((jobs, n, n)),
+            start=np.zeros(vector),
+            step=np.full(number, np.nan),
+            phis=np.zeros((jobs, 4, n)),
+            impulse=np.zeros(vector),
+            lag=np.zeros(vector),
+            ahead=np.zeros(number),
+            passes=count,
+            evaluations=count + 1,
+            rejected=count.copy(),
         )
-
-    def kernel(self) -> Tensor:
-        """The whole kernel (B, n, n)."""
-        return _total(self.kernels)
-
-    def select(self, keep: Tensor) -> _Front:
-        def kept(value: Any) -> Any:
-            if isinstance(value, Tensor):
-                return value.index_select(0, keep)
-            if isinstance(value, dict):
-                return {layer: kept(tensor) for layer, tensor in value.items()}
-            return pick(value, keep)
-
-        return _Front(**{name: kept(value) for name, value in vars(self).items()})
 
 
 def integrate(network: Network, settings: Settings, trace: bool = False) -> Outcome:
@@ -130,318 +128,420 @@ def integrate(network: Network, settings: Settings, trace: bool = False) -> Outc
     Returns a :class:`phasediag.networks.Outcome`; its ``status`` is "converged", "evaluation_limit", "stalled" (stationary above the
     tolerance) or "diverged". ``trace`` keeps (evaluations, loss, displacement per layer) after every accepted step.
     """
-    target = settings.loss_tolerance * half_mean_square(network.y[None, :]).item()
-    front = _Front.start(network)
-    outcome = Outcome.of(len(front.jobs))
-    outcome.loss_initial = half_mean_square(front.residual).tolist()
-    fresh = torch.ones_like(front.jobs, dtype=torch.bool)
-    modes = _Modes.of(front)
+    target = settings.loss_tolerance * float(np.mean(network.y**2)) / 2
+    front = _Front.of(network.begin(), network.rates)
+    jobs = np.arange(len(front.step))  # those still in training: rows of the front, in the order of the network's
+    outcome = Outcome.of(len(jobs))
+    outcome.loss_initial = [_loss(residual) for residual in front.residual]
+    fresh = np.ones(len(jobs), dtype=np.bool_)
+    _decompose(front, jobs)
     while True:
-        ended = _ended(front, modes, network, target, settings)
         if trace:
-            _record(outcome, front, fresh)
-        if any(ended):
-            keep = [index for index, status in enumerate(ended) if not status]
-            _finish(outcome, front, network, ended)
-            if not keep:
+            _record(outcome, front, jobs[fresh], network.layers)
+        running = _finish(outcome, front, jobs, network, target, settings)
+        if not running.all():
+            jobs = jobs[running]
+            if not len(jobs):
                 return outcome
-            kept = torch.tensor(keep, device=front.jobs.device)
-            front, network, modes = front.select(kept), network.select(kept), modes.select(kept)
-        front, fresh = _advance(front, modes, network, target, settings)
-        modes = modes.renewed(front, fresh)
+            network = network.select(np.flatnonzero(running))
+        _propose(front, jobs, target)
+        trial = network.trial(
+            front.passes[jobs] == 0,
+            front.ahead[jobs],
+            front.impulse[jobs],
+            front.lag[jobs],
+            SETTLE_TOLERANCE * settings.accuracy,
+        )
+        fresh = np.zeros(len(jobs), dtype=np.bool_)
+        _judge(front, jobs, trial, settings.accuracy, target, network.passes, fresh)
+        network.accept(fresh)
+        _decompose(front, jobs[fresh])
 
 
-def _advance(
-    front: _Front, modes: _Modes, network: Network, target: float, settings: Settings
-) -> tuple[_Front, Tensor]:
-    """One trial move of every job, which costs it an evaluation: the next front, and which jobs (B,) completed a step.
+@_compiled
+def _propose(front: _Front, jobs: Indices, target: float) -> None:
+    """The next step of every job, and its impulse; a job that is still settling repeats the one it has.
+
+    Nothing acts on modes in the null space (duplicated points, dead networks): they cannot move.
+    """
+    n = front.residual.shape[1]
+    share, turned = np.empty(n), np.empty(n)
+    for job in jobs:
+        if front.passes[job] > 0:
+            continue
+        values, start, vectors, phis = front.values[job], front.start[job], front.vectors[job], front.phis[job]
+        if np.isnan(front.step[job]):
+            front.step[job] = FIRST_STEP / max(values[n - 1], _TINY)
+        step = front.step[job] = _landed(values, start, front.step[job], LANDING * target)
+        for mode in range(n):
+            _phis(values[mode] * step, phis[:, mode])
+            movable = values[mode] > NULL_MODE * n * values[n - 1]
+            for order in range(4):
+                phis[order, mode] *= step if movable else 0.0
+            share[mode] = phis[0, mode] * start[mode]
+            turned[mode] = (phis[0, mode] / 2 - phis[1, mode]) * start[mode]
+        product = square = 0.0
+        for i in range(n):
+            impulse, lag = front.debt[job, i], 0.0
+            for mode in range(n):
+                impulse += vectors[i, mode] * share[mode]
+                lag += vectors[i, mode] * turned[mode]
+            front.impulse[job, i], front.lag[job, i] = impulse, lag
+            product += impulse * front.taken[job, i]
+            square += front.taken[job, i] ** 2
+        front.ahead[job] = min(max(product / max(square, _TINY), 0.0), 2.0)
+
+
+@_compiled
+def _judge(
+    front: _Front,
+    jobs: Indices,
+    trial: Trial,
+    accuracy: float,
+    target: float,
+    max_passes: int,
+    fresh: Mask,
+) -> None:
+    """What becomes of every trial, which cost its job an evaluation: ``fresh`` (B,) tells which jobs completed their step.
 
     A step ends accepted or rejected once its move has settled: once the gates and signals that it met are those that it was computed
     with. Until then it is repeated with what it met.
     """
-    begins = front.passes == 0
-    step = torch.where(front.step.isnan(), FIRST_STEP / modes.largest, front.step)
-    step = torch.where(begins, modes.landing(step, LANDING * target), step)
-    propagator = _Propagator.of(modes, step)
-    impulse = torch.where(begins[:, None], front.debt + propagator.impulse(), front.impulse)
-    path = choose(~begins, front.path, network.path(front.weights, _along(impulse, front.taken)))
-    move = network.move(front.weights, path, impulse, propagator.lag())
-    residual, kernels = network.evaluate(move.weights)
-
-    kernel = front.kernel()
-    mismatch = residual - (front.residual - _apply(kernel, impulse))
-    slope = -step[:, None] * _apply(_total(kernels) - kernel, residual)
-    third, fourth = propagator.corrections(mismatch, slope)
-    reach = _Reach.of(network, move.travelled, kernels, impulse)
-    excess = reach.excess(fourth - third, settings.accuracy)
-    unsettled = move.unsettled / (SETTLE_TOLERANCE * settings.accuracy)
-
-    sane = torch.isfinite(excess) & torch.isfinite(residual).all(dim=1) & (move.rotation < MAX_ROTATION)
-    share = _share_before(front.residual, residual, target)
-    overshot = (1 - share) * reach.relative() > OVERSHOOT * settings.accuracy
-    settling = sane & (unsettled > 1) & (front.passes + 1 < MAX_PASSES)
-    accepted = sane & ~settling & (unsettled <= 1) & (excess <= 1) & ~overshot
-    rejected = ~settling & ~accepted
-    scale = torch.where(sane, _scale(excess, unsettled), _retreat(move.rotation))
-    scale = torch.where(sane & overshot, torch.minimum(scale, torch.round(share * 1024) / 1024), scale)
-
-    def update(new: Tensor, old: Tensor) -> Tensor:
-        return torch.where(accepted.reshape(-1, *[1] * (new.dim() - 1)), new, old)
-
-    advanced = _Front(
-        jobs=front.jobs,
-        weights=network.commit(accepted, move.weights, front.weights),
-        path=move.path,
-        travelled={layer: update(move.travelled[layer], front.travelled[layer]) for layer in network.layers},
-        residual=update(residual, front.residual),
-        kernels={layer: update(kernels[layer], front.kernels[layer]) for layer in network.layers},
-        debt=update(fourth, front.debt),
-        step=step * torch.where(settling, 1.0, scale),
-        impulse=impulse,
-        taken=update(impulse, front.taken),
-        passes=torch.where(settling, front.passes + 1, 0),
-        evaluations=front.evaluations + 1,
-        rejected=torch.where(accepted, 0, front.rejected + rejected),
-    )
-    return advanced, accepted
-
-
-def _along(impulse: Tensor, last: Tensor) -> Tensor:
-    """How much of the last impulse there is in this one (B,)."""
-    square = (last * last).sum(dim=1)
-    return ((impulse * last).sum(dim=1) / square.clamp_min(_TINY)).clamp(0, 2)
-
-
-class _Reach(NamedTuple):
-    """How far a step's impulse moves every layer, and how far the layer is from its start by then (B,): both in units of
-    ``sqrt(c_l / n)``, in which an impulse E moves layer l by ``sqrt(E^T K_l E)``."""
-
-    kernels: dict[str, Tensor]
-    moved: dict[str, Tensor]
-    whole: dict[str, Tensor]
-
-    @classmethod
-    def of(
-        cls, network: Network, travelled: dict[str, Tensor], kernels: dict[str, Tensor], impulse: Tensor
-    ) -> _Reach:
-        moved = {layer: _energy(impulse, kernel) for layer, kernel in kernels.items()}
-        rates = network.rates
-        return cls(
-            kernels,
-            moved,
-            {layer: travelled[layer] * torch.sqrt(network.points / rates[layer]) for layer in kernels},
-        )
-
-    def excess(self, error: Tensor, accuracy: float) -> Tensor:
-        """Error of the impulse in units of what is allowed (B,), in the layer where it is largest: compared with the layer's change since
-        the start, and, loosely, with that of the step."""
-        excess = torch.zeros_like(error[:, 0])
-        for layer, kernel in self.kernels.items():
-            wrong = _energy(error, kernel)
-            excess = torch.maximum(excess, wrong / (IMPULSE_TOLERANCE * accuracy * self.whole[layer] + _TINY))
-            excess = torch.maximum(excess, wrong / (STEP_TOLERANCE * self.moved[layer] + _TINY))
-        return excess
-
-    def relative(self) -> Tensor:
-        """The step's part of the change since the start (B,), in the layer where it is largest."""
-        parts = [self.moved[layer] / (self.whole[layer] + _TINY) for layer in self.kernels]
-        return torch.stack(parts).amax(dim=0)
-
-
-def _share_before(before: Tensor, after: Tensor, target: float) -> Tensor:
-    """The share of a step (B,) after which the loss has met the target, taken to fall exponentially from residual to residual."""
-    start, end = half_mean_square(before), half_mean_square(after)
-    share = torch.log(start / (LANDING * target)) / torch.log(start / end.clamp_min(_TINY)).clamp_min(_TINY)
-    return torch.where(end < target, share.clamp(SHRINK, 1.0), 1.0)
-
-
-def _scale(excess: Tensor, unsettled: Tensor) -> Tensor:
-    """Factor for the next step (B,): the impulse's error falls with its third power, that of the gates with its second.
-
-    Powers differ in their last digit with the place in a vector: rounded, they are the same in every batch.
-    """
-    of_impulse, of_settling = excess.clamp_min(1e-9) ** (-1 / 3), unsettled.clamp_min(1e-9) ** (-1 / 2)
-    scale = (SAFETY * torch.minimum(of_impulse, of_settling)).clamp(SHRINK, GROW)
-    return (torch.round(scale * 1024) / 1024).nan_to_num(SHRINK)
-
-
-def _retreat(rotation: Tensor) -> Tensor:
-    """Factor after a step that made no sense (B,). Out of a tiny initialisation, steps may be far below the kernel's time scale."""
-    return (SHRINK * (MAX_ROTATION / rotation).clamp_max(1.0)).nan_to_num(SHRINK).clamp_min(_TINY)
-
-
-class _Modes(NamedTuple):
-    """Eigenmodes of the frozen kernel, and the residual that the flow starts from (at the debt's end) in them."""
-
-    values: Tensor  # (B, n), ascending, at least 0
-    vectors: Tensor  # (B, n, n)
-    movable: Tensor  # (B, n) bool: modes that are not in the null space
-    start: Tensor  # (B, n) coefficients of residual - K debt
-
-    @classmethod
-    def of(cls, front: _Front) -> _Modes:
-        kernel = front.kernel()
-        sane = torch.isfinite(kernel).all(dim=2).all(dim=1)
-        kernel = torch.where(sane[:, None, None], kernel, torch.eye(kernel.shape[1]).to(kernel))
-        values, vectors = _eigh(kernel)
-        values = values.clamp_min(0)
-        movable = values > NULL_MODE * values.shape[1] * values[:, -1:]
-        start = front.residual - _apply(kernel, front.debt)
-        return cls(values, vectors, movable, _apply(vectors.transpose(1, 2), start))
-
-    def select(self, keep: Tensor) -> _Modes:
-        return _Modes(*(part.index_select(0, keep) for part in self))
-
-    def renewed(self, front: _Front, accepted: Tensor) -> _Modes:
-        """The modes of the new front; a job whose step was rejected keeps its own, for decompositions are dear."""
-        jobs = torch.nonzero(accepted).flatten()
-        if len(jobs) == len(accepted):
-            return _Modes.of(front)
-        if len(jobs) == 0:
-            return self
-        new = _Modes.of(front.select(jobs))
-        return _Modes(*(old.index_copy(0, jobs, part) for old, part in zip(self, new, strict=True)))
-
-    @property
-    def largest(self) -> Tensor:
-        return self.values[:, -1].clamp_min(_TINY)
-
-    def predicted_loss(self, step: Tensor) -> Tensor:
-        decay = torch.where(self.movable, torch.exp(-self.values * step[:, None]), 1.0)
-        return half_mean_square(decay * self.start)
-
-    def landing(self, step: Tensor, target: float) -> Tensor:
-        """``step``, shortened where the frozen kernel predicts a loss below ``target`` at its end: bisection in log time."""
-        if not (self.predicted_loss(step) < target).any():
-            return step
-        low, high = torch.full_like(step, SHORTEST_LANDING), torch.zeros_like(step)
-        for _ in range(20):
-            middle = (low + high) / 2
-            short = self.predicted_loss(step * torch.exp(middle)) < target
-            low, high = torch.where(short, low, middle), torch.where(short, middle, high)
-        return torch.where(self.predicted_loss(step) < target, step * torch.exp(high), step)
-
-    def rest(self) -> tuple[Tensor, Tensor]:
-        """What an infinite step would leave and do: the residual that remains, in modes, and its impulse, (B, n) each."""
-        remaining = torch.where(self.movable, 0.0, self.start)
-        coefficients = torch.where(self.movable, self.start / self.values.clamp_min(_TINY), 0.0)
-        return remaining, _apply(self.vectors, coefficients)
-
-
-class _Propagator(NamedTuple):
-    """A step with the kernel frozen: integrals of exp(-K s) over it, mode by mode. Nothing acts on modes that cannot move."""
-
-    modes: _Modes
-    phis: tuple[Tensor, Tensor, Tensor, Tensor]  # step * phi_1 ... step * phi_4 of -K step, (B, n) each
-
-    @classmethod
-    def of(cls, modes: _Modes, step: Tensor) -> _Propagator:
-        time = step[:, None] * modes.movable
-        one, two, three, four = _phis(modes.values * step[:, None])
-        return cls(modes, (time * one, time * two, time * three, time * four))
-
-    def impulse(self) -> Tensor:
-        """Integral of the residual (B, n)."""
-        return _apply(self.modes.vectors, self.phis[0] * self.modes.start)
-
-    def lag(self) -> Tensor:
-        """First moment of that integral about the middle of the step, in units of the step (B, n)."""
-        return _apply(self.modes.vectors, (self.phis[0] / 2 - self.phis[1]) * self.modes.start)
-
-    def corrections(self, mismatch: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-        """What the impulse of a step lacked, to third and to fourth order, (B, n) each.
-
-        The residual departs from the frozen-kernel prediction by g(s), 0 <= s <= h, with g(0) = g'(0) = 0, g(h) = ``mismatch`` and
-        h g'(h) = ``slope``. To third order g = mismatch (s/h)^2, to fourth order the cubic through all four; the impulse lacks the
-        integral of exp(-K (h - s)) g(s), where a power (s/h)^j contributes j! h phi_(j+1)(-K h).
-        """
-        vectors = self.modes.vectors
-        mismatch, slope = (_apply(vectors.transpose(1, 2), part) for part in (mismatch, slope))
-        quadratic, cubic = 3 * mismatch - slope, slope - 2 * mismatch
-        third = 2 * self.phis[2] * mismatch
-        fourth = 2 * self.phis[2] * quadratic + 6 * self.phis[3] * cubic
-        return _apply(vectors, third), _apply(vectors, fourth)
-
-
-def _ended(front: _Front, modes: _Modes, network: Network, target: float, settings: Settings) -> list[str]:
-    """Status of every job that is at its end, "" for the others."""
-    loss = half_mean_square(front.residual)
-    remaining, impulse = modes.rest()
-    at_rest = half_mean_square(remaining) > target
-    for layer, kernel in front.kernels.items():
-        left = _energy(impulse, kernel) * torch.sqrt(network.rates[layer] / network.points)
-        at_rest = at_rest & (left <= AT_REST * settings.accuracy * front.travelled[layer])
-    if at_rest.any():  # a neuron too small to show in the kernel may still grow, exponentially
-        at_rest = at_rest & (network.force(front.weights, _apply(modes.vectors, remaining)) <= NO_FORCE)
-    hopeless = front.rejected >= MAX_REJECTED
-    status: list[str] = []
-    flags = torch.stack(
-        [~torch.isfinite(loss), loss <= target, at_rest | (modes.values[:, -1] == 0), hopeless]
-    ).T.tolist()
-    for (broken, converged, resting, stuck), evaluations in zip(
-        flags, front.evaluations.tolist(), strict=True
-    ):
-        if broken or stuck:
-            status.append("diverged")
-        elif converged:
-            status.append("converged")
-        elif resting:
-            status.append("stalled")
+    n, layers = front.residual.shape[1], front.kernels.shape[1]
+    third, fourth, wrong = np.empty(n), np.empty(n), np.empty(n)
+    for index in range(len(jobs)):
+        job = jobs[index]
+        residual, kernels, impulse, step = trial.residual[index], trial.kernels[index], front.impulse[job], front.step[job]
+        sane = isfinite(trial.rotation[index]) and trial.rotation[index] < MAX_ROTATION
+        for i in range(n):
+            sane = sane and isfinite(residual[i])
+        excess = relative = 0.0
+        if sane:
+            _correct(front, job, residual, kernels, third, fourth)
+            for i in range(n):
+                wrong[i] = fourth[i] - third[i]
+            for layer in range(layers):
+                # in units of sqrt(c_l / n), in which an impulse E moves layer l by sqrt(E^T K_l E)
+                whole = trial.travelled[index, layer] * sqrt(n / front.rates[job, layer]) + _TINY
+                moved, error = _energy(impulse, kernels[layer]), _energy(wrong, kernels[layer])
+                excess = max(excess, error / (IMPULSE_TOLERANCE * accuracy * whole), error / (STEP_TOLERANCE * moved + _TINY))
+                relative = max(relative, moved / whole)
+            sane = isfinite(excess)
+        unsettled = trial.unsettled[index] / (SETTLE_TOLERANCE * accuracy)
+        share = _share_before(_loss(front.residual[job]), _loss(residual), target) if sane else 1.0
+        overshot = (1 - share) * relative > OVERSHOOT * accuracy
+        settling = sane and unsettled > 1 and front.passes[job] + 1 < max_passes
+        accepted = sane and unsettled <= 1 and excess <= 1 and not overshot
+        front.evaluations[job] += 1
+        if settling:
+            front.passes[job] += 1
+            continue
+        front.passes[job] = 0
+        if not sane:
+            # out of a tiny initialisation, steps may have to be far below the kernel's time scale
+            rotation = trial.rotation[index]
+            scale = max(SHRINK * min(MAX_ROTATION / rotation, 1.0), _TINY) if rotation > 0 else SHRINK
         else:
-            status.append("evaluation_limit" if evaluations >= settings.max_evaluations else "")
-    return status
+            scale = _scale(excess, unsettled)
+            if overshot:
+                scale = min(scale, share)
+        front.step[job] = step * scale
+        front.rejected[job] = 0 if accepted else front.rejected[job] + 1
+        if accepted:
+            fresh[index] = True
+            front.residual[job] = residual
+            front.kernels[job] = kernels
+            front.travelled[job] = trial.travelled[index]
+            front.debt[job] = fourth
+            front.taken[job] = impulse
 
 
-def _finish(outcome: Outcome, front: _Front, network: Network, ended: list[str]) -> None:
-    losses = half_mean_square(front.residual).tolist()
-    for index, status in enumerate(ended):
-        if status:
-            job = int(front.jobs[index])
-            outcome.status[job] = status
-            outcome.evaluations[job] = int(front.evaluations[index])
-            outcome.loss_final[job] = losses[index]
-            outcome.changes[job] = network.changes(front.weights, index)
+@_compiled
+def _correct(front: _Front, job: int, residual: Array, kernels: Array, third: Array, fourth: Array) -> None:
+    """What the impulse of a step lacked, to third and to fourth order, (n,) each.
+
+    The residual departs from the frozen-kernel prediction by g(s), 0 <= s <= h, with g(0) = g'(0) = 0; its end g(h), the *mismatch*, and
+    h g'(h), the *slope*, are known. To third order g = mismatch (s/h)^2, to fourth order it is the cubic through all four; the
+    impulse lacks the integral of exp(-K (h - s)) g(s), where a power (s/h)^j contributes j! h phi_(j+1)(-K h).
+    """
+    n, layers = len(residual), len(kernels)
+    vectors, phis, impulse = front.vectors[job], front.phis[job], front.impulse[job]
+    mismatch, slope = np.empty(n), np.empty(n)
+    for i in range(n):
+        mismatch[i], slope[i] = residual[i] - front.residual[job, i], 0.0
+        for j in range(n):
+            before = after = 0.0
+            for layer in range(layers):
+                before += front.kernels[job, layer, i, j]
+                after += kernels[layer, i, j]
+            mismatch[i] += before * impulse[j]
+            slope[i] -= front.step[job] * (after - before) * residual[j]
+        third[i] = fourth[i] = 0.0
+    for mode in range(n):
+        end = rise = 0.0
+        for i in range(n):
+            end += vectors[i, mode] * mismatch[i]
+            rise += vectors[i, mode] * slope[i]
+        quadratic, cubic = 3 * end - rise, rise - 2 * end
+        low = 2 * phis[2, mode] * end
+        high = 2 * phis[2, mode] * quadratic + 6 * phis[3, mode] * cubic
+        for i in range(n):
+            third[i] += vectors[i, mode] * low
+            fourth[i] += vectors[i, mode] * high
 
 
-def _record(outcome: Outcome, front: _Front, fresh: Tensor) -> None:
-    travelled = {layer: norm.tolist() for layer, norm in front.travelled.items()}
-    losses = half_mean_square(front.residual).tolist()
-    for index in torch.nonzero(fresh).flatten().tolist():
-        moved = {layer: norms[index] for layer, norms in travelled.items()}
-        outcome.trace[int(front.jobs[index])].append((int(front.evaluations[index]), losses[index], moved))
+@_compiled
+def _share_before(start: float, end: float, target: float) -> float:
+    """The share of a step after which the loss has met the target, taken to fall exponentially from start to end."""
+    if not end < target:
+        return 1.0
+    return min(max(log(start / (LANDING * target)) / max(log(start / max(end, _TINY)), _TINY), SHRINK), 1.0)
 
 
-def _total(kernels: dict[str, Tensor]) -> Tensor:
-    return torch.stack(list(kernels.values())).sum(dim=0)
+@_compiled
+def _scale(excess: float, unsettled: float) -> float:
+    """Factor for the next step: the impulse's error falls with its third power, that of the gates with its second."""
+    scale = SAFETY * min(max(excess, 1e-9) ** (-1 / 3), max(unsettled, 1e-9) ** (-1 / 2))
+    return min(max(scale, SHRINK), GROW)
 
 
-def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
-    return (matrix @ vector[:, :, None]).squeeze(2)
+@_compiled
+def _landed(values: Array, start: Array, step: float, target: float) -> float:
+    """``step``, shortened where the frozen kernel predicts a loss below ``target`` at its end: bisection in log time."""
+    if not _predicted_loss(values, start, step) < target:
+        return step
+    low, high = SHORTEST_LANDING, 0.0
+    for _ in range(20):
+        middle = (low + high) / 2
+        if _predicted_loss(values, start, step * exp(middle)) < target:
+            high = middle
+        else:
+            low = middle
+    return step * exp(high)
 
 
-def _energy(vector: Tensor, kernel: Tensor) -> Tensor:
-    """``sqrt(v^T K v)`` (B,)."""
-    return (vector * _apply(kernel, vector)).sum(dim=1).clamp_min(0).sqrt()
+@_compiled
+def _predicted_loss(values: Array, start: Array, step: float) -> float:
+    n, total = len(values), 0.0
+    for mode in range(n):
+        movable = values[mode] > NULL_MODE * n * values[n - 1]
+        left = start[mode] * (exp(-values[mode] * step) if movable else 1.0)
+        total += left * left
+    return total / (2 * n)
 
 
-def _phis(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+@_compiled
+def _phis(x: float, out: Array) -> None:
     """``phi_1(-x) ... phi_4(-x)`` for x >= 0, from ``phi_0 = exp`` and ``phi_k(z) = 1/k! + z phi_{k+1}(z)``: upwards where x is large;
     where it is small, downwards from a series for the last one."""
-    far, near = x.clamp_min(1.0), x.clamp_max(1.0)
-    up, down = torch.exp(-far), torch.zeros_like(x)
+    if x >= 1.0:
+        value, factorial = exp(-x), 1.0
+        for k in range(4):
+            value = (1 / factorial - value) / x
+            out[k] = value
+            factorial *= k + 1
+        return
+    value = 0.0
     for k in range(14, -1, -1):
-        down = 1 / factorial(k + 4) - near * down
-    upwards, downwards = [], [down]
-    for k in range(4):
-        up = (1 / factorial(k) - up) / far
-        upwards.append(up)
-    for k in (3, 2, 1):
-        down = 1 / factorial(k) - near * down
-        downwards.insert(0, down)
-    one, two, three, four = (
-        torch.where(x < 1.0, small, large) for small, large in zip(downwards, upwards, strict=True)
-    )
-    return one, two, three, four
+        value = 1 - x * value / (k + 5)  # (k + 4)! times the sum from its k-th term on
+    out[3] = value / 24
+    out[2] = 1 / 6 - x * out[3]
+    out[1] = 1 / 2 - x * out[2]
+    out[0] = 1 - x * out[1]
+
+
+@_compiled
+def _loss(residual: Array) -> float:
+    """The loss R = sum_i e_i^2 / 2n of one job."""
+    total = 0.0
+    for i in range(len(residual)):
+        total += residual[i] * residual[i]
+    return total / (2 * len(residual))
+
+
+@_compiled
+def _energy(vector: Array, kernel: Array) -> float:
+    """``sqrt(v^T K v)``."""
+    n, total = len(vector), 0.0
+    for i in range(n):
+        row = 0.0
+        for j in range(n):
+            row += kernel[i, j] * vector[j]
+        total += vector[i] * row
+    return sqrt(max(total, 0.0))
+
+
+_RUNNING, _CONVERGED, _DIVERGED, _LIMIT, _AT_REST = range(5)
+_STATUS = {_CONVERGED: "converged", _DIVERGED: "diverged", _LIMIT: "evaluation_limit", _AT_REST: "stalled"}
+
+
+@_compiled
+def _ends(
+    front: _Front, jobs: Indices, target: float, accuracy: float, max_evaluations: int, remaining: Array
+) -> Indices:
+    """Which jobs are at their end; ``remaining`` (B, n) is the residual that an infinite step would leave.
+
+    A network that nothing but its null space holds is at rest, unless a neuron that is too small to show in the kernel may still grow.
+    """
+    n, layers = front.residual.shape[1], front.kernels.shape[1]
+    ends = np.zeros(len(jobs), dtype=np.int64)
+    rest, impulse = np.empty(n), np.empty(n)
+    for index in range(len(jobs)):
+        job = jobs[index]
+        loss, values, vectors = _loss(front.residual[job]), front.values[job], front.vectors[job]
+        if not isfinite(loss) or front.rejected[job] >= MAX_REJECTED:
+            ends[index] = _DIVERGED
+        elif loss <= target:
+            ends[index] = _CONVERGED
+        elif front.evaluations[job] >= max_evaluations:
+            ends[index] = _LIMIT
+        if ends[index] == _CONVERGED or ends[index] == _DIVERGED:
+            continue
+        stuck = 0.0
+        for mode in range(n):
+            movable = values[mode] > NULL_MODE * n * values[n - 1]
+            rest[mode] = 0.0 if movable else front.start[job, mode]
+            stuck += rest[mode] ** 2
+        if not stuck / (2 * n) > target and values[n - 1] > 0:
+            continue
+        for i in range(n):
+            remaining[index, i] = impulse[i] = 0.0
+            for mode in range(n):
+                remaining[index, i] += vectors[i, mode] * rest[mode]
+                if values[mode] > NULL_MODE * n * values[n - 1]:
+                    impulse[i] += vectors[i, mode] * front.start[job, mode] / values[mode]
+        at_rest = True
+        for layer in range(layers):
+            left = _energy(impulse, front.kernels[job, layer]) * sqrt(front.rates[job, layer] / n)
+            at_rest = at_rest and left <= AT_REST * accuracy * front.travelled[job, layer]
+        if at_rest or values[n - 1] == 0:
+            ends[index] = _AT_REST
+    return ends
+
+
+def _finish(
+    outcome: Outcome,
+    front: _Front,
+    jobs: Indices,
+    network: Network,
+    target: float,
+    settings: Settings,
+) -> Mask:
+    """Notes what became of the jobs that are at their end; which ones (B,) go on."""
+    remaining = np.zeros((len(jobs), front.residual.shape[1]))
+    ends = _ends(front, jobs, target, settings.accuracy, settings.max_evaluations, remaining)
+    if not ends.any():
+        return ends == _RUNNING
+    if (ends == _AT_REST).any():
+        force = network.force(remaining)
+        dead = front.values[jobs, -1] == 0
+        moving = (ends == _AT_REST) & (force > NO_FORCE) & ~dead
+        spent = front.evaluations[jobs] >= settings.max_evaluations
+        ends[moving] = np.where(spent[moving], _LIMIT, _RUNNING)
+    for index in np.flatnonzero(ends != _RUNNING):
+        job = int(jobs[index])
+        outcome.status[job] = _STATUS[int(ends[index])]
+        outcome.evaluations[job] = int(front.evaluations[job])
+        outcome.loss_final[job] = _loss(front.residual[job])
+        outcome.changes[job] = network.change(int(index))
+    return ends == _RUNNING
+
+
+def _record(outcome: Outcome, front: _Front, jobs: Indices, layers: tuple[str, ...]) -> None:
+    for job in jobs:
+        moved = dict(zip(layers, front.travelled[job].tolist(), strict=True))
+        outcome.trace[job].append((int(front.evaluations[job]), _loss(front.residual[job]), moved))
+
+
+def _decompose(front: _Front, jobs: Indices) -> None:
+    """The modes of the kernels of these jobs, and the residual that their flow starts from in them."""
+    if not len(jobs):
+        return
+    if front.residual.shape[1] > JACOBI:
+        kernels = front.kernels[jobs].sum(axis=1)
+        kernels[~np.isfinite(kernels).all(axis=(1, 2))] = np.eye(kernels.shape[1])
+        values, vectors = _eigh(torch.from_numpy(kernels))
+        front.values[jobs], front.vectors[jobs] = values.numpy(), vectors.numpy()
+    _into_modes(front, jobs)
+
+
+@_compiled
+def _into_modes(front: _Front, jobs: Indices) -> None:
+    n, layers = front.residual.shape[1], front.kernels.shape[1]
+    kernel, at = np.empty((n, n)), np.empty(n)
+    for job in jobs:
+        sane = True
+        for i in range(n):
+            at[i] = front.residual[job, i]
+            for j in range(n):
+                kernel[i, j] = 0.0
+                for layer in range(layers):
+                    kernel[i, j] += front.kernels[job, layer, i, j]
+                at[i] -= kernel[i, j] * front.debt[job, j]
+                sane = sane and isfinite(kernel[i, j])
+        if n <= JACOBI:
+            if not sane:
+                kernel[:] = np.eye(n)
+            _jacobi(kernel, front.values[job], front.vectors[job])
+        for mode in range(n):
+            front.values[job, mode] = max(front.values[job, mode], 0.0)
+            front.start[job, mode] = 0.0
+            for i in range(n):
+                front.start[job, mode] += front.vectors[job, i, mode] * at[i]
+
+
+@_compiled
+def _jacobi(matrix: Array, values: Array, vectors: Array) -> None:
+    """Eigenvalues, ascending, and eigenvectors in columns of a small symmetric matrix, which is overwritten.
+
+    Cyclic Jacobi rotations (Golub and Van Loan, section 8.5): they keep the digits of small eigenvalues of graded matrices.
+    """
+    n = len(matrix)
+    for i in range(n):
+        for j in range(n):
+            vectors[i, j] = 1.0 if i == j else 0.0
+    for _ in range(30):
+        largest = 0.0
+        for i in range(n):
+            for j in range(i):
+                off = abs(matrix[i, j])
+                if off > 1e-17 * sqrt(abs(matrix[i, i])) * sqrt(abs(matrix[j, j])) and off > _TINY:
+                    largest = max(largest, off)
+                    _rotate_away(matrix, vectors, j, i)
+        if largest == 0.0:
+            break
+    for i in range(n):
+        values[i] = matrix[i, i]
+    for i in range(1, n):  # insertion sort, vectors alongside
+        j = i
+        while j > 0 and values[j - 1] > values[j]:
+            values[j - 1], values[j] = values[j], values[j - 1]
+            for k in range(n):
+                vectors[k, j - 1], vectors[k, j] = vectors[k, j], vectors[k, j - 1]
+            j -= 1
+
+
+@_compiled
+def _rotate_away(matrix: Array, vectors: Array, p: int, q: int) -> None:
+    """The rotation in the plane (p, q) that makes ``matrix[p, q]`` zero."""
+    n = len(matrix)
+    theta = (matrix[q, q] - matrix[p, p]) / (2 * matrix[p, q])
+    t = (1.0 if theta >= 0 else -1.0) / (abs(theta) + sqrt(theta * theta + 1)) if abs(theta) < 1e150 else 0.5 / theta
+    cosine = 1 / sqrt(t * t + 1)
+    sine = t * cosine
+    shift = t * matrix[p, q]
+    matrix[p, p] -= shift
+    matrix[q, q] += shift
+    matrix[p, q] = matrix[q, p] = 0.0
+    for k in range(n):
+        if k != p and k != q:
+            kp, kq = matrix[k, p], matrix[k, q]
+            matrix[k, p] = matrix[p, k] = cosine * kp - sine * kq
+            matrix[k, q] = matrix[q, k] = sine * kp + cosine * kq
+    for k in range(n):
+        kp, kq = vectors[k, p], vectors[k, q]
+        vectors[k, p] = cosine * kp - sine * kq
+        vectors[k, q] = sine * kp + cosine * kq
 
 
 def _eigh(kernel: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,8 +5,9 @@ In normalised weights (N(0, 1) at the start; physics of Luo et al., JMLR 2021, a
     dtheta_l/dt = -(kappa c_l / n) sum_i e_i J_l,i ,        e_i = f(x_i) - y_i,    J_l,i = d(f(x_i) / kappa) / d theta_l
 
 with kappa = m^-gamma and one rate c_l per layer. The integrator (:mod:`phasediag.flow`) works with the *impulse*
-``E_i = integral of e_i dt`` of a step. A network moves its weights under a given impulse, and tells the residual and the kernel that
-it then has. :class:`phasediag.two_layer.TwoLayer` and :class:`phasediag.three_layer.ThreeLayer` do so for batches of jobs.
+``E_i = integral of e_i dt`` of a step. A :class:`Network` moves its weights under a given impulse, and tells the residual and the
+kernel that it then has. :class:`phasediag.two_layer.TwoLayer` and :class:`phasediag.three_layer.ThreeLayer` do so for batches of jobs
+with tensors, :class:`phasediag.line.LineTwoLayer` for the smallest data in one pass over the neurons.
 
 Tensors carry jobs first and neurons last, ``(B, n, m)``: sums over points and inputs then vectorise over neurons, and the result of
 a job does not depend on the jobs beside it.
@@ -14,11 +15,13 @@ a job does not depend on the jobs beside it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 ALIGNMENT = 32
@@ -27,6 +30,9 @@ jobs, nor leave a remainder to other code, and a job's arithmetic is the same wh
 MAX_ROTATION = 20.0
 """Largest hyperbolic angle of one step: beyond it cosh and sinh of float32 lose all meaning, and so does the step."""
 
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Indices = NDArray[np.int64]
 Named = TypeVar("Named", bound=tuple[Tensor, ...])
 
 
@@ -94,8 +100,68 @@ class Data(NamedTuple):
         return self._replace(inputs=self.inputs[:batch])
 
 
+class Evaluated(NamedTuple):
+    """Residual ``e`` (B, n) of a batch, and the kernel of every layer, ``kappa^2 c_l J_l J_l^T / n`` (B, L, n, n); both float64.
+
+    With frozen features ``de/dt = -sum_l K_l e``.
+    """
+
+    residual: Array
+    kernels: Array
+
+
+class Trial(NamedTuple):
+    """Where a trial move under an impulse leads to, and what it risked. Float64, jobs first."""
+
+    residual: Array  # (B, n) and kernels (B, L, n, n): see Evaluated
+    kernels: Array
+    rotation: Array  # (B,) largest hyperbolic angle of a neuron
+    unsettled: Array  # (B,) what the gates and signals that it met would change, relative to a layer's displacement since the start
+    travelled: Array  # (B, L) displacement of every layer since the start, Frobenius norm
+
+
+class Network(Protocol):
+    """A batch of networks of one shape on one data set, as the integrator sees it: it holds their weights, and moves them."""
+
+    layers: tuple[str, ...]
+    """Names of the layers, from the input to the output."""
+    points: int
+    passes: int
+    """Moves of one step, each with the gates and signals that the one before met: what has not settled by then wants a shorter step."""
+    y: Array
+    rates: Array
+    """The rates c_l (B, L)."""
+
+    def begin(self) -> Evaluated:
+        """Goes to the initial weights."""
+
+    def trial(self, begins: Mask, ahead: Array, impulse: Array, lag: Array, tolerance: float) -> Trial:
+        """Moves all weights under ``impulse`` (B, n).
+
+        ``begins`` (B,): whether a new step begins, or the last trial is repeated with the gates and signals that it met; ``ahead`` (B,):
+        length of the step in units of the last one; ``lag`` (B, n): first moment of the impulse about the middle of the step, negative,
+        relative to it, where the residual fades; ``tolerance``: of ``Trial.unsettled``.
+        """
+
+    def accept(self, accepted: Mask) -> None:
+        """Takes the step that was tried, in the jobs where ``accepted`` (B,)."""
+
+    def select(self, jobs: Indices) -> Network:
+        """The networks with these indices, where they are."""
+
+    def force(self, residual: Array) -> Array:
+        """Largest force (B,) of ``residual`` (B, n) on a neuron of the last hidden layer that is free to follow it, relative to what it
+        would be if all points pulled the same way: 0 where no neuron, however small, would move or grow."""
+
+    def initial(self, job: int) -> dict[str, Tensor]:
+        """Initial weights of one job, in the shapes of ``change``."""
+
+    def change(self, job: int) -> dict[str, Tensor]:
+        """Displacement since the start of one job, by layer, neurons first: (m, inputs) or (m,)."""
+
+
 class Move(NamedTuple):
-    """A trial move under an impulse, and what it risked. All per job (B,) where nothing else is said."""
+    """A trial move of tensors, and what it risked. All per job (B,) where nothing else is said."""
 
     weights: Any  # where it leads to
     path: Any  # the gates and signals that it met on its way: what it should have been computed with
@@ -104,45 +170,95 @@ class Move(NamedTuple):
     travelled: dict[str, Tensor]  # displacement of every layer since the start, Frobenius norm, float64
 
 
-class Network(Protocol):
-    """A batch of networks of one shape on one data set, as the integrator sees it."""
+class TensorNetwork(ABC):
+    """A batch of networks whose weights are tensors: a ``Network`` made of functions of the weights."""
 
+    layers: tuple[str, ...]
     points: int
-    y: Tensor
-    rates: dict[str, Tensor]
+    passes = 4
+    y: Array
+    rates: Array
+    _at: Any = None  # weights; those of the last trial; the gates and signals that it met
+    _tried: Any = None
+    _path: Any = None
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Names of the layers, from the input to the output."""
-
+    @abstractmethod
     def start(self) -> Any:
         """The initial weights."""
 
+    @abstractmethod
     def path(self, weights: Any, ratio: Tensor) -> Any:
         """The first guess for the gates and signals that a step will meet, ``ratio`` (B,) being its length in units of the last one."""
 
+    @abstractmethod
     def move(self, weights: Any, path: Any, impulse: Tensor, lag: Tensor) -> Move:
-        """Moves all weights under ``impulse`` (B, n), float64, given the averages of gates and signals along the way. ``lag`` (B, n) is
-        the first moment of the impulse about the middle of the step: negative, relative to it, where the residual fades."""
+        """Moves all weights under ``impulse`` (B, n), float64, given the averages of gates and signals along the way."""
 
+    @abstractmethod
     def evaluate(self, weights: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """Residual (B, n) and, per layer, the kernel ``kappa^2 c_l J_l J_l^T / n`` (B, n, n), float64."""
+        """Residual (B, n) and, per layer, the kernel (B, n, n), float64: see ``Evaluated``."""
 
-    def force(self, weights: Any, residual: Tensor) -> Tensor:
-        """Largest force (B,) of ``residual`` (B, n) on a neuron of the last hidden layer that is free to follow it, relative to what it
-        would be if all points pulled the same way: 0 where no neuron, however small, would move or grow."""
-
+    @abstractmethod
     def commit(self, accepted: Tensor, new: Any, old: Any) -> Any:
         """The new weights of the jobs that accepted their step (B,), the old ones of the others."""
 
-    def select(self, jobs: Tensor) -> Network:
-        """The networks with these indices."""
+    @abstractmethod
+    def pulled(self, weights: Any, residual: Tensor) -> Tensor:
+        """``Network.force``."""
 
-    def initial(self, job: int) -> dict[str, Tensor]:
-        """Initial weights of one job, in the shapes of ``changes``."""
+    @abstractmethod
+    def picked(self, jobs: Tensor) -> Self:
+        """The networks with these indices, without their weights."""
 
+    @abstractmethod
     def changes(self, weights: Any, job: int) -> dict[str, Tensor]:
-        """Displacement since the start of one job, by layer, neurons first: (m, inputs) or (m,)."""
+        """``Network.change``."""
+
+    @abstractmethod
+    def initial(self, job: int) -> dict[str, Tensor]:
+        """``Network.initial``."""
+
+    def begin(self) -> Evaluated:
+        self._at = self.start()
+        residual, kernels = self.evaluate(self._at)
+        self._path = self.path(self._at, torch.zeros_like(residual[:, 0]))
+        return Evaluated(_array(residual), _array(torch.stack(list(kernels.values()), dim=1)))
+
+    def trial(self, begins: Mask, ahead: Array, impulse: Array, lag: Array, tolerance: float) -> Trial:
+        path = choose(self._tensor(~begins), self._path, self.path(self._at, self._tensor(ahead)))
+        move = self.move(self._at, path, self._tensor(impulse), self._tensor(lag))
+        residual, kernels = self.evaluate(move.weights)
+        self._tried, self._path = move.weights, move.path
+        return Trial(
+            _array(residual),
+            _array(torch.stack(list(kernels.values()), dim=1)),
+            _array(move.rotation),
+            _array(move.unsettled),
+            _array(torch.stack(list(move.travelled.values()), dim=1)),
+        )
+
+    def accept(self, accepted: Mask) -> None:
+        self._at = self.commit(self._tensor(accepted), self._tried, self._at)
+
+    def select(self, jobs: Indices) -> Self:
+        kept = self._tensor(jobs)
+        picked = self.picked(kept)
+        picked._at, picked._path = pick(self._at, kept), pick(self._path, kept)
+        return picked
+
+    def force(self, residual: Array) -> Array:
+        return _array(self.pulled(self._at, self._tensor(residual)))
+
+    def change(self, job: int) -> dict[str, Tensor]:
+        return self.changes(self._at, job)
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self._at[0].device)
+
+
+def _array(tensor: Tensor) -> Array:
+    array: Array = tensor.cpu().numpy()
+    return array
 
 
 def choose(mask: Tensor, these: Named, those: Named) -> Named:

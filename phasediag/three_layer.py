@@ -29,6 +29,7 @@ from .networks import (
     ALIGNMENT,
     Data,
     Move,
+    TensorNetwork,
     choose,
     flow_rates,
     hyperbolic,
@@ -90,7 +91,7 @@ class Gates(NamedTuple):
     loose: Tensor  # (B,) what another sweep would change, in units of the impulse's size and the rate of the layer
 
 
-class ThreeLayer:
+class ThreeLayer(TensorNetwork):
     """A batch of three-layer networks of one width on one data set.
 
     Parameters: ``x`` (n, d) and ``y`` (n,) float64; per job the prefactors ``kappa``, ``kappa_1`` and ``kappa_2`` (B,); the initial
@@ -121,14 +122,15 @@ class ThreeLayer:
         weights: tuple[Tensor, Tensor, Tensor],
         folded: tuple[Tensor, Tensor],
     ) -> None:
-        self.y, self._gram, self._inputs, square = data
-        self.points, self._square = len(self.y), square[:, None]
+        self._y, self._gram, self._inputs, square = data
+        self.points, self._square = len(self._y), square[:, None]
         self._data, self._kappas = data, kappas
         self.w1, self.w2, self.a = weights
         self._base, self._dw2 = folded
         self._capacity = max(MAX_FACTORS, self.points)
         _, kappa_1, kappa_2 = kappas
-        self.rates = flow_rates(3, kappa_2, kappa_1)
+        self.rates = torch.stack(list(flow_rates(3, kappa_2, kappa_1).values()), dim=1).cpu().numpy()
+        self.y = self._y.cpu().numpy()
 
     @classmethod
     def from_exponents(
@@ -158,8 +160,8 @@ class ThreeLayer:
             width,
         )
 
-    def select(self, jobs: Tensor) -> ThreeLayer:
-        """The networks with these indices."""
+    def picked(self, jobs: Tensor) -> ThreeLayer:
+        """The networks with these indices, without their weights."""
         selected = copy(self)
         weights, folded = pick((self.w1, self.w2, self.a), jobs), pick((self._base, self._dw2), jobs)
         selected._hold(self._data.for_batch(len(jobs)), pick(self._kappas, jobs), weights, folded)
@@ -230,7 +232,7 @@ class ThreeLayer:
         kappa, kappa_1, kappa_2 = self._kappas
         a = self.a + weights.da
         h1, h2 = weights.h1.double(), weights.z2.clamp_min(0).double()
-        residual = kappa[:, None] * (h2 * a.double()).sum(dim=2) - self.y
+        residual = kappa[:, None] * (h2 * a.double()).sum(dim=2) - self._y
         scale = (kappa**2 / self.points)[:, None, None]
         second = input_kernel(weights.gate2 * a, weights.sliding2, h1 @ h1.transpose(1, 2))
         first = input_kernel(weights.gate1 * weights.b, weights.sliding1, self._gram)
@@ -240,7 +242,7 @@ class ThreeLayer:
             "a": scale * (h2 @ h2.transpose(1, 2)),
         }
 
-    def force(self, weights: Weights, residual: Tensor) -> Tensor:
+    def pulled(self, weights: Weights, residual: Tensor) -> Tensor:
         """Largest relative force (B,) of ``residual`` (B, n) on a neuron of the second layer that is free to follow it."""
         pull = (weights.gate2 * ~weights.sliding2.any(dim=1, keepdim=True)).double() * residual[:, :, None]
         gram = weights.h1.double() @ weights.h1.double().transpose(1, 2)

@@ -25,6 +25,7 @@ from .networks import (
     ALIGNMENT,
     Data,
     Move,
+    TensorNetwork,
     choose,
     flow_rates,
     hyperbolic,
@@ -63,7 +64,7 @@ class Path(NamedTuple):
     moment: Tensor
 
 
-class TwoLayer:
+class TwoLayer(TensorNetwork):
     """A batch of two-layer networks of one width on one data set.
 
     Parameters: ``x`` (n, d) and ``y`` (n,) float64; per job the prefactor ``kappa`` and ``kappa_prime`` (B,); the initial weights
@@ -86,11 +87,12 @@ class TwoLayer:
         self._hold(Data.of(x, y, len(w), w.dtype), kappa, kappa_prime, w, a)
 
     def _hold(self, data: Data, kappa: Tensor, kappa_prime: Tensor, w: Tensor, a: Tensor) -> None:
-        self.y, self._gram, self._inputs, self._square = data
-        self.points = len(self.y)
+        self._y, self._gram, self._inputs, self._square = data
+        self.points = len(self._y)
         self._data, self._kappa, self._kappa_prime = data, kappa, kappa_prime
         self.w, self.a = w, a
-        self.rates = flow_rates(2, kappa_prime, kappa_prime)
+        self.rates = torch.stack(list(flow_rates(2, kappa_prime, kappa_prime).values()), dim=1).cpu().numpy()
+        self.y = self._y.cpu().numpy()
 
     @classmethod
     def from_exponents(
@@ -117,8 +119,8 @@ class TwoLayer:
             width,
         )
 
-    def select(self, jobs: Tensor) -> TwoLayer:
-        """The networks with these indices."""
+    def picked(self, jobs: Tensor) -> TwoLayer:
+        """The networks with these indices, without their weights."""
         selected = copy(self)
         per_job = pick((self._kappa, self._kappa_prime, self.w, self.a), jobs)
         selected._hold(self._data.for_batch(len(jobs)), *per_job)
@@ -156,7 +158,7 @@ class TwoLayer:
         """
         a = self.a + weights.da
         features = weights.z.clamp_min(0).double()
-        residual = self._kappa[:, None] * (features * a.double()).sum(dim=2) - self.y
+        residual = self._kappa[:, None] * (features * a.double()).sum(dim=2) - self._y
         scale = (self._kappa**2 / self.points)[:, None, None]
         rate = self._kappa_prime[:, None, None]
         return residual, {
@@ -164,7 +166,7 @@ class TwoLayer:
             "a": scale / rate * (features @ features.transpose(1, 2)),
         }
 
-    def force(self, weights: Weights, residual: Tensor) -> Tensor:
+    def pulled(self, weights: Weights, residual: Tensor) -> Tensor:
         """Largest relative force (B,) of ``residual`` (B, n) on a neuron that is free to follow it."""
         pull = (weights.gate * ~weights.sliding.any(dim=1, keepdim=True)).double() * residual[:, :, None]
         force = torch.bmm(self._inputs.double().transpose(1, 2), pull).square().sum(dim=1).sqrt().amax(dim=1)

@@ -1,0 +1,574 @@
+"""Two-layer ReLU networks of one input and few points, moved and evaluated in one pass over the neurons, on a CPU.
+
+What :mod:`phasediag.two_layer` does with tensors, operation by operation, is done here, compiled by numba, for a block of neurons at a
+time while it is in the first caches. The equations are the same, and explained there. Two things differ. Every block settles its own
+gates before it is left, so that a step is one evaluation; and the displacements are all that is kept, with the gates: preactivations
+are computed anew, which is cheaper than reading them.
+
+A block is a handful of rows with one *lane* per neuron. Loops over lanes are simple enough for the compiler to vectorise; little else takes
+time. Fixed rows lie in one array at fixed places, so that the compiler knows that they do not overlap; others are one row per point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from math import sinh, sqrt
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Trial, initial_weights
+
+BLOCK = 256
+"""Lanes of a block."""
+PADDING = 64
+"""Widths are padded to a multiple of this with neurons whose weights are and stay zero: no loop has a remainder."""
+MAX_SWEEPS = 6
+"""Times that the gates of a block are settled: what has not settled by then wants a shorter step."""
+SETTLED = 0.3
+"""A block has settled when another sweep would change it by this fraction of what a step may leave unsettled."""
+SUBSTEPS = 64
+"""Substeps of a neuron that passes the origin within a step."""
+SERIES = 0.5
+"""Largest angle of the power series of sinh and cosh; larger ones are doubled up from there."""
+
+# The fixed rows of a block: places of their first lanes.
+(
+    _START_W,  # initial weights: of the input, of the constant, and the output weight
+    _START_B,
+    _START_A,
+    _MOVED_W,  # displacements since the start, before the step and after it
+    _MOVED_B,
+    _MOVED_A,
+    _NEXT_W,
+    _NEXT_B,
+    _NEXT_A,
+    _W,  # weights before the step and after it
+    _B,
+    _END_W,
+    _END_B,
+    _END_A,
+    _MEAN_A,
+    _FORCE_W,  # force on (w, b) and its first moment about the middle of the step, in units of the impulse's size
+    _FORCE_B,
+    _LATE_W,
+    _LATE_B,
+    _ANGLE,  # hyperbolic angle of the rotation, its functions, and 1 / (length of the force)
+    _SINH,
+    _COSH,
+    _INVERSE,
+    _LOOSE_W,  # what the gates met would change of the force
+    _LOOSE_B,
+    _KINKS,  # on how many kinks the neuron ends
+) = range(0, 26 * BLOCK, BLOCK)
+_ROWS = 26
+
+# Infinities and NaNs must stay what they are: diverged networks have them.
+_lanes = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
+_sums = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc"})
+_maximum = njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
+
+
+@_lanes
+def _copy(into, row, lanes):
+    for k in range(lanes):
+        into[k] = row[k]
+
+
+@_lanes
+def _load(s, lanes, start, moved, lo):
+    for r in range(3):
+        _copy(s[_START_W + r * BLOCK :], start[r, lo:], lanes)
+        _copy(s[_MOVED_W + r * BLOCK :], moved[r, lo:], lanes)
+    for k in range(lanes):
+        s[_W + k] = s[_START_W + k] + s[_MOVED_W + k]
+        s[_B + k] = s[_START_B + k] + s[_MOVED_B + k]
+
+
+@_lanes
+def _clear(s, lanes):
+    zero = s.dtype.type(0)
+    for k in range(lanes):
+        s[_FORCE_W + k] = s[_FORCE_B + k] = s[_LATE_W + k] = s[_LATE_B + k] = zero
+        s[_LOOSE_W + k] = s[_LOOSE_B + k] = s[_KINKS + k] = zero
+
+
+@_lanes
+def _push(s, lanes, x, pull, late, gate, moment):
+    """Adds the force of one point."""
+    for k in range(lanes):
+        force = pull * gate[k]
+        later = pull * moment[k] + late * gate[k]
+        s[_FORCE_W + k] += x * force
+        s[_FORCE_B + k] += force
+        s[_LATE_W + k] += x * later
+        s[_LATE_B + k] += later
+
+
+@_lanes
+def _angles(s, lanes, scale, doublings):
+    """Angles and their sinh and cosh - 1: power series of the angle halved ``doublings`` times."""
+    num = s.dtype.type
+    zero, one, two, half, tiny, most = num(0), num(1), num(2), num(0.5), num(1e-36), num(MAX_ROTATION)
+    s3, s5, s7, s9, s11 = num(1 / 6), num(1 / 120), num(1 / 5040), num(1 / 362880), num(1 / 39916800)
+    c4, c6, c8, c10, c12 = num(1 / 24), num(1 / 720), num(1 / 40320), num(1 / 3628800), num(1 / 479001600)
+    shorten = num(0.5**doublings)
+    for k in range(lanes):
+        square = s[_FORCE_W + k] * s[_FORCE_W + k] + s[_FORCE_B + k] * s[_FORCE_B + k]
+        length = np.sqrt(square)
+        s[_INVERSE + k] = one / length if square > tiny else zero
+        angle = scale * length
+        s[_ANGLE + k] = angle
+        x = shorten * (most if angle > most else angle)
+        y = x * x
+        s[_SINH + k] = x * (one + y * (s3 + y * (s5 + y * (s7 + y * (s9 + y * s11)))))
+        s[_COSH + k] = y * (half + y * (c4 + y * (c6 + y * (c8 + y * (c10 + y * c12)))))
+    for _ in range(doublings):
+        for k in range(lanes):
+            sinh_ = s[_SINH + k]
+            s[_SINH + k] = two * sinh_ * (one + s[_COSH + k])
+            s[_COSH + k] = two * sinh_ * sinh_
+
+
+@_maximum
+def _largest_angle(s, lanes):
+    most = s[_ANGLE]
+    for k in range(lanes):
+        most = s[_ANGLE + k] if s[_ANGLE + k] > most else most
+    return most
+
+
+@_lanes
+def _rotate(s, lanes, scale, rate):
+    """The exact rotation under the average force, and the turn that follows from its first moment (two_layer.TwoLayer._rotate)."""
+    num = s.dtype.type
+    one, two, half, tiny, least = num(1), num(2), num(0.5), num(1e-36), num(-0.99)
+    ratio = one / rate
+    for k in range(lanes):
+        w, b, a = s[_W + k], s[_B + k], s[_START_A + k] + s[_MOVED_A + k]
+        gw, gb, lw, lb, inverse = s[_FORCE_W + k], s[_FORCE_B + k], s[_LATE_W + k], s[_LATE_B + k], s[_INVERSE + k]
+        along = (w * gw + b * gb) * inverse
+        factor = (along * s[_COSH + k] - a * rate * s[_SINH + k]) * inverse
+        a_change = a * s[_COSH + k] - ratio * along * s[_SINH + k]
+        dw, db = factor * gw, factor * gb
+        force_middle = scale * (gw * (w + half * dw) + gb * (b + half * db))
+        late_middle = scale * (lw * (w + half * dw) + lb * (b + half * db))
+        tw = scale * lw * force_middle - scale * gw * late_middle
+        tb = scale * lb * force_middle - scale * gb * late_middle
+        ew, eb = w + dw, b + db
+        square = ew * ew + eb * eb
+        growth = ((two * ew + tw) * tw + (two * eb + tb) * tb) / (square if square > tiny else tiny)
+        growth = growth if growth > least else least
+        root = np.sqrt(one + growth)
+        shorter = -growth / (root * (one + root))  # 1 / root - 1
+        s[_NEXT_W + k] = s[_MOVED_W + k] + (dw + tw + shorter * (ew + tw))
+        s[_NEXT_B + k] = s[_MOVED_B + k] + (db + tb + shorter * (eb + tb))
+        s[_NEXT_A + k] = s[_MOVED_A + k] + a_change
+        s[_MEAN_A + k] = a + half * a_change
+
+
+@_lanes
+def _arrive(s, lanes):
+    for k in range(lanes):
+        s[_END_W + k] = s[_START_W + k] + s[_NEXT_W + k]
+        s[_END_B + k] = s[_START_B + k] + s[_NEXT_B + k]
+        s[_END_A + k] = s[_START_A + k] + s[_NEXT_A + k]
+
+
+@_lanes
+def _meet(s, lanes, x, pull, own_factor, gate, met, moment, held):
+    """:func:`phasediag.networks.path_gates` of one point, but for neurons that end on its kink: of those it only says which."""
+    num = s.dtype.type
+    one, zero, half = num(1), num(0), num(0.5)
+    for k in range(lanes):
+        z = x * s[_W + k] + s[_B + k]
+        shift = (x * s[_END_W + k] + s[_END_B + k]) - z
+        own, g = own_factor * s[_MEAN_A + k], gate[k]
+        on = shift + (one - g) * own
+        off = shift - g * own
+        above = z > zero
+        push = on if above else off
+        end = z + push
+        leaves = (above & (end < zero)) | ((not above) & (end > zero))
+        stays = (off > zero) & (on < zero)
+        before = one if above else zero
+        safe = push if leaves else one
+        reached = -z / safe if leaves else one
+        change = (one - reached) * (one - before - before)
+        met[k] = before + change
+        moment[k] = change * reached * half
+        ends = one if (leaves & stays) else zero
+        held[k] = ends
+        s[_KINKS + k] += ends
+        loose = pull * (before + change - g)
+        s[_LOOSE_W + k] += x * loose
+        s[_LOOSE_B + k] += loose
+
+
+@_lanes
+def _hold(s, lanes, x, pull, own_factor, gate, met, moment, held):
+    """Average gates of the neurons that end on the kink of a point: from when it is reached, those that hold them there."""
+    for k in range(lanes):
+        if held[k] > 0:
+            z = x * s[_W + k] + s[_B + k]
+            shift = (x * s[_END_W + k] + s[_END_B + k]) - z
+            own, g = own_factor * s[_MEAN_A + k], gate[k]
+            on, off = shift + (1 - g) * own, shift - g * own
+            before = 1.0 if z > 0 else 0.0
+            reached = -z / (on if z > 0 else off)
+            change = (1 - reached) * (off / (off - on) - before)
+            # strictly between 0 and 1: that is how a held neuron is told from the others
+            average = min(max(before + change, 1e-6), 1 - 1e-6)
+            loose = pull * (average - met[k])
+            s[_LOOSE_W + k] += x * loose
+            s[_LOOSE_B + k] += loose
+            met[k], moment[k] = average, change * reached / 2
+
+
+@_lanes
+def _signals(s, lanes, x, held, met, gate, features, backward):
+    """Gates after the step; relu(z) and df/dz, in float64."""
+    num = s.dtype.type
+    one, zero = num(1), num(0)
+    for k in range(lanes):
+        z = x * s[_END_W + k] + s[_END_B + k]
+        open_ = one if z > zero else zero
+        now = met[k] if held[k] > zero else open_
+        gate[k] = now
+        features[k] = z if z > zero else zero
+        backward[k] = now * s[_END_A + k]
+
+
+@_sums
+def _total(row, lanes):
+    total = 0.0
+    for k in range(lanes):
+        total += np.float64(row[k])
+    return total
+
+
+@_sums
+def _energies(s, lanes):
+    """Sums of squares, in float64 (those of tiny float32 numbers would underflow): of what is loose, and of the displacements."""
+    loose = first = last = 0.0
+    for k in range(lanes):
+        a = np.float64(s[_MEAN_A + k])
+        w, b = a * np.float64(s[_LOOSE_W + k]), a * np.float64(s[_LOOSE_B + k])
+        loose += w * w + b * b
+    for k in range(lanes):
+        w, b, a = np.float64(s[_NEXT_W + k]), np.float64(s[_NEXT_B + k]), np.float64(s[_NEXT_A + k])
+        first += w * w + b * b
+        last += a * a
+    return loose, first, last
+
+
+@_sums
+def _add_outputs(out, s, lanes, features):
+    """Adds ``features[i] . a`` to ``out[i]``."""
+    for i in range(len(features)):
+        row = features[i]
+        total = 0.0
+        for k in range(lanes):
+            total += np.float64(row[k]) * np.float64(s[_END_A + k])
+        out[i] += total
+
+
+@_sums
+def _add_gram(out, rows, lanes):
+    """Adds the products of all rows, in float64, to the lower triangle of ``out`` (n, n); two by two rows at a time."""
+    count = len(rows)
+    for i in range(0, count - 1, 2):
+        first, second = rows[i], rows[i + 1]
+        aa = ab = bb = 0.0
+        for k in range(lanes):
+            a, b = np.float64(first[k]), np.float64(second[k])
+            aa += a * a
+            ab += a * b
+            bb += b * b
+        out[i, i] += aa
+        out[i + 1, i] += ab
+        out[i + 1, i + 1] += bb
+        for j in range(0, i, 2):
+            third, fourth = rows[j], rows[j + 1]
+            ac = ad = bc = bd = 0.0
+            for k in range(lanes):
+                a, b, c, d = np.float64(first[k]), np.float64(second[k]), np.float64(third[k]), np.float64(fourth[k])
+                ac += a * c
+                ad += a * d
+                bc += b * c
+                bd += b * d
+            out[i, j] += ac
+            out[i, j + 1] += ad
+            out[i + 1, j] += bc
+            out[i + 1, j + 1] += bd
+    if count % 2:
+        last = rows[count - 1]
+        for j in range(count):
+            row = rows[j]
+            total = 0.0
+            for k in range(lanes):
+                total += np.float64(last[k]) * np.float64(row[k])
+            out[count - 1, j] += total
+
+
+@_lanes
+def _sweep(s, lanes, points, force, scale, rate, doublings):
+    """Moves a block, the gates along the way being those of ``points``, and finds the gates that it meets. Returns how many neurons end
+    on a kink."""
+    x, gate, moment, met, met_moment, held, _, _ = points
+    pull, late, own = force
+    _clear(s, lanes)
+    for i in range(len(x)):
+        _push(s, lanes, x[i], pull[i], late[i], gate[i], moment[i])
+    _angles(s, lanes, scale, doublings)
+    _rotate(s, lanes, scale, rate)
+    _arrive(s, lanes)
+    for i in range(len(x)):
+        _meet(s, lanes, x[i], pull[i], own[i], gate[i], met[i], met_moment[i], held[i])
+    kinks = _total(s[_KINKS:], lanes)
+    if kinks > 0:
+        for i in range(len(x)):
+            if _total(held[i], lanes) > 0:
+                _hold(s, lanes, x[i], pull[i], own[i], gate[i], met[i], met_moment[i], held[i])
+    return kinks
+
+
+@_lanes
+def _unpin(s, lanes, points, force, scale, rate):
+    """Moves again, in small substeps, the neurons that seem to be held on two kinks.
+
+    Such a neuron passes close to the origin, where all its gates change at once, and holding each of them is a solution too, though one
+    that the flow leaves at once.
+    """
+    x, held, n = points[0], points[5], len(points[0])
+    pull = force[0]
+    for k in range(lanes):
+        if s[_KINKS + k] < 2:
+            continue
+        w, b, a = np.float64(s[_W + k]), np.float64(s[_B + k]), np.float64(s[_START_A + k] + s[_MOVED_A + k])
+        for _ in range(SUBSTEPS):
+            gw = gb = 0.0
+            for i in range(n):
+                if x[i] * w + b > 0:
+                    gw += pull[i] * x[i]
+                    gb += pull[i]
+            length = sqrt(gw * gw + gb * gb)
+            if length > 0:
+                angle, along = min(scale * length / SUBSTEPS, MAX_ROTATION), (w * gw + b * gb) / length
+                up, more = sinh(angle), 2 * sinh(angle / 2) ** 2
+                factor = (along * more - a * rate * up) / length
+                w, b, a = w + factor * gw, b + factor * gb, a + a * more - along * up / rate
+        s[_NEXT_W + k], s[_NEXT_B + k], s[_NEXT_A + k] = w - s[_START_W + k], b - s[_START_B + k], a - s[_START_A + k]
+        s[_KINKS + k] = 0
+        for i in range(n):
+            held[i, k] = 0
+
+
+@_lanes
+def _add_held(out, s, lanes, points, cosines):
+    """What held neurons cannot do, for they cannot move along the point on whose kink they are: see networks.input_kernel."""
+    held, backward, n = points[5], points[7], len(points[0])
+    for k in range(lanes):
+        if s[_KINKS + k] < 1:
+            continue
+        first = 0
+        while not held[first, k] > 0:
+            first += 1
+        for i in range(n):
+            along = cosines[i, first] * np.float64(backward[i, k])
+            for j in range(i + 1):
+                out[i, j] -= along * cosines[j, first] * np.float64(backward[j, k])
+
+
+@_lanes
+def _move_job(s, points, cosines, force, scale, rate, doublings, tolerance, start, here, there, sums):
+    """Moves all blocks of a job from ``here`` to ``there`` (displacements and gates), and adds what they contribute to the outputs (n,),
+    to the Gram matrices of both layers (n, n; lower triangles), and to what held neurons take back from the first.
+
+    Returns the largest angle, and the squares of what is unsettled, of the displacement of W1 and of that of a.
+    """
+    x, gate, moment, met, met_moment, held, features, backward = points
+    (old, old_gates), (new, new_gates) = here, there
+    outputs, first, held_back, last = sums
+    n, rotation, unsettled, far, far_a = len(x), 0.0, 0.0, 0.0, 0.0
+    units = (np.float64(scale) * np.float64(rate)) ** 2
+    for lo in range(0, start.shape[1], BLOCK):
+        lanes = min(BLOCK, start.shape[1] - lo)
+        _load(s, lanes, start, old, lo)
+        for i in range(n):
+            _copy(gate[i], old_gates[i, lo:], lanes)
+            moment[i, :lanes] = 0
+        for sweep in range(MAX_SWEEPS):
+            kinks = _sweep(s, lanes, points, force, scale, rate, doublings)
+            if kinks > 0:
+                _unpin(s, lanes, points, force, scale, rate)
+            loose, moved, moved_a = _energies(s, lanes)
+            if sweep == MAX_SWEEPS - 1 or not loose * units > (SETTLED * tolerance) ** 2 * moved:
+                break
+            for i in range(n):
+                _copy(gate[i], met[i], lanes)
+                _copy(moment[i], met_moment[i], lanes)
+        if kinks > 0:
+            _arrive(s, lanes)
+        rotation = max(rotation, _largest_angle(s, lanes))
+        unsettled += loose * units
+        far += moved
+        far_a += moved_a
+        for r in range(3):
+            _copy(new[r, lo:], s[_NEXT_W + r * BLOCK :], lanes)
+        for i in range(n):
+            _signals(s, lanes, x[i], held[i], met[i], new_gates[i, lo:], features[i], backward[i])
+        _add_outputs(outputs, s, lanes, features)
+        _add_gram(last, features, lanes)
+        _add_gram(first, backward, lanes)
+        if kinks > 0:
+            _add_held(held_back, s, lanes, points, cosines)
+    return rotation, unsettled, far, far_a
+
+
+@_lanes
+def _try(s, points, data, jobs, weights, kappas, impulses, lags, tolerance, trial):
+    """One step of the jobs with these indices, from the place that is current to the other."""
+    _, gram, cosines, y = data
+    start, slot, moved, gates, current = weights
+    x = points[0]
+    n, num = len(x), x.dtype.type
+    force = np.empty(n, x.dtype), np.empty(n, x.dtype), np.empty(n, x.dtype)
+    pulls, lates, own = force
+    sums = np.empty(n), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
+    outputs, first, held_back, last = sums
+    for index in range(len(jobs)):
+        job = jobs[index]
+        kappa, rate = kappas[job, 0], kappas[job, 1]
+        size = 1e-300
+        for i in range(n):
+            size = max(size, abs(kappa * impulses[index, i] / n))
+        reach = 0.0
+        for i in range(n):
+            pull = kappa * impulses[index, i] / n / size
+            pulls[i], lates[i] = num(pull), num(kappa * lags[index, i] / n / size)
+            own[i] = num(-rate * pull * gram[i, i]) * num(size)
+            reach += abs(pull) * sqrt(gram[i, i])
+        doublings, angle = 0, min(size * reach, MAX_ROTATION)
+        while angle > SERIES:
+            doublings, angle = doublings + 1, angle / 2
+        outputs[:], first[:], held_back[:], last[:] = 0.0, 0.0, 0.0, 0.0
+        now = current[job]
+        here, there = (moved[now, job], gates[now, job]), (moved[1 - now, job], gates[1 - now, job])
+        rotation, loose, far, far_a = _move_job(
+            s, points, cosines, force, num(size), num(rate), doublings, tolerance, start[slot[job]], here, there, sums
+        )
+        scale = kappa * kappa / n
+        for i in range(n):
+            trial.residual[index, i] = kappa * outputs[i] - y[i]
+            for j in range(i + 1):
+                of_first = scale * rate * (first[i, j] * gram[i, j] + held_back[i, j])
+                of_last = scale / rate * last[i, j]
+                trial.kernels[index, 0, i, j] = trial.kernels[index, 0, j, i] = of_first
+                trial.kernels[index, 1, i, j] = trial.kernels[index, 1, j, i] = of_last
+        trial.rotation[index] = rotation
+        trial.travelled[index, 0], trial.travelled[index, 1] = sqrt(far), sqrt(far_a)
+        trial.unsettled[index] = sqrt(loose / max(far, 1e-300))
+
+
+class LineTwoLayer:
+    """A batch of two-layer networks of one width on one data set with one input, on a CPU.
+
+    Parameters: ``x`` (n, 1), ``y`` (n,); per job ``kappa`` and ``kappa_prime`` (B,) and which of the initial weights are its own,
+    ``slot`` (B,); those weights (S, 3, m): of the input, of the constant and of the output, padded with zeros beyond ``width`` neurons
+    to a multiple of PADDING.
+    """
+
+    layers = ("W1", "a")
+    passes = 1
+
+    def __init__(
+        self, x: Array, y: Array, kappa: Array, kappa_prime: Array, weights: Array, slot: NDArray[np.int64], width: int
+    ) -> None:
+        dtype, jobs, n = weights.dtype, len(kappa), len(x)
+        inputs = np.hstack([x, np.ones((n, 1))])
+        self.y, self.points, self.width = y, n, width
+        self.rates = np.stack([kappa_prime, 1 / kappa_prime], axis=1)
+        self._start, self._slot, self._kappas = weights, slot, np.stack([kappa, kappa_prime], axis=1)
+        gram = inputs @ inputs.T
+        self._data = inputs, gram, gram / np.sqrt(np.diagonal(gram)), y
+        self._jobs = np.arange(jobs)
+        # two places for every job, where it is and where it tries to go; `current` says which is which
+        self._current = np.zeros(jobs, dtype=np.int64)
+        self._moved = np.zeros((2, jobs, *weights.shape[1:]), dtype)
+        self._gates = np.zeros((2, jobs, n, weights.shape[2]), dtype)
+        self._block = np.zeros(_ROWS * BLOCK, dtype)
+        self._points = x[:, 0].astype(dtype), *(np.zeros((n, BLOCK), dtype) for _ in range(7))
+
+    @classmethod
+    def from_exponents(
+        cls, x: Array, y: Array, width: int, jobs: Sequence[tuple[float, float, int]], dtype: str
+    ) -> LineTwoLayer:
+        """The networks of ``jobs`` = (gamma, gamma_prime, seed), at their initial weights."""
+        seeds = sorted({seed for *_, seed in jobs})
+        weights = np.zeros((len(seeds), 3, width + -width % PADDING), dtype)
+        for slot, seed in enumerate(seeds):
+            w, a = initial_weights(2, width, 1, seed)
+            weights[slot, :-1, :width], weights[slot, -1, :width] = w.T, a
+        exponents = np.array([job[:2] for job in jobs], dtype=np.float64)
+        kappas = float(width) ** -exponents
+        slots = np.array([seeds.index(seed) for *_, seed in jobs])
+        return cls(x, y, kappas[:, 0], kappas[:, 1], weights, slots, width)
+
+    def begin(self) -> Evaluated:
+        still = np.zeros((len(self._jobs), self.points))
+        self._current[:] = 0
+        self._moved[0], self._gates[0] = 0, 0
+        trial = self._trial(still, still, 1.0)
+        self._current[:] = 1
+        return Evaluated(trial.residual, trial.kernels)
+
+    def trial(self, begins: Mask, ahead: Array, impulse: Array, lag: Array, tolerance: float) -> Trial:
+        return self._trial(impulse, lag, tolerance)
+
+    def _trial(self, impulse: Array, lag: Array, tolerance: float) -> Trial:
+        jobs, n = impulse.shape
+        trial = Trial(
+            residual=np.empty((jobs, n)),
+            kernels=np.empty((jobs, 2, n, n)),
+            rotation=np.empty(jobs),
+            unsettled=np.empty(jobs),
+            travelled=np.empty((jobs, 2)),
+        )
+        weights = self._start, self._slot, self._moved, self._gates, self._current
+        _try(self._block, self._points, self._data, self._jobs, weights, self._kappas, impulse, lag, tolerance, trial)
+        return trial
+
+    def accept(self, accepted: Mask) -> None:
+        taken = self._jobs[accepted]
+        self._current[taken] = 1 - self._current[taken]
+
+    def select(self, jobs: Indices) -> LineTwoLayer:
+        selected = copy(self)
+        selected._jobs = self._jobs[jobs]
+        return selected
+
+    def force(self, residual: Array) -> Array:
+        inputs, gram, _, _ = self._data
+        gates = self._gates[self._current[self._jobs], self._jobs]
+        free = ~((gates > 0) & (gates < 1)).any(axis=1, keepdims=True)
+        pulled = np.matmul(inputs.T, gates.astype(np.float64) * free * residual[:, :, None])
+        whole = (np.abs(residual) * np.sqrt(np.diagonal(gram))).sum(axis=1)
+        force: Array = np.sqrt((pulled**2).sum(axis=1)).max(axis=1) / np.maximum(whole, np.finfo(np.float64).tiny)
+        return force
+
+    def initial(self, job: int) -> dict[str, Tensor]:
+        return self._layers(self._start[self._slot[self._jobs[job]]])
+
+    def change(self, job: int) -> dict[str, Tensor]:
+        at = self._jobs[job]
+        return self._layers(self._moved[self._current[at], at])
+
+    def _layers(self, weights: NDArray[Any]) -> dict[str, Tensor]:
+        kept = torch.from_numpy(weights[:, : self.width].copy())
+        return {"W1": kept[:2].T, "a": kept[2]}
