@@ -46,7 +46,7 @@ AT_REST = 1e-3
 """A network stalls where all that is left to move is this fraction of ``accuracy``."""
 NO_FORCE = 1e-6
 """Relative force that is none: the null space of a kernel is known to the root of its own rounding only."""
-LANDING = 0.985
+LANDING = 0.995
 """The last step aims at this fraction of the loss tolerance."""
 OVERSHOOT = 0.3
 """What layers may move after the loss has passed the tolerance, in units of ``accuracy``, relative to their displacement: rows tell
@@ -91,14 +91,15 @@ class _Front(NamedTuple):
     step: Any  # (B,)
     phis: Any  # (B, 4, n) step * phi_1(-K step) ... step * phi_4(-K step), mode by mode
     impulse: Any  # (B, n) integral of the residual over the step, the kernel frozen, and the debt
-    lag: Any  # (B, n) its first moment about the middle of the step, in units of the step
+    pieces: Any  # (B, P, n) its parts in equal pieces of the step, and their first moments about their middles, in units of a piece
+    lags: Any
     ahead: Any  # (B,) how much of the last impulse there is in this one
     passes: Any  # (B,) moves made so far under that impulse; 0 where a new step begins
     evaluations: Any  # (B,)
     rejected: Any  # (B,) trial steps rejected in a row
 
     @classmethod
-    def of(cls, at: Evaluated, rates: Array) -> _Front:
+    def of(cls, at: Evaluated, rates: Array, pieces: int) -> _Front:
         jobs, layers, n, _ = at.kernels.shape
         vector, number, count = (jobs, n), (jobs,), np.zeros(jobs, dtype=np.int64)
         return cls(
@@ -114,7 +115,8 @@ class _Front(NamedTuple):
             step=np.full(number, np.nan),
             phis=np.zeros((jobs, 4, n)),
             impulse=np.zeros(vector),
-            lag=np.zeros(vector),
+            pieces=np.zeros((jobs, pieces, n)),
+            lags=np.zeros((jobs, pieces, n)),
             ahead=np.zeros(number),
             passes=count,
             evaluations=count + 1,
@@ -129,7 +131,7 @@ def integrate(network: Network, settings: Settings, trace: bool = False) -> Outc
     tolerance) or "diverged". ``trace`` keeps (evaluations, loss, displacement per layer) after every accepted step.
     """
     target = settings.loss_tolerance * float(np.mean(network.y**2)) / 2
-    front = _Front.of(network.begin(), network.rates)
+    front = _Front.of(network.begin(), network.rates, network.pieces)
     jobs = np.arange(len(front.step))  # those still in training: rows of the front, in the order of the network's
     outcome = Outcome.of(len(jobs))
     outcome.loss_initial = [_loss(residual) for residual in front.residual]
@@ -148,8 +150,8 @@ def integrate(network: Network, settings: Settings, trace: bool = False) -> Outc
         trial = network.trial(
             front.passes[jobs] == 0,
             front.ahead[jobs],
-            front.impulse[jobs],
-            front.lag[jobs],
+            front.pieces[jobs],
+            front.lags[jobs],
             SETTLE_TOLERANCE * settings.accuracy,
         )
         fresh = np.zeros(len(jobs), dtype=np.bool_)
@@ -164,29 +166,38 @@ def _propose(front: _Front, jobs: Indices, target: float) -> None:
 
     Nothing acts on modes in the null space (duplicated points, dead networks): they cannot move.
     """
-    n = front.residual.shape[1]
-    share, turned = np.empty(n), np.empty(n)
+    n, pieces = front.residual.shape[1], front.pieces.shape[1]
+    whole, part = np.empty(4), np.empty(4)
     for job in jobs:
         if front.passes[job] > 0:
             continue
-        values, start, vectors, phis = front.values[job], front.start[job], front.vectors[job], front.phis[job]
+        values, start, vectors = front.values[job], front.start[job], front.vectors[job]
         if np.isnan(front.step[job]):
             front.step[job] = FIRST_STEP / max(values[n - 1], _TINY)
         step = front.step[job] = _landed(values, start, front.step[job], LANDING * target)
+        length = step / pieces
+        for piece in range(pieces):
+            front.pieces[job, piece] = front.debt[job] / pieces
+            front.lags[job, piece] = 0.0
         for mode in range(n):
-            _phis(values[mode] * step, phis[:, mode])
             movable = values[mode] > NULL_MODE * n * values[n - 1]
+            _phis(values[mode] * step, whole)
+            _phis(values[mode] * length, part)
             for order in range(4):
-                phis[order, mode] *= step if movable else 0.0
-            share[mode] = phis[0, mode] * start[mode]
-            turned[mode] = (phis[0, mode] / 2 - phis[1, mode]) * start[mode]
+                front.phis[job, order, mode] = step * whole[order] if movable else 0.0
+            if not movable:
+                continue
+            for piece in range(pieces):
+                here = length * exp(-values[mode] * piece * length) * start[mode]
+                for i in range(n):
+                    front.pieces[job, piece, i] += vectors[i, mode] * part[0] * here
+                    front.lags[job, piece, i] += vectors[i, mode] * (part[0] / 2 - part[1]) * here
         product = square = 0.0
         for i in range(n):
-            impulse, lag = front.debt[job, i], 0.0
-            for mode in range(n):
-                impulse += vectors[i, mode] * share[mode]
-                lag += vectors[i, mode] * turned[mode]
-            front.impulse[job, i], front.lag[job, i] = impulse, lag
+            impulse = 0.0
+            for piece in range(pieces):
+                impulse += front.pieces[job, piece, i]
+            front.impulse[job, i] = impulse
             product += impulse * front.taken[job, i]
             square += front.taken[job, i] ** 2
         front.ahead[job] = min(max(product / max(square, _TINY), 0.0), 2.0)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from math import sinh, sqrt
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,21 @@ from torch import Tensor
 
 from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Trial, initial_weights
 
+MAX_POINTS = 256
+"""Points beyond which tensors are faster: their products of many rows are made for it."""
 BLOCK = 256
 """Lanes of a block."""
 PADDING = 64
 """Widths are padded to a multiple of this with neurons whose weights are and stay zero: no loop has a remainder."""
+LEVELS = 5
+"""A step is moved in 1, 2, 4 ... 2^(LEVELS - 1) pieces: within a piece, neurons meet kinks as if they moved evenly."""
+PIECES = 2 ** (LEVELS - 1)
+FINENESS = 1.0
+"""Pieces of a block: this times the root of what the kinks on its way change, in units of what a step may leave unsettled."""
 MAX_SWEEPS = 6
 """Times that the gates of a block are settled: what has not settled by then wants a shorter step."""
+DAMPED = 2
+"""From this sweep on, gates go half the way only: those of neurons that just reach a kink, or just do not, would go back and forth."""
 SETTLED = 0.3
 """A block has settled when another sweep would change it by this fraction of what a step may leave unsettled."""
 SUBSTEPS = 64
@@ -78,6 +87,12 @@ _maximum = njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "
 def _copy(into, row, lanes):
     for k in range(lanes):
         into[k] = row[k]
+
+
+@_lanes
+def _approach(row, goal, share, lanes):
+    for k in range(lanes):
+        row[k] += share * (goal[k] - row[k])
 
 
 @_lanes
@@ -213,35 +228,60 @@ def _meet(s, lanes, x, pull, own_factor, gate, met, moment, held):
 @_lanes
 def _hold(s, lanes, x, pull, own_factor, gate, met, moment, held):
     """Average gates of the neurons that end on the kink of a point: from when it is reached, those that hold them there."""
+    num = s.dtype.type
+    one, zero, half, least, most = num(1), num(0), num(0.5), num(1e-6), num(1 - 1e-6)
     for k in range(lanes):
-        if held[k] > 0:
-            z = x * s[_W + k] + s[_B + k]
-            shift = (x * s[_END_W + k] + s[_END_B + k]) - z
-            own, g = own_factor * s[_MEAN_A + k], gate[k]
-            on, off = shift + (1 - g) * own, shift - g * own
-            before = 1.0 if z > 0 else 0.0
-            reached = -z / (on if z > 0 else off)
-            change = (1 - reached) * (off / (off - on) - before)
-            # strictly between 0 and 1: that is how a held neuron is told from the others
-            average = min(max(before + change, 1e-6), 1 - 1e-6)
-            loose = pull * (average - met[k])
-            s[_LOOSE_W + k] += x * loose
-            s[_LOOSE_B + k] += loose
-            met[k], moment[k] = average, change * reached / 2
+        z = x * s[_W + k] + s[_B + k]
+        shift = (x * s[_END_W + k] + s[_END_B + k]) - z
+        own, g = own_factor * s[_MEAN_A + k], gate[k]
+        on, off = shift + (one - g) * own, shift - g * own
+        stays = held[k] > zero
+        above = z > zero
+        before = one if above else zero
+        push = on if above else off
+        span = off - on
+        reached = -z / (push if stays else one)
+        change = (one - reached) * (off / (span if stays else one) - before)
+        # strictly between 0 and 1: that is how a held neuron is told from the others
+        average = before + change
+        average = least if average < least else average
+        average = most if average > most else average
+        loose = pull * (average - met[k]) if stays else zero
+        s[_LOOSE_W + k] += x * loose
+        s[_LOOSE_B + k] += loose
+        met[k] = average if stays else met[k]
+        moment[k] = half * change * reached if stays else moment[k]
 
 
 @_lanes
-def _signals(s, lanes, x, held, met, gate, features, backward):
-    """Gates after the step; relu(z) and df/dz, in float64."""
+def _go_on(s, lanes):
+    """From the end of a piece to the next."""
+    for r in range(3):
+        _copy(s[_MOVED_W + r * BLOCK :], s[_NEXT_W + r * BLOCK :], lanes)
+    for r in range(2):
+        _copy(s[_W + r * BLOCK :], s[_END_W + r * BLOCK :], lanes)
+
+
+@_lanes
+def _present(s, lanes, x, held, met, gate):
+    """Gates after a piece."""
+    num = s.dtype.type
+    one, zero = num(1), num(0)
+    for k in range(lanes):
+        open_ = one if x * s[_END_W + k] + s[_END_B + k] > zero else zero
+        gate[k] = met[k] if held[k] > zero else open_
+
+
+@_lanes
+def _signals(s, lanes, x, gate, features, backward, held):
+    """relu(z) and df/dz after a step, and which neurons are held."""
     num = s.dtype.type
     one, zero = num(1), num(0)
     for k in range(lanes):
         z = x * s[_END_W + k] + s[_END_B + k]
-        open_ = one if z > zero else zero
-        now = met[k] if held[k] > zero else open_
-        gate[k] = now
         features[k] = z if z > zero else zero
-        backward[k] = now * s[_END_A + k]
+        backward[k] = gate[k] * s[_END_A + k]
+        held[k] = one if (gate[k] > zero) & (gate[k] < one) else zero
 
 
 @_sums
@@ -340,16 +380,17 @@ def _sweep(s, lanes, points, force, scale, rate, doublings):
 
 @_lanes
 def _unpin(s, lanes, points, force, scale, rate):
-    """Moves again, in small substeps, the neurons that seem to be held on two kinks.
+    """Moves again, in small substeps, the neurons that seem to be held on two kinks; whether there are any.
 
     Such a neuron passes close to the origin, where all its gates change at once, and holding each of them is a solution too, though one
     that the flow leaves at once.
     """
     x, held, n = points[0], points[5], len(points[0])
-    pull = force[0]
+    pull, found = force[0], False
     for k in range(lanes):
         if s[_KINKS + k] < 2:
             continue
+        found = True
         w, b, a = np.float64(s[_W + k]), np.float64(s[_B + k]), np.float64(s[_START_A + k] + s[_MOVED_A + k])
         for _ in range(SUBSTEPS):
             gw = gb = 0.0
@@ -359,76 +400,222 @@ def _unpin(s, lanes, points, force, scale, rate):
                     gb += pull[i]
             length = sqrt(gw * gw + gb * gb)
             if length > 0:
-                angle, along = min(scale * length / SUBSTEPS, MAX_ROTATION), (w * gw + b * gb) / length
-                up, more = sinh(angle), 2 * sinh(angle / 2) ** 2
+                angle, along = scale * length / SUBSTEPS, (w * gw + b * gb) / length
+                square = angle * angle  # sinh and cosh - 1: a substep's angle is below MAX_ROTATION / SUBSTEPS
+                up = angle * (1 + square / 6 * (1 + square / 20 * (1 + square / 42)))
+                more = square / 2 * (1 + square / 12 * (1 + square / 30 * (1 + square / 56)))
                 factor = (along * more - a * rate * up) / length
                 w, b, a = w + factor * gw, b + factor * gb, a + a * more - along * up / rate
         s[_NEXT_W + k], s[_NEXT_B + k], s[_NEXT_A + k] = w - s[_START_W + k], b - s[_START_B + k], a - s[_START_A + k]
         s[_KINKS + k] = 0
         for i in range(n):
             held[i, k] = 0
+    return found
 
 
 @_lanes
-def _add_held(out, s, lanes, points, cosines):
-    """What held neurons cannot do, for they cannot move along the point on whose kink they are: see networks.input_kernel."""
-    held, backward, n = points[5], points[7], len(points[0])
+def _project(s, lanes, cosines, held, backward, along):
+    """The part of df/dz that held neurons lose, for they cannot move along the point on whose kink they are: see
+    networks.input_kernel. Zero for the others."""
+    n = len(held)
+    for i in range(n):
+        along[i, :lanes] = 0
+    s[_KINKS : _KINKS + lanes] = 0
+    for point in range(n):
+        if _total(held[point], lanes) > 0:
+            for i in range(n):
+                _lose(s, lanes, along.dtype.type(cosines[i, point]), held[point], backward[i], along[i])
+            for k in range(lanes):
+                s[_KINKS + k] += held[point, k]
+
+
+@_lanes
+def _lose(s, lanes, cosine, held, backward, along):
+    num = s.dtype.type
+    half, zero = num(0.5), num(0)
     for k in range(lanes):
-        if s[_KINKS + k] < 1:
-            continue
-        first = 0
-        while not held[first, k] > 0:
-            first += 1
-        for i in range(n):
-            along = cosines[i, first] * np.float64(backward[i, k])
-            for j in range(i + 1):
-                out[i, j] -= along * cosines[j, first] * np.float64(backward[j, k])
+        first = (held[k] > half) & (s[_KINKS + k] < half)
+        along[k] += cosine * backward[k] if first else zero
 
 
 @_lanes
-def _move_job(s, points, cosines, force, scale, rate, doublings, tolerance, start, here, there, sums):
-    """Moves all blocks of a job from ``here`` to ``there`` (displacements and gates), and adds what they contribute to the outputs (n,),
-    to the Gram matrices of both layers (n, n; lower triangles), and to what held neurons take back from the first.
+def _looseness(s, lanes, out):
+    """What the gates that a neuron met would change of its move, in units of the impulse's size and the rate."""
+    for k in range(lanes):
+        w, b = s[_LOOSE_W + k], s[_LOOSE_B + k]
+        loose = np.sqrt(w * w + b * b) * np.abs(s[_MEAN_A + k])
+        out[k] = loose
 
-    Returns the largest angle, and the squares of what is unsettled, of the displacement of W1 and of that of a.
-    """
-    x, gate, moment, met, met_moment, held, features, backward = points
+
+@_lanes
+def _move_at_once(s, points, force, scale, rate, doublings, start, here, there, loose, kinks):
+    """Moves all neurons of a job in one piece, with the gates that they have: the largest angle, and the square of how far they then are
+    from the start. ``loose`` (m,) and ``kinks`` (m,) tell of which neurons that is not the end."""
+    x, gate, moment, met, _, held, _, _ = points
     (old, old_gates), (new, new_gates) = here, there
-    outputs, first, held_back, last = sums
-    n, rotation, unsettled, far, far_a = len(x), 0.0, 0.0, 0.0, 0.0
-    units = (np.float64(scale) * np.float64(rate)) ** 2
+    n, rotation, far = len(x), 0.0, 0.0
     for lo in range(0, start.shape[1], BLOCK):
         lanes = min(BLOCK, start.shape[1] - lo)
         _load(s, lanes, start, old, lo)
         for i in range(n):
             _copy(gate[i], old_gates[i, lo:], lanes)
             moment[i, :lanes] = 0
-        for sweep in range(MAX_SWEEPS):
-            kinks = _sweep(s, lanes, points, force, scale, rate, doublings)
-            if kinks > 0:
-                _unpin(s, lanes, points, force, scale, rate)
-            loose, moved, moved_a = _energies(s, lanes)
-            if sweep == MAX_SWEEPS - 1 or not loose * units > (SETTLED * tolerance) ** 2 * moved:
-                break
-            for i in range(n):
-                _copy(gate[i], met[i], lanes)
-                _copy(moment[i], met_moment[i], lanes)
-        if kinks > 0:
-            _arrive(s, lanes)
+        _sweep(s, lanes, points, force, scale, rate, doublings)
         rotation = max(rotation, _largest_angle(s, lanes))
-        unsettled += loose * units
-        far += moved
-        far_a += moved_a
+        if not rotation < MAX_ROTATION:
+            break
+        far += _energies(s, lanes)[1]
+        _looseness(s, lanes, loose[lo:])
+        _copy(kinks[lo:], s[_KINKS:], lanes)
         for r in range(3):
             _copy(new[r, lo:], s[_NEXT_W + r * BLOCK :], lanes)
         for i in range(n):
-            _signals(s, lanes, x[i], held[i], met[i], new_gates[i, lo:], features[i], backward[i])
+            _present(s, lanes, x[i], held[i], met[i], new_gates[i, lo:])
+    return rotation, far
+
+
+@_lanes
+def _sort_out(levels, loose, kinks, settled):
+    """Into how many pieces, as a power of two, the step of every neuron has to be cut, -1 where it is done.
+
+    ``settled``: how loose a neuron may be. Returns the sum of squares of what those that are done, and those that would have to be cut
+    finer than is possible, are loose.
+    """
+    missing = 0.0
+    for k in range(len(loose)):
+        level = -1
+        if loose[k] > settled or kinks[k] > 1:
+            want, level = FINENESS * sqrt(SETTLED * loose[k] / settled), 0
+            while 2**level < want and level < LEVELS - 1:
+                level += 1
+            if 2**level < want:
+                missing += (loose[k] * (FINENESS / 2**level) ** 2) ** 2
+        else:
+            missing += np.float64(loose[k]) ** 2
+        levels[k] = level
+    return missing
+
+
+@_lanes
+def _gather(s, gate, chosen, count, start, here):
+    """Loads the chosen neurons; returns the number of lanes, of which the last may be empty."""
+    old, old_gates = here
+    lanes = count + -count % 16
+    for r in range(3):
+        for k in range(count):
+            s[_START_W + r * BLOCK + k] = start[r, chosen[k]]
+            s[_MOVED_W + r * BLOCK + k] = old[r, chosen[k]]
+        s[_START_W + r * BLOCK + count : _START_W + r * BLOCK + lanes] = 0
+        s[_MOVED_W + r * BLOCK + count : _MOVED_W + r * BLOCK + lanes] = 0
+    for k in range(lanes):
+        s[_W + k] = s[_START_W + k] + s[_MOVED_W + k]
+        s[_B + k] = s[_START_B + k] + s[_MOVED_B + k]
+    for i in range(len(gate)):
+        for k in range(count):
+            gate[i, k] = old_gates[i, chosen[k]]
+        gate[i, count:lanes] = 0
+    return lanes
+
+
+@_lanes
+def _move_in_pieces(s, lanes, points, forces, level, scale, rate, doublings, settled):
+    """Moves a block piece by piece, each with gates that have settled to ``settled`` in all of them; returns what has not."""
+    x, gate, moment, met, met_moment, held, _, _ = points
+    pulls, lates, own = forces
+    n, num, pieces, missing = len(x), x.dtype.type, 2**level, 0.0
+    for piece in range(pieces - 1, 2 * pieces - 1):
+        force = pulls[piece], lates[piece], own[piece]
+        if piece >= pieces:
+            _go_on(s, lanes)
+            for i in range(n):
+                _copy(gate[i], met[i], lanes)
+        for i in range(n):
+            moment[i, :lanes] = 0
+        for sweep in range(MAX_SWEEPS):
+            kinks = _sweep(s, lanes, points, force, scale, rate, doublings)
+            loose = sqrt(_energies(s, lanes)[0])
+            if sweep == MAX_SWEEPS - 1 or not loose > settled / pieces:
+                break
+            share = num(1.0 if sweep < DAMPED else 0.5)
+            for i in range(n):
+                _approach(gate[i], met[i], share, lanes)
+                _approach(moment[i], met_moment[i], share, lanes)
+        if kinks > 0 and _unpin(s, lanes, points, force, scale, rate):
+            _arrive(s, lanes)
+        for i in range(n):
+            _present(s, lanes, x[i], held[i], met[i], met[i])
+        missing += loose
+    return missing
+
+
+@_lanes
+def _evaluate(s, points, cosines, start, there, sums):
+    """Adds what all neurons of a job contribute to the outputs (n,), to the Gram matrices of both layers (n, n; lower triangles), and to
+    what held neurons take from the first. Returns the squares of how far both layers are from the start."""
+    x, gate, _, met, _, held, features, backward = points
+    new, new_gates = there
+    outputs, first, held_back, last = sums
+    n, far, far_a = len(x), 0.0, 0.0
+    for lo in range(0, start.shape[1], BLOCK):
+        lanes = min(BLOCK, start.shape[1] - lo)
+        for r in range(3):
+            _copy(s[_START_W + r * BLOCK :], start[r, lo:], lanes)
+            _copy(s[_NEXT_W + r * BLOCK :], new[r, lo:], lanes)
+        _arrive(s, lanes)
+        _, moved, moved_a = _energies(s, lanes)
+        far += moved
+        far_a += moved_a
+        kinks = 0.0
+        for i in range(n):
+            _signals(s, lanes, x[i], new_gates[i, lo:], features[i], backward[i], held[i])
+            kinks += _total(held[i], lanes)
         _add_outputs(outputs, s, lanes, features)
         _add_gram(last, features, lanes)
         _add_gram(first, backward, lanes)
         if kinks > 0:
-            _add_held(held_back, s, lanes, points, cosines)
-    return rotation, unsettled, far, far_a
+            _project(s, lanes, cosines, held, backward, met)
+            _add_gram(held_back, met, lanes)
+    return far, far_a
+
+
+@_lanes
+def _move_job(s, points, forces, scale, rate, doublings, tolerance, start, here, there, room):
+    """Moves all neurons of a job from ``here`` to ``there`` (displacements and gates): the largest angle, and what is unsettled.
+
+    Most neurons meet no kink on their way, or rest on one, and are where they belong after a single move. The others, by how much that
+    matters, are moved again in pieces.
+    """
+    pulls, lates, own = forces
+    loose, kinks, levels, chosen = room
+    (old, old_gates), (new, new_gates) = here, there
+    force = pulls[0], lates[0], own[0]
+    rotation, far = _move_at_once(s, points, force, scale, rate, doublings, start, here, there, loose, kinks)
+    if not rotation < MAX_ROTATION:
+        return rotation, 0.0
+    unit = np.float64(scale) * np.float64(rate)
+    settled = SETTLED * tolerance * sqrt(far / start.shape[1]) / max(unit, 1e-300)
+    missing = _sort_out(levels, loose, kinks, settled)
+    gate, met = points[1], points[3]
+    for level in range(LEVELS):
+        at, last = 0, len(levels)
+        while at < last:
+            count = 0
+            while at < last and count < BLOCK:
+                if levels[at] == level:
+                    chosen[count] = at
+                    count += 1
+                at += 1
+            if count == 0:
+                break
+            lanes = _gather(s, gate, chosen, count, start, here)
+            missing += _move_in_pieces(s, lanes, points, forces, level, scale, rate, doublings, settled * sqrt(count)) ** 2
+            for r in range(3):
+                for k in range(count):
+                    new[r, chosen[k]] = s[_NEXT_W + r * BLOCK + k]
+            for i in range(len(met)):
+                for k in range(count):
+                    new_gates[i, chosen[k]] = met[i, k]
+    return rotation, sqrt(missing) * unit / max(sqrt(far), 1e-300)
 
 
 @_lanes
@@ -438,42 +625,57 @@ def _try(s, points, data, jobs, weights, kappas, impulses, lags, tolerance, tria
     start, slot, moved, gates, current = weights
     x = points[0]
     n, num = len(x), x.dtype.type
-    force = np.empty(n, x.dtype), np.empty(n, x.dtype), np.empty(n, x.dtype)
+    force = np.empty((2 * PIECES - 1, n), x.dtype), np.empty((2 * PIECES - 1, n), x.dtype), np.empty((2 * PIECES - 1, n), x.dtype)
     pulls, lates, own = force
+    impulse, lag = np.empty((2 * PIECES - 1, n)), np.empty((2 * PIECES - 1, n))
+    m = start.shape[2]
+    room = np.empty(m, x.dtype), np.empty(m, x.dtype), np.empty(m, np.int8), np.empty(BLOCK, np.int64)
     sums = np.empty(n), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
     outputs, first, held_back, last = sums
     for index in range(len(jobs)):
         job = jobs[index]
         kappa, rate = kappas[job, 0], kappas[job, 1]
+        # a binary tree: pieces 2p + 1 and 2p + 2 are the halves of piece p
+        impulse[PIECES - 1 :], lag[PIECES - 1 :] = impulses[index] * (kappa / n), lags[index] * (kappa / n)
+        for piece in range(PIECES - 2, -1, -1):
+            left, right = 2 * piece + 1, 2 * piece + 2
+            for i in range(n):
+                impulse[piece, i] = impulse[left, i] + impulse[right, i]
+                lag[piece, i] = (lag[left, i] + lag[right, i]) / 2 + (impulse[right, i] - impulse[left, i]) / 4
         size = 1e-300
-        for i in range(n):
-            size = max(size, abs(kappa * impulses[index, i] / n))
+        for piece in range(2 * PIECES - 1):
+            for i in range(n):
+                size = max(size, abs(impulse[piece, i]))
         reach = 0.0
-        for i in range(n):
-            pull = kappa * impulses[index, i] / n / size
-            pulls[i], lates[i] = num(pull), num(kappa * lags[index, i] / n / size)
-            own[i] = num(-rate * pull * gram[i, i]) * num(size)
-            reach += abs(pull) * sqrt(gram[i, i])
+        for piece in range(2 * PIECES - 1):
+            total = 0.0
+            for i in range(n):
+                pull = impulse[piece, i] / size
+                pulls[piece, i], lates[piece, i] = num(pull), num(lag[piece, i] / size)
+                own[piece, i] = num(-rate * pull * gram[i, i]) * num(size)
+                total += abs(pull) * sqrt(gram[i, i])
+            reach = max(reach, total)
         doublings, angle = 0, min(size * reach, MAX_ROTATION)
         while angle > SERIES:
             doublings, angle = doublings + 1, angle / 2
         outputs[:], first[:], held_back[:], last[:] = 0.0, 0.0, 0.0, 0.0
         now = current[job]
         here, there = (moved[now, job], gates[now, job]), (moved[1 - now, job], gates[1 - now, job])
-        rotation, loose, far, far_a = _move_job(
-            s, points, cosines, force, num(size), num(rate), doublings, tolerance, start[slot[job]], here, there, sums
+        rotation, unsettled = _move_job(
+            s, points, force, num(size), num(rate), doublings, tolerance, start[slot[job]], here, there, room
         )
+        far, far_a = _evaluate(s, points, cosines, start[slot[job]], there, sums)
         scale = kappa * kappa / n
         for i in range(n):
             trial.residual[index, i] = kappa * outputs[i] - y[i]
             for j in range(i + 1):
-                of_first = scale * rate * (first[i, j] * gram[i, j] + held_back[i, j])
+                of_first = scale * rate * (first[i, j] * gram[i, j] - held_back[i, j])
                 of_last = scale / rate * last[i, j]
                 trial.kernels[index, 0, i, j] = trial.kernels[index, 0, j, i] = of_first
                 trial.kernels[index, 1, i, j] = trial.kernels[index, 1, j, i] = of_last
         trial.rotation[index] = rotation
         trial.travelled[index, 0], trial.travelled[index, 1] = sqrt(far), sqrt(far_a)
-        trial.unsettled[index] = sqrt(loose / max(far, 1e-300))
+        trial.unsettled[index] = unsettled
 
 
 class LineTwoLayer:
@@ -485,7 +687,7 @@ class LineTwoLayer:
     """
 
     layers = ("W1", "a")
-    passes = 1
+    pieces, passes = PIECES, 1
 
     def __init__(
         self, x: Array, y: Array, kappa: Array, kappa_prime: Array, weights: Array, slot: NDArray[np.int64], width: int
@@ -521,18 +723,18 @@ class LineTwoLayer:
         return cls(x, y, kappas[:, 0], kappas[:, 1], weights, slots, width)
 
     def begin(self) -> Evaluated:
-        still = np.zeros((len(self._jobs), self.points))
+        still = np.zeros((len(self._jobs), self.pieces, self.points))
         self._current[:] = 0
         self._moved[0], self._gates[0] = 0, 0
         trial = self._trial(still, still, 1.0)
         self._current[:] = 1
         return Evaluated(trial.residual, trial.kernels)
 
-    def trial(self, begins: Mask, ahead: Array, impulse: Array, lag: Array, tolerance: float) -> Trial:
-        return self._trial(impulse, lag, tolerance)
+    def trial(self, begins: Mask, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
+        return self._trial(impulses, lags, tolerance)
 
-    def _trial(self, impulse: Array, lag: Array, tolerance: float) -> Trial:
-        jobs, n = impulse.shape
+    def _trial(self, impulses: Array, lags: Array, tolerance: float) -> Trial:
+        jobs, _, n = impulses.shape
         trial = Trial(
             residual=np.empty((jobs, n)),
             kernels=np.empty((jobs, 2, n, n)),
@@ -541,7 +743,7 @@ class LineTwoLayer:
             travelled=np.empty((jobs, 2)),
         )
         weights = self._start, self._slot, self._moved, self._gates, self._current
-        _try(self._block, self._points, self._data, self._jobs, weights, self._kappas, impulse, lag, tolerance, trial)
+        _try(self._block, self._points, self._data, self._jobs, weights, self._kappas, impulses, lags, tolerance, trial)
         return trial
 
     def accept(self, accepted: Mask) -> None:

@@ -126,6 +126,8 @@ class Network(Protocol):
     layers: tuple[str, ...]
     """Names of the layers, from the input to the output."""
     points: int
+    pieces: int
+    """Pieces of a step in which it wants to know the impulse."""
     passes: int
     """Moves of one step, each with the gates and signals that the one before met: what has not settled by then wants a shorter step."""
     y: Array
@@ -135,12 +137,12 @@ class Network(Protocol):
     def begin(self) -> Evaluated:
         """Goes to the initial weights."""
 
-    def trial(self, begins: Mask, ahead: Array, impulse: Array, lag: Array, tolerance: float) -> Trial:
-        """Moves all weights under ``impulse`` (B, n).
+    def trial(self, begins: Mask, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
+        """Moves all weights under the impulses of the ``pieces`` of a step (B, P, n), one after the other.
 
         ``begins`` (B,): whether a new step begins, or the last trial is repeated with the gates and signals that it met; ``ahead`` (B,):
-        length of the step in units of the last one; ``lag`` (B, n): first moment of the impulse about the middle of the step, negative,
-        relative to it, where the residual fades; ``tolerance``: of ``Trial.unsettled``.
+        length of the step in units of the last one; ``lags`` (B, P, n): first moments of the impulses about the middles of their pieces,
+        negative, relative to them, where the residual fades; ``tolerance``: of ``Trial.unsettled``.
         """
 
     def accept(self, accepted: Mask) -> None:
@@ -175,7 +177,7 @@ class TensorNetwork(ABC):
 
     layers: tuple[str, ...]
     points: int
-    passes = 4
+    pieces, passes = 1, 4
     y: Array
     rates: Array
     _at: Any = None  # weights; those of the last trial; the gates and signals that it met
@@ -224,9 +226,9 @@ class TensorNetwork(ABC):
         self._path = self.path(self._at, torch.zeros_like(residual[:, 0]))
         return Evaluated(_array(residual), _array(torch.stack(list(kernels.values()), dim=1)))
 
-    def trial(self, begins: Mask, ahead: Array, impulse: Array, lag: Array, tolerance: float) -> Trial:
+    def trial(self, begins: Mask, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
         path = choose(self._tensor(~begins), self._path, self.path(self._at, self._tensor(ahead)))
-        move = self.move(self._at, path, self._tensor(impulse), self._tensor(lag))
+        move = self.move(self._at, path, self._tensor(impulses[:, 0]), self._tensor(lags[:, 0]))
         residual, kernels = self.evaluate(move.weights)
         self._tried, self._path = move.weights, move.path
         return Trial(

@@ -316,17 +316,21 @@ def _integrate(
     import torch
 
     from .flow import Settings, integrate
+    from .line import MAX_POINTS, LineTwoLayer
     from .three_layer import ThreeLayer
     from .two_layer import TwoLayer
 
     network: Network
     dtype, width = getattr(torch, settings.dtype), jobs[0].width
-    if jobs[0].depth == 2:
-        two = [(job.gamma, job.gamma_prime, job.seed) for job in jobs]
-        network = TwoLayer.from_exponents(x, y, width, two, dtype, device)
-    else:
+    if jobs[0].depth == 3:
         three = [(job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
         network = ThreeLayer.from_exponents(x, y, width, three, dtype, device)
+    else:
+        two = [(job.gamma, job.gamma_prime, job.seed) for job in jobs]
+        if device == "cpu" and x.shape[1] == 1 and len(x) <= MAX_POINTS:
+            network = LineTwoLayer.from_exponents(x, y, width, two, settings.dtype)
+        else:
+            network = TwoLayer.from_exponents(x, y, width, two, dtype, device)
     limits = Settings(settings.accuracy, settings.loss_tolerance, settings.max_evaluations)
     return network, integrate(network, limits, trace)
 
