@@ -33,13 +33,13 @@ PADDING = 64
 LEVELS = 5
 """A step is moved in 1, 2, 4 ... 2^(LEVELS - 1) pieces: within a piece, neurons meet kinks as if they moved evenly."""
 PIECES = 2 ** (LEVELS - 1)
-FINENESS = 1.0
+FINENESS = 0.7
 """Pieces of a block: this times the root of what the kinks on its way change, in units of what a step may leave unsettled."""
 MAX_SWEEPS = 6
 """Times that the gates of a block are settled: what has not settled by then wants a shorter step."""
 DAMPED = 2
 """From this sweep on, gates go half the way only: those of neurons that just reach a kink, or just do not, would go back and forth."""
-SETTLED = 0.3
+SETTLED = 0.5
 """A block has settled when another sweep would change it by this fraction of what a step may leave unsettled."""
 SUBSTEPS = 64
 """Substeps of a neuron that passes the origin within a step."""
@@ -85,24 +85,30 @@ _maximum = njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "
 
 @_lanes
 def _copy(into, row, lanes):
+    """Rows are cut out before the loop: for an index with an offset, numba checks the sign lane by lane."""
     for k in range(lanes):
         into[k] = row[k]
 
 
 @_lanes
-def _approach(row, goal, share, lanes):
-    for k in range(lanes):
-        row[k] += share * (goal[k] - row[k])
+def _load(s, lanes, start, moved, lo, place):
+    for r in range(3):
+        _copy(s[_START_W + r * BLOCK :], start[r, lo:], lanes)
+        _copy(s[place + r * BLOCK :], moved[r, lo:], lanes)
 
 
 @_lanes
-def _load(s, lanes, start, moved, lo):
-    for r in range(3):
-        _copy(s[_START_W + r * BLOCK :], start[r, lo:], lanes)
-        _copy(s[_MOVED_W + r * BLOCK :], moved[r, lo:], lanes)
+def _add_up(s, lanes):
     for k in range(lanes):
         s[_W + k] = s[_START_W + k] + s[_MOVED_W + k]
         s[_B + k] = s[_START_B + k] + s[_MOVED_B + k]
+
+
+@_lanes
+def _approach(rows, goals, share, lanes):
+    for i in range(len(rows)):
+        for k in range(lanes):
+            rows[i, k] += share * (goals[i, k] - rows[i, k])
 
 
 @_lanes
@@ -114,11 +120,11 @@ def _clear(s, lanes):
 
 
 @_lanes
-def _push(s, lanes, x, pull, late, gate, moment):
+def _push(s, lanes, i, x, pull, late, gate, moment):
     """Adds the force of one point."""
     for k in range(lanes):
-        force = pull * gate[k]
-        later = pull * moment[k] + late * gate[k]
+        force = pull * gate[i, k]
+        later = pull * moment[i, k] + late * gate[i, k]
         s[_FORCE_W + k] += x * force
         s[_FORCE_B + k] += force
         s[_LATE_W + k] += x * later
@@ -196,14 +202,14 @@ def _arrive(s, lanes):
 
 
 @_lanes
-def _meet(s, lanes, x, pull, own_factor, gate, met, moment, held):
+def _meet(s, lanes, i, x, pull, own_factor, gate, met, moment, held):
     """:func:`phasediag.networks.path_gates` of one point, but for neurons that end on its kink: of those it only says which."""
     num = s.dtype.type
     one, zero, half = num(1), num(0), num(0.5)
     for k in range(lanes):
         z = x * s[_W + k] + s[_B + k]
         shift = (x * s[_END_W + k] + s[_END_B + k]) - z
-        own, g = own_factor * s[_MEAN_A + k], gate[k]
+        own, g = own_factor * s[_MEAN_A + k], gate[i, k]
         on = shift + (one - g) * own
         off = shift - g * own
         above = z > zero
@@ -215,10 +221,10 @@ def _meet(s, lanes, x, pull, own_factor, gate, met, moment, held):
         safe = push if leaves else one
         reached = -z / safe if leaves else one
         change = (one - reached) * (one - before - before)
-        met[k] = before + change
-        moment[k] = change * reached * half
+        met[i, k] = before + change
+        moment[i, k] = change * reached * half
         ends = one if (leaves & stays) else zero
-        held[k] = ends
+        held[i, k] = ends
         s[_KINKS + k] += ends
         loose = pull * (before + change - g)
         s[_LOOSE_W + k] += x * loose
@@ -226,16 +232,16 @@ def _meet(s, lanes, x, pull, own_factor, gate, met, moment, held):
 
 
 @_lanes
-def _hold(s, lanes, x, pull, own_factor, gate, met, moment, held):
+def _hold(s, lanes, i, x, pull, own_factor, gate, met, moment, held):
     """Average gates of the neurons that end on the kink of a point: from when it is reached, those that hold them there."""
     num = s.dtype.type
     one, zero, half, least, most = num(1), num(0), num(0.5), num(1e-6), num(1 - 1e-6)
     for k in range(lanes):
         z = x * s[_W + k] + s[_B + k]
         shift = (x * s[_END_W + k] + s[_END_B + k]) - z
-        own, g = own_factor * s[_MEAN_A + k], gate[k]
+        own, g = own_factor * s[_MEAN_A + k], gate[i, k]
         on, off = shift + (one - g) * own, shift - g * own
-        stays = held[k] > zero
+        stays = held[i, k] > zero
         above = z > zero
         before = one if above else zero
         push = on if above else off
@@ -246,49 +252,56 @@ def _hold(s, lanes, x, pull, own_factor, gate, met, moment, held):
         average = before + change
         average = least if average < least else average
         average = most if average > most else average
-        loose = pull * (average - met[k]) if stays else zero
+        loose = pull * (average - met[i, k]) if stays else zero
         s[_LOOSE_W + k] += x * loose
         s[_LOOSE_B + k] += loose
-        met[k] = average if stays else met[k]
-        moment[k] = half * change * reached if stays else moment[k]
+        met[i, k] = average if stays else met[i, k]
+        moment[i, k] = half * change * reached if stays else moment[i, k]
 
 
 @_lanes
 def _go_on(s, lanes):
     """From the end of a piece to the next."""
-    for r in range(3):
-        _copy(s[_MOVED_W + r * BLOCK :], s[_NEXT_W + r * BLOCK :], lanes)
-    for r in range(2):
-        _copy(s[_W + r * BLOCK :], s[_END_W + r * BLOCK :], lanes)
+    for k in range(lanes):
+        s[_MOVED_W + k], s[_MOVED_B + k], s[_MOVED_A + k] = s[_NEXT_W + k], s[_NEXT_B + k], s[_NEXT_A + k]
+        s[_W + k], s[_B + k] = s[_END_W + k], s[_END_B + k]
 
 
 @_lanes
-def _present(s, lanes, x, held, met, gate):
-    """Gates after a piece."""
+def _present(s, lanes, i, x, held, met):
+    """Turns the gates met into those at the end."""
     num = s.dtype.type
     one, zero = num(1), num(0)
     for k in range(lanes):
         open_ = one if x * s[_END_W + k] + s[_END_B + k] > zero else zero
-        gate[k] = met[k] if held[k] > zero else open_
+        met[i, k] = met[i, k] if held[i, k] > zero else open_
 
 
 @_lanes
-def _signals(s, lanes, x, gate, features, backward, held):
+def _signals(s, lanes, i, x, gate, features, backward, held):
     """relu(z) and df/dz after a step, and which neurons are held."""
     num = s.dtype.type
     one, zero = num(1), num(0)
     for k in range(lanes):
         z = x * s[_END_W + k] + s[_END_B + k]
-        features[k] = z if z > zero else zero
-        backward[k] = gate[k] * s[_END_A + k]
-        held[k] = one if (gate[k] > zero) & (gate[k] < one) else zero
+        features[i, k] = z if z > zero else zero
+        backward[i, k] = gate[i, k] * s[_END_A + k]
+        held[i, k] = one if (gate[i, k] > zero) & (gate[i, k] < one) else zero
 
 
 @_sums
-def _total(row, lanes):
+def _total(rows, i, lanes):
     total = 0.0
     for k in range(lanes):
-        total += np.float64(row[k])
+        total += np.float64(rows[i, k])
+    return total
+
+
+@_sums
+def _kinks(s, lanes):
+    total = 0.0
+    for k in range(lanes):
+        total += np.float64(s[_KINKS + k])
     return total
 
 
@@ -311,10 +324,9 @@ def _energies(s, lanes):
 def _add_outputs(out, s, lanes, features):
     """Adds ``features[i] . a`` to ``out[i]``."""
     for i in range(len(features)):
-        row = features[i]
         total = 0.0
         for k in range(lanes):
-            total += np.float64(row[k]) * np.float64(s[_END_A + k])
+            total += np.float64(features[i, k]) * np.float64(s[_END_A + k])
         out[i] += total
 
 
@@ -323,10 +335,9 @@ def _add_gram(out, rows, lanes):
     """Adds the products of all rows, in float64, to the lower triangle of ``out`` (n, n); two by two rows at a time."""
     count = len(rows)
     for i in range(0, count - 1, 2):
-        first, second = rows[i], rows[i + 1]
         aa = ab = bb = 0.0
         for k in range(lanes):
-            a, b = np.float64(first[k]), np.float64(second[k])
+            a, b = np.float64(rows[i, k]), np.float64(rows[i + 1, k])
             aa += a * a
             ab += a * b
             bb += b * b
@@ -334,10 +345,9 @@ def _add_gram(out, rows, lanes):
         out[i + 1, i] += ab
         out[i + 1, i + 1] += bb
         for j in range(0, i, 2):
-            third, fourth = rows[j], rows[j + 1]
             ac = ad = bc = bd = 0.0
             for k in range(lanes):
-                a, b, c, d = np.float64(first[k]), np.float64(second[k]), np.float64(third[k]), np.float64(fourth[k])
+                a, b, c, d = np.float64(rows[i, k]), np.float64(rows[i + 1, k]), np.float64(rows[j, k]), np.float64(rows[j + 1, k])
                 ac += a * c
                 ad += a * d
                 bc += b * c
@@ -347,12 +357,10 @@ def _add_gram(out, rows, lanes):
             out[i + 1, j] += bc
             out[i + 1, j + 1] += bd
     if count % 2:
-        last = rows[count - 1]
         for j in range(count):
-            row = rows[j]
             total = 0.0
             for k in range(lanes):
-                total += np.float64(last[k]) * np.float64(row[k])
+                total += np.float64(rows[count - 1, k]) * np.float64(rows[j, k])
             out[count - 1, j] += total
 
 
@@ -364,17 +372,17 @@ def _sweep(s, lanes, points, force, scale, rate, doublings):
     pull, late, own = force
     _clear(s, lanes)
     for i in range(len(x)):
-        _push(s, lanes, x[i], pull[i], late[i], gate[i], moment[i])
+        _push(s, lanes, i, x[i], pull[i], late[i], gate, moment)
     _angles(s, lanes, scale, doublings)
     _rotate(s, lanes, scale, rate)
     _arrive(s, lanes)
     for i in range(len(x)):
-        _meet(s, lanes, x[i], pull[i], own[i], gate[i], met[i], met_moment[i], held[i])
-    kinks = _total(s[_KINKS:], lanes)
+        _meet(s, lanes, i, x[i], pull[i], own[i], gate, met, met_moment, held)
+    kinks = _kinks(s, lanes)
     if kinks > 0:
         for i in range(len(x)):
-            if _total(held[i], lanes) > 0:
-                _hold(s, lanes, x[i], pull[i], own[i], gate[i], met[i], met_moment[i], held[i])
+            if _total(held, i, lanes) > 0:
+                _hold(s, lanes, i, x[i], pull[i], own[i], gate, met, met_moment, held)
     return kinks
 
 
@@ -422,20 +430,20 @@ def _project(s, lanes, cosines, held, backward, along):
         along[i, :lanes] = 0
     s[_KINKS : _KINKS + lanes] = 0
     for point in range(n):
-        if _total(held[point], lanes) > 0:
+        if _total(held, point, lanes) > 0:
             for i in range(n):
-                _lose(s, lanes, along.dtype.type(cosines[i, point]), held[point], backward[i], along[i])
+                _lose(s, lanes, i, point, along.dtype.type(cosines[i, point]), held, backward, along)
             for k in range(lanes):
                 s[_KINKS + k] += held[point, k]
 
 
 @_lanes
-def _lose(s, lanes, cosine, held, backward, along):
+def _lose(s, lanes, i, point, cosine, held, backward, along):
     num = s.dtype.type
     half, zero = num(0.5), num(0)
     for k in range(lanes):
-        first = (held[k] > half) & (s[_KINKS + k] < half)
-        along[k] += cosine * backward[k] if first else zero
+        first = (held[point, k] > half) & (s[_KINKS + k] < half)
+        along[i, k] += cosine * backward[i, k] if first else zero
 
 
 @_lanes
@@ -443,8 +451,7 @@ def _looseness(s, lanes, out):
     """What the gates that a neuron met would change of its move, in units of the impulse's size and the rate."""
     for k in range(lanes):
         w, b = s[_LOOSE_W + k], s[_LOOSE_B + k]
-        loose = np.sqrt(w * w + b * b) * np.abs(s[_MEAN_A + k])
-        out[k] = loose
+        out[k] = np.sqrt(w * w + b * b) * np.abs(s[_MEAN_A + k])
 
 
 @_lanes
@@ -456,10 +463,11 @@ def _move_at_once(s, points, force, scale, rate, doublings, start, here, there, 
     n, rotation, far = len(x), 0.0, 0.0
     for lo in range(0, start.shape[1], BLOCK):
         lanes = min(BLOCK, start.shape[1] - lo)
-        _load(s, lanes, start, old, lo)
+        _load(s, lanes, start, old, lo, _MOVED_W)
+        _add_up(s, lanes)
         for i in range(n):
             _copy(gate[i], old_gates[i, lo:], lanes)
-            moment[i, :lanes] = 0
+        moment[:, :lanes] = 0
         _sweep(s, lanes, points, force, scale, rate, doublings)
         rotation = max(rotation, _largest_angle(s, lanes))
         if not rotation < MAX_ROTATION:
@@ -470,36 +478,48 @@ def _move_at_once(s, points, force, scale, rate, doublings, start, here, there, 
         for r in range(3):
             _copy(new[r, lo:], s[_NEXT_W + r * BLOCK :], lanes)
         for i in range(n):
-            _present(s, lanes, x[i], held[i], met[i], new_gates[i, lo:])
+            _present(s, lanes, i, x[i], held, met)
+            _copy(new_gates[i, lo:], met[i], lanes)
     return rotation, far
 
 
 @_lanes
-def _sort_out(levels, loose, kinks, settled):
-    """Into how many pieces, as a power of two, the step of every neuron has to be cut, -1 where it is done.
+def _sort_out(levels, chosen, loose, kinks, settled):
+    """Chooses the neurons whose step has to be cut into pieces, those into most pieces first: how many there are.
 
-    ``settled``: how loose a neuron may be. Returns the sum of squares of what those that are done, and those that would have to be cut
-    finer than is possible, are loose.
+    ``levels`` (m,): into how many pieces, as a power of two, -1 where a neuron is done; ``settled``: how loose a neuron may be. Returns
+    also the sum of squares of what those that are done, and those that would have to be cut finer than is possible, are loose.
     """
+    counts = np.zeros(LEVELS, np.int64)
+    finest = settled / SETTLED / (FINENESS * FINENESS)
     missing = 0.0
     for k in range(len(loose)):
         level = -1
         if loose[k] > settled or kinks[k] > 1:
-            want, level = FINENESS * sqrt(SETTLED * loose[k] / settled), 0
-            while 2**level < want and level < LEVELS - 1:
-                level += 1
-            if 2**level < want:
-                missing += (loose[k] * (FINENESS / 2**level) ** 2) ** 2
+            level, most = 0, finest
+            while loose[k] > most and level < LEVELS - 1:
+                level, most = level + 1, 4 * most
+            counts[level] += 1
+            if loose[k] > most:
+                missing += (loose[k] / most * settled) ** 2
         else:
             missing += np.float64(loose[k]) ** 2
         levels[k] = level
-    return missing
+    total = 0
+    for level in range(LEVELS - 1, -1, -1):
+        total, counts[level] = total + counts[level], total
+    for k in range(len(loose)):
+        if levels[k] >= 0:
+            chosen[counts[levels[k]]] = k
+            counts[levels[k]] += 1
+    return total, missing
 
 
 @_lanes
-def _gather(s, gate, chosen, count, start, here):
+def _gather(s, gate, chosen, start, here):
     """Loads the chosen neurons; returns the number of lanes, of which the last may be empty."""
     old, old_gates = here
+    count = len(chosen)
     lanes = count + -count % 16
     for r in range(3):
         for k in range(count):
@@ -507,9 +527,7 @@ def _gather(s, gate, chosen, count, start, here):
             s[_MOVED_W + r * BLOCK + k] = old[r, chosen[k]]
         s[_START_W + r * BLOCK + count : _START_W + r * BLOCK + lanes] = 0
         s[_MOVED_W + r * BLOCK + count : _MOVED_W + r * BLOCK + lanes] = 0
-    for k in range(lanes):
-        s[_W + k] = s[_START_W + k] + s[_MOVED_W + k]
-        s[_B + k] = s[_START_B + k] + s[_MOVED_B + k]
+    _add_up(s, lanes)
     for i in range(len(gate)):
         for k in range(count):
             gate[i, k] = old_gates[i, chosen[k]]
@@ -522,28 +540,26 @@ def _move_in_pieces(s, lanes, points, forces, level, scale, rate, doublings, set
     """Moves a block piece by piece, each with gates that have settled to ``settled`` in all of them; returns what has not."""
     x, gate, moment, met, met_moment, held, _, _ = points
     pulls, lates, own = forces
-    n, num, pieces, missing = len(x), x.dtype.type, 2**level, 0.0
+    n, num, pieces, missing = len(x), x.dtype.type, 1 << level, 0.0
     for piece in range(pieces - 1, 2 * pieces - 1):
         force = pulls[piece], lates[piece], own[piece]
         if piece >= pieces:
             _go_on(s, lanes)
             for i in range(n):
                 _copy(gate[i], met[i], lanes)
-        for i in range(n):
-            moment[i, :lanes] = 0
+        moment[:, :lanes] = 0
         for sweep in range(MAX_SWEEPS):
             kinks = _sweep(s, lanes, points, force, scale, rate, doublings)
             loose = sqrt(_energies(s, lanes)[0])
             if sweep == MAX_SWEEPS - 1 or not loose > settled / pieces:
                 break
             share = num(1.0 if sweep < DAMPED else 0.5)
-            for i in range(n):
-                _approach(gate[i], met[i], share, lanes)
-                _approach(moment[i], met_moment[i], share, lanes)
+            _approach(gate, met, share, lanes)
+            _approach(moment, met_moment, share, lanes)
         if kinks > 0 and _unpin(s, lanes, points, force, scale, rate):
             _arrive(s, lanes)
         for i in range(n):
-            _present(s, lanes, x[i], held[i], met[i], met[i])
+            _present(s, lanes, i, x[i], held, met)
         missing += loose
     return missing
 
@@ -558,17 +574,16 @@ def _evaluate(s, points, cosines, start, there, sums):
     n, far, far_a = len(x), 0.0, 0.0
     for lo in range(0, start.shape[1], BLOCK):
         lanes = min(BLOCK, start.shape[1] - lo)
-        for r in range(3):
-            _copy(s[_START_W + r * BLOCK :], start[r, lo:], lanes)
-            _copy(s[_NEXT_W + r * BLOCK :], new[r, lo:], lanes)
+        _load(s, lanes, start, new, lo, _NEXT_W)
         _arrive(s, lanes)
         _, moved, moved_a = _energies(s, lanes)
         far += moved
         far_a += moved_a
         kinks = 0.0
         for i in range(n):
-            _signals(s, lanes, x[i], new_gates[i, lo:], features[i], backward[i], held[i])
-            kinks += _total(held[i], lanes)
+            _copy(gate[i], new_gates[i, lo:], lanes)
+            _signals(s, lanes, i, x[i], gate, features, backward, held)
+            kinks += _total(held, i, lanes)
         _add_outputs(outputs, s, lanes, features)
         _add_gram(last, features, lanes)
         _add_gram(first, backward, lanes)
@@ -594,27 +609,23 @@ def _move_job(s, points, forces, scale, rate, doublings, tolerance, start, here,
         return rotation, 0.0
     unit = np.float64(scale) * np.float64(rate)
     settled = SETTLED * tolerance * sqrt(far / start.shape[1]) / max(unit, 1e-300)
-    missing = _sort_out(levels, loose, kinks, settled)
+    total, missing = _sort_out(levels, chosen, loose, kinks, settled)
     gate, met = points[1], points[3]
-    for level in range(LEVELS):
-        at, last = 0, len(levels)
-        while at < last:
-            count = 0
-            while at < last and count < BLOCK:
-                if levels[at] == level:
-                    chosen[count] = at
-                    count += 1
-                at += 1
-            if count == 0:
-                break
-            lanes = _gather(s, gate, chosen, count, start, here)
-            missing += _move_in_pieces(s, lanes, points, forces, level, scale, rate, doublings, settled * sqrt(count)) ** 2
+    at = 0
+    while at < total:
+        # neurons of one level, and of the next ones in lanes that would else be empty
+        level, count = levels[chosen[at]], 1
+        while at + count < total and count < BLOCK and (count % 16 > 0 or levels[chosen[at + count]] == level):
+            count += 1
+        these = chosen[at : at + count]
+        lanes = _gather(s, gate, these, start, here)
+        missing += _move_in_pieces(s, lanes, points, forces, level, scale, rate, doublings, settled * sqrt(count)) ** 2
+        for k in range(count):
             for r in range(3):
-                for k in range(count):
-                    new[r, chosen[k]] = s[_NEXT_W + r * BLOCK + k]
+                new[r, these[k]] = s[_NEXT_W + r * BLOCK + k]
             for i in range(len(met)):
-                for k in range(count):
-                    new_gates[i, chosen[k]] = met[i, k]
+                new_gates[i, these[k]] = met[i, k]
+        at += count
     return rotation, sqrt(missing) * unit / max(sqrt(far), 1e-300)
 
 
@@ -629,7 +640,7 @@ def _try(s, points, data, jobs, weights, kappas, impulses, lags, tolerance, tria
     pulls, lates, own = force
     impulse, lag = np.empty((2 * PIECES - 1, n)), np.empty((2 * PIECES - 1, n))
     m = start.shape[2]
-    room = np.empty(m, x.dtype), np.empty(m, x.dtype), np.empty(m, np.int8), np.empty(BLOCK, np.int64)
+    room = np.empty(m, x.dtype), np.empty(m, x.dtype), np.empty(m, np.int8), np.empty(m, np.int64)
     sums = np.empty(n), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
     outputs, first, held_back, last = sums
     for index in range(len(jobs)):
