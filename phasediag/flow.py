@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from .compiled import compiled
 from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Network, Outcome, Trial
 
 IMPULSE_TOLERANCE = 0.3
@@ -58,7 +58,7 @@ SHORTEST_LANDING = -3.0
 JACOBI = 8
 """Most points whose kernel is diagonalised here, by rotations: LAPACK takes longer to start."""
 
-_compiled = njit(cache=True, nogil=True, error_model="numpy")
+_compiled = compiled()
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,9 @@ class _Front(NamedTuple):
     rates: Any  # (B, L)
     debt: Any  # (B, n) impulse owed by the last step
     taken: Any  # (B, n) impulse of the last step
-    values: Any  # (B, n) eigenvalues of the whole kernel, ascending, at least 0; its vectors (B, n, n) in columns
+    values: (
+        Any  # (B, n) eigenvalues of the whole kernel, ascending, at least 0; its vectors (B, n, n) in columns
+    )
     vectors: Any
     start: Any  # (B, n) the residual that the flow starts from, at the debt's end, in these modes
     step: Any  # (B,)
@@ -132,7 +134,9 @@ def integrate(network: Network, settings: Settings, trace: bool = False) -> Outc
     """
     target = settings.loss_tolerance * float(np.mean(network.y**2)) / 2
     front = _Front.of(network.begin(), network.rates, network.pieces)
-    jobs = np.arange(len(front.step))  # those still in training: rows of the front, in the order of the network's
+    jobs = np.arange(
+        len(front.step)
+    )  # those still in training: rows of the front, in the order of the network's
     outcome = Outcome.of(len(jobs))
     outcome.loss_initial = [_loss(residual) for residual in front.residual]
     fresh = np.ones(len(jobs), dtype=np.bool_)
@@ -177,8 +181,8 @@ def _propose(front: _Front, jobs: Indices, target: float) -> None:
         step = front.step[job] = _landed(values, start, front.step[job], LANDING * target)
         length = step / pieces
         for piece in range(pieces):
-            front.pieces[job, piece] = front.debt[job] / pieces
-            front.lags[job, piece] = 0.0
+            for i in range(n):
+                front.pieces[job, piece, i], front.lags[job, piece, i] = front.debt[job, i] / pieces, 0.0
         for mode in range(n):
             movable = values[mode] > NULL_MODE * n * values[n - 1]
             _phis(values[mode] * step, whole)
@@ -222,7 +226,12 @@ def _judge(
     third, fourth, wrong = np.empty(n), np.empty(n), np.empty(n)
     for index in range(len(jobs)):
         job = jobs[index]
-        residual, kernels, impulse, step = trial.residual[index], trial.kernels[index], front.impulse[job], front.step[job]
+        residual, kernels, impulse, step = (
+            trial.residual[index],
+            trial.kernels[index],
+            front.impulse[job],
+            front.step[job],
+        )
         sane = isfinite(trial.rotation[index]) and trial.rotation[index] < MAX_ROTATION
         for i in range(n):
             sane = sane and isfinite(residual[i])
@@ -235,7 +244,11 @@ def _judge(
                 # in units of sqrt(c_l / n), in which an impulse E moves layer l by sqrt(E^T K_l E)
                 whole = trial.travelled[index, layer] * sqrt(n / front.rates[job, layer]) + _TINY
                 moved, error = _energy(impulse, kernels[layer]), _energy(wrong, kernels[layer])
-                excess = max(excess, error / (IMPULSE_TOLERANCE * accuracy * whole), error / (STEP_TOLERANCE * moved + _TINY))
+                excess = max(
+                    excess,
+                    error / (IMPULSE_TOLERANCE * accuracy * whole),
+                    error / (STEP_TOLERANCE * moved + _TINY),
+                )
                 relative = max(relative, moved / whole)
             sane = isfinite(excess)
         unsettled = trial.unsettled[index] / (SETTLE_TOLERANCE * accuracy)
@@ -260,11 +273,17 @@ def _judge(
         front.rejected[job] = 0 if accepted else front.rejected[job] + 1
         if accepted:
             fresh[index] = True
-            front.residual[job] = residual
-            front.kernels[job] = kernels
-            front.travelled[job] = trial.travelled[index]
-            front.debt[job] = fourth
-            front.taken[job] = impulse
+            for i in range(n):
+                front.residual[job, i], front.debt[job, i], front.taken[job, i] = (
+                    residual[i],
+                    fourth[i],
+                    impulse[i],
+                )
+            for layer in range(layers):
+                front.travelled[job, layer] = trial.travelled[index, layer]
+                for i in range(n):
+                    for j in range(n):
+                        front.kernels[job, layer, i, j] = kernels[layer, i, j]
 
 
 @_compiled
@@ -312,7 +331,7 @@ def _share_before(start: float, end: float, target: float) -> float:
 @_compiled
 def _scale(excess: float, unsettled: float) -> float:
     """Factor for the next step: the impulse's error falls with its third power, that of the gates with its second."""
-    scale = SAFETY * min(max(excess, 1e-9) ** (-1 / 3), max(unsettled, 1e-9) ** (-1 / 2))
+    scale: float = SAFETY * min(max(excess, 1e-9) ** (-1 / 3), max(unsettled, 1e-9) ** (-1 / 2))
     return min(max(scale, SHRINK), GROW)
 
 
@@ -440,22 +459,24 @@ def _finish(
 ) -> Mask:
     """Notes what became of the jobs that are at their end; which ones (B,) go on."""
     remaining = np.zeros((len(jobs), front.residual.shape[1]))
-    ends = _ends(front, jobs, target, settings.accuracy, settings.max_evaluations, remaining)
-    if not ends.any():
-        return ends == _RUNNING
+    ends: Indices = _ends(front, jobs, target, settings.accuracy, settings.max_evaluations, remaining)
+    running: Mask = ends == _RUNNING
+    if running.all():
+        return running
     if (ends == _AT_REST).any():
         force = network.force(remaining)
         dead = front.values[jobs, -1] == 0
         moving = (ends == _AT_REST) & (force > NO_FORCE) & ~dead
         spent = front.evaluations[jobs] >= settings.max_evaluations
         ends[moving] = np.where(spent[moving], _LIMIT, _RUNNING)
-    for index in np.flatnonzero(ends != _RUNNING):
+    running = ends == _RUNNING
+    for index in np.flatnonzero(~running):
         job = int(jobs[index])
         outcome.status[job] = _STATUS[int(ends[index])]
         outcome.evaluations[job] = int(front.evaluations[job])
         outcome.loss_final[job] = _loss(front.residual[job])
         outcome.changes[job] = network.change(int(index))
-    return ends == _RUNNING
+    return running
 
 
 def _record(outcome: Outcome, front: _Front, jobs: Indices, layers: tuple[str, ...]) -> None:
@@ -492,7 +513,9 @@ def _into_modes(front: _Front, jobs: Indices) -> None:
                 sane = sane and isfinite(kernel[i, j])
         if n <= JACOBI:
             if not sane:
-                kernel[:] = np.eye(n)
+                for i in range(n):
+                    for j in range(n):
+                        kernel[i, j] = 1.0 if i == j else 0.0
             _jacobi(kernel, front.values[job], front.vectors[job])
         for mode in range(n):
             front.values[job, mode] = max(front.values[job, mode], 0.0)
@@ -537,7 +560,11 @@ def _rotate_away(matrix: Array, vectors: Array, p: int, q: int) -> None:
     """The rotation in the plane (p, q) that makes ``matrix[p, q]`` zero."""
     n = len(matrix)
     theta = (matrix[q, q] - matrix[p, p]) / (2 * matrix[p, q])
-    t = (1.0 if theta >= 0 else -1.0) / (abs(theta) + sqrt(theta * theta + 1)) if abs(theta) < 1e150 else 0.5 / theta
+    t = (
+        (1.0 if theta >= 0 else -1.0) / (abs(theta) + sqrt(theta * theta + 1))
+        if abs(theta) < 1e150
+        else 0.5 / theta
+    )
     cosine = 1 / sqrt(t * t + 1)
     sine = t * cosine
     shift = t * matrix[p, q]

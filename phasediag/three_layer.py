@@ -100,7 +100,7 @@ class ThreeLayer(TensorNetwork):
     factors that are not folded in yet.
     """
 
-    layers = ("W1", "W2", "a")
+    layers: tuple[str, ...] = ("W1", "W2", "a")
 
     def __init__(
         self,

@@ -71,7 +71,7 @@ class TwoLayer(TensorNetwork):
     ``w`` (B, d+1, m) and ``a`` (B, 1, m) in the dtype of the computation; ``width``, how many of the m neurons are no padding.
     """
 
-    layers = ("W1", "a")
+    layers: tuple[str, ...] = ("W1", "a")
 
     def __init__(
         self,
