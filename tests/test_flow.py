@@ -251,10 +251,11 @@ def test_an_eigensolver_that_fails_on_one_matrix_spares_the_others(monkeypatch: 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_phi_functions(order: int) -> None:
     """phi_k(-x) = integral_0^1 exp(-(1 - s) x) s^(k-1)/(k-1)! ds."""
-    x = torch.tensor([0.0, 1e-9, 0.3, 0.999, 1.001, 7.0, 1e3, 1e9], dtype=torch.float64)
     nodes, weights = np.polynomial.legendre.leggauss(400)
-    s = (nodes + 1) / 2
-    for value, one in zip(flow._phis(x)[order - 1].tolist(), x.tolist(), strict=True):
+    s, phis = (nodes + 1) / 2, np.empty(4)
+    for one in [0.0, 1e-9, 0.3, 0.999, 1.001, 7.0, 1e3, 1e9]:
+        flow._phis(one, phis)
+        value = phis[order - 1]
         if one < 1e3:
             expected = (
                 np.sum(weights / 2 * np.exp(-(1 - s) * one) * s ** (order - 1)) / [1, 1, 1, 2, 6][order]
@@ -262,3 +263,29 @@ def test_phi_functions(order: int) -> None:
             assert value == pytest.approx(expected, rel=1e-10)
         else:
             assert value == pytest.approx(1 / one / [1, 1, 1, 2, 6][order], rel=0.01)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 8])
+def test_small_matrices_are_diagonalised_with_relative_accuracy(size: int) -> None:
+    """A graded kernel: each eigenvalue has its own digits, where LAPACK only keeps those of the largest."""
+    rng = np.random.default_rng(size)
+    scales = 10.0 ** -np.arange(0, 3 * size, 3)
+    factor = rng.standard_normal((size, size)) * scales[:, None]
+    kernel = factor @ factor.T
+    values, vectors = np.empty(size), np.empty((size, size))
+    flow._jacobi(kernel.copy(), values, vectors)
+    assert (np.diff(values) >= 0).all()
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(size), atol=1e-14)
+    np.testing.assert_allclose((vectors * values) @ vectors.T, kernel, rtol=0, atol=1e-14 * kernel.max())
+    # (QR of the rows from the largest on gives the determinant, and so the product of all, to relative accuracy)
+    determinant = np.prod(np.abs(np.diagonal(np.linalg.qr(factor.T)[1]))) ** 2
+    assert np.prod(values) == pytest.approx(determinant, rel=1e-9)
+
+
+def test_diagonal_and_zero_matrices_are_diagonalised() -> None:
+    values, vectors = np.empty(3), np.empty((3, 3))
+    flow._jacobi(np.diag([3.0, 0.0, 1.0]), values, vectors)
+    assert values.tolist() == [0.0, 1.0, 3.0]
+    assert np.abs(vectors).tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
+    flow._jacobi(np.zeros((3, 3)), values, vectors)
+    assert values.tolist() == [0.0, 0.0, 0.0]

@@ -63,7 +63,7 @@ def test_initial_output_has_the_analytic_variance() -> None:
         X[:1], Y[:1], width, [(0.5, 0.0, seed) for seed in seeds], torch.float64, "cpu"
     )
     residual, _ = network.evaluate(network.start())
-    f = (residual + network.y).squeeze(1).numpy()
+    f = residual.squeeze(1).numpy() + network.y
     expected = (np.sum(X[0] ** 2) + 1) / 2
     spread = expected * np.sqrt(2 / len(f))  # standard error of a variance
     assert abs(np.mean(f**2) - expected) < 4 * spread
