@@ -83,7 +83,8 @@ class _Front(NamedTuple):
     kernels: Any  # (B, L, n, n)
     travelled: Any  # (B, L) displacement of every layer
     rates: Any  # (B, L)
-    debt: Any  # (B, n) impulse owed by the last step
+    debt: Any  # (B, n) impulse that the step has to make up for, and what is left to later ones
+    owed: Any
     taken: Any  # (B, n) impulse of the last step
     values: (
         Any  # (B, n) eigenvalues of the whole kernel, ascending, at least 0; its vectors (B, n, n) in columns
@@ -110,6 +111,7 @@ class _Front(NamedTuple):
             travelled=np.zeros((jobs, layers)),
             rates=rates,
             debt=np.zeros(vector),
+            owed=np.zeros(vector),
             taken=np.zeros(vector),
             values=np.zeros(vector),
             vectors=np.zeros((jobs, n, n)),
@@ -270,15 +272,18 @@ def _judge(
             if overshot:
                 scale = min(scale, share)
         front.step[job] = step * scale
+        if not accepted and scale < 1:
+            # a shorter step bears less of the debt, or there would be none short enough
+            for i in range(n):
+                front.owed[job, i] += (1 - scale) * front.debt[job, i]
+                front.debt[job, i] *= scale
+            _aim(front, job)
         front.rejected[job] = 0 if accepted else front.rejected[job] + 1
         if accepted:
             fresh[index] = True
             for i in range(n):
-                front.residual[job, i], front.debt[job, i], front.taken[job, i] = (
-                    residual[i],
-                    fourth[i],
-                    impulse[i],
-                )
+                front.residual[job, i], front.taken[job, i] = residual[i], impulse[i]
+                front.debt[job, i], front.owed[job, i] = fourth[i] + front.owed[job, i], 0.0
             for layer in range(layers):
                 front.travelled[job, layer] = trial.travelled[index, layer]
                 for i in range(n):
@@ -500,16 +505,14 @@ def _decompose(front: _Front, jobs: Indices) -> None:
 @_compiled
 def _into_modes(front: _Front, jobs: Indices) -> None:
     n, layers = front.residual.shape[1], front.kernels.shape[1]
-    kernel, at = np.empty((n, n)), np.empty(n)
+    kernel = np.empty((n, n))
     for job in jobs:
         sane = True
         for i in range(n):
-            at[i] = front.residual[job, i]
             for j in range(n):
                 kernel[i, j] = 0.0
                 for layer in range(layers):
                     kernel[i, j] += front.kernels[job, layer, i, j]
-                at[i] -= kernel[i, j] * front.debt[job, j]
                 sane = sane and isfinite(kernel[i, j])
         if n <= JACOBI:
             if not sane:
@@ -519,9 +522,19 @@ def _into_modes(front: _Front, jobs: Indices) -> None:
             _jacobi(kernel, front.values[job], front.vectors[job])
         for mode in range(n):
             front.values[job, mode] = max(front.values[job, mode], 0.0)
-            front.start[job, mode] = 0.0
-            for i in range(n):
-                front.start[job, mode] += front.vectors[job, i, mode] * at[i]
+        _aim(front, job)
+
+
+@_compiled
+def _aim(front: _Front, job: int) -> None:
+    """The residual that the flow starts from, at the end of the debt, in modes."""
+    n = front.residual.shape[1]
+    for mode in range(n):
+        residual = debt = 0.0
+        for i in range(n):
+            residual += front.vectors[job, i, mode] * front.residual[job, i]
+            debt += front.vectors[job, i, mode] * front.debt[job, i]
+        front.start[job, mode] = residual - front.values[job, mode] * debt
 
 
 @_compiled
