@@ -29,7 +29,7 @@ from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Network, Ou
 
 IMPULSE_TOLERANCE = 0.3
 """Error of one step's impulse, in units of ``accuracy``, relative to a layer's displacement since the start."""
-SETTLE_TOLERANCE = 0.5
+SETTLE_TOLERANCE = 0.35
 """The same for the gates and signals along the way."""
 STEP_TOLERANCE = 0.3
 """Error of one step's impulse relative to the step itself: beyond it the expansion behind the estimate has no meaning."""

@@ -28,13 +28,13 @@ PADDING = 64
 LEVELS = 5
 """A step is moved in 1, 2, 4 ... 2^(LEVELS - 1) pieces: within a piece, neurons meet kinks as if they moved evenly."""
 PIECES = 2 ** (LEVELS - 1)
-FINENESS = 0.7
+FINENESS = 0.6
 """Pieces of a block: this times the root of what the kinks on its way change, in units of what a step may leave unsettled."""
 MAX_SWEEPS = 6
 """Times that the gates of a block are settled: what has not settled by then wants a shorter step."""
 DAMPED = 2
 """From this sweep on, gates go half the way only: those of neurons that just reach a kink, or just do not, would go back and forth."""
-SETTLED = 0.5
+SETTLED = 0.7
 """A block has settled when another sweep would change it by this fraction of what a step may leave unsettled."""
 SUBSTEPS = 64
 """Substeps of a neuron that passes the origin within a step."""

@@ -14,9 +14,6 @@ from torch import Tensor
 from .lanes import PADDING, PIECES, rows, try_step
 from .networks import Array, Evaluated, Indices, Mask, Trial, initial_weights
 
-MAX_POINTS = 256
-"""Points beyond which tensors are faster: their products of many rows are made for it."""
-
 
 class LineTwoLayer:
     """A batch of two-layer networks of one width on one data set with one input, on a CPU.

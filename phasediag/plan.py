@@ -16,21 +16,33 @@ from .store import FAILED
 from .study import Job, Study
 from .theory import LAYERS, critical_gamma
 
-# Evaluations (forward and backward passes) of a job on four points: few where the features hardly move, more from
-# the critical line on. They grow with a power of the number of points.
-EVALUATIONS_LINEAR = 12.0
-EVALUATIONS_CONDENSED = 150.0
-EVALUATIONS_POWER = 0.35
-# Where they begin to grow and where they end, in gamma relative to the critical line.
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """What training costs, measured on one core.
+
+    Evaluations (forward and backward passes) of a job on four points are few where the features hardly move, more from the critical
+    line on, and grow with a power of the number of points. An evaluation takes seconds per neuron and training point, per neuron, point
+    and column of the input or of the kernel, and per cubed number of points (the eigendecomposition of the kernel), and some however
+    small the network is; all jobs of a batch share what a pass over the batch takes however small it is.
+    """
+
+    evaluations_linear: float
+    evaluations_condensed: float
+    evaluations_power: float
+    per_neuron_point: float
+    per_multiplication: float
+    per_evaluation: float
+    shared: float
+    per_cubed_point: float = 0.25e-9
+
+
+_LINE = _Engine(10.0, 50.0, 0.0, 10e-9, 0.15e-9, 25e-6, 50e-6)  # two layers, one input: phasediag.line
+_TENSORS = _Engine(12.0, 150.0, 0.35, 45e-9, 0.07e-9, 0.0, 1e-3)
+LINE_POINTS = 256
+"""Most points of networks of one input that have an engine of their own."""
+# Where evaluations begin to grow and where they end, in gamma relative to the critical line.
 _CROSSOVER = (-0.6, 0.2)
-# The cost of one evaluation on one core. Per neuron and training point, memory traffic; per neuron, point and
-# column of the input or of the kernel, arithmetic; per cubed number of points, the eigen-decomposition of the
-# kernel.
-SECONDS_PER_NEURON_POINT = 45e-9
-SECONDS_PER_MULTIPLICATION = 0.07e-9
-SECONDS_PER_CUBED_POINT = 0.25e-9
-# What an evaluation costs however small the networks are; all jobs of a batch share it.
-SECONDS_PER_EVALUATION = 1e-3
 
 BATCHES_PER_SLOT = 8
 """Batches that every slot should get at least, so that the last ones end at about the same time."""
@@ -104,8 +116,8 @@ class Plan:
         return asdict(self)
 
 
-def predicted_evaluations(job: Job, points: int, max_evaluations: int | None = None) -> float:
-    """Forward and backward passes of a job on so many points: they grow from the linear to the condensed regime.
+def predicted_evaluations(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> float:
+    """Forward and backward passes of a job on so many points of so many inputs: they grow from the linear to the condensed regime.
 
     Those of a method with a fixed step depend on the step: what is known of them is their limit, `max_evaluations`.
     """
@@ -115,8 +127,11 @@ def predicted_evaluations(job: Job, points: int, max_evaluations: int | None = N
     start, end = _CROSSOVER
     beyond = job.gamma - critical_gamma(layer, job.depth, job.gamma_prime)
     share = min(max((beyond - start) / (end - start), 0.0), 1.0)
-    evaluations = EVALUATIONS_LINEAR + (EVALUATIONS_CONDENSED - EVALUATIONS_LINEAR) * share
-    return float(evaluations * (max(points, 4) / 4) ** EVALUATIONS_POWER)
+    engine = _engine(job, points, inputs)
+    evaluations = (
+        engine.evaluations_linear + (engine.evaluations_condensed - engine.evaluations_linear) * share
+    )
+    return float(evaluations * (max(points, 4) / 4) ** engine.evaluations_power)
 
 
 def predicted_seconds(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> float:
@@ -128,10 +143,16 @@ def predicted_seconds(job: Job, points: int, inputs: int, max_evaluations: int |
         inputs: number d of inputs.
         max_evaluations: evaluations after which a method with a fixed step ends, None for the gradient flow.
     """
-    per_neuron = SECONDS_PER_NEURON_POINT * points
-    per_neuron += SECONDS_PER_MULTIPLICATION * points * (inputs + points)
-    decomposition = SECONDS_PER_CUBED_POINT * points**3 if max_evaluations is None else 0.0
-    return predicted_evaluations(job, points, max_evaluations) * (job.width * per_neuron + decomposition)
+    engine = _engine(job, points, inputs, max_evaluations)
+    per_neuron = engine.per_neuron_point * points + engine.per_multiplication * points * (inputs + points)
+    decomposition = engine.per_cubed_point * points**3 if max_evaluations is None else 0.0
+    evaluations = predicted_evaluations(job, points, inputs, max_evaluations)
+    return evaluations * (job.width * per_neuron + decomposition + engine.per_evaluation)
+
+
+def _engine(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> _Engine:
+    line = job.depth == 2 and inputs == 1 and points <= LINE_POINTS and max_evaluations is None
+    return _LINE if line else _TENSORS
 
 
 def make_batches(
@@ -264,16 +285,17 @@ def _makespan(batches: Sequence[Batch], slots: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """A job with its predicted evaluations, and seconds beside what its batch shares."""
+    """A job with its predicted seconds, and those that it shares with its batch."""
 
     job: Job
-    evaluations: float
     seconds: float
+    shared: float
 
     @classmethod
     def of(cls, job: Job, points: int, inputs: int, max_evaluations: int | None) -> _Cost:
-        evaluations = predicted_evaluations(job, points, max_evaluations)
-        return cls(job, evaluations, predicted_seconds(job, points, inputs, max_evaluations))
+        evaluations = predicted_evaluations(job, points, inputs, max_evaluations)
+        seconds = predicted_seconds(job, points, inputs, max_evaluations)
+        return cls(job, seconds, evaluations * _engine(job, points, inputs, max_evaluations).shared)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -292,7 +314,7 @@ def _groups(
     seconds = 0.0
     for cost in costs:
         # Sorted by duration, the last job of a batch takes the most evaluations.
-        together = seconds + cost.seconds + cost.evaluations * SECONDS_PER_EVALUATION
+        together = seconds + cost.seconds + cost.shared
         if group and (cost.shape != group[0].shape or len(group) >= capacity[cost.shape] or together > limit):
             yield group
             group, seconds = [], 0.0
@@ -303,8 +325,7 @@ def _groups(
 
 def _together(costs: Sequence[_Cost]) -> float:
     """Predicted seconds of a batch."""
-    shared = max(cost.evaluations for cost in costs) * SECONDS_PER_EVALUATION
-    return shared + sum(cost.seconds for cost in costs)
+    return max(cost.shared for cost in costs) + sum(cost.seconds for cost in costs)
 
 
 def _max_jobs(job: Job, points: int, inputs: int) -> int:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from . import measures
 from .errors import InputError
+from .plan import LINE_POINTS
 from .theory import LAYERS
 from .version import VERSION
 
@@ -316,7 +317,7 @@ def _integrate(
     import torch
 
     from .flow import Settings, integrate
-    from .line import MAX_POINTS, LineTwoLayer
+    from .line import LineTwoLayer
     from .three_layer import ThreeLayer
     from .two_layer import TwoLayer
 
@@ -327,7 +328,7 @@ def _integrate(
         network = ThreeLayer.from_exponents(x, y, width, three, dtype, device)
     else:
         two = [(job.gamma, job.gamma_prime, job.seed) for job in jobs]
-        if device == "cpu" and x.shape[1] == 1 and len(x) <= MAX_POINTS:
+        if device == "cpu" and x.shape[1] == 1 and len(x) <= LINE_POINTS:
             network = LineTwoLayer.from_exponents(x, y, width, two, settings.dtype)
         else:
             network = TwoLayer.from_exponents(x, y, width, two, dtype, device)

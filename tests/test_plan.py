@@ -78,7 +78,7 @@ def test_a_fixed_step_is_counted_with_its_limit():
     flow = study(samples=[(0.5, 0.0)])
     train = flow.spec.train.model_copy(update={"method": "gd", "learning_rate": 0.1, "max_evaluations": 7000})
     gd = Study(flow.spec.model_copy(update={"train": train}), flow.data, flow.source)
-    assert plan.predicted_evaluations(gd.jobs()[0], 2, 7000) == 7000
+    assert plan.predicted_evaluations(gd.jobs()[0], 2, 1, 7000) == 7000
     seconds = [batch.seconds for batch in missing_batches(gd, {}, [], 1)]
     assert min(seconds) > 7000 * plan.SECONDS_PER_EVALUATION
     assert max(b.seconds for b in missing_batches(flow, {}, [], 1)) < min(seconds)
@@ -117,3 +117,12 @@ def test_plan_of_a_finished_study_is_empty():
     here = study()
     planned = make_plan(here, dict.fromkeys((job.job_id for job in here.jobs()), "converged"), [], 2)
     assert (planned.missing, planned.batches, planned.cpu_seconds, planned.wall_seconds) == (0, 0, 0, 0)
+
+
+def test_networks_of_one_input_cost_less_than_others() -> None:
+    """They have an engine of their own, up to a number of points."""
+    job = study().jobs()[0]
+    assert plan.predicted_seconds(job, 4, 1) < plan.predicted_seconds(job, 4, 2) / 3
+    beyond = plan.LINE_POINTS + 1
+    assert plan.predicted_seconds(job, beyond, 1) < plan.predicted_seconds(job, beyond, 2)
+    assert plan.predicted_seconds(job, plan.LINE_POINTS, 1) < plan.predicted_seconds(job, beyond, 1) / 2
