@@ -78,6 +78,14 @@ def map_sample(depth: int, count: int) -> list[list[float]]:
     return rounded
 
 
+def compile_seconds() -> float:
+    """What the first training in a process takes longer than the next: compilation, on the first run on a machine."""
+    first, next_ = (
+        timed(lambda: train_batch(jobs_at([(1.0, 0.0)], 100), X, Y, TrainSpec()))[1] for _ in range(2)
+    )
+    return first - next_
+
+
 def engine(jobs: Sequence[Job], accuracy: float = 0.01) -> Outcomes:
     """Ours: one batch, one thread, as a sweep does it."""
     settings = TrainSpec(accuracy=accuracy, loss_tolerance=LOSS)

@@ -10,7 +10,7 @@ import importlib
 
 import torch
 
-from .common import machine
+from .common import compile_seconds, machine
 
 PARTS = ("alternatives", "convergence", "growth", "rates")
 
@@ -24,6 +24,7 @@ def main() -> None:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; allowed: {', '.join(PARTS)}")
     torch.set_num_threads(1)
     print(machine())
+    print(f"compiled, or loaded from disk, in {compile_seconds():.1f} s")
     for part in arguments.parts or PARTS:
         importlib.import_module(f".{part}", __package__).main(arguments.quick)
 

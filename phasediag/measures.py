@@ -46,10 +46,12 @@ def orientations(weights: Array, seed: int) -> float:
         return float("nan")
     alive = lengths > 0
     directions, share = weights[alive] / lengths[alive, None], lengths[alive] / lengths.sum()
-    if len(weights) > MAX_NEURONS:
+    drawn = len(weights) > MAX_NEURONS
+    if drawn:
         generator = np.random.default_rng([seed, len(weights)])
-        drawn = generator.choice(len(share), size=MAX_NEURONS, p=share)
-        directions, share = directions[drawn], np.full(MAX_NEURONS, 1 / MAX_NEURONS)
+        directions = directions[generator.choice(len(share), size=MAX_NEURONS, p=share)]
     close = directions @ directions.T >= SAME_ORIENTATION
     np.fill_diagonal(close, True)  # rounding must not part a neuron from itself
+    if drawn:  # all with the same share
+        return float(MAX_NEURONS**2 / np.count_nonzero(close))
     return float(1 / (share @ close @ share))
