@@ -74,6 +74,7 @@ _ROWS = 26
 
 # Infinities and NaNs must stay what they are: diverged networks have them.
 _lanes = compiled("contract", "nsz")
+_part = compiled("contract", "nsz", inline=True)
 _sums = compiled("contract", "nsz", "reassoc")
 _maximum = compiled("nnan", "nsz")
 
@@ -475,7 +476,7 @@ def _looseness(s, lanes, out):
         out[k] = np.sqrt(w * w + b * b) * np.abs(s[_MEAN_A + k])
 
 
-@_lanes
+@_part
 def _move_at_once(s, points, force, scale, rate, doublings, start, here, there, loose, kinks):
     """Moves all neurons of a job in one piece, with the gates that they have: the largest angle, and the square of how far they then are
     from the start. ``loose`` (m,) and ``kinks`` (m,) tell of which neurons that is not the end."""
@@ -504,7 +505,7 @@ def _move_at_once(s, points, force, scale, rate, doublings, start, here, there, 
     return rotation, far
 
 
-@_lanes
+@_part
 def _sort_out(levels, chosen, loose, kinks, settled):
     """Chooses the neurons whose step has to be cut into pieces, those into most pieces first: how many there are.
 
@@ -536,7 +537,7 @@ def _sort_out(levels, chosen, loose, kinks, settled):
     return total, missing
 
 
-@_lanes
+@_part
 def _gather(s, gate, chosen, start, here):
     """Loads the chosen neurons; returns the number of lanes, of which the last may be empty."""
     old, old_gates = here
@@ -556,7 +557,7 @@ def _gather(s, gate, chosen, start, here):
     return lanes
 
 
-@_lanes
+@_part
 def _move_in_pieces(s, lanes, points, forces, level, scale, rate, doublings, settled):
     """Moves a block piece by piece, each with gates that have settled to ``settled`` in all of them; returns what has not."""
     x, gate, moment, met, met_moment, held, _, _ = points
@@ -585,7 +586,7 @@ def _move_in_pieces(s, lanes, points, forces, level, scale, rate, doublings, set
     return missing
 
 
-@_lanes
+@_part
 def _evaluate(s, points, cosines, start, there, sums):
     """Adds what all neurons of a job contribute to the outputs (n,), to the Gram matrices of both layers (n, n; lower triangles), and to
     what held neurons take from the first. Returns the squares of how far both layers are from the start."""
@@ -614,7 +615,7 @@ def _evaluate(s, points, cosines, start, there, sums):
     return far, far_a
 
 
-@_lanes
+@_part
 def _move_job(s, points, forces, scale, rate, doublings, tolerance, start, here, there, room):
     """Moves all neurons of a job from ``here`` to ``there`` (displacements and gates): the largest angle, and what is unsettled.
 
