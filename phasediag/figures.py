@@ -671,7 +671,8 @@ def training(samples: pd.DataFrame) -> Figure:
             x, y = _positive(sample["evaluations"], sample[column])
             ax.plot(x, y, color=EXAMPLE_COLOURS[regime], label=_point_title(regime, sample))
     for ax in (loss_axes, change_axes):
-        ax.set(xscale="log", yscale="log", xlabel="evaluations")
+        ax.set(yscale="log", xlabel="evaluations")
+        ax.set_xlim(left=0)
     loss_axes.set_ylabel("loss $R$")
     change_axes.set_ylabel(rf"relative change $\mathrm{{RD}}({_layer_symbol(layer)})$")
     _legend_above(figure)
