@@ -53,8 +53,6 @@ OVERSHOOT = 0.3
 where the flow is when it meets the tolerance, not where a long step ends."""
 SHORTEST_LANDING = -3.0
 """ln of the most that landing shortens a step: the debt alone may promise to land, and would leave nothing to step."""
-
-
 JACOBI = 8
 """Most points whose kernel is diagonalised here, by rotations: LAPACK takes longer to start."""
 
@@ -86,10 +84,8 @@ class _Front(NamedTuple):
     debt: Any  # (B, n) impulse that the step has to make up for, and what is left to later ones
     owed: Any
     taken: Any  # (B, n) impulse of the last step
-    values: (
-        Any  # (B, n) eigenvalues of the whole kernel, ascending, at least 0; its vectors (B, n, n) in columns
-    )
-    vectors: Any
+    values: Any  # (B, n) eigenvalues of the whole kernel, ascending, at least 0
+    vectors: Any  # (B, n, n) its eigenvectors, in columns
     start: Any  # (B, n) the residual that the flow starts from, at the debt's end, in these modes
     step: Any  # (B,)
     phis: Any  # (B, 4, n) step * phi_1(-K step) ... step * phi_4(-K step), mode by mode
@@ -136,9 +132,8 @@ def integrate(network: Network, settings: Settings, trace: bool = False) -> Outc
     """
     target = settings.loss_tolerance * float(np.mean(network.y**2)) / 2
     front = _Front.of(network.begin(), network.rates, network.pieces)
-    jobs = np.arange(
-        len(front.step)
-    )  # those still in training: rows of the front, in the order of the network's
+    # those still in training: rows of the front, in the order of the network's
+    jobs = np.arange(len(front.step))
     outcome = Outcome.of(len(jobs))
     outcome.loss_initial = [_loss(residual) for residual in front.residual]
     fresh = np.ones(len(jobs), dtype=np.bool_)

@@ -425,9 +425,8 @@ def _unpin(s, lanes, points, force, scale, rate):
             length = sqrt(gw * gw + gb * gb)
             if length > 0:
                 angle, along = scale * length / SUBSTEPS, (w * gw + b * gb) / length
-                square = (
-                    angle * angle
-                )  # sinh and cosh - 1: a substep's angle is below MAX_ROTATION / SUBSTEPS
+                # series of sinh and cosh - 1: a substep's angle is below MAX_ROTATION / SUBSTEPS
+                square = angle * angle
                 up = angle * (1 + square / 6 * (1 + square / 20 * (1 + square / 42)))
                 more = square / 2 * (1 + square / 12 * (1 + square / 30 * (1 + square / 56)))
                 factor = (along * more - a * rate * up) / length

@@ -125,7 +125,6 @@ class Network(Protocol):
 
     layers: tuple[str, ...]
     """Names of the layers, from the input to the output."""
-    points: int
     pieces: int
     """Pieces of a step in which it wants to know the impulse."""
     passes: int
@@ -222,21 +221,19 @@ class TensorNetwork(ABC):
 
     def begin(self) -> Evaluated:
         self._at = self.start()
-        residual, kernels = self.evaluate(self._at)
-        self._path = self.path(self._at, torch.zeros_like(residual[:, 0]))
-        return Evaluated(_array(residual), _array(torch.stack(list(kernels.values()), dim=1)))
+        evaluated = self._evaluated(self._at)
+        self._path = self.path(self._at, self._tensor(np.zeros(len(evaluated.residual))))
+        return evaluated
 
     def trial(self, begins: Mask, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
         path = choose(self._tensor(~begins), self._path, self.path(self._at, self._tensor(ahead)))
         move = self.move(self._at, path, self._tensor(impulses[:, 0]), self._tensor(lags[:, 0]))
-        residual, kernels = self.evaluate(move.weights)
         self._tried, self._path = move.weights, move.path
         return Trial(
-            _array(residual),
-            _array(torch.stack(list(kernels.values()), dim=1)),
-            _array(move.rotation),
-            _array(move.unsettled),
-            _array(torch.stack(list(move.travelled.values()), dim=1)),
+            *self._evaluated(move.weights),
+            rotation=_array(move.rotation),
+            unsettled=_array(move.unsettled),
+            travelled=stacked(move.travelled),
         )
 
     def accept(self, accepted: Mask) -> None:
@@ -254,6 +251,10 @@ class TensorNetwork(ABC):
     def change(self, job: int) -> dict[str, Tensor]:
         return self.changes(self._at, job)
 
+    def _evaluated(self, weights: Any) -> Evaluated:
+        residual, kernels = self.evaluate(weights)
+        return Evaluated(_array(residual), stacked(kernels))
+
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self._at[0].device)
 
@@ -261,6 +262,11 @@ class TensorNetwork(ABC):
 def _array(tensor: Tensor) -> Array:
     array: Array = tensor.cpu().numpy()
     return array
+
+
+def stacked(layers: dict[str, Tensor]) -> Array:
+    """Tensors of all layers (B, ...) as one array (B, L, ...)."""
+    return _array(torch.stack(list(layers.values()), dim=1))
 
 
 def choose(mask: Tensor, these: Named, those: Named) -> Named:

@@ -40,6 +40,7 @@ from .networks import (
     pick,
     relative,
     stack_padded,
+    stacked,
     unit_and_size,
 )
 
@@ -129,7 +130,7 @@ class ThreeLayer(TensorNetwork):
         self._base, self._dw2 = folded
         self._capacity = max(MAX_FACTORS, self.points)
         _, kappa_1, kappa_2 = kappas
-        self.rates = torch.stack(list(flow_rates(3, kappa_2, kappa_1).values()), dim=1).cpu().numpy()
+        self.rates = stacked(flow_rates(3, kappa_2, kappa_1))
         self.y = self._y.cpu().numpy()
 
     @classmethod

@@ -36,6 +36,7 @@ from .networks import (
     pick,
     relative,
     stack_padded,
+    stacked,
     unit_and_size,
 )
 
@@ -91,7 +92,7 @@ class TwoLayer(TensorNetwork):
         self.points = len(self._y)
         self._data, self._kappa, self._kappa_prime = data, kappa, kappa_prime
         self.w, self.a = w, a
-        self.rates = torch.stack(list(flow_rates(2, kappa_prime, kappa_prime).values()), dim=1).cpu().numpy()
+        self.rates = stacked(flow_rates(2, kappa_prime, kappa_prime))
         self.y = self._y.cpu().numpy()
 
     @classmethod
