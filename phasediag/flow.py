@@ -46,6 +46,9 @@ AT_REST = 1e-3
 """A network stalls where all that is left to move is this fraction of ``accuracy``."""
 NO_FORCE = 1e-6
 """Relative force that is none: the null space of a kernel is known to the root of its own rounding only."""
+CREDIT = 0.5
+"""Most that the debt may change the residual, in units of the residual before the step: what is beyond comes from modes that have turned
+away since, and nothing of it is true any more."""
 LANDING = 0.995
 """The last step aims at this fraction of the loss tolerance."""
 OVERSHOOT = 0.3
@@ -249,7 +252,8 @@ def _judge(
                 relative = max(relative, moved / whole)
             sane = isfinite(excess)
         unsettled = trial.unsettled[index] / (SETTLE_TOLERANCE * accuracy)
-        share = _share_before(_loss(front.residual[job]), _loss(residual), target) if sane else 1.0
+        before = _loss(front.residual[job])
+        share = _share_before(before, _loss(residual), target) if sane else 1.0
         overshot = (1 - share) * relative > OVERSHOOT * accuracy
         settling = sane and unsettled > 1 and front.passes[job] + 1 < max_passes
         accepted = sane and unsettled <= 1 and excess <= 1 and not overshot
@@ -277,8 +281,11 @@ def _judge(
         if accepted:
             fresh[index] = True
             for i in range(n):
+                fourth[i] += front.owed[job, i]
+            share = min(CREDIT * sqrt(2 * n * before) / (_change(fourth, kernels) + _TINY), 1.0)
+            for i in range(n):
                 front.residual[job, i], front.taken[job, i] = residual[i], impulse[i]
-                front.debt[job, i], front.owed[job, i] = fourth[i] + front.owed[job, i], 0.0
+                front.debt[job, i], front.owed[job, i] = share * fourth[i], 0.0
             for layer in range(layers):
                 front.travelled[job, layer] = trial.travelled[index, layer]
                 for i in range(n):
@@ -318,6 +325,19 @@ def _correct(front: _Front, job: int, residual: Array, kernels: Array, third: Ar
         for i in range(n):
             third[i] += vectors[i, mode] * low
             fourth[i] += vectors[i, mode] * high
+
+
+@_compiled
+def _change(impulse: Array, kernels: Array) -> float:
+    """By how much an impulse changes the residual."""
+    n, total = len(impulse), 0.0
+    for i in range(n):
+        row = 0.0
+        for layer in range(len(kernels)):
+            for j in range(n):
+                row += kernels[layer, i, j] * impulse[j]
+        total += row * row
+    return sqrt(total)
 
 
 @_compiled

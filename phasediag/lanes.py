@@ -20,22 +20,13 @@ import numpy as np
 
 from .compiled import compiled
 from .networks import MAX_ROTATION
+from .pieces import DAMPED, MAX_SWEEPS, SETTLED, TREE, copy, group, resolve, sort_out, total
+from .products import add_gram
 
 BLOCK = 256
 """Lanes of a block."""
 PADDING = 64
 """Widths are padded to a multiple of this with neurons whose weights are and stay zero: no loop has a remainder."""
-LEVELS = 5
-"""A step is moved in 1, 2, 4 ... 2^(LEVELS - 1) pieces: within a piece, neurons meet kinks as if they moved evenly."""
-PIECES = 2 ** (LEVELS - 1)
-FINENESS = 0.6
-"""Pieces of a block: this times the root of what the kinks on its way change, in units of what a step may leave unsettled."""
-MAX_SWEEPS = 6
-"""Times that the gates of a block are settled: what has not settled by then wants a shorter step."""
-DAMPED = 2
-"""From this sweep on, gates go half the way only: those of neurons that just reach a kink, or just do not, would go back and forth."""
-SETTLED = 0.7
-"""A block has settled when another sweep would change it by this fraction of what a step may leave unsettled."""
 SUBSTEPS = 64
 """Substeps of a neuron that passes the origin within a step."""
 SERIES = 0.5
@@ -89,17 +80,10 @@ def rows(x: Any, dtype: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 @_lanes
-def _copy(into, row, lanes):
-    """Rows are cut out before the loop: for an index with an offset, numba checks the sign lane by lane."""
-    for k in range(lanes):
-        into[k] = row[k]
-
-
-@_lanes
 def _load(s, lanes, start, moved, lo, place):
     for r in range(3):
-        _copy(s[_START_W + r * BLOCK :], start[r, lo:], lanes)
-        _copy(s[place + r * BLOCK :], moved[r, lo:], lanes)
+        copy(s[_START_W + r * BLOCK :], start[r, lo:], lanes)
+        copy(s[place + r * BLOCK :], moved[r, lo:], lanes)
 
 
 @_lanes
@@ -301,22 +285,6 @@ def _signals(s, lanes, i, x, gate, features, backward, held):
 
 
 @_sums
-def _total(rows, i, lanes):
-    total = 0.0
-    for k in range(lanes):
-        total += np.float64(rows[i, k])
-    return total
-
-
-@_sums
-def _kinks(s, lanes):
-    total = 0.0
-    for k in range(lanes):
-        total += np.float64(s[_KINKS + k])
-    return total
-
-
-@_sums
 def _energies(s, lanes):
     """Sums of squares, in float64 (those of tiny float32 numbers would underflow): of what is loose, and of the displacements."""
     loose = first = last = 0.0
@@ -341,45 +309,6 @@ def _add_outputs(out, s, lanes, features):
         out[i] += total
 
 
-@_sums
-def _add_gram(out, rows, lanes):
-    """Adds the products of all rows, in float64, to the lower triangle of ``out`` (n, n); two by two rows at a time."""
-    count = len(rows)
-    for i in range(0, count - 1, 2):
-        aa = ab = bb = 0.0
-        for k in range(lanes):
-            a, b = np.float64(rows[i, k]), np.float64(rows[i + 1, k])
-            aa += a * a
-            ab += a * b
-            bb += b * b
-        out[i, i] += aa
-        out[i + 1, i] += ab
-        out[i + 1, i + 1] += bb
-        for j in range(0, i, 2):
-            ac = ad = bc = bd = 0.0
-            for k in range(lanes):
-                a, b, c, d = (
-                    np.float64(rows[i, k]),
-                    np.float64(rows[i + 1, k]),
-                    np.float64(rows[j, k]),
-                    np.float64(rows[j + 1, k]),
-                )
-                ac += a * c
-                ad += a * d
-                bc += b * c
-                bd += b * d
-            out[i, j] += ac
-            out[i, j + 1] += ad
-            out[i + 1, j] += bc
-            out[i + 1, j + 1] += bd
-    if count % 2:
-        for j in range(count):
-            total = 0.0
-            for k in range(lanes):
-                total += np.float64(rows[count - 1, k]) * np.float64(rows[j, k])
-            out[count - 1, j] += total
-
-
 @_lanes
 def _sweep(s, lanes, points, force, scale, rate, doublings):
     """Moves a block, the gates along the way being those of ``points``, and finds the gates that it meets. Returns how many neurons end
@@ -394,10 +323,10 @@ def _sweep(s, lanes, points, force, scale, rate, doublings):
     _arrive(s, lanes)
     for i in range(len(x)):
         _meet(s, lanes, i, x[i], pull[i], own[i], gate, met, met_moment, held)
-    kinks = _kinks(s, lanes)
+    kinks = total(s[_KINKS:], lanes)
     if kinks > 0:
         for i in range(len(x)):
-            if _total(held, i, lanes) > 0:
+            if total(held[i], lanes) > 0:
                 _hold(s, lanes, i, x[i], pull[i], own[i], gate, met, met_moment, held)
     return kinks
 
@@ -451,7 +380,7 @@ def _project(s, lanes, cosines, held, backward, along):
         along[i, :lanes] = 0
     s[_KINKS : _KINKS + lanes] = 0
     for point in range(n):
-        if _total(held, point, lanes) > 0:
+        if total(held[point], lanes) > 0:
             for i in range(n):
                 _lose(s, lanes, i, point, along.dtype.type(cosines[i, point]), held, backward, along)
             for k in range(lanes):
@@ -487,7 +416,7 @@ def _move_at_once(s, points, force, scale, rate, doublings, start, here, there, 
         _load(s, lanes, start, old, lo, _MOVED_W)
         _add_up(s, lanes)
         for i in range(n):
-            _copy(gate[i], old_gates[i, lo:], lanes)
+            copy(gate[i], old_gates[i, lo:], lanes)
         moment[:, :lanes] = 0
         _sweep(s, lanes, points, force, scale, rate, doublings)
         rotation = max(rotation, _largest_angle(s, lanes))
@@ -495,45 +424,13 @@ def _move_at_once(s, points, force, scale, rate, doublings, start, here, there, 
             break
         far += _energies(s, lanes)[1]
         _looseness(s, lanes, loose[lo:])
-        _copy(kinks[lo:], s[_KINKS:], lanes)
+        copy(kinks[lo:], s[_KINKS:], lanes)
         for r in range(3):
-            _copy(new[r, lo:], s[_NEXT_W + r * BLOCK :], lanes)
+            copy(new[r, lo:], s[_NEXT_W + r * BLOCK :], lanes)
         for i in range(n):
             _present(s, lanes, i, x[i], held, met)
-            _copy(new_gates[i, lo:], met[i], lanes)
+            copy(new_gates[i, lo:], met[i], lanes)
     return rotation, far
-
-
-@_part
-def _sort_out(levels, chosen, loose, kinks, settled):
-    """Chooses the neurons whose step has to be cut into pieces, those into most pieces first: how many there are.
-
-    ``levels`` (m,): into how many pieces, as a power of two, -1 where a neuron is done; ``settled``: how loose a neuron may be. Returns
-    also the sum of squares of what those that are done, and those that would have to be cut finer than is possible, are loose.
-    """
-    counts = np.zeros(LEVELS, np.int64)
-    finest = settled / SETTLED / (FINENESS * FINENESS)
-    missing = 0.0
-    for k in range(len(loose)):
-        level = -1
-        if loose[k] > settled or kinks[k] > 1:
-            level, most = 0, finest
-            while loose[k] > most and level < LEVELS - 1:
-                level, most = level + 1, 4 * most
-            counts[level] += 1
-            if loose[k] > most:
-                missing += (loose[k] / most * settled) ** 2
-        else:
-            missing += np.float64(loose[k]) ** 2
-        levels[k] = level
-    total = 0
-    for level in range(LEVELS - 1, -1, -1):
-        total, counts[level] = total + counts[level], total
-    for k in range(len(loose)):
-        if levels[k] >= 0:
-            chosen[counts[levels[k]]] = k
-            counts[levels[k]] += 1
-    return total, missing
 
 
 @_part
@@ -567,7 +464,7 @@ def _move_in_pieces(s, lanes, points, forces, level, scale, rate, doublings, set
         if piece >= pieces:
             _go_on(s, lanes)
             for i in range(n):
-                _copy(gate[i], met[i], lanes)
+                copy(gate[i], met[i], lanes)
         moment[:, :lanes] = 0
         for sweep in range(MAX_SWEEPS):
             kinks = _sweep(s, lanes, points, force, scale, rate, doublings)
@@ -602,15 +499,15 @@ def _evaluate(s, points, cosines, start, there, sums):
         far_a += moved_a
         kinks = 0.0
         for i in range(n):
-            _copy(gate[i], new_gates[i, lo:], lanes)
+            copy(gate[i], new_gates[i, lo:], lanes)
             _signals(s, lanes, i, x[i], gate, features, backward, held)
-            kinks += _total(held, i, lanes)
+            kinks += total(held[i], lanes)
         _add_outputs(outputs, s, lanes, features)
-        _add_gram(last, features, lanes)
-        _add_gram(first, backward, lanes)
+        add_gram(last, features, 0, lanes)
+        add_gram(first, backward, 0, lanes)
         if kinks > 0:
             _project(s, lanes, cosines, held, backward, met)
-            _add_gram(held_back, met, lanes)
+            add_gram(held_back, met, 0, lanes)
     return far, far_a
 
 
@@ -630,14 +527,11 @@ def _move_job(s, points, forces, scale, rate, doublings, tolerance, start, here,
         return rotation, 0.0
     unit = np.float64(scale) * np.float64(rate)
     settled = SETTLED * tolerance * sqrt(far / start.shape[1]) / max(unit, 1e-300)
-    total, missing = _sort_out(levels, chosen, loose, kinks, settled)
+    many, missing = sort_out(levels, chosen, loose, kinks, settled)
     gate, met = points[1], points[3]
     at = 0
-    while at < total:
-        # neurons of one level, and of the next ones in lanes that would else be empty
-        level, end = levels[chosen[at]], at + 1
-        while end < min(total, at + BLOCK) and ((end - at) % 16 > 0 or levels[chosen[end]] == level):
-            end += 1
+    while at < many:
+        level, end = levels[chosen[at]], group(levels, chosen, at, many, BLOCK)
         these, count = chosen[at:end], end - at
         lanes = _gather(s, gate, these, start, here)
         goal = settled * sqrt(count)
@@ -658,13 +552,11 @@ def try_step(s, points, data, jobs, weights, kappas, impulses, lags, tolerance, 
     start, slot, moved, gates, current = weights
     x = points[0]
     n, num = len(x), x.dtype.type
-    tree = 2 * PIECES - 1
     pulls, lates, own = (
-        np.empty((tree, n), x.dtype),
-        np.empty((tree, n), x.dtype),
-        np.empty((tree, n), x.dtype),
+        np.empty((TREE, n), x.dtype),
+        np.empty((TREE, n), x.dtype),
+        np.empty((TREE, n), x.dtype),
     )
-    impulse, lag = np.empty((tree, n)), np.empty((tree, n))
     m = start.shape[2]
     room = np.empty(m, x.dtype), np.empty(m, x.dtype), np.empty(m, np.int8), np.empty(m, np.int64)
     sums = np.empty(n), np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
@@ -672,30 +564,14 @@ def try_step(s, points, data, jobs, weights, kappas, impulses, lags, tolerance, 
     for index in range(len(jobs)):
         job = jobs[index]
         kappa, rate = kappas[job, 0], kappas[job, 1]
-        # a binary tree: pieces 2p + 1 and 2p + 2 are the halves of piece p
-        for leaf in range(PIECES):
-            for i in range(n):
-                impulse[PIECES - 1 + leaf, i] = impulses[index, leaf, i] * kappa / n
-                lag[PIECES - 1 + leaf, i] = lags[index, leaf, i] * kappa / n
-        for piece in range(PIECES - 2, -1, -1):
-            left, right = 2 * piece + 1, 2 * piece + 2
-            for i in range(n):
-                impulse[piece, i] = impulse[left, i] + impulse[right, i]
-                apart = impulse[right, i] - impulse[left, i]
-                lag[piece, i] = (lag[left, i] + lag[right, i]) / 2 + apart / 4
-        size = 1e-300
-        for piece in range(tree):
-            for i in range(n):
-                size = max(size, abs(impulse[piece, i]))
+        size = resolve(impulses[index], lags[index], kappa / n, pulls, lates)
         reach = 0.0
-        for piece in range(tree):
-            total = 0.0
+        for piece in range(TREE):
+            farthest = 0.0
             for i in range(n):
-                pull = impulse[piece, i] / size
-                pulls[piece, i], lates[piece, i] = num(pull), num(lag[piece, i] / size)
-                own[piece, i] = num(-rate * pull * gram[i, i]) * num(size)
-                total += abs(pull) * sqrt(gram[i, i])
-            reach = max(reach, total)
+                own[piece, i] = num(-rate * pulls[piece, i] * gram[i, i]) * num(size)
+                farthest += abs(pulls[piece, i]) * sqrt(gram[i, i])
+            reach = max(reach, farthest)
         doublings, angle = 0, min(size * reach, MAX_ROTATION)
         while angle > SERIES:
             doublings, angle = doublings + 1, angle / 2

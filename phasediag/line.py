@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .lanes import PADDING, PIECES, rows, try_step
+from .lanes import PADDING, rows, try_step
 from .networks import Array, Evaluated, Indices, Mask, Trial, initial_weights
+from .pieces import PIECES
 
 
 class LineTwoLayer:

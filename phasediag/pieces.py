@@ -1,0 +1,113 @@
+"""Steps in pieces, compiled: neurons that meet kinks on their way are followed more closely than the others.
+
+What the passes over two-layer networks (:mod:`phasediag.lanes`) and over three-layer networks (:mod:`phasediag.span`) share. The
+pieces of a step form a binary tree: piece 0 is the whole step, pieces 2p + 1 and 2p + 2 are the halves of piece p, and the last PIECES are
+those in which the integrator gives the impulse.
+"""
+
+# Types are numba's business here: annotations would only repeat that all of these are arrays.
+
+from __future__ import annotations
+
+import numpy as np
+
+from .compiled import compiled
+
+LEVELS = 5
+"""A step is moved in 1, 2, 4 ... 2^(LEVELS - 1) pieces: within a piece, neurons meet kinks as if they moved evenly."""
+PIECES = 2 ** (LEVELS - 1)
+TREE = 2 * PIECES - 1
+FINENESS = 0.6
+"""Pieces of a block: this times the root of what the kinks on its way change, in units of what a step may leave unsettled."""
+SETTLED = 0.7
+"""A block has settled when another sweep would change it by this fraction of what a step may leave unsettled."""
+MAX_SWEEPS = 6
+"""Times that the gates of a block are settled: what has not settled by then wants a shorter step."""
+DAMPED = 2
+"""From this sweep on, gates go half the way only: those of neurons that just reach a kink, or just do not, would go back and forth."""
+
+_lanes = compiled("contract", "nsz")
+_sums = compiled("contract", "nsz", "reassoc")
+_part = compiled("contract", "nsz", inline=True)
+
+
+@_lanes
+def resolve(impulses, lags, factor, pulls, lates):
+    """Impulses (PIECES, n) and their first moments, times ``factor``, for all pieces of the tree: ``pulls`` and ``lates`` (TREE, n), in
+    units of the largest entry of the impulses, which it returns."""
+    n, num = impulses.shape[1], pulls.dtype.type
+    impulse, lag = np.empty((TREE, n)), np.empty((TREE, n))
+    size = 1e-300
+    for piece in range(TREE - 1, -1, -1):
+        for i in range(n):
+            if piece >= PIECES - 1:
+                leaf = piece - (PIECES - 1)
+                impulse[piece, i], lag[piece, i] = impulses[leaf, i] * factor, lags[leaf, i] * factor
+            else:
+                left, right = 2 * piece + 1, 2 * piece + 2
+                impulse[piece, i] = impulse[left, i] + impulse[right, i]
+                apart = impulse[right, i] - impulse[left, i]
+                lag[piece, i] = (lag[left, i] + lag[right, i]) / 2 + apart / 4
+            size = max(size, abs(impulse[piece, i]))
+    for piece in range(TREE):
+        for i in range(n):
+            pulls[piece, i], lates[piece, i] = num(impulse[piece, i] / size), num(lag[piece, i] / size)
+    return size
+
+
+@_lanes
+def copy(into, row, lanes):
+    """Rows are cut out before the loop: for an index with an offset, numba checks the sign lane by lane."""
+    for k in range(lanes):
+        into[k] = row[k]
+
+
+@_sums
+def total(row, lanes):
+    """The sum of a row, in float64."""
+    result = 0.0
+    for k in range(lanes):
+        result += np.float64(row[k])
+    return result
+
+
+@_part
+def sort_out(levels, chosen, loose, kinks, settled):
+    """Chooses the neurons whose step has to be cut into pieces, those into most pieces first: how many there are.
+
+    ``levels`` (m,): into how many pieces, as a power of two, -1 where a neuron is done; ``settled``: how loose a neuron may be. Returns
+    also the sum of squares of what those that are done, and those that would have to be cut finer than is possible, are loose.
+    """
+    counts = np.zeros(LEVELS, np.int64)
+    finest = settled / SETTLED / (FINENESS * FINENESS)
+    missing = 0.0
+    for k in range(len(loose)):
+        level = -1
+        if loose[k] > settled or kinks[k] > 1:
+            level, most = 0, finest
+            while loose[k] > most and level < LEVELS - 1:
+                level, most = level + 1, 4 * most
+            counts[level] += 1
+            if loose[k] > most:
+                missing += (loose[k] / most * settled) ** 2
+        else:
+            missing += np.float64(loose[k]) ** 2
+        levels[k] = level
+    many = 0
+    for level in range(LEVELS - 1, -1, -1):
+        many, counts[level] = many + counts[level], many
+    for k in range(len(loose)):
+        if levels[k] >= 0:
+            chosen[counts[levels[k]]] = k
+            counts[levels[k]] += 1
+    return many, missing
+
+
+@_part
+def group(levels, chosen, at, many, block):
+    """The end of the run of chosen neurons from ``at`` on that are moved together: of one level, and of the next ones in lanes that would
+    else be empty."""
+    level, end = levels[chosen[at]], at + 1
+    while end < min(many, at + block) and ((end - at) % 16 > 0 or levels[chosen[end]] == level):
+        end += 1
+    return end
