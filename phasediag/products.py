@@ -57,9 +57,9 @@ def dots(out, rows, points):
 
 @_rows
 def add_sums(out, at, rows, start, coefficients, lanes):
-    """``out[i, at:] += sum_r coefficients[i, r] rows[r, start:]`` over ``lanes`` columns, of arrays (n, .), (R, .) and (n, R);
+    """``out[i, at:] += sum_r coefficients[i, r] rows[r, start:]`` over ``lanes`` columns, of arrays (n, .), (R, .) and (n, R or more);
     two rows of the result by four others at a time."""
-    n, count = coefficients.shape
+    n, count = len(coefficients), len(rows)
     for r in range(0, count - 3, 4):
         a, b, c, d = rows[r, start:], rows[r + 1, start:], rows[r + 2, start:], rows[r + 3, start:]
         for i in range(0, n - 1, 2):

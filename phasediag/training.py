@@ -319,13 +319,17 @@ def _integrate(
     from .flow import Settings, integrate
     from .line import LineTwoLayer
     from .three_layer import ThreeLayer
+    from .three_layer_cpu import ThreeLayerCPU
     from .two_layer import TwoLayer
 
     network: Network
     dtype, width = getattr(torch, settings.dtype), jobs[0].width
     if jobs[0].depth == 3:
         three = [(job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
-        network = ThreeLayer.from_exponents(x, y, width, three, dtype, device)
+        if device == "cpu":
+            network = ThreeLayerCPU.from_exponents(x, y, width, three, settings.dtype)
+        else:
+            network = ThreeLayer.from_exponents(x, y, width, three, dtype, device)
     else:
         two = [(job.gamma, job.gamma_prime, job.seed) for job in jobs]
         if device == "cpu" and x.shape[1] == 1 and len(x) <= LINE_POINTS:

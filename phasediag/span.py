@@ -1,0 +1,619 @@
+"""Neurons that move in the span of what n points show them, compiled.
+
+The input weights w of a neuron change by sums over the inputs h_i of the n points alone: ``w = start + sum_i coefficient_i h_i``. So it is
+followed by its n coefficients and its n preactivations ``z_i = w . h_i``, which change by the Gram matrix of the inputs times the
+coefficients; how many inputs there are does not matter. Neurons of a layer are of one of two kinds:
+
+- *turning*, where the neuron's own output weight ``a`` is the signal: the pair (a, w) performs the hyperbolic rotation of
+  :mod:`phasediag.two_layer`;
+- *straight*, where the backward signal ``b_i`` of every point comes from the layers above: w is pushed along it.
+
+While a step is under way, the inputs of turning neurons may move too: straight, from those at its beginning to those at its end. Their
+mean is what pulls; ``z`` follows them.
+
+As in :mod:`phasediag.lanes`, a block of neurons goes through a step while it is in the first caches, one neuron per lane, and those that
+meet kinks are followed in pieces (:mod:`phasediag.pieces`).
+"""
+
+# Types are numba's business here: annotations would only repeat that all of these are arrays.
+
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+
+from .compiled import compiled
+from .networks import MAX_ROTATION
+from .pieces import DAMPED, MAX_SWEEPS, SETTLED, copy, group, sort_out, total
+from .products import add_gram, add_sums
+
+BLOCK = 128
+"""Lanes of a block."""
+SERIES = 0.5
+"""Largest angle of the power series of sinh and cosh; larger ones are doubled up from there."""
+
+# The fixed rows of a block, in one array ``s``: places of their first lanes.
+(
+    _START_A,  # output weight, initially, and its displacements before and after a piece
+    _MOVED_A,
+    _NEXT_A,
+    _SIGNAL,  # what the neuron's gates let through, at one point
+    _KINKS,  # on how many kinks the neuron ends, and the square of what the gates met would change
+    _LOOSE,
+    _GG,  # products of the force G, its first moment L and the input weights w
+    _GL,
+    _LL,
+    _WG,
+    _WL,
+    _ANGLE,  # hyperbolic angle of the rotation, and its functions
+    _SINH,
+    _COSH,
+    _ALPHA,  # coefficients of G and L in the change of w
+    _BETA,
+) = range(0, 16 * BLOCK, BLOCK)
+_FIXED = 16
+# The rows of every point, in one array ``p`` (n, _ROWS * BLOCK).
+(
+    _Z,  # preactivations before and after a piece
+    _END,
+    _FROM,  # those that the coefficients count from, and with the mean of the inputs
+    _MEAN,
+    _BEFORE,  # coefficients before and after a piece
+    _AFTER,
+    _FIRST,  # straight: signal at the beginning of the step, and its change; turning: change of z with the inputs
+    _SECOND,
+    _GATE,  # average gates of a piece and their first moments, as assumed and as met
+    _MOMENT,
+    _MET,
+    _MET_MOMENT,
+    _HELD,
+    _V,  # pulls of the points, and their first moments; with the Gram matrix
+    _U,
+    _HV,
+    _HU,
+) = range(0, 17 * BLOCK, BLOCK)
+_ROWS = 17
+
+# Infinities and NaNs must stay what they are: diverged networks have them.
+_lanes = compiled("contract", "nsz")
+_part = compiled("contract", "nsz", inline=True)
+_sums = compiled("contract", "nsz", "reassoc")
+_maximum = compiled("nnan", "nsz")
+
+
+def room(points, dtype):
+    """Room for a block of neurons."""
+    return np.zeros(_FIXED * BLOCK, dtype), np.zeros((points, _ROWS * BLOCK), dtype)
+
+
+@_lanes
+def _prepare(s, p, lanes, turning):
+    """From what has been loaded to what a step needs; ``_FIRST`` and ``_SECOND`` hold the two ends of what moves along the way."""
+    num = s.dtype.type
+    half, zero = num(0.5), num(0)
+    for i in range(len(p)):
+        if turning:
+            for k in range(lanes):
+                p[i, _FIRST + k] -= p[i, _FROM + k]
+                p[i, _MEAN + k] = p[i, _FROM + k] + half * p[i, _FIRST + k]
+        else:
+            for k in range(lanes):
+                p[i, _SECOND + k] -= p[i, _FIRST + k]
+        for k in range(lanes):
+            p[i, _MOMENT + k] = zero
+
+
+@_lanes
+def _push(p, lanes, i, scale, middle):
+    """Coefficients of one point, the signal being that at the middle of the piece."""
+    num, zero = p.dtype.type, p.dtype.type(0)
+    middle = num(middle)
+    for k in range(lanes):
+        signal = p[i, _FIRST + k] + middle * p[i, _SECOND + k]
+        p[i, _AFTER + k] = p[i, _BEFORE + k] - scale * signal * p[i, _GATE + k]
+        p[i, _HV + k] = zero
+
+
+@_lanes
+def _signal(s, p, lanes, i, middle):
+    middle = p.dtype.type(middle)
+    for k in range(lanes):
+        s[_SIGNAL + k] = p[i, _FIRST + k] + middle * p[i, _SECOND + k]
+
+
+@_lanes
+def _add_start(p, lanes, i):
+    for k in range(lanes):
+        p[i, _END + k] = p[i, _FROM + k] + p[i, _HV + k]
+
+
+@_sums
+def _displaced(p, lanes):
+    """Sum of squares of the displacements since the start, in float64."""
+    result = 0.0
+    for i in range(len(p)):
+        for k in range(lanes):
+            result += np.float64(p[i, _AFTER + k]) * np.float64(p[i, _HV + k])
+    return result
+
+
+@_lanes
+def _pull(p, lanes, i, pull, late):
+    zero = p.dtype.type(0)
+    for k in range(lanes):
+        p[i, _V + k] = pull * p[i, _GATE + k]
+        p[i, _U + k] = pull * p[i, _MOMENT + k] + late * p[i, _GATE + k]
+        p[i, _HV + k] = p[i, _HU + k] = zero
+
+
+@_lanes
+def _clear(s, lanes):
+    zero = s.dtype.type(0)
+    for k in range(lanes):
+        s[_GG + k] = s[_GL + k] = s[_LL + k] = s[_WG + k] = s[_WL + k] = zero
+
+
+@_lanes
+def _multiply(s, p, lanes, i):
+    for k in range(lanes):
+        v, u, z = p[i, _V + k], p[i, _U + k], p[i, _MEAN + k]
+        s[_GG + k] += v * p[i, _HV + k]
+        s[_GL + k] += u * p[i, _HV + k]
+        s[_LL + k] += u * p[i, _HU + k]
+        s[_WG + k] += v * z
+        s[_WL + k] += u * z
+
+
+@_lanes
+def _angles(s, lanes, scale, doublings):
+    """Angles and their sinh and cosh - 1: power series of the angle halved ``doublings`` times."""
+    num = s.dtype.type
+    zero, one, two, half, most = num(0), num(1), num(2), num(0.5), num(MAX_ROTATION)
+    s3, s5, s7, s9, s11 = num(1 / 6), num(1 / 120), num(1 / 5040), num(1 / 362880), num(1 / 39916800)
+    c4, c6, c8, c10, c12 = num(1 / 24), num(1 / 720), num(1 / 40320), num(1 / 3628800), num(1 / 479001600)
+    shorten = num(0.5**doublings)
+    for k in range(lanes):
+        square = s[_GG + k]
+        angle = scale * np.sqrt(square if square > zero else zero)
+        s[_ANGLE + k] = angle
+        x = shorten * (most if angle > most else angle)
+        y = x * x
+        s[_SINH + k] = x * (one + y * (s3 + y * (s5 + y * (s7 + y * (s9 + y * s11)))))
+        s[_COSH + k] = y * (half + y * (c4 + y * (c6 + y * (c8 + y * (c10 + y * c12)))))
+    for _ in range(doublings):
+        for k in range(lanes):
+            sinh_ = s[_SINH + k]
+            s[_SINH + k] = two * sinh_ * (one + s[_COSH + k])
+            s[_COSH + k] = two * sinh_ * sinh_
+
+
+@_maximum
+def _largest_angle(s, lanes):
+    most = s[_ANGLE]
+    for k in range(lanes):
+        most = s[_ANGLE + k] if s[_ANGLE + k] > most else most
+    return most
+
+
+@_lanes
+def _rotate(s, lanes, scale, rate):
+    """The rotation of (a, w) under the mean force G, between two halves of the turn that its first moment L brings.
+
+    G and L do not commute as boosts: their commutator (the second term of Magnus' series) turns w in their plane, by
+    ``scale^2 (L G^T - G L^T)``, here as Cayley's orthogonal map.
+    """
+    num = s.dtype.type
+    zero, one, half, quarter, tiny = num(0), num(1), num(0.5), num(0.25), num(1e-36)
+    ratio, turn = one / rate, quarter * scale * scale
+    for k in range(lanes):
+        gg, gl, ll, wg, wl = s[_GG + k], s[_GL + k], s[_LL + k], s[_WG + k], s[_WL + k]
+        a = s[_START_A + k] + s[_MOVED_A + k]
+        slant, size = turn * gl, turn * gg
+        area = turn * ll
+        inverse = one / (one + size * area - slant * slant)
+        x = ((one + slant) * wg - size * wl) * inverse
+        y = ((one - slant) * wl + area * wg) * inverse
+        g = wg + num(2) * (slant * x - size * y)
+        low = wl + num(2) * (area * x - slant * y)
+        length = np.sqrt(gg if gg > zero else zero)
+        safe = one / length if gg > tiny else zero
+        along = g * safe
+        factor = (along * s[_COSH + k] - a * rate * s[_SINH + k]) * safe
+        a_change = a * s[_COSH + k] - ratio * along * s[_SINH + k]
+        g += factor * gg
+        low += factor * gl
+        x_late = ((one + slant) * g - size * low) * inverse
+        y_late = ((one - slant) * low + area * g) * inverse
+        s[_ALPHA + k] = factor - num(2) * turn * (y + y_late)
+        s[_BETA + k] = num(2) * turn * (x + x_late)
+        s[_NEXT_A + k] = s[_MOVED_A + k] + a_change
+        s[_SIGNAL + k] = a + half * a_change
+
+
+@_lanes
+def _combine(s, p, lanes, i, share):
+    share = p.dtype.type(share)
+    for k in range(lanes):
+        change = s[_ALPHA + k] * p[i, _V + k] + s[_BETA + k] * p[i, _U + k]
+        p[i, _AFTER + k] = p[i, _BEFORE + k] + change
+        p[i, _END + k] = p[i, _FROM + k] + share * p[i, _FIRST + k]
+
+
+@_sums
+def _turned(s, lanes):
+    """Sum of squares of the displacements of a single piece."""
+    result = 0.0
+    for k in range(lanes):
+        alpha, beta = np.float64(s[_ALPHA + k]), np.float64(s[_BETA + k])
+        result += alpha * (alpha * s[_GG + k] + 2 * beta * s[_GL + k]) + beta * beta * s[_LL + k]
+    return result
+
+
+@_lanes
+def _start_meeting(s, lanes):
+    zero = s.dtype.type(0)
+    for k in range(lanes):
+        s[_KINKS + k] = s[_LOOSE + k] = zero
+
+
+@_lanes
+def _meet(s, p, lanes, i, own_factor, weight):
+    """:func:`phasediag.networks.path_gates` of one point, but for neurons that end on its kink: of those it only says which."""
+    num = s.dtype.type
+    one, zero, half = num(1), num(0), num(0.5)
+    for k in range(lanes):
+        z, g, signal = p[i, _Z + k], p[i, _GATE + k], s[_SIGNAL + k]
+        shift = p[i, _END + k] - z
+        own = own_factor * signal
+        on, off = shift + (one - g) * own, shift - g * own
+        above = z > zero
+        push = on if above else off
+        end = z + push
+        leaves = (above & (end < zero)) | ((not above) & (end > zero))
+        stays = (off > zero) & (on < zero)
+        before = one if above else zero
+        safe = push if leaves else one
+        reached = -z / safe if leaves else one
+        change = (one - reached) * (one - before - before)
+        p[i, _MET + k] = before + change
+        p[i, _MET_MOMENT + k] = change * reached * half
+        ends = one if (leaves & stays) else zero
+        p[i, _HELD + k] = ends
+        s[_KINKS + k] += ends
+        loose = weight * signal * (before + change - g)
+        s[_LOOSE + k] += loose * loose
+
+
+@_lanes
+def _hold(s, p, lanes, i, own_factor, weight):
+    """Average gates of the neurons that end on the kink of a point: from when it is reached, those that hold them there."""
+    num = s.dtype.type
+    one, zero, half, least, most = num(1), num(0), num(0.5), num(1e-6), num(1 - 1e-6)
+    for k in range(lanes):
+        z, g, signal = p[i, _Z + k], p[i, _GATE + k], s[_SIGNAL + k]
+        shift = p[i, _END + k] - z
+        own = own_factor * signal
+        on, off = shift + (one - g) * own, shift - g * own
+        stays = p[i, _HELD + k] > zero
+        above = z > zero
+        before = one if above else zero
+        push = on if above else off
+        span = off - on
+        reached = -z / (push if stays else one)
+        change = (one - reached) * (off / (span if stays else one) - before)
+        # strictly between 0 and 1: that is how a held neuron is told from the others
+        average = before + change
+        average = least if average < least else average
+        average = most if average > most else average
+        was, now = weight * signal * (p[i, _MET + k] - g), weight * signal * (average - g)
+        s[_LOOSE + k] += now * now - was * was if stays else zero
+        p[i, _MET + k] = average if stays else p[i, _MET + k]
+        p[i, _MET_MOMENT + k] = half * change * reached if stays else p[i, _MET_MOMENT + k]
+
+
+@_lanes
+def _go_on(s, p, lanes, turning):
+    """From the end of a piece to the next."""
+    for i in range(len(p)):
+        for k in range(lanes):
+            p[i, _Z + k], p[i, _BEFORE + k], p[i, _GATE + k] = (
+                p[i, _END + k],
+                p[i, _AFTER + k],
+                p[i, _MET + k],
+            )
+            p[i, _MOMENT + k] = p.dtype.type(0)
+        if turning:
+            for k in range(lanes):
+                p[i, _MEAN + k] += s[_ALPHA + k] * p[i, _HV + k] + s[_BETA + k] * p[i, _HU + k]
+    if turning:
+        for k in range(lanes):
+            s[_MOVED_A + k] = s[_NEXT_A + k]
+
+
+@_lanes
+def _approach(p, lanes, share):
+    share = p.dtype.type(share)
+    for i in range(len(p)):
+        for k in range(lanes):
+            p[i, _GATE + k] += share * (p[i, _MET + k] - p[i, _GATE + k])
+            p[i, _MOMENT + k] += share * (p[i, _MET_MOMENT + k] - p[i, _MOMENT + k])
+
+
+@_lanes
+def _present(p, lanes, i):
+    """Turns the gates met into those at the end."""
+    num = p.dtype.type
+    one, zero = num(1), num(0)
+    for k in range(lanes):
+        open_ = one if p[i, _END + k] > zero else zero
+        p[i, _MET + k] = p[i, _MET + k] if p[i, _HELD + k] > zero else open_
+
+
+@_sums
+def _loose(s, lanes):
+    result = 0.0
+    for k in range(lanes):
+        result += np.float64(s[_LOOSE + k])
+    return result
+
+
+@_lanes
+def _looseness(s, lanes, out):
+    zero = s.dtype.type(0)
+    for k in range(lanes):
+        square = s[_LOOSE + k]
+        out[k] = np.sqrt(square if square > zero else zero)
+
+
+@_lanes
+def _sweep(s, p, lanes, turning, push, share, middle, gram, across, unit, doublings):
+    """Moves a block over one piece, the gates along the way being those of ``_GATE``, and finds the gates that it meets. Returns how many
+    neurons end on a kink."""
+    pull, late, own, weight = push
+    scale, rate = unit
+    n = len(p)
+    if turning:
+        _clear(s, lanes)
+        for i in range(n):
+            _pull(p, lanes, i, pull[i], late[i])
+        add_sums(p, _HV, p, _V, gram, lanes)
+        add_sums(p, _HU, p, _U, gram, lanes)
+        for i in range(n):
+            _multiply(s, p, lanes, i)
+        _angles(s, lanes, scale, doublings)
+        _rotate(s, lanes, scale, rate)
+        for i in range(n):
+            _combine(s, p, lanes, i, share)
+        add_sums(p, _END, p, _AFTER, across, lanes)
+    else:
+        for i in range(n):
+            _push(p, lanes, i, scale * pull[i], middle)
+        add_sums(p, _HV, p, _AFTER, gram, lanes)
+        for i in range(n):
+            _add_start(p, lanes, i)
+    _start_meeting(s, lanes)
+    for i in range(n):
+        if not turning:
+            _signal(s, p, lanes, i, middle)
+        _meet(s, p, lanes, i, own[i], weight[i])
+    kinks = total(s[_KINKS:], lanes)
+    if kinks > 0:
+        for i in range(n):
+            if total(p[i, _HELD:], lanes) > 0:
+                if not turning:
+                    _signal(s, p, lanes, i, middle)
+                _hold(s, p, lanes, i, own[i], weight[i])
+    return kinks
+
+
+@_part
+def _move_at_once(s, p, turning, push, grams, unit, doublings, output, before, after, loose, kinks):
+    """Moves all neurons in one piece, with the gates that they have: the largest angle, and the sum of squares of displacements, those
+    of the step where they turn, those since the start where they go straight. ``loose`` and ``kinks`` (m,) tell of which neurons that
+    is not the end."""
+    gram, across = grams
+    start_a, moved_a, next_a = output
+    z, origin, coefficients, first, second, gate = before
+    new_z, new_coefficients, new_gate = after
+    rotation = far = 0.0
+    width, n = z.shape[1], len(p)
+    for lo in range(0, width, BLOCK):
+        lanes = min(BLOCK, width - lo)
+        for i in range(n):
+            copy(p[i, _Z:], z[i, lo:], lanes)
+            copy(p[i, _FROM:], origin[i, lo:], lanes)
+            copy(p[i, _BEFORE:], coefficients[i, lo:], lanes)
+            copy(p[i, _FIRST:], first[i, lo:], lanes)
+            copy(p[i, _SECOND:], second[i, lo:], lanes)
+            copy(p[i, _GATE:], gate[i, lo:], lanes)
+        if turning:
+            copy(s[_START_A:], start_a[lo:], lanes)
+            copy(s[_MOVED_A:], moved_a[lo:], lanes)
+        _prepare(s, p, lanes, turning)
+        _sweep(s, p, lanes, turning, push, 1.0, 0.5, gram, across, unit, doublings)
+        if turning:
+            rotation = max(rotation, _largest_angle(s, lanes))
+            if not rotation < MAX_ROTATION:
+                break
+            far += _turned(s, lanes)
+            copy(next_a[lo:], s[_NEXT_A:], lanes)
+        else:
+            far += _displaced(p, lanes)
+        _looseness(s, lanes, loose[lo:])
+        copy(kinks[lo:], s[_KINKS:], lanes)
+        for i in range(n):
+            _present(p, lanes, i)
+            copy(new_z[i, lo:], p[i, _END:], lanes)
+            copy(new_coefficients[i, lo:], p[i, _AFTER:], lanes)
+            copy(new_gate[i, lo:], p[i, _MET:], lanes)
+    return rotation, far
+
+
+@_part
+def _gather(s, p, turning, chosen, output, before):
+    """Loads the chosen neurons; returns the number of lanes, of which the last may be empty."""
+    start_a, moved_a, _ = output
+    z, origin, coefficients, first, second, gate = before
+    count = len(chosen)
+    lanes = count + -count % 16
+    for i in range(len(p)):
+        for k in range(count):
+            p[i, _Z + k] = z[i, chosen[k]]
+            p[i, _FROM + k] = origin[i, chosen[k]]
+            p[i, _BEFORE + k] = coefficients[i, chosen[k]]
+            p[i, _FIRST + k] = first[i, chosen[k]]
+            p[i, _SECOND + k] = second[i, chosen[k]]
+            p[i, _GATE + k] = gate[i, chosen[k]]
+        for row in (_Z, _FROM, _BEFORE, _FIRST, _SECOND, _GATE):
+            p[i, row + count : row + lanes] = 0
+    if turning:
+        for k in range(count):
+            s[_START_A + k], s[_MOVED_A + k] = start_a[chosen[k]], moved_a[chosen[k]]
+        for row in (_START_A, _MOVED_A):
+            s[row + count : row + lanes] = 0
+    _prepare(s, p, lanes, turning)
+    return lanes
+
+
+@_part
+def _move_in_pieces(s, p, lanes, turning, pushes, grams, across, level, unit, doublings, settled):
+    """Moves a block piece by piece, each with gates that have settled to ``settled`` in all of them; returns what has not."""
+    pulls, lates, own, weight, shares = pushes
+    gram, here, there = grams
+    n, pieces, missing = len(p), 1 << level, 0.0
+    for piece in range(pieces - 1, 2 * pieces - 1):
+        push = pulls[piece], lates[piece], own[piece], weight[piece]
+        begin, end = shares[piece, 0], shares[piece, 1]
+        if turning:
+            for i in range(n):
+                for j in range(n):
+                    across[i, j] = here[i, j] + end * (there[i, j] - here[i, j])
+        if piece >= pieces:
+            _go_on(s, p, lanes, turning)
+        middle = (begin + end) / 2
+        for sweep in range(MAX_SWEEPS):
+            kinks = _sweep(s, p, lanes, turning, push, end, middle, gram, across, unit, doublings)
+            loose = sqrt(max(_loose(s, lanes), 0.0))
+            if sweep == MAX_SWEEPS - 1 or not loose > settled / pieces:
+                break
+            _approach(p, lanes, 1.0 if sweep < DAMPED else 0.5)
+        for i in range(n):
+            _present(p, lanes, i)
+        missing += loose
+    return missing
+
+
+@_lanes
+def move_layer(room, turning, pushes, grams, unit, tolerance, far, output, before, after, chosen_room):
+    """Moves all neurons of a layer of one network: the largest angle, the displacement of the layer, and what is unsettled relative to it.
+
+    Most neurons meet no kink on their way, or rest on one, and are where they belong after a single move. The others, by how much that
+    matters, are moved again in pieces.
+
+    ``pushes``: pulls, their first moments, what a neuron's own open gate adds to its shift, and weights of what is loose, (TREE, n) each,
+    and the shares (TREE, 2) of a step at whose beginning and end its pieces are. ``grams``: products (n, n) of the inputs' means, and of
+    the inputs at the beginning and at the end with those means; all one where inputs do not move. ``unit``: scale of the angles
+    and ratio of rates; straight: scale of the coefficients. ``far``: displacement before the step, of turning layers. ``output``
+    (m,): initial output weights and their displacements before and after. ``before``: (n, m) preactivations, those from which
+    coefficients count, coefficients, two ends of signals or preactivations, gates; ``after``: preactivations, coefficients and
+    gates to fill in.
+    """
+    s, p = room
+    pulls, lates, own, weight, shares = pushes
+    gram, _, there = grams
+    scale, rate = unit
+    loose, kinks, levels, chosen, across = chosen_room
+    start_a, moved_a, next_a = output
+    new_z, new_coefficients, new_gate = after
+    n, width = before[0].shape
+    doublings, reach = 0, 0.0
+    if turning:
+        for piece in range(len(pulls)):
+            farthest = 0.0
+            for i in range(n):
+                farthest += weight[piece, i]
+            reach = max(reach, farthest)
+        reach = min(reach * scale, MAX_ROTATION)
+        while reach > SERIES:
+            doublings, reach = doublings + 1, reach / 2
+    push = pulls[0], lates[0], own[0], weight[0]
+    rotation, moved = _move_at_once(
+        s, p, turning, push, (gram, there), unit, doublings, output, before, after, loose, kinks
+    )
+    if not rotation < MAX_ROTATION:
+        return rotation, 0.0, 0.0
+    moved = sqrt(max(moved, 0.0))
+    far = far + moved if turning else moved
+    step = np.float64(scale) * np.float64(rate)
+    settled = SETTLED * tolerance * far / sqrt(width) / max(step, 1e-300)
+    many, missing = sort_out(levels, chosen, loose, kinks, settled)
+    at = 0
+    while at < many:
+        level, end = levels[chosen[at]], group(levels, chosen, at, many, BLOCK)
+        these, count = chosen[at:end], end - at
+        lanes = _gather(s, p, turning, these, output, before)
+        goal = settled * sqrt(count)
+        missing += (
+            _move_in_pieces(s, p, lanes, turning, pushes, grams, across, level, unit, doublings, goal) ** 2
+        )
+        for k in range(count):
+            if turning:
+                next_a[these[k]] = s[_NEXT_A + k]
+            for i in range(n):
+                new_z[i, these[k]] = p[i, _END + k]
+                new_coefficients[i, these[k]] = p[i, _AFTER + k]
+                new_gate[i, these[k]] = p[i, _MET + k]
+        at = end
+    return rotation, far, sqrt(missing) * step / max(far, 1e-300)
+
+
+@_lanes
+def _backward(p, lanes, i, signal):
+    """df/dz, and which neurons are held."""
+    num = p.dtype.type
+    one, zero = num(1), num(0)
+    for k in range(lanes):
+        gate = p[i, _GATE + k]
+        p[i, _V + k] = gate * signal[k]
+        p[i, _HELD + k] = one if (gate > zero) & (gate < one) else zero
+        p[i, _U + k] = zero
+
+
+@_lanes
+def _project(s, p, lanes, cosines):
+    """The part of df/dz that held neurons lose, for they cannot move along the point on whose kink they are: see
+    networks.input_kernel. Zero for the others."""
+    n, num = len(p), p.dtype.type
+    half, zero = num(0.5), num(0)
+    for k in range(lanes):
+        s[_KINKS + k] = zero
+    for point in range(n):
+        if total(p[point, _HELD:], lanes) > 0:
+            for i in range(n):
+                cosine = num(cosines[i, point])
+                for k in range(lanes):
+                    first = (p[point, _HELD + k] > half) & (s[_KINKS + k] < half)
+                    p[i, _U + k] += cosine * p[i, _V + k] if first else zero
+            for k in range(lanes):
+                s[_KINKS + k] += p[point, _HELD + k]
+
+
+@_lanes
+def add_input_kernel(room, gates, signals, cosines, backward, held_back):
+    """Adds the products of df/dz of all points to ``backward`` (n, n; lower triangle), and those that held neurons lose to ``held_back``.
+
+    ``gates`` (n, m); ``signals`` (n, m), or (1, m) where they are the same for all points; ``cosines`` (n, n): of inputs j along inputs i.
+    """
+    s, p = room
+    n, width = gates.shape
+    for lo in range(0, width, BLOCK):
+        lanes, kinks = min(BLOCK, width - lo), 0.0
+        for i in range(n):
+            copy(p[i, _GATE:], gates[i, lo:], lanes)
+            _backward(p, lanes, i, signals[i if len(signals) > 1 else 0, lo:])
+            kinks += total(p[i, _HELD:], lanes)
+        add_gram(backward, p, _V, lanes)
+        if kinks > 0:
+            _project(s, p, lanes, cosines)
+            add_gram(held_back, p, _U, lanes)

@@ -1,0 +1,509 @@
+"""Three-layer ReLU networks on a CPU: moved and evaluated in one compiled pass.
+
+The equations are those of :mod:`phasediag.three_layer`. A trial goes from the input to the output and back:
+
+1. the neurons of the first layer go straight, under the backward signal b that the step is expected to have;
+2. the second layer reads the features h1 that result: one product with W2;
+3. its neurons turn, pulled by the mean of h1 before and after;
+4. the backward signal that results: one product with W2; what it differs from the expected one is left to settle.
+
+W2 itself stays as it is: a step adds a matrix of rank n, whose factors are kept beside it, and folded into it when there are many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from math import sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .compiled import compiled
+from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Trial, initial_weights
+from .pieces import PIECES, TREE, resolve
+from .products import add_gram, add_sums, dots
+from .span import add_input_kernel, move_layer, room
+
+PADDING = 32
+"""Layers are padded to a multiple of this with neurons whose weights are and stay zero: no loop has a remainder."""
+MAX_FACTORS = 64
+"""Rank of the change of W2 that is kept as factors, at most, where a step does not bring more."""
+
+_compiled = compiled()
+
+
+class _State(NamedTuple):
+    """Where the networks of a batch are. Jobs first, neurons last; the first index of pairs tells the place: two for every job, where it is
+    and where it tries to go. The constant feature of the second layer is neuron ``width`` of the first one."""
+
+    width: int
+    slot: Any  # (B,) which of the initial weights are a job's own
+    z1_start: Any  # (S, n, p) initial preactivations of the first layer,
+    w2_start: Any  # (S, m, p) weights of the second, rows by neuron,
+    a_start: Any  # (S, p) and output weights
+    kappas: Any  # (B, 3) m^-gamma, m^-gamma_1, m^-gamma_prime
+    current: Any  # (B,) the place where a job is
+    coefficients: Any  # (2, B, n, p) displacement of W1 in the inputs
+    z1: Any  # (2, B, n, p) preactivations and gates of both layers
+    gate1: Any
+    z2: Any
+    gate2: Any
+    moved_a: Any  # (2, B, p) displacement of the output weights
+    b: Any  # (2, B, n, p) backward signal
+    drift: Any  # (B, n, p) its change in the last step
+    guess: Any  # (B, n, p) what it is expected to be at the end of this one
+    base: Any  # (B, m, p) W2, and its displacement, both without the factors
+    change: Any
+    left: Any  # (B, R, p) factors of what they lack, left^T right, and how many there are
+    right: Any
+    count: Any  # (B,)
+    far: Any  # (2, B) displacement of W2: as it is in `change`, and with all that was added since
+
+
+class ThreeLayerCPU:
+    """A batch of three-layer networks of one width on one data set, on a CPU.
+
+    Parameters: ``x`` (n, d), ``y`` (n,); per job the prefactors ``kappas`` (B, 3) = m^-gamma, m^-gamma_1, m^-gamma_prime, and which of the
+    initial weights are its own, ``slot`` (B,); those weights: ``w1`` (S, m, d+1), ``w2`` (S, m, m+1), ``a`` (S, m).
+    """
+
+    layers: tuple[str, ...] = ("W1", "W2", "a")
+    pieces, passes = PIECES, 4
+
+    def __init__(
+        self,
+        x: Array,
+        y: Array,
+        kappas: Array,
+        w1: NDArray[Any],
+        w2: NDArray[Any],
+        a: NDArray[Any],
+        slot: NDArray[np.int64],
+        max_factors: int = MAX_FACTORS,
+    ) -> None:
+        dtype, jobs, n, (seeds, m, _) = w1.dtype, len(kappas), len(x), w1.shape
+        inputs = np.hstack([x, np.ones((n, 1))])
+        padded = m + 1 + -(m + 1) % PADDING
+        self.y, self.points, self._inputs, self._w1 = y, n, inputs, w1
+        self.rates = np.stack([kappas[:, 2] ** 2, kappas[:, 1] ** 2, np.ones(jobs)], axis=1)
+        gram = inputs @ inputs.T
+        self._data = gram, gram / np.sqrt(np.diagonal(gram)), y
+        z1_start = np.zeros((seeds, n, padded), dtype)
+        w2_start, a_start = np.zeros((seeds, m, padded), dtype), np.zeros((seeds, padded), dtype)
+        z1_start[:, :, :m] = np.matmul(inputs, w1.transpose(0, 2, 1).astype(np.float64))
+        w2_start[:, :, : m + 1], a_start[:, :m] = w2, a
+        factors = max(1, min(max_factors, padded // 8) // n) * n + n
+
+        def zeros(*shape: int) -> NDArray[Any]:
+            return np.zeros(shape, dtype)
+
+        self._jobs = np.arange(jobs)
+        self._state = _State(
+            width=m,
+            slot=slot,
+            z1_start=z1_start,
+            w2_start=w2_start,
+            a_start=a_start,
+            kappas=kappas,
+            current=np.zeros(jobs, dtype=np.int64),
+            coefficients=zeros(2, jobs, n, padded),
+            z1=zeros(2, jobs, n, padded),
+            gate1=zeros(2, jobs, n, padded),
+            z2=zeros(2, jobs, n, padded),
+            gate2=zeros(2, jobs, n, padded),
+            moved_a=zeros(2, jobs, padded),
+            b=zeros(2, jobs, n, padded),
+            drift=zeros(jobs, n, padded),
+            guess=zeros(jobs, n, padded),
+            base=w2_start[slot],
+            change=zeros(jobs, m, padded),
+            left=zeros(jobs, factors, padded),
+            right=zeros(jobs, factors, padded),
+            count=np.zeros(jobs, dtype=np.int64),
+            far=np.zeros((2, jobs)),
+        )
+        self._room = _room(n, padded, dtype)
+
+    @classmethod
+    def from_exponents(
+        cls, x: Array, y: Array, width: int, jobs: Sequence[tuple[float, float, float, int]], dtype: str
+    ) -> ThreeLayerCPU:
+        """The networks of ``jobs`` = (gamma, gamma_prime, gamma_1, seed), at their initial weights."""
+        seeds = sorted({seed for *_, seed in jobs})
+        drawn = [initial_weights(3, width, x.shape[1], seed) for seed in seeds]
+        w1, w2, a = (np.stack(layer).astype(dtype) for layer in zip(*drawn, strict=True))
+        exponents = np.array([(gamma, gamma_1, gamma_prime) for gamma, gamma_prime, gamma_1, _ in jobs])
+        slots = np.array([seeds.index(seed) for *_, seed in jobs])
+        return cls(x, y, float(width) ** -exponents, w1, w2, a, slots)
+
+    def begin(self) -> Evaluated:
+        _begin(self._state, self._jobs)
+        still = np.zeros((len(self._jobs), self.pieces, self.points))
+        nothing = np.zeros(len(self._jobs))
+        trial = self.trial(np.ones(len(nothing), dtype=np.bool_), nothing, still, still, 1.0)
+        self._state.current[self._jobs] = 1
+        return Evaluated(trial.residual, trial.kernels)
+
+    def trial(self, begins: Mask, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
+        jobs, _, n = impulses.shape
+        trial = Trial(
+            residual=np.full((jobs, n), np.nan),
+            kernels=np.full((jobs, 3, n, n), np.nan),
+            rotation=np.empty(jobs),
+            unsettled=np.empty(jobs),
+            travelled=np.full((jobs, 3), np.nan),
+        )
+        _try_step(
+            self._state, self._data, self._room, self._jobs, begins, ahead, impulses, lags, tolerance, trial
+        )
+        return trial
+
+    def accept(self, accepted: Mask) -> None:
+        _accept(self._state, self._jobs[accepted])
+
+    def select(self, jobs: Indices) -> ThreeLayerCPU:
+        selected = copy(self)
+        selected._jobs = self._jobs[jobs]
+        return selected
+
+    def force(self, residual: Array) -> Array:
+        state, jobs = self._state, self._jobs
+        gates = state.gate2[state.current[jobs], jobs].astype(np.float64)
+        h1 = np.maximum(state.z1[state.current[jobs], jobs].astype(np.float64), 0.0)
+        h1[:, :, state.width] = 1.0
+        free = ~((gates > 0) & (gates < 1)).any(axis=1, keepdims=True)
+        pull, gram = gates * free * residual[:, :, None], h1 @ h1.transpose(0, 2, 1)
+        pulled = np.sqrt(np.maximum((pull * (gram @ pull)).sum(axis=1), 0.0)).max(axis=1)
+        whole = (np.abs(residual) * np.sqrt(np.diagonal(gram, axis1=1, axis2=2))).sum(axis=1)
+        force: Array = pulled / np.maximum(whole, np.finfo(np.float64).tiny)
+        return force
+
+    def initial(self, job: int) -> dict[str, Tensor]:
+        state, slot = self._state, self._state.slot[self._jobs[job]]
+        m = state.width
+        return {
+            "W1": torch.from_numpy(self._w1[slot].copy()),
+            "W2": torch.from_numpy(state.w2_start[slot, :, : m + 1].copy()),
+            "a": torch.from_numpy(state.a_start[slot, :m].copy()),
+        }
+
+    def change(self, job: int) -> dict[str, Tensor]:
+        state, at, m = self._state, self._jobs[job], self._state.width
+        place, count = state.current[at], state.count[at]
+        w1 = state.coefficients[place, at, :, :m].T.astype(np.float64) @ self._inputs
+        w2 = state.change[at] + state.left[at, :count, :m].T @ state.right[at, :count]
+        return {
+            "W1": torch.from_numpy(w1.astype(self._w1.dtype)),
+            "W2": torch.from_numpy(w2[:, : m + 1].copy()),
+            "a": torch.from_numpy(state.moved_a[place, at, :m].copy()),
+        }
+
+
+def _room(n: int, padded: int, dtype: Any) -> Any:
+    """Room for one job at a time."""
+    rows = tuple(np.zeros((n, padded), dtype) for _ in range(7))
+    chosen = (
+        np.empty(padded, dtype),
+        np.empty(padded, dtype),
+        np.empty(padded, np.int8),
+        np.empty(padded, np.int64),
+        np.empty((n, n), dtype),
+    )
+    pushes = tuple(np.empty((TREE, n), dtype) for _ in range(6)) + (np.empty((TREE, 2)),)
+    return room(n, dtype), rows, chosen, pushes
+
+
+@_compiled
+def _features(h: Any, z: Any, width: int) -> None:
+    """relu(z), and the constant feature."""
+    zero = h.dtype.type(0)
+    for i in range(len(z)):
+        for k in range(z.shape[1]):
+            h[i, k] = z[i, k] if z[i, k] > zero else zero
+        h[i, width] = 1
+
+
+@_compiled
+def _forward(out: Any, h: Any, base: Any, left: Any, right: Any) -> None:
+    """W2 h (n, p), W2 being ``base + left^T right``."""
+    dots(out, base, h)
+    if len(left):
+        along = np.empty((len(h), len(left)), h.dtype)
+        dots(along, right, h)
+        add_sums(out, 0, left, 0, along, h.shape[1])
+
+
+@_compiled
+def _backwards(out: Any, signal: Any, base: Any, left: Any, right: Any, width: int) -> None:
+    """W2^T signal (n, p), for the neurons of the first layer."""
+    out[:] = 0
+    add_sums(out, 0, base, 0, signal, out.shape[1])
+    if len(left):
+        along = np.empty((len(signal), len(left)), signal.dtype)
+        dots(along, left, signal)
+        add_sums(out, 0, right, 0, along, out.shape[1])
+    out[:, width:] = 0
+
+
+@_compiled
+def _begin(state: _State, jobs: Indices) -> None:
+    """Goes to the initial weights."""
+    n, padded = state.z1.shape[2:]
+    h = np.empty((n, padded), state.z1.dtype)
+    for job in jobs:
+        slot = state.slot[job]
+        state.current[job] = state.count[job] = 0
+        state.coefficients[0, job] = state.gate1[0, job] = state.gate2[0, job] = state.b[0, job] = 0
+        state.moved_a[0, job] = state.drift[job] = state.change[job] = 0
+        state.far[:, job] = 0.0
+        state.z1[0, job] = state.z1_start[slot]
+        state.base[job] = state.w2_start[slot]
+        _features(h, state.z1[0, job], state.width)
+        _forward(state.z2[0, job], h, state.base[job], state.left[job, :0], state.right[job, :0])
+
+
+@_compiled
+def _fold(state: _State, job: int) -> None:
+    """Takes the factors of a job into its W2."""
+    count, m = state.count[job], state.width
+    padded = state.base.shape[2]
+    factors = state.left[job, :count, :m].T.copy()
+    right, start = state.right[job, :count], state.w2_start[state.slot[job]]
+    square = 0.0
+    for k in range(0, m, 2):
+        rows = state.change[job, k : k + 2]
+        add_sums(rows, 0, right, 0, factors[k : k + 2], padded)
+        for r in range(len(rows)):
+            for j in range(padded):
+                state.base[job, k + r, j] = start[k + r, j] + rows[r, j]
+                square += np.float64(rows[r, j]) * np.float64(rows[r, j])
+    state.count[job] = 0
+    state.far[:, job] = sqrt(square)
+
+
+@_compiled
+def _accept(state: _State, jobs: Indices) -> None:
+    n, padded = state.z1.shape[2:]
+    for job in jobs:
+        here, there = state.current[job], 1 - state.current[job]
+        for i in range(n):
+            for k in range(padded):
+                state.drift[job, i, k] = state.b[there, job, i, k] - state.b[here, job, i, k]
+        state.current[job] = there
+        state.far[0, job] = state.far[1, job]
+        state.count[job] += n
+        if state.count[job] + n > state.left.shape[1]:
+            _fold(state, job)
+
+
+@_compiled
+def _shares(pulls: Any, shares: Any) -> None:
+    """Where the pieces of a step begin and end: shares of the whole impulse, for what moves is moved by it."""
+    n = pulls.shape[1]
+    weights = np.zeros(TREE)
+    for piece in range(TREE - 1, -1, -1):
+        if piece >= PIECES - 1:
+            for i in range(n):
+                weights[piece] += abs(np.float64(pulls[piece, i]))
+        else:
+            weights[piece] = weights[2 * piece + 1] + weights[2 * piece + 2]
+    shares[0, 0], shares[0, 1] = 0.0, 1.0
+    for piece in range(PIECES - 1):
+        left, right = 2 * piece + 1, 2 * piece + 2
+        begin, end = shares[piece]
+        part = weights[left] / weights[piece] if weights[piece] > 0 else 0.5
+        middle = begin + (end - begin) * part
+        shares[left, 0], shares[left, 1], shares[right, 0], shares[right, 1] = begin, middle, middle, end
+
+
+@_compiled
+def _weigh(pulls: Any, gram: Any, scale: float, own: Any, weight: Any) -> None:
+    """What a neuron's own open gate adds to its shift, per unit of its signal; and what a gate is worth."""
+    num = own.dtype.type
+    for piece in range(TREE):
+        for i in range(len(gram)):
+            own[piece, i] = num(-scale * pulls[piece, i] * gram[i, i])
+            weight[piece, i] = num(abs(pulls[piece, i]) * sqrt(gram[i, i]))
+
+
+@_compiled
+def _missed(state: _State, job: int, pull: Any, gram: Any) -> float:
+    """Square of what the backward signal that a step brought about would change of the first layer's move."""
+    here, there = state.current[job], 1 - state.current[job]
+    total = 0.0
+    for i in range(len(pull)):
+        part = 0.0
+        for k in range(state.width):
+            gate = np.float64(state.gate1[here, job, i, k] + state.gate1[there, job, i, k]) / 2
+            apart = np.float64(state.b[there, job, i, k] - state.guess[job, i, k]) / 2
+            part += (gate * apart) ** 2
+        total += part * np.float64(pull[i]) ** 2 * gram[i, i]
+    return total
+
+
+@_compiled
+def _mirror(matrix: Any) -> None:
+    for i in range(len(matrix)):
+        for j in range(i):
+            matrix[j, i] = matrix[i, j]
+
+
+@_compiled
+def _try_step(
+    state: _State,
+    data: Any,
+    all_room: Any,
+    jobs: Indices,
+    begins: Mask,
+    ahead: Array,
+    impulses: Array,
+    lags: Array,
+    tolerance: float,
+    trial: Trial,
+) -> None:
+    """One step of these jobs, from the place where they are to the other."""
+    gram, cosines, y = data
+    block, (before, after, mean, frozen, nothing, signal, features), chosen, pushes = all_room
+    pulls, lates, own1, weight1, own2, weight2, shares = pushes
+    n, padded = state.z1.shape[2:]
+    num, m = before.dtype.type, state.width
+    gram1 = gram.astype(before.dtype)
+    mean_gram, new_gram = np.empty((n, n)), np.empty((n, n))
+    gram2, old_cross, new_cross = (
+        np.empty((n, n), before.dtype),
+        np.empty((n, n), before.dtype),
+        np.empty((n, n), before.dtype),
+    )
+    kernel, held_back, output = np.empty((n, n)), np.empty((n, n)), np.empty((1, padded), before.dtype)
+    for index in range(len(jobs)):
+        job = jobs[index]
+        here, there, slot, count = (
+            state.current[job],
+            1 - state.current[job],
+            state.slot[job],
+            state.count[job],
+        )
+        kappa, kappa_1, kappa_2 = state.kappas[job]
+        for i in range(n):
+            for k in range(padded):
+                if begins[index]:
+                    state.guess[job, i, k] = state.b[here, job, i, k] + num(ahead[index]) * state.drift[job, i, k]
+                else:
+                    state.guess[job, i, k] = state.b[there, job, i, k]
+        size = resolve(impulses[index], lags[index], kappa / n, pulls, lates)
+        _shares(pulls, shares)
+
+        # the first layer
+        start_a, moved_a, next_a = state.a_start[slot], state.moved_a[here, job], state.moved_a[there, job]
+        outputs = start_a, moved_a, next_a
+        scale = size * kappa_2**2
+        _weigh(pulls, gram, scale, own1, weight1)
+        _, far1, unsettled1 = move_layer(
+            block,
+            False,
+            (pulls, lates, own1, weight1, shares),
+            (gram1, gram1, gram1),
+            (num(scale), num(1)),
+            tolerance,
+            0.0,
+            outputs,
+            (
+                state.z1[here, job],
+                state.z1_start[slot],
+                state.coefficients[here, job],
+                state.b[here, job],
+                state.guess[job],
+                state.gate1[here, job],
+            ),
+            (state.z1[there, job], state.coefficients[there, job], state.gate1[there, job]),
+            chosen,
+        )
+
+        # what the second layer sees of it
+        _features(before, state.z1[here, job], m)
+        _features(after, state.z1[there, job], m)
+        for i in range(n):
+            for k in range(padded):
+                mean[i, k] = (before[i, k] + after[i, k]) / num(2)
+        mean_gram[:], new_gram[:] = 0.0, 0.0
+        add_gram(mean_gram, mean, 0, padded)
+        add_gram(new_gram, after, 0, padded)
+        _mirror(mean_gram)
+        _mirror(new_gram)
+        dots(new_cross, mean, after)
+        for i in range(n):
+            for j in range(n):
+                gram2[i, j] = num(mean_gram[i, j])
+                old_cross[i, j] = num(2) * gram2[i, j] - new_cross[i, j]
+        _forward(frozen, after, state.base[job], state.left[job, :count], state.right[job, :count])
+
+        # the second layer
+        left, right = state.left[job, : count + n], state.right[job, : count + n]
+        right[count:] = mean
+        _weigh(pulls, mean_gram, size * kappa_1**2, own2, weight2)
+        rotation, far2, unsettled2 = move_layer(
+            block,
+            True,
+            (pulls, lates, own2, weight2, shares),
+            (gram2, old_cross, new_cross),
+            (num(size * kappa_1), num(kappa_1)),
+            tolerance,
+            state.far[0, job],
+            outputs,
+            (state.z2[here, job], state.z2[here, job], nothing, frozen, frozen, state.gate2[here, job]),
+            (state.z2[there, job], left[count:], state.gate2[there, job]),
+            chosen,
+        )
+        trial.rotation[index] = rotation
+        if not rotation < MAX_ROTATION:
+            continue
+        state.far[1, job] = far2
+
+        # back to the first layer
+        gates, z = state.gate2[there, job], state.z2[there, job]
+        square = outputs_total = 0.0
+        for k in range(padded):
+            output[0, k] = start_a[k] + next_a[k]
+            square += np.float64(next_a[k]) ** 2
+        for i in range(n):
+            outputs_total = 0.0
+            for k in range(padded):
+                signal[i, k] = gates[i, k] * output[0, k]
+                features[i, k] = z[i, k] if z[i, k] > 0 else num(0)
+                outputs_total += np.float64(features[i, k]) * np.float64(output[0, k])
+            trial.residual[index, i] = kappa * outputs_total - y[i]
+        _backwards(state.b[there, job], signal, state.base[job], left, right, m)
+        missed = sqrt(_missed(state, job, pulls[0], gram)) * scale / max(far1, 1e-300)
+        trial.unsettled[index] = max(sqrt(unsettled1**2 + missed**2), unsettled2)
+        trial.travelled[index, 0], trial.travelled[index, 1], trial.travelled[index, 2] = (
+            far1,
+            far2,
+            sqrt(square),
+        )
+
+        # the kernels
+        prefactor = kappa * kappa / n
+        kernel[:], held_back[:] = 0.0, 0.0
+        add_input_kernel(block, state.gate1[there, job], state.b[there, job], cosines, kernel, held_back)
+        for i in range(n):
+            for j in range(i + 1):
+                value = prefactor * kappa_2**2 * (kernel[i, j] * gram[i, j] - held_back[i, j])
+                trial.kernels[index, 0, i, j] = trial.kernels[index, 0, j, i] = value
+        kernel[:], held_back[:] = 0.0, 0.0
+        for i in range(n):
+            for j in range(n):
+                mean_gram[i, j] = new_gram[i, j] / max(sqrt(new_gram[j, j]), 1e-300)
+        add_input_kernel(block, gates, output, mean_gram, kernel, held_back)
+        for i in range(n):
+            for j in range(i + 1):
+                value = prefactor * kappa_1**2 * (kernel[i, j] * new_gram[i, j] - held_back[i, j])
+                trial.kernels[index, 1, i, j] = trial.kernels[index, 1, j, i] = value
+        kernel[:] = 0.0
+        add_gram(kernel, features, 0, padded)
+        for i in range(n):
+            for j in range(i + 1):
+                trial.kernels[index, 2, i, j] = trial.kernels[index, 2, j, i] = prefactor * kernel[i, j]
