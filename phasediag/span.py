@@ -28,6 +28,7 @@ from .networks import MAX_ROTATION
 from .pieces import DAMPED, MAX_SWEEPS, SETTLED, copy, group, sort_out, total
 from .products import add_gram, add_sums
 
+STRAIGHT, TURNING = 0, 1
 BLOCK = 128
 """Lanes of a block."""
 SERIES = 0.5
@@ -88,12 +89,12 @@ def room(points, dtype):
 
 
 @_lanes
-def _prepare(s, p, lanes, turning):
+def _prepare(s, p, lanes, kind):
     """From what has been loaded to what a step needs; ``_FIRST`` and ``_SECOND`` hold the two ends of what moves along the way."""
     num = s.dtype.type
     half, zero = num(0.5), num(0)
     for i in range(len(p)):
-        if turning:
+        if kind == TURNING:
             for k in range(lanes):
                 p[i, _FIRST + k] -= p[i, _FROM + k]
                 p[i, _MEAN + k] = p[i, _FROM + k] + half * p[i, _FIRST + k]
@@ -313,7 +314,7 @@ def _hold(s, p, lanes, i, own_factor, weight):
 
 
 @_lanes
-def _go_on(s, p, lanes, turning):
+def _go_on(s, p, lanes, kind):
     """From the end of a piece to the next."""
     for i in range(len(p)):
         for k in range(lanes):
@@ -323,10 +324,10 @@ def _go_on(s, p, lanes, turning):
                 p[i, _MET + k],
             )
             p[i, _MOMENT + k] = p.dtype.type(0)
-        if turning:
+        if kind == TURNING:
             for k in range(lanes):
                 p[i, _MEAN + k] += s[_ALPHA + k] * p[i, _HV + k] + s[_BETA + k] * p[i, _HU + k]
-    if turning:
+    if kind == TURNING:
         for k in range(lanes):
             s[_MOVED_A + k] = s[_NEXT_A + k]
 
@@ -350,30 +351,14 @@ def _present(p, lanes, i):
         p[i, _MET + k] = p[i, _MET + k] if p[i, _HELD + k] > zero else open_
 
 
-@_sums
-def _loose(s, lanes):
-    result = 0.0
-    for k in range(lanes):
-        result += np.float64(s[_LOOSE + k])
-    return result
-
-
-@_lanes
-def _looseness(s, lanes, out):
-    zero = s.dtype.type(0)
-    for k in range(lanes):
-        square = s[_LOOSE + k]
-        out[k] = np.sqrt(square if square > zero else zero)
-
-
-@_lanes
-def _sweep(s, p, lanes, turning, push, share, middle, gram, across, unit, doublings):
+@_part
+def _sweep(s, p, lanes, kind, push, share, middle, gram, across, unit, doublings):
     """Moves a block over one piece, the gates along the way being those of ``_GATE``, and finds the gates that it meets. Returns how many
     neurons end on a kink."""
     pull, late, own, weight = push
     scale, rate = unit
     n = len(p)
-    if turning:
+    if kind == TURNING:
         _clear(s, lanes)
         for i in range(n):
             _pull(p, lanes, i, pull[i], late[i])
@@ -394,69 +379,54 @@ def _sweep(s, p, lanes, turning, push, share, middle, gram, across, unit, doubli
             _add_start(p, lanes, i)
     _start_meeting(s, lanes)
     for i in range(n):
-        if not turning:
+        if kind == STRAIGHT:
             _signal(s, p, lanes, i, middle)
         _meet(s, p, lanes, i, own[i], weight[i])
     kinks = total(s[_KINKS:], lanes)
     if kinks > 0:
         for i in range(n):
             if total(p[i, _HELD:], lanes) > 0:
-                if not turning:
+                if kind == STRAIGHT:
                     _signal(s, p, lanes, i, middle)
                 _hold(s, p, lanes, i, own[i], weight[i])
     return kinks
 
 
 @_part
-def _move_at_once(s, p, turning, push, grams, unit, doublings, output, before, after, loose, kinks):
-    """Moves all neurons in one piece, with the gates that they have: the largest angle, and the sum of squares of displacements, those
-    of the step where they turn, those since the start where they go straight. ``loose`` and ``kinks`` (m,) tell of which neurons that
-    is not the end."""
-    gram, across = grams
-    start_a, moved_a, next_a = output
+def _load(s, p, kind, lo, lanes, output, before):
+    """Loads neurons that lie side by side."""
+    start_a, moved_a, _ = output
     z, origin, coefficients, first, second, gate = before
-    new_z, new_coefficients, new_gate = after
-    rotation = far = 0.0
-    width, n = z.shape[1], len(p)
-    for lo in range(0, width, BLOCK):
-        lanes = min(BLOCK, width - lo)
-        for i in range(n):
-            copy(p[i, _Z:], z[i, lo:], lanes)
-            copy(p[i, _FROM:], origin[i, lo:], lanes)
-            copy(p[i, _BEFORE:], coefficients[i, lo:], lanes)
-            copy(p[i, _FIRST:], first[i, lo:], lanes)
-            copy(p[i, _SECOND:], second[i, lo:], lanes)
-            copy(p[i, _GATE:], gate[i, lo:], lanes)
-        if turning:
-            copy(s[_START_A:], start_a[lo:], lanes)
-            copy(s[_MOVED_A:], moved_a[lo:], lanes)
-        _prepare(s, p, lanes, turning)
-        _sweep(s, p, lanes, turning, push, 1.0, 0.5, gram, across, unit, doublings)
-        if turning:
-            rotation = max(rotation, _largest_angle(s, lanes))
-            if not rotation < MAX_ROTATION:
-                break
-            far += _turned(s, lanes)
-            copy(next_a[lo:], s[_NEXT_A:], lanes)
-        else:
-            far += _displaced(p, lanes)
-        _looseness(s, lanes, loose[lo:])
-        copy(kinks[lo:], s[_KINKS:], lanes)
-        for i in range(n):
-            _present(p, lanes, i)
-            copy(new_z[i, lo:], p[i, _END:], lanes)
-            copy(new_coefficients[i, lo:], p[i, _AFTER:], lanes)
-            copy(new_gate[i, lo:], p[i, _MET:], lanes)
-    return rotation, far
+    for i in range(len(p)):
+        copy(p[i, _Z:], z[i, lo:], lanes)
+        copy(p[i, _FROM:], origin[i, lo:], lanes)
+        copy(p[i, _BEFORE:], coefficients[i, lo:], lanes)
+        copy(p[i, _FIRST:], first[i, lo:], lanes)
+        copy(p[i, _SECOND:], second[i, lo:], lanes)
+        copy(p[i, _GATE:], gate[i, lo:], lanes)
+    if kind == TURNING:
+        copy(s[_START_A:], start_a[lo:], lanes)
+        copy(s[_MOVED_A:], moved_a[lo:], lanes)
 
 
 @_part
-def _gather(s, p, turning, chosen, output, before):
-    """Loads the chosen neurons; returns the number of lanes, of which the last may be empty."""
+def _store(s, p, kind, lo, lanes, output, after):
+    next_a = output[2]
+    z, coefficients, gate = after
+    for i in range(len(p)):
+        copy(z[i, lo:], p[i, _END:], lanes)
+        copy(coefficients[i, lo:], p[i, _AFTER:], lanes)
+        copy(gate[i, lo:], p[i, _MET:], lanes)
+    if kind == TURNING:
+        copy(next_a[lo:], s[_NEXT_A:], lanes)
+
+
+@_part
+def _gather(s, p, kind, chosen, lanes, output, before):
+    """Loads the chosen neurons; the last of the lanes may be empty."""
     start_a, moved_a, _ = output
     z, origin, coefficients, first, second, gate = before
-    count = len(chosen)
-    lanes = count + -count % 16
+    count, zero = len(chosen), p.dtype.type(0)
     for i in range(len(p)):
         for k in range(count):
             p[i, _Z + k] = z[i, chosen[k]]
@@ -465,37 +435,50 @@ def _gather(s, p, turning, chosen, output, before):
             p[i, _FIRST + k] = first[i, chosen[k]]
             p[i, _SECOND + k] = second[i, chosen[k]]
             p[i, _GATE + k] = gate[i, chosen[k]]
-        for row in (_Z, _FROM, _BEFORE, _FIRST, _SECOND, _GATE):
-            p[i, row + count : row + lanes] = 0
-    if turning:
+        for k in range(count, lanes):
+            p[i, _Z + k] = p[i, _FROM + k] = p[i, _BEFORE + k] = zero
+            p[i, _FIRST + k] = p[i, _SECOND + k] = p[i, _GATE + k] = zero
+    if kind == TURNING:
         for k in range(count):
             s[_START_A + k], s[_MOVED_A + k] = start_a[chosen[k]], moved_a[chosen[k]]
-        for row in (_START_A, _MOVED_A):
-            s[row + count : row + lanes] = 0
-    _prepare(s, p, lanes, turning)
-    return lanes
+        for k in range(count, lanes):
+            s[_START_A + k] = s[_MOVED_A + k] = zero
 
 
 @_part
-def _move_in_pieces(s, p, lanes, turning, pushes, grams, across, level, unit, doublings, settled):
-    """Moves a block piece by piece, each with gates that have settled to ``settled`` in all of them; returns what has not."""
+def _scatter(s, p, kind, chosen, output, after):
+    next_a = output[2]
+    z, coefficients, gate = after
+    for k in range(len(chosen)):
+        for i in range(len(p)):
+            z[i, chosen[k]] = p[i, _END + k]
+            coefficients[i, chosen[k]] = p[i, _AFTER + k]
+            gate[i, chosen[k]] = p[i, _MET + k]
+        if kind == TURNING:
+            next_a[chosen[k]] = s[_NEXT_A + k]
+
+
+@_part
+def _move_in_pieces(s, p, lanes, kind, pushes, grams, across, level, sweeps, unit, doublings, settled):
+    """Moves a block piece by piece, each with gates that have settled to ``settled`` in all of them, or that had so many sweeps to do so;
+    returns what has not."""
     pulls, lates, own, weight, shares = pushes
     gram, here, there = grams
     n, pieces, missing = len(p), 1 << level, 0.0
     for piece in range(pieces - 1, 2 * pieces - 1):
         push = pulls[piece], lates[piece], own[piece], weight[piece]
         begin, end = shares[piece, 0], shares[piece, 1]
-        if turning:
+        if kind == TURNING:
             for i in range(n):
                 for j in range(n):
                     across[i, j] = here[i, j] + end * (there[i, j] - here[i, j])
         if piece >= pieces:
-            _go_on(s, p, lanes, turning)
+            _go_on(s, p, lanes, kind)
         middle = (begin + end) / 2
-        for sweep in range(MAX_SWEEPS):
-            kinks = _sweep(s, p, lanes, turning, push, end, middle, gram, across, unit, doublings)
-            loose = sqrt(max(_loose(s, lanes), 0.0))
-            if sweep == MAX_SWEEPS - 1 or not loose > settled / pieces:
+        for sweep in range(sweeps):
+            kinks = _sweep(s, p, lanes, kind, push, end, middle, gram, across, unit, doublings)
+            loose = sqrt(max(total(s[_LOOSE:], lanes), 0.0))
+            if sweep == sweeps - 1 or not loose > settled / pieces:
                 break
             _approach(p, lanes, 1.0 if sweep < DAMPED else 0.5)
         for i in range(n):
@@ -505,7 +488,7 @@ def _move_in_pieces(s, p, lanes, turning, pushes, grams, across, level, unit, do
 
 
 @_lanes
-def move_layer(room, turning, pushes, grams, unit, tolerance, far, output, before, after, chosen_room):
+def move_layer(room, kind, pushes, grams, unit, tolerance, far, output, before, after, chosen_room):
     """Moves all neurons of a layer of one network: the largest angle, the displacement of the layer, and what is unsettled relative to it.
 
     Most neurons meet no kink on their way, or rest on one, and are where they belong after a single move. The others, by how much that
@@ -520,52 +503,68 @@ def move_layer(room, turning, pushes, grams, unit, tolerance, far, output, befor
     gates to fill in.
     """
     s, p = room
-    pulls, lates, own, weight, shares = pushes
-    gram, _, there = grams
     scale, rate = unit
     loose, kinks, levels, chosen, across = chosen_room
-    start_a, moved_a, next_a = output
-    new_z, new_coefficients, new_gate = after
     n, width = before[0].shape
-    doublings, reach = 0, 0.0
-    if turning:
-        for piece in range(len(pulls)):
-            farthest = 0.0
-            for i in range(n):
-                farthest += weight[piece, i]
-            reach = max(reach, farthest)
-        reach = min(reach * scale, MAX_ROTATION)
-        while reach > SERIES:
-            doublings, reach = doublings + 1, reach / 2
-    push = pulls[0], lates[0], own[0], weight[0]
-    rotation, moved = _move_at_once(
-        s, p, turning, push, (gram, there), unit, doublings, output, before, after, loose, kinks
-    )
-    if not rotation < MAX_ROTATION:
-        return rotation, 0.0, 0.0
-    moved = sqrt(max(moved, 0.0))
-    far = far + moved if turning else moved
-    step = np.float64(scale) * np.float64(rate)
-    settled = SETTLED * tolerance * far / sqrt(width) / max(step, 1e-300)
-    many, missing = sort_out(levels, chosen, loose, kinks, settled)
-    at = 0
+    doublings = _doublings(pushes[3], scale) if kind == TURNING else 0
+    rotation = moved = settled = missing = step = 0.0
+    many, at, lo = width, 0, 0
     while at < many:
-        level, end = levels[chosen[at]], group(levels, chosen, at, many, BLOCK)
-        these, count = chosen[at:end], end - at
-        lanes = _gather(s, p, turning, these, output, before)
-        goal = settled * sqrt(count)
-        missing += (
-            _move_in_pieces(s, p, lanes, turning, pushes, grams, across, level, unit, doublings, goal) ** 2
+        # first all neurons side by side and in one piece, then those that want more
+        first = lo < width
+        if first:
+            count = lanes = min(BLOCK, width - lo)
+            level, sweeps, goal = 0, 1, 0.0
+            _load(s, p, kind, lo, lanes, output, before)
+        else:
+            end = group(levels, chosen, at, many, BLOCK)
+            these, count, level, sweeps = chosen[at:end], end - at, levels[chosen[at]], MAX_SWEEPS
+            lanes, goal = count + -count % 16, settled * sqrt(count)
+            _gather(s, p, kind, these, lanes, output, before)
+        _prepare(s, p, lanes, kind)
+        left = _move_in_pieces(
+            s, p, lanes, kind, pushes, grams, across, level, sweeps, unit, doublings, goal
         )
-        for k in range(count):
-            if turning:
-                next_a[these[k]] = s[_NEXT_A + k]
-            for i in range(n):
-                new_z[i, these[k]] = p[i, _END + k]
-                new_coefficients[i, these[k]] = p[i, _AFTER + k]
-                new_gate[i, these[k]] = p[i, _MET + k]
-        at = end
+        if not first:
+            missing += left**2
+            _scatter(s, p, kind, these, output, after)
+            at = end
+            continue
+        _store(s, p, kind, lo, lanes, output, after)
+        for k in range(lanes):
+            loose[lo + k], kinks[lo + k] = s[_LOOSE + k], s[_KINKS + k]
+        if kind == TURNING:
+            rotation = max(rotation, _largest_angle(s, lanes))
+            moved += _turned(s, lanes)
+        else:
+            moved += _displaced(p, lanes)
+        lo += lanes
+        if lo == width:
+            if not rotation < MAX_ROTATION:
+                return rotation, 0.0, 0.0
+            moved = sqrt(max(moved, 0.0))
+            far = far + moved if kind == TURNING else moved
+            step = np.float64(scale) * np.float64(rate)
+            settled = SETTLED * tolerance * far / sqrt(width) / max(step, 1e-300)
+            for k in range(width):
+                loose[k] = sqrt(max(loose[k], 0.0))
+            many, missing = sort_out(levels, chosen, loose, kinks, settled)
     return rotation, far, sqrt(missing) * step / max(far, 1e-300)
+
+
+@_lanes
+def _doublings(weight, scale):
+    """How often angles are doubled up: none is larger than the sum of what the points weigh."""
+    largest = 0.0
+    for piece in range(len(weight)):
+        together = 0.0
+        for i in range(weight.shape[1]):
+            together += weight[piece, i]
+        largest = max(largest, together)
+    doublings, largest = 0, min(largest * scale, MAX_ROTATION)
+    while largest > SERIES:
+        doublings, largest = doublings + 1, largest / 2
+    return doublings
 
 
 @_lanes

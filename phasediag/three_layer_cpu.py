@@ -26,7 +26,7 @@ from .compiled import compiled
 from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Trial, initial_weights
 from .pieces import PIECES, TREE, resolve
 from .products import add_gram, add_sums, dots
-from .span import add_input_kernel, move_layer, room
+from .span import STRAIGHT, TURNING, add_input_kernel, move_layer, room
 
 PADDING = 32
 """Layers are padded to a multiple of this with neurons whose weights are and stay zero: no loop has a remainder."""
@@ -141,11 +141,22 @@ class ThreeLayerCPU:
         return cls(x, y, float(width) ** -exponents, w1, w2, a, slots)
 
     def begin(self) -> Evaluated:
-        _begin(self._state, self._jobs)
-        still = np.zeros((len(self._jobs), self.pieces, self.points))
-        nothing = np.zeros(len(self._jobs))
-        trial = self.trial(np.ones(len(nothing), dtype=np.bool_), nothing, still, still, 1.0)
-        self._state.current[self._jobs] = 1
+        state, jobs = self._state, self._jobs
+        slot = state.slot[jobs]
+        state.current[jobs] = state.count[jobs] = 0
+        state.far[:, jobs] = 0
+        for array in (state.coefficients, state.gate1, state.gate2, state.b, state.moved_a):
+            array[0, jobs] = 0
+        for array in (state.drift, state.change):
+            array[jobs] = 0
+        state.base[jobs] = state.w2_start[slot]
+        state.z1[0, jobs] = state.z1_start[slot]
+        h1 = np.maximum(state.z1[0, jobs], 0)
+        h1[:, :, state.width] = 1
+        state.z2[0, jobs, :, : state.width] = h1 @ state.w2_start[slot].transpose(0, 2, 1)
+        still = np.zeros((len(jobs), self.pieces, self.points))
+        trial = self.trial(np.ones(len(jobs), dtype=np.bool_), np.zeros(len(jobs)), still, still, 1.0)
+        state.current[jobs] = 1
         return Evaluated(trial.residual, trial.kernels)
 
     def trial(self, begins: Mask, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
@@ -240,30 +251,13 @@ def _forward(out: Any, h: Any, base: Any, left: Any, right: Any) -> None:
 @_compiled
 def _backwards(out: Any, signal: Any, base: Any, left: Any, right: Any, width: int) -> None:
     """W2^T signal (n, p), for the neurons of the first layer."""
-    out[:] = 0
+    _fill(out, 0.0, 0)
     add_sums(out, 0, base, 0, signal, out.shape[1])
     if len(left):
         along = np.empty((len(signal), len(left)), signal.dtype)
         dots(along, left, signal)
         add_sums(out, 0, right, 0, along, out.shape[1])
-    out[:, width:] = 0
-
-
-@_compiled
-def _begin(state: _State, jobs: Indices) -> None:
-    """Goes to the initial weights."""
-    n, padded = state.z1.shape[2:]
-    h = np.empty((n, padded), state.z1.dtype)
-    for job in jobs:
-        slot = state.slot[job]
-        state.current[job] = state.count[job] = 0
-        state.coefficients[0, job] = state.gate1[0, job] = state.gate2[0, job] = state.b[0, job] = 0
-        state.moved_a[0, job] = state.drift[job] = state.change[job] = 0
-        state.far[:, job] = 0.0
-        state.z1[0, job] = state.z1_start[slot]
-        state.base[job] = state.w2_start[slot]
-        _features(h, state.z1[0, job], state.width)
-        _forward(state.z2[0, job], h, state.base[job], state.left[job, :0], state.right[job, :0])
+    _fill(out, 0.0, width)
 
 
 @_compiled
@@ -282,7 +276,7 @@ def _fold(state: _State, job: int) -> None:
                 state.base[job, k + r, j] = start[k + r, j] + rows[r, j]
                 square += np.float64(rows[r, j]) * np.float64(rows[r, j])
     state.count[job] = 0
-    state.far[:, job] = sqrt(square)
+    state.far[0, job] = state.far[1, job] = sqrt(square)
 
 
 @_compiled
@@ -346,6 +340,14 @@ def _missed(state: _State, job: int, pull: Any, gram: Any) -> float:
 
 
 @_compiled
+def _fill(matrix: Any, value: float, begin: int) -> None:
+    """Columns from ``begin`` on. (A loop, like the others: numba compiles assignments to slices for seconds.)"""
+    for i in range(len(matrix)):
+        for k in range(begin, matrix.shape[1]):
+            matrix[i, k] = value
+
+
+@_compiled
 def _mirror(matrix: Any) -> None:
     for i in range(len(matrix)):
         for j in range(i):
@@ -379,6 +381,7 @@ def _try_step(
         np.empty((n, n), before.dtype),
     )
     kernel, held_back, output = np.empty((n, n)), np.empty((n, n)), np.empty((1, padded), before.dtype)
+    kinds = np.array([STRAIGHT, TURNING])
     for index in range(len(jobs)):
         job = jobs[index]
         here, there, slot, count = (
@@ -404,7 +407,7 @@ def _try_step(
         _weigh(pulls, gram, scale, own1, weight1)
         _, far1, unsettled1 = move_layer(
             block,
-            False,
+            kinds[0],
             (pulls, lates, own1, weight1, shares),
             (gram1, gram1, gram1),
             (num(scale), num(1)),
@@ -424,12 +427,14 @@ def _try_step(
         )
 
         # what the second layer sees of it
+        left, right = state.left[job, : count + n], state.right[job, : count + n]
         _features(before, state.z1[here, job], m)
         _features(after, state.z1[there, job], m)
         for i in range(n):
             for k in range(padded):
-                mean[i, k] = (before[i, k] + after[i, k]) / num(2)
-        mean_gram[:], new_gram[:] = 0.0, 0.0
+                mean[i, k] = right[count + i, k] = (before[i, k] + after[i, k]) / num(2)
+        _fill(mean_gram, 0.0, 0)
+        _fill(new_gram, 0.0, 0)
         add_gram(mean_gram, mean, 0, padded)
         add_gram(new_gram, after, 0, padded)
         _mirror(mean_gram)
@@ -439,15 +444,13 @@ def _try_step(
             for j in range(n):
                 gram2[i, j] = num(mean_gram[i, j])
                 old_cross[i, j] = num(2) * gram2[i, j] - new_cross[i, j]
-        _forward(frozen, after, state.base[job], state.left[job, :count], state.right[job, :count])
+        _forward(frozen, after, state.base[job], left[:count], right[:count])
 
         # the second layer
-        left, right = state.left[job, : count + n], state.right[job, : count + n]
-        right[count:] = mean
         _weigh(pulls, mean_gram, size * kappa_1**2, own2, weight2)
         rotation, far2, unsettled2 = move_layer(
             block,
-            True,
+            kinds[1],
             (pulls, lates, own2, weight2, shares),
             (gram2, old_cross, new_cross),
             (num(size * kappa_1), num(kappa_1)),
@@ -487,13 +490,15 @@ def _try_step(
 
         # the kernels
         prefactor = kappa * kappa / n
-        kernel[:], held_back[:] = 0.0, 0.0
+        _fill(kernel, 0.0, 0)
+        _fill(held_back, 0.0, 0)
         add_input_kernel(block, state.gate1[there, job], state.b[there, job], cosines, kernel, held_back)
         for i in range(n):
             for j in range(i + 1):
                 value = prefactor * kappa_2**2 * (kernel[i, j] * gram[i, j] - held_back[i, j])
                 trial.kernels[index, 0, i, j] = trial.kernels[index, 0, j, i] = value
-        kernel[:], held_back[:] = 0.0, 0.0
+        _fill(kernel, 0.0, 0)
+        _fill(held_back, 0.0, 0)
         for i in range(n):
             for j in range(n):
                 mean_gram[i, j] = new_gram[i, j] / max(sqrt(new_gram[j, j]), 1e-300)
@@ -502,7 +507,7 @@ def _try_step(
             for j in range(i + 1):
                 value = prefactor * kappa_1**2 * (kernel[i, j] * new_gram[i, j] - held_back[i, j])
                 trial.kernels[index, 1, i, j] = trial.kernels[index, 1, j, i] = value
-        kernel[:] = 0.0
+        _fill(kernel, 0.0, 0)
         add_gram(kernel, features, 0, padded)
         for i in range(n):
             for j in range(i + 1):
