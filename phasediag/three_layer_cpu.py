@@ -33,6 +33,11 @@ PADDING = 32
 MAX_FACTORS = 64
 """Rank of the change of W2 that is kept as factors, at most, where a step does not bring more."""
 
+PAYMENT = 4.0
+"""A step this many times shorter than the last one, or less so, pays all of it, a shorter one its part."""
+CREDIT = 4.0
+"""Times of what a step may leave unsettled that it may owe to the first layer: the next step pays."""
+
 _compiled = compiled()
 
 
@@ -47,7 +52,8 @@ class _State(NamedTuple):
     a_start: Any  # (S, p) and output weights
     kappas: Any  # (B, 3) m^-gamma, m^-gamma_1, m^-gamma_prime
     current: Any  # (B,) the place where a job is
-    coefficients: Any  # (2, B, n, p) displacement of W1 in the inputs
+    coefficients: Any  # (2, B, n, p) displacement of W1 in the inputs, and what the last step owes it
+    owed: Any
     z1: Any  # (2, B, n, p) preactivations and gates of both layers
     gate1: Any
     z2: Any
@@ -111,6 +117,7 @@ class ThreeLayerCPU:
             kappas=kappas,
             current=np.zeros(jobs, dtype=np.int64),
             coefficients=zeros(2, jobs, n, padded),
+            owed=zeros(2, jobs, n, padded),
             z1=zeros(2, jobs, n, padded),
             gate1=zeros(2, jobs, n, padded),
             z2=zeros(2, jobs, n, padded),
@@ -145,7 +152,7 @@ class ThreeLayerCPU:
         slot = state.slot[jobs]
         state.current[jobs] = state.count[jobs] = 0
         state.far[:, jobs] = 0
-        for array in (state.coefficients, state.gate1, state.gate2, state.b, state.moved_a):
+        for array in (state.coefficients, state.owed, state.gate1, state.gate2, state.b, state.moved_a):
             array[0, jobs] = 0
         for array in (state.drift, state.change):
             array[jobs] = 0
@@ -205,7 +212,8 @@ class ThreeLayerCPU:
     def change(self, job: int) -> dict[str, Tensor]:
         state, at, m = self._state, self._jobs[job], self._state.width
         place, count = state.current[at], state.count[at]
-        w1 = state.coefficients[place, at, :, :m].T.astype(np.float64) @ self._inputs
+        coefficients = state.coefficients[place, at, :, :m] + state.owed[place, at, :, :m]
+        w1 = coefficients.T.astype(np.float64) @ self._inputs
         w2 = state.change[at] + state.left[at, :count, :m].T @ state.right[at, :count]
         return {
             "W1": torch.from_numpy(w1.astype(self._w1.dtype)),
@@ -216,7 +224,7 @@ class ThreeLayerCPU:
 
 def _room(n: int, padded: int, dtype: Any) -> Any:
     """Room for one job at a time."""
-    rows = tuple(np.zeros((n, padded), dtype) for _ in range(7))
+    rows = tuple(np.zeros((n, padded), dtype) for _ in range(10))
     chosen = (
         np.empty(padded, dtype),
         np.empty(padded, dtype),
@@ -325,16 +333,19 @@ def _weigh(pulls: Any, gram: Any, scale: float, own: Any, weight: Any) -> None:
 
 
 @_compiled
-def _missed(state: _State, job: int, pull: Any, gram: Any) -> float:
-    """Square of what the backward signal that a step brought about would change of the first layer's move."""
+def _owe(state: _State, job: int, pull: Any, gram: Any, scale: float, unpaid: float, weight: float) -> float:
+    """What the backward signal that a step brought about would change of the first layer's move: the sum of its squares, over ``scale``."""
+    num = state.b.dtype.type
     here, there = state.current[job], 1 - state.current[job]
     total = 0.0
     for i in range(len(pull)):
         part = 0.0
         for k in range(state.width):
-            gate = np.float64(state.gate1[here, job, i, k] + state.gate1[there, job, i, k]) / 2
-            apart = np.float64(state.b[there, job, i, k] - state.guess[job, i, k]) / 2
-            part += (gate * apart) ** 2
+            gate = (state.gate1[here, job, i, k] + state.gate1[there, job, i, k]) / num(2)
+            apart = weight * gate * (state.b[there, job, i, k] - state.guess[job, i, k])
+            left = num(unpaid) * state.owed[here, job, i, k]
+            state.owed[there, job, i, k] = left - num(scale) * pull[i] * apart
+            part += np.float64(apart) ** 2
         total += part * np.float64(pull[i]) ** 2 * gram[i, i]
     return total
 
@@ -369,7 +380,7 @@ def _try_step(
 ) -> None:
     """One step of these jobs, from the place where they are to the other."""
     gram, cosines, y = data
-    block, (before, after, mean, frozen, nothing, signal, features), chosen, pushes = all_room
+    block, (before, after, mean, frozen, nothing, signal, features, owing, first_b, last_b), chosen, pushes = all_room
     pulls, lates, own1, weight1, own2, weight2, shares = pushes
     n, padded = state.z1.shape[2:]
     num, m = before.dtype.type, state.width
@@ -391,16 +402,26 @@ def _try_step(
             state.count[job],
         )
         kappa, kappa_1, kappa_2 = state.kappas[job]
+        going = num(ahead[index])
+        bend = going / (num(6) * (num(1) + going))
         for i in range(n):
             for k in range(padded):
-                if begins[index]:
-                    state.guess[job, i, k] = state.b[here, job, i, k] + num(ahead[index]) * state.drift[job, i, k]
-                else:
-                    state.guess[job, i, k] = state.b[there, job, i, k]
+                now, later = (
+                    state.b[here, job, i, k],
+                    state.b[here, job, i, k] + going * state.drift[job, i, k],
+                )
+                guess = later if begins[index] else state.b[there, job, i, k]
+                curve = bend * (guess - later)
+                state.guess[job, i, k] = guess
+                first_b[i, k], last_b[i, k] = now - curve, guess - curve
         size = resolve(impulses[index], lags[index], kappa / n, pulls, lates)
         _shares(pulls, shares)
 
         # the first layer
+        paid = num(min(PAYMENT * ahead[index], 1.0))
+        for i in range(n):
+            for k in range(padded):
+                owing[i, k] = state.coefficients[here, job, i, k] + paid * state.owed[here, job, i, k]
         start_a, moved_a, next_a = state.a_start[slot], state.moved_a[here, job], state.moved_a[there, job]
         outputs = start_a, moved_a, next_a
         scale = size * kappa_2**2
@@ -417,9 +438,9 @@ def _try_step(
             (
                 state.z1[here, job],
                 state.z1_start[slot],
-                state.coefficients[here, job],
-                state.b[here, job],
-                state.guess[job],
+                owing,
+                first_b,
+                last_b,
                 state.gate1[here, job],
             ),
             (state.z1[there, job], state.coefficients[there, job], state.gate1[there, job]),
@@ -480,8 +501,8 @@ def _try_step(
                 outputs_total += np.float64(features[i, k]) * np.float64(output[0, k])
             trial.residual[index, i] = kappa * outputs_total - y[i]
         _backwards(state.b[there, job], signal, state.base[job], left, right, m)
-        missed = sqrt(_missed(state, job, pulls[0], gram)) * scale / max(far1, 1e-300)
-        trial.unsettled[index] = max(sqrt(unsettled1**2 + missed**2), unsettled2)
+        missed = sqrt(_owe(state, job, pulls[0], gram, scale, 1 - paid, num(0.5) - bend)) * scale / max(far1, 1e-300)
+        trial.unsettled[index] = max(unsettled1, missed / CREDIT, unsettled2)
         trial.travelled[index, 0], trial.travelled[index, 1], trial.travelled[index, 2] = (
             far1,
             far2,
