@@ -20,17 +20,20 @@ meet kinks are followed in pieces (:mod:`phasediag.pieces`).
 from __future__ import annotations
 
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
 from .compiled import compiled
 from .networks import MAX_ROTATION
-from .pieces import DAMPED, MAX_SWEEPS, SETTLED, copy, group, sort_out, total
+from .pieces import DAMPED, MAX_SWEEPS, PIECES, SETTLED, TREE, copy, group, sort_out, total
 from .products import add_gram, add_sums
 
 STRAIGHT, TURNING = 0, 1
 BLOCK = 128
 """Lanes of a block."""
+SUBSTEPS = 64
+"""Substeps of a neuron that passes the origin within a step."""
 SERIES = 0.5
 """Largest angle of the power series of sinh and cosh; larger ones are doubled up from there."""
 
@@ -83,7 +86,7 @@ _sums = compiled("contract", "nsz", "reassoc")
 _maximum = compiled("nnan", "nsz")
 
 
-def room(points, dtype):
+def room(points: int, dtype: Any) -> Any:
     """Room for a block of neurons."""
     return np.zeros(_FIXED * BLOCK, dtype), np.zeros((points, _ROWS * BLOCK), dtype)
 
@@ -96,8 +99,8 @@ def _prepare(s, p, lanes, kind):
     for i in range(len(p)):
         if kind == TURNING:
             for k in range(lanes):
-                p[i, _FIRST + k] -= p[i, _FROM + k]
-                p[i, _MEAN + k] = p[i, _FROM + k] + half * p[i, _FIRST + k]
+                p[i, _FIRST + k] -= p[i, _Z + k]
+                p[i, _MEAN + k] = p[i, _Z + k] + half * p[i, _FIRST + k]
         else:
             for k in range(lanes):
                 p[i, _SECOND + k] -= p[i, _FIRST + k]
@@ -392,6 +395,59 @@ def _sweep(s, p, lanes, kind, push, share, middle, gram, across, unit, doublings
     return kinks
 
 
+@_lanes
+def _unpin(s, p, lanes, kind, push, share, middle, gram, across, unit, rank):
+    """Moves again, in small substeps, the neurons that seem to be held on as many kinks as their weights have components.
+
+    Such a neuron passes close to the origin, where all its gates change at once, and holding each of them is a solution too, though one
+    that the flow leaves at once.
+    """
+    n, pull = len(p), push[0]
+    scale, rate = np.float64(unit[0]), np.float64(unit[1])
+    for k in range(lanes):
+        if s[_KINKS + k] < rank:
+            continue
+        z, force, along, moved = np.empty(n), np.empty(n), np.empty(n), np.zeros(n)
+        for i in range(n):
+            z[i] = p[i, _MEAN + k] if kind == TURNING else p[i, _Z + k]
+        a = np.float64(s[_START_A + k] + s[_MOVED_A + k])
+        for _ in range(SUBSTEPS):
+            square = product = 0.0
+            for i in range(n):
+                signal = (
+                    np.float64(p[i, _FIRST + k] + middle * p[i, _SECOND + k]) if kind == STRAIGHT else 1.0
+                )
+                force[i] = pull[i] * signal / SUBSTEPS if z[i] > 0 else 0.0
+            for i in range(n):
+                along[i] = 0.0
+                for j in range(n):
+                    along[i] += gram[i, j] * force[j]
+                square += force[i] * along[i]
+                product += force[i] * z[i]
+            factor = -scale
+            if kind == TURNING:
+                length = sqrt(max(square, 0.0))
+                angle, part = scale * length, product / length if length > 0 else 0.0
+                # series of sinh and cosh - 1: a substep's angle is below MAX_ROTATION / SUBSTEPS
+                two = angle * angle
+                up = angle * (1 + two / 6 * (1 + two / 20 * (1 + two / 42)))
+                more = two / 2 * (1 + two / 12 * (1 + two / 30 * (1 + two / 56)))
+                factor = (part * more - a * rate * up) / length if length > 0 else 0.0
+                a += a * more - part * up / rate
+            for i in range(n):
+                moved[i] += factor * force[i]
+                z[i] += factor * along[i]
+        s[_NEXT_A + k] = a - s[_START_A + k]
+        s[_KINKS + k] = 0
+        for i in range(n):
+            p[i, _AFTER + k], p[i, _HELD + k] = p[i, _BEFORE + k] + moved[i], 0
+        for i in range(n):
+            end = np.float64(p[i, _FROM + k]) + (share * p[i, _FIRST + k] if kind == TURNING else 0.0)
+            for j in range(n):
+                end += across[i, j] * p[j, _AFTER + k]
+            p[i, _END + k] = end
+
+
 @_part
 def _load(s, p, kind, lo, lanes, output, before):
     """Loads neurons that lie side by side."""
@@ -459,7 +515,7 @@ def _scatter(s, p, kind, chosen, output, after):
 
 
 @_part
-def _move_in_pieces(s, p, lanes, kind, pushes, grams, across, level, sweeps, unit, doublings, settled):
+def _move_in_pieces(s, p, lanes, kind, pushes, grams, across, level, sweeps, unit, doublings, settled, rank):
     """Moves a block piece by piece, each with gates that have settled to ``settled`` in all of them, or that had so many sweeps to do so;
     returns what has not."""
     pulls, lates, own, weight, shares = pushes
@@ -468,10 +524,9 @@ def _move_in_pieces(s, p, lanes, kind, pushes, grams, across, level, sweeps, uni
     for piece in range(pieces - 1, 2 * pieces - 1):
         push = pulls[piece], lates[piece], own[piece], weight[piece]
         begin, end = shares[piece, 0], shares[piece, 1]
-        if kind == TURNING:
-            for i in range(n):
-                for j in range(n):
-                    across[i, j] = here[i, j] + end * (there[i, j] - here[i, j])
+        for i in range(n):
+            for j in range(n):
+                across[i, j] = here[i, j] + end * (there[i, j] - here[i, j])
         if piece >= pieces:
             _go_on(s, p, lanes, kind)
         middle = (begin + end) / 2
@@ -481,6 +536,8 @@ def _move_in_pieces(s, p, lanes, kind, pushes, grams, across, level, sweeps, uni
             if sweep == sweeps - 1 or not loose > settled / pieces:
                 break
             _approach(p, lanes, 1.0 if sweep < DAMPED else 0.5)
+        if sweeps > 1 and kinks >= rank:
+            _unpin(s, p, lanes, kind, push, end, middle, gram, across, unit, rank)
         for i in range(n):
             _present(p, lanes, i)
         missing += loose
@@ -488,7 +545,7 @@ def _move_in_pieces(s, p, lanes, kind, pushes, grams, across, level, sweeps, uni
 
 
 @_lanes
-def move_layer(room, kind, pushes, grams, unit, tolerance, far, output, before, after, chosen_room):
+def move_layer(room, kind, pushes, grams, rank, unit, tolerance, far, output, before, after, chosen_room):
     """Moves all neurons of a layer of one network: the largest angle, the displacement of the layer, and what is unsettled relative to it.
 
     Most neurons meet no kink on their way, or rest on one, and are where they belong after a single move. The others, by how much that
@@ -496,16 +553,16 @@ def move_layer(room, kind, pushes, grams, unit, tolerance, far, output, before, 
 
     ``pushes``: pulls, their first moments, what a neuron's own open gate adds to its shift, and weights of what is loose, (TREE, n) each,
     and the shares (TREE, 2) of a step at whose beginning and end its pieces are. ``grams``: products (n, n) of the inputs' means, and of
-    the inputs at the beginning and at the end with those means; all one where inputs do not move. ``unit``: scale of the angles
-    and ratio of rates; straight: scale of the coefficients. ``far``: displacement before the step, of turning layers. ``output``
-    (m,): initial output weights and their displacements before and after. ``before``: (n, m) preactivations, those from which
+    the inputs at the beginning and at the end with those means; all one where inputs do not move; ``rank``: theirs. ``unit``: scale of
+    the angles and ratio of rates; straight: scale of the coefficients. ``far``: displacement before the step, of turning layers.
+    ``output`` (m,): initial output weights and their displacements before and after. ``before``: (n, m) preactivations, those from which
     coefficients count, coefficients, two ends of signals or preactivations, gates; ``after``: preactivations, coefficients and
     gates to fill in.
     """
     s, p = room
     scale, rate = unit
     loose, kinks, levels, chosen, across = chosen_room
-    n, width = before[0].shape
+    width = before[0].shape[1]
     doublings = _doublings(pushes[3], scale) if kind == TURNING else 0
     rotation = moved = settled = missing = step = 0.0
     many, at, lo = width, 0, 0
@@ -523,7 +580,7 @@ def move_layer(room, kind, pushes, grams, unit, tolerance, far, output, before, 
             _gather(s, p, kind, these, lanes, output, before)
         _prepare(s, p, lanes, kind)
         left = _move_in_pieces(
-            s, p, lanes, kind, pushes, grams, across, level, sweeps, unit, doublings, goal
+            s, p, lanes, kind, pushes, grams, across, level, sweeps, unit, doublings, goal, rank
         )
         if not first:
             missing += left**2
@@ -616,3 +673,49 @@ def add_input_kernel(room, gates, signals, cosines, backward, held_back):
         if kinks > 0:
             _project(s, p, lanes, cosines)
             add_gram(held_back, p, _U, lanes)
+
+
+@_lanes
+def share_out(pulls, shares):
+    """Where the pieces of a step begin and end: shares (TREE, 2) of the whole impulse, for what moves is moved by it."""
+    n = pulls.shape[1]
+    weights = np.zeros(TREE)
+    for piece in range(TREE - 1, -1, -1):
+        if piece >= PIECES - 1:
+            for i in range(n):
+                weights[piece] += abs(np.float64(pulls[piece, i]))
+        else:
+            weights[piece] = weights[2 * piece + 1] + weights[2 * piece + 2]
+    shares[0, 0], shares[0, 1] = 0.0, 1.0
+    for piece in range(PIECES - 1):
+        left, right = 2 * piece + 1, 2 * piece + 2
+        begin, end = shares[piece, 0], shares[piece, 1]
+        part = weights[left] / weights[piece] if weights[piece] > 0 else 0.5
+        middle = begin + (end - begin) * part
+        shares[left, 0], shares[left, 1], shares[right, 0], shares[right, 1] = begin, middle, middle, end
+
+
+@_lanes
+def weigh(pulls, gram, scale, own, weight):
+    """What a neuron's own open gate adds to its shift, per unit of its signal; and what a gate is worth. (TREE, n) each."""
+    num = own.dtype.type
+    for piece in range(TREE):
+        for i in range(len(gram)):
+            own[piece, i] = num(-scale * pulls[piece, i] * gram[i, i])
+            weight[piece, i] = num(abs(pulls[piece, i]) * sqrt(gram[i, i]))
+
+
+@_lanes
+def fill(matrix, value, begin):
+    """Fills columns from ``begin`` on. (A loop, like the others: numba compiles assignments to slices for seconds.)"""
+    for i in range(len(matrix)):
+        for k in range(begin, matrix.shape[1]):
+            matrix[i, k] = value
+
+
+@_lanes
+def scaled(out, kernel, factor, gram, held_back):
+    """The kernel of a layer of input weights, from the lower triangles that :func:`add_input_kernel` made."""
+    for i in range(len(out)):
+        for j in range(i + 1):
+            out[i, j] = out[j, i] = factor * (kernel[i, j] * gram[i, j] - held_back[i, j])

@@ -26,7 +26,7 @@ from .compiled import compiled
 from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Trial, initial_weights
 from .pieces import PIECES, TREE, resolve
 from .products import add_gram, add_sums, dots
-from .span import STRAIGHT, TURNING, add_input_kernel, move_layer, room
+from .span import STRAIGHT, TURNING, add_input_kernel, fill, move_layer, room, scaled, share_out, weigh
 
 PADDING = 32
 """Layers are padded to a multiple of this with neurons whose weights are and stay zero: no loop has a remainder."""
@@ -97,7 +97,7 @@ class ThreeLayerCPU:
         self.y, self.points, self._inputs, self._w1 = y, n, inputs, w1
         self.rates = np.stack([kappas[:, 2] ** 2, kappas[:, 1] ** 2, np.ones(jobs)], axis=1)
         gram = inputs @ inputs.T
-        self._data = gram, gram / np.sqrt(np.diagonal(gram)), y
+        self._data = gram, gram / np.sqrt(np.diagonal(gram)), y, int(np.linalg.matrix_rank(gram))
         z1_start = np.zeros((seeds, n, padded), dtype)
         w2_start, a_start = np.zeros((seeds, m, padded), dtype), np.zeros((seeds, padded), dtype)
         z1_start[:, :, :m] = np.matmul(inputs, w1.transpose(0, 2, 1).astype(np.float64))
@@ -232,7 +232,7 @@ def _room(n: int, padded: int, dtype: Any) -> Any:
         np.empty(padded, np.int64),
         np.empty((n, n), dtype),
     )
-    pushes = tuple(np.empty((TREE, n), dtype) for _ in range(6)) + (np.empty((TREE, 2)),)
+    pushes = (*(np.empty((TREE, n), dtype) for _ in range(6)), np.empty((TREE, 2)))
     return room(n, dtype), rows, chosen, pushes
 
 
@@ -259,13 +259,13 @@ def _forward(out: Any, h: Any, base: Any, left: Any, right: Any) -> None:
 @_compiled
 def _backwards(out: Any, signal: Any, base: Any, left: Any, right: Any, width: int) -> None:
     """W2^T signal (n, p), for the neurons of the first layer."""
-    _fill(out, 0.0, 0)
+    fill(out, 0.0, 0)
     add_sums(out, 0, base, 0, signal, out.shape[1])
     if len(left):
         along = np.empty((len(signal), len(left)), signal.dtype)
         dots(along, left, signal)
         add_sums(out, 0, right, 0, along, out.shape[1])
-    _fill(out, 0.0, width)
+    fill(out, 0.0, width)
 
 
 @_compiled
@@ -303,36 +303,6 @@ def _accept(state: _State, jobs: Indices) -> None:
 
 
 @_compiled
-def _shares(pulls: Any, shares: Any) -> None:
-    """Where the pieces of a step begin and end: shares of the whole impulse, for what moves is moved by it."""
-    n = pulls.shape[1]
-    weights = np.zeros(TREE)
-    for piece in range(TREE - 1, -1, -1):
-        if piece >= PIECES - 1:
-            for i in range(n):
-                weights[piece] += abs(np.float64(pulls[piece, i]))
-        else:
-            weights[piece] = weights[2 * piece + 1] + weights[2 * piece + 2]
-    shares[0, 0], shares[0, 1] = 0.0, 1.0
-    for piece in range(PIECES - 1):
-        left, right = 2 * piece + 1, 2 * piece + 2
-        begin, end = shares[piece]
-        part = weights[left] / weights[piece] if weights[piece] > 0 else 0.5
-        middle = begin + (end - begin) * part
-        shares[left, 0], shares[left, 1], shares[right, 0], shares[right, 1] = begin, middle, middle, end
-
-
-@_compiled
-def _weigh(pulls: Any, gram: Any, scale: float, own: Any, weight: Any) -> None:
-    """What a neuron's own open gate adds to its shift, per unit of its signal; and what a gate is worth."""
-    num = own.dtype.type
-    for piece in range(TREE):
-        for i in range(len(gram)):
-            own[piece, i] = num(-scale * pulls[piece, i] * gram[i, i])
-            weight[piece, i] = num(abs(pulls[piece, i]) * sqrt(gram[i, i]))
-
-
-@_compiled
 def _owe(state: _State, job: int, pull: Any, gram: Any, scale: float, unpaid: float, weight: float) -> float:
     """What the backward signal that a step brought about would change of the first layer's move: the sum of its squares, over ``scale``."""
     num = state.b.dtype.type
@@ -348,14 +318,6 @@ def _owe(state: _State, job: int, pull: Any, gram: Any, scale: float, unpaid: fl
             part += np.float64(apart) ** 2
         total += part * np.float64(pull[i]) ** 2 * gram[i, i]
     return total
-
-
-@_compiled
-def _fill(matrix: Any, value: float, begin: int) -> None:
-    """Columns from ``begin`` on. (A loop, like the others: numba compiles assignments to slices for seconds.)"""
-    for i in range(len(matrix)):
-        for k in range(begin, matrix.shape[1]):
-            matrix[i, k] = value
 
 
 @_compiled
@@ -379,8 +341,13 @@ def _try_step(
     trial: Trial,
 ) -> None:
     """One step of these jobs, from the place where they are to the other."""
-    gram, cosines, y = data
-    block, (before, after, mean, frozen, nothing, signal, features, owing, first_b, last_b), chosen, pushes = all_room
+    gram, cosines, y, rank = data
+    (
+        block,
+        (before, after, mean, frozen, nothing, signal, features, owing, first_b, last_b),
+        chosen,
+        pushes,
+    ) = all_room
     pulls, lates, own1, weight1, own2, weight2, shares = pushes
     n, padded = state.z1.shape[2:]
     num, m = before.dtype.type, state.width
@@ -415,7 +382,7 @@ def _try_step(
                 state.guess[job, i, k] = guess
                 first_b[i, k], last_b[i, k] = now - curve, guess - curve
         size = resolve(impulses[index], lags[index], kappa / n, pulls, lates)
-        _shares(pulls, shares)
+        share_out(pulls, shares)
 
         # the first layer
         paid = num(min(PAYMENT * ahead[index], 1.0))
@@ -425,12 +392,13 @@ def _try_step(
         start_a, moved_a, next_a = state.a_start[slot], state.moved_a[here, job], state.moved_a[there, job]
         outputs = start_a, moved_a, next_a
         scale = size * kappa_2**2
-        _weigh(pulls, gram, scale, own1, weight1)
+        weigh(pulls, gram, scale, own1, weight1)
         _, far1, unsettled1 = move_layer(
             block,
             kinds[0],
             (pulls, lates, own1, weight1, shares),
             (gram1, gram1, gram1),
+            rank,
             (num(scale), num(1)),
             tolerance,
             0.0,
@@ -454,8 +422,8 @@ def _try_step(
         for i in range(n):
             for k in range(padded):
                 mean[i, k] = right[count + i, k] = (before[i, k] + after[i, k]) / num(2)
-        _fill(mean_gram, 0.0, 0)
-        _fill(new_gram, 0.0, 0)
+        fill(mean_gram, 0.0, 0)
+        fill(new_gram, 0.0, 0)
         add_gram(mean_gram, mean, 0, padded)
         add_gram(new_gram, after, 0, padded)
         _mirror(mean_gram)
@@ -468,12 +436,13 @@ def _try_step(
         _forward(frozen, after, state.base[job], left[:count], right[:count])
 
         # the second layer
-        _weigh(pulls, mean_gram, size * kappa_1**2, own2, weight2)
+        weigh(pulls, mean_gram, size * kappa_1**2, own2, weight2)
         rotation, far2, unsettled2 = move_layer(
             block,
             kinds[1],
             (pulls, lates, own2, weight2, shares),
             (gram2, old_cross, new_cross),
+            n,
             (num(size * kappa_1), num(kappa_1)),
             tolerance,
             state.far[0, job],
@@ -501,7 +470,11 @@ def _try_step(
                 outputs_total += np.float64(features[i, k]) * np.float64(output[0, k])
             trial.residual[index, i] = kappa * outputs_total - y[i]
         _backwards(state.b[there, job], signal, state.base[job], left, right, m)
-        missed = sqrt(_owe(state, job, pulls[0], gram, scale, 1 - paid, num(0.5) - bend)) * scale / max(far1, 1e-300)
+        missed = (
+            sqrt(_owe(state, job, pulls[0], gram, scale, 1 - paid, num(0.5) - bend))
+            * scale
+            / max(far1, 1e-300)
+        )
         trial.unsettled[index] = max(unsettled1, missed / CREDIT, unsettled2)
         trial.travelled[index, 0], trial.travelled[index, 1], trial.travelled[index, 2] = (
             far1,
@@ -511,24 +484,18 @@ def _try_step(
 
         # the kernels
         prefactor = kappa * kappa / n
-        _fill(kernel, 0.0, 0)
-        _fill(held_back, 0.0, 0)
+        fill(kernel, 0.0, 0)
+        fill(held_back, 0.0, 0)
         add_input_kernel(block, state.gate1[there, job], state.b[there, job], cosines, kernel, held_back)
-        for i in range(n):
-            for j in range(i + 1):
-                value = prefactor * kappa_2**2 * (kernel[i, j] * gram[i, j] - held_back[i, j])
-                trial.kernels[index, 0, i, j] = trial.kernels[index, 0, j, i] = value
-        _fill(kernel, 0.0, 0)
-        _fill(held_back, 0.0, 0)
+        scaled(trial.kernels[index, 0], kernel, prefactor * kappa_2**2, gram, held_back)
+        fill(kernel, 0.0, 0)
+        fill(held_back, 0.0, 0)
         for i in range(n):
             for j in range(n):
                 mean_gram[i, j] = new_gram[i, j] / max(sqrt(new_gram[j, j]), 1e-300)
         add_input_kernel(block, gates, output, mean_gram, kernel, held_back)
-        for i in range(n):
-            for j in range(i + 1):
-                value = prefactor * kappa_1**2 * (kernel[i, j] * new_gram[i, j] - held_back[i, j])
-                trial.kernels[index, 1, i, j] = trial.kernels[index, 1, j, i] = value
-        _fill(kernel, 0.0, 0)
+        scaled(trial.kernels[index, 1], kernel, prefactor * kappa_1**2, new_gram, held_back)
+        fill(kernel, 0.0, 0)
         add_gram(kernel, features, 0, padded)
         for i in range(n):
             for j in range(i + 1):
