@@ -91,6 +91,22 @@ def room(points: int, dtype: Any) -> Any:
     return np.zeros(_FIXED * BLOCK, dtype), np.zeros((points, _ROWS * BLOCK), dtype)
 
 
+def factors(inputs: Any, dtype: Any) -> Any:
+    """The inputs (n, r), their transpose, and room for what comes between in a product with their Gram matrix, where that is
+    less work than the matrix itself; nothing otherwise."""
+    points, rank = inputs.shape
+    used = inputs if 2 * rank < points else inputs[:, :0]
+    return used.astype(dtype), used.T.astype(dtype, order="C"), np.zeros((used.shape[1], BLOCK), dtype)
+
+
+@_lanes
+def fill(matrix, value, begin):
+    """Fills columns from ``begin`` on. (A loop, like the others: numba compiles assignments to slices for seconds.)"""
+    for i in range(len(matrix)):
+        for k in range(begin, matrix.shape[1]):
+            matrix[i, k] = value
+
+
 @_lanes
 def _prepare(s, p, lanes, kind):
     """From what has been loaded to what a step needs; ``_FIRST`` and ``_SECOND`` hold the two ends of what moves along the way."""
@@ -354,8 +370,20 @@ def _present(p, lanes, i):
         p[i, _MET + k] = p[i, _MET + k] if p[i, _HELD + k] > zero else open_
 
 
+@_lanes
+def _multiply_gram(p, into, rows, gram, factors, lanes):
+    """Adds ``gram`` (n, n) times rows to others; by way of its factors (n, r) and (r, n) where there are any."""
+    inputs, turned, between = factors
+    if len(turned) == 0:
+        add_sums(p, into, p, rows, gram, lanes)
+        return
+    fill(between, 0.0, 0)
+    add_sums(between, 0, p, rows, turned, lanes)
+    add_sums(p, into, between, 0, inputs, lanes)
+
+
 @_part
-def _sweep(s, p, lanes, kind, push, share, middle, gram, across, unit, doublings):
+def _sweep(s, p, lanes, kind, push, share, middle, gram, across, factors, unit, doublings):
     """Moves a block over one piece, the gates along the way being those of ``_GATE``, and finds the gates that it meets. Returns how many
     neurons end on a kink."""
     pull, late, own, weight = push
@@ -365,19 +393,19 @@ def _sweep(s, p, lanes, kind, push, share, middle, gram, across, unit, doublings
         _clear(s, lanes)
         for i in range(n):
             _pull(p, lanes, i, pull[i], late[i])
-        add_sums(p, _HV, p, _V, gram, lanes)
-        add_sums(p, _HU, p, _U, gram, lanes)
+        _multiply_gram(p, _HV, _V, gram, factors, lanes)
+        _multiply_gram(p, _HU, _U, gram, factors, lanes)
         for i in range(n):
             _multiply(s, p, lanes, i)
         _angles(s, lanes, scale, doublings)
         _rotate(s, lanes, scale, rate)
         for i in range(n):
             _combine(s, p, lanes, i, share)
-        add_sums(p, _END, p, _AFTER, across, lanes)
+        _multiply_gram(p, _END, _AFTER, across, factors, lanes)
     else:
         for i in range(n):
             _push(p, lanes, i, scale * pull[i], middle)
-        add_sums(p, _HV, p, _AFTER, gram, lanes)
+        _multiply_gram(p, _HV, _AFTER, gram, factors, lanes)
         for i in range(n):
             _add_start(p, lanes, i)
     _start_meeting(s, lanes)
@@ -519,7 +547,7 @@ def _move_in_pieces(s, p, lanes, kind, pushes, grams, across, level, sweeps, uni
     """Moves a block piece by piece, each with gates that have settled to ``settled`` in all of them, or that had so many sweeps to do so;
     returns what has not."""
     pulls, lates, own, weight, shares = pushes
-    gram, here, there = grams
+    gram, here, there, factors = grams
     n, pieces, missing = len(p), 1 << level, 0.0
     for piece in range(pieces - 1, 2 * pieces - 1):
         push = pulls[piece], lates[piece], own[piece], weight[piece]
@@ -531,7 +559,7 @@ def _move_in_pieces(s, p, lanes, kind, pushes, grams, across, level, sweeps, uni
             _go_on(s, p, lanes, kind)
         middle = (begin + end) / 2
         for sweep in range(sweeps):
-            kinks = _sweep(s, p, lanes, kind, push, end, middle, gram, across, unit, doublings)
+            kinks = _sweep(s, p, lanes, kind, push, end, middle, gram, across, factors, unit, doublings)
             loose = sqrt(max(total(s[_LOOSE:], lanes), 0.0))
             if sweep == sweeps - 1 or not loose > settled / pieces:
                 break
@@ -553,11 +581,11 @@ def move_layer(room, kind, pushes, grams, rank, unit, tolerance, far, output, be
 
     ``pushes``: pulls, their first moments, what a neuron's own open gate adds to its shift, and weights of what is loose, (TREE, n) each,
     and the shares (TREE, 2) of a step at whose beginning and end its pieces are. ``grams``: products (n, n) of the inputs' means, and of
-    the inputs at the beginning and at the end with those means; all one where inputs do not move; ``rank``: theirs. ``unit``: scale of
-    the angles and ratio of rates; straight: scale of the coefficients. ``far``: displacement before the step, of turning layers.
-    ``output`` (m,): initial output weights and their displacements before and after. ``before``: (n, m) preactivations, those from which
-    coefficients count, coefficients, two ends of signals or preactivations, gates; ``after``: preactivations, coefficients and
-    gates to fill in.
+    the inputs at the beginning and at the end with those means; all one where inputs do not move; and their ``factors``. ``rank``: that
+    of the products. ``unit``: scale of the angles and ratio of rates; straight: scale of the coefficients. ``far``: displacement before
+    the step, of turning layers. ``output`` (m,): initial output weights and their displacements before and after. ``before``: (n, m)
+    preactivations, those from which coefficients count, coefficients, two ends of signals or preactivations, gates; ``after``:
+    preactivations, coefficients and gates to fill in.
     """
     s, p = room
     scale, rate = unit
@@ -703,14 +731,6 @@ def weigh(pulls, gram, scale, own, weight):
         for i in range(len(gram)):
             own[piece, i] = num(-scale * pulls[piece, i] * gram[i, i])
             weight[piece, i] = num(abs(pulls[piece, i]) * sqrt(gram[i, i]))
-
-
-@_lanes
-def fill(matrix, value, begin):
-    """Fills columns from ``begin`` on. (A loop, like the others: numba compiles assignments to slices for seconds.)"""
-    for i in range(len(matrix)):
-        for k in range(begin, matrix.shape[1]):
-            matrix[i, k] = value
 
 
 @_lanes

@@ -26,7 +26,18 @@ from .compiled import compiled
 from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Trial, initial_weights
 from .pieces import PIECES, TREE, resolve
 from .products import add_gram, add_sums, dots
-from .span import STRAIGHT, TURNING, add_input_kernel, fill, move_layer, room, scaled, share_out, weigh
+from .span import (
+    STRAIGHT,
+    TURNING,
+    add_input_kernel,
+    factors,
+    fill,
+    move_layer,
+    room,
+    scaled,
+    share_out,
+    weigh,
+)
 
 PADDING = 32
 """Layers are padded to a multiple of this with neurons whose weights are and stay zero: no loop has a remainder."""
@@ -97,12 +108,20 @@ class ThreeLayerCPU:
         self.y, self.points, self._inputs, self._w1 = y, n, inputs, w1
         self.rates = np.stack([kappas[:, 2] ** 2, kappas[:, 1] ** 2, np.ones(jobs)], axis=1)
         gram = inputs @ inputs.T
-        self._data = gram, gram / np.sqrt(np.diagonal(gram)), y, int(np.linalg.matrix_rank(gram))
+        rank, none = int(np.linalg.matrix_rank(gram)), np.zeros((n, n))
+        self._data = (
+            gram,
+            gram / np.sqrt(np.diagonal(gram)),
+            y,
+            rank,
+            factors(inputs, dtype),
+            factors(none, dtype),
+        )
         z1_start = np.zeros((seeds, n, padded), dtype)
         w2_start, a_start = np.zeros((seeds, m, padded), dtype), np.zeros((seeds, padded), dtype)
         z1_start[:, :, :m] = np.matmul(inputs, w1.transpose(0, 2, 1).astype(np.float64))
         w2_start[:, :, : m + 1], a_start[:, :m] = w2, a
-        factors = max(1, min(max_factors, padded // 8) // n) * n + n
+        kept = max(1, min(max_factors, padded // 8) // n) * n + n
 
         def zeros(*shape: int) -> NDArray[Any]:
             return np.zeros(shape, dtype)
@@ -128,8 +147,8 @@ class ThreeLayerCPU:
             guess=zeros(jobs, n, padded),
             base=w2_start[slot],
             change=zeros(jobs, m, padded),
-            left=zeros(jobs, factors, padded),
-            right=zeros(jobs, factors, padded),
+            left=zeros(jobs, kept, padded),
+            right=zeros(jobs, kept, padded),
             count=np.zeros(jobs, dtype=np.int64),
             far=np.zeros((2, jobs)),
         )
@@ -341,7 +360,7 @@ def _try_step(
     trial: Trial,
 ) -> None:
     """One step of these jobs, from the place where they are to the other."""
-    gram, cosines, y, rank = data
+    gram, cosines, y, rank, factored, not_factored = data
     (
         block,
         (before, after, mean, frozen, nothing, signal, features, owing, first_b, last_b),
@@ -397,7 +416,7 @@ def _try_step(
             block,
             kinds[0],
             (pulls, lates, own1, weight1, shares),
-            (gram1, gram1, gram1),
+            (gram1, gram1, gram1, factored),
             rank,
             (num(scale), num(1)),
             tolerance,
@@ -441,7 +460,7 @@ def _try_step(
             block,
             kinds[1],
             (pulls, lates, own2, weight2, shares),
-            (gram2, old_cross, new_cross),
+            (gram2, old_cross, new_cross, not_factored),
             n,
             (num(size * kappa_1), num(kappa_1)),
             tolerance,

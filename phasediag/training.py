@@ -321,19 +321,22 @@ def _integrate(
     from .three_layer import ThreeLayer
     from .three_layer_cpu import ThreeLayerCPU
     from .two_layer import TwoLayer
+    from .two_layer_cpu import TwoLayerCPU
 
     network: Network
-    dtype, width = getattr(torch, settings.dtype), jobs[0].width
+    dtype, width, cpu = getattr(torch, settings.dtype), jobs[0].width, device == "cpu"
     if jobs[0].depth == 3:
         three = [(job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
-        if device == "cpu":
+        if cpu:
             network = ThreeLayerCPU.from_exponents(x, y, width, three, settings.dtype)
         else:
             network = ThreeLayer.from_exponents(x, y, width, three, dtype, device)
     else:
         two = [(job.gamma, job.gamma_prime, job.seed) for job in jobs]
-        if device == "cpu" and x.shape[1] == 1 and len(x) <= LINE_POINTS:
+        if cpu and x.shape[1] == 1 and len(x) <= LINE_POINTS:
             network = LineTwoLayer.from_exponents(x, y, width, two, settings.dtype)
+        elif cpu:
+            network = TwoLayerCPU.from_exponents(x, y, width, two, settings.dtype)
         else:
             network = TwoLayer.from_exponents(x, y, width, two, dtype, device)
     limits = Settings(settings.accuracy, settings.loss_tolerance, settings.max_evaluations)

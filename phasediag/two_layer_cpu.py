@@ -20,7 +20,7 @@ from .compiled import compiled
 from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Trial, initial_weights
 from .pieces import PIECES, TREE, resolve
 from .products import add_gram
-from .span import TURNING, add_input_kernel, fill, move_layer, room, scaled, share_out, weigh
+from .span import TURNING, add_input_kernel, factors, fill, move_layer, room, scaled, share_out, weigh
 
 PADDING = 32
 """Widths are padded to a multiple of this with neurons whose weights are and stay zero: no loop has a remainder."""
@@ -68,7 +68,8 @@ class TwoLayerCPU:
         self.y, self.points, self._inputs, self._w = y, n, inputs, w
         self.rates = np.stack([kappas[:, 1], 1 / kappas[:, 1]], axis=1)
         gram = inputs @ inputs.T
-        self._data = gram, gram / np.sqrt(np.diagonal(gram)), y, int(np.linalg.matrix_rank(gram))
+        rank = int(np.linalg.matrix_rank(gram))
+        self._data = gram, gram / np.sqrt(np.diagonal(gram)), y, rank, factors(inputs, dtype)
         z_start, a_start = np.zeros((seeds, n, padded), dtype), np.zeros((seeds, padded), dtype)
         z_start[:, :, :m], a_start[:, :m] = np.matmul(inputs, w.transpose(0, 2, 1).astype(np.float64)), a
 
@@ -180,7 +181,7 @@ def _try_step(
     trial: Trial,
 ) -> None:
     """One step of these jobs, from the place where they are to the other."""
-    gram, cosines, y, rank = data
+    gram, cosines, y, rank, factored = data
     block, features, chosen, pushes = all_room
     pulls, lates, own, weight, shares = pushes
     n, padded = state.z.shape[2:]
@@ -202,7 +203,7 @@ def _try_step(
             block,
             kinds[0],
             pushes,
-            (inputs, inputs, inputs),
+            (inputs, inputs, inputs, factored),
             rank,
             (num(size), num(rate)),
             tolerance,
