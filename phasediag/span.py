@@ -29,7 +29,8 @@ from .networks import MAX_ROTATION
 from .pieces import DAMPED, MAX_SWEEPS, PIECES, SETTLED, TREE, copy, group, sort_out, total
 from .products import add_gram, add_sums
 
-STRAIGHT, TURNING = 0, 1
+STRAIGHT, TURNING, STILL = 0, 1, 2
+"""Kinds of layers; the inputs of the last one do not move, and its coefficients count from the start of the training."""
 BLOCK = 128
 """Lanes of a block."""
 SUBSTEPS = 64
@@ -76,8 +77,9 @@ _FIXED = 16
     _U,
     _HV,
     _HU,
-) = range(0, 17 * BLOCK, BLOCK)
-_ROWS = 17
+    _SHIFT,  # what the coefficients add to the preactivations
+) = range(0, 18 * BLOCK, BLOCK)
+_ROWS = 18
 
 # Infinities and NaNs must stay what they are: diverged networks have them.
 _lanes = compiled("contract", "nsz")
@@ -89,6 +91,19 @@ _maximum = compiled("nnan", "nsz")
 def room(points: int, dtype: Any) -> Any:
     """Room for a block of neurons."""
     return np.zeros(_FIXED * BLOCK, dtype), np.zeros((points, _ROWS * BLOCK), dtype)
+
+
+def room_to_choose(points: int, width: int, dtype: Any) -> Any:
+    """Room for what tells which neurons of a layer to move again."""
+    return (
+        np.zeros(width, dtype),
+        np.zeros(width, dtype),
+        np.zeros(width, np.int8),
+        np.zeros(width, np.int64),
+        np.zeros((points, points), dtype),
+        np.zeros(width),
+        np.zeros(BLOCK),
+    )
 
 
 def factors(inputs: Any, dtype: Any) -> Any:
@@ -113,7 +128,7 @@ def _prepare(s, p, lanes, kind):
     num = s.dtype.type
     half, zero = num(0.5), num(0)
     for i in range(len(p)):
-        if kind == TURNING:
+        if kind != STRAIGHT:
             for k in range(lanes):
                 p[i, _FIRST + k] -= p[i, _Z + k]
                 p[i, _MEAN + k] = p[i, _Z + k] + half * p[i, _FIRST + k]
@@ -132,7 +147,7 @@ def _push(p, lanes, i, scale, middle):
     for k in range(lanes):
         signal = p[i, _FIRST + k] + middle * p[i, _SECOND + k]
         p[i, _AFTER + k] = p[i, _BEFORE + k] - scale * signal * p[i, _GATE + k]
-        p[i, _HV + k] = zero
+        p[i, _SHIFT + k] = zero
 
 
 @_lanes
@@ -145,17 +160,17 @@ def _signal(s, p, lanes, i, middle):
 @_lanes
 def _add_start(p, lanes, i):
     for k in range(lanes):
-        p[i, _END + k] = p[i, _FROM + k] + p[i, _HV + k]
+        p[i, _END + k] = p[i, _FROM + k] + p[i, _SHIFT + k]
 
 
-@_sums
-def _displaced(p, lanes):
-    """Sum of squares of the displacements since the start, in float64."""
-    result = 0.0
+@_lanes
+def _displaced(p, lanes, out):
+    """Squares of the displacements of all neurons, in float64: those of tiny float32 numbers would underflow."""
+    for k in range(lanes):
+        out[k] = 0.0
     for i in range(len(p)):
         for k in range(lanes):
-            result += np.float64(p[i, _AFTER + k]) * np.float64(p[i, _HV + k])
-    return result
+            out[k] += np.float64(p[i, _AFTER + k]) * np.float64(p[i, _SHIFT + k])
 
 
 @_lanes
@@ -252,12 +267,19 @@ def _rotate(s, lanes, scale, rate):
 
 
 @_lanes
-def _combine(s, p, lanes, i, share):
-    share = p.dtype.type(share)
+def _combine(s, p, lanes, i):
+    zero = p.dtype.type(0)
     for k in range(lanes):
         change = s[_ALPHA + k] * p[i, _V + k] + s[_BETA + k] * p[i, _U + k]
         p[i, _AFTER + k] = p[i, _BEFORE + k] + change
-        p[i, _END + k] = p[i, _FROM + k] + share * p[i, _FIRST + k]
+        p[i, _SHIFT + k] = zero
+
+
+@_lanes
+def _add_path(p, lanes, i, share):
+    share = p.dtype.type(share)
+    for k in range(lanes):
+        p[i, _END + k] = p[i, _FROM + k] + (share * p[i, _FIRST + k] + p[i, _SHIFT + k])
 
 
 @_sums
@@ -343,10 +365,10 @@ def _go_on(s, p, lanes, kind):
                 p[i, _MET + k],
             )
             p[i, _MOMENT + k] = p.dtype.type(0)
-        if kind == TURNING:
+        if kind != STRAIGHT:
             for k in range(lanes):
                 p[i, _MEAN + k] += s[_ALPHA + k] * p[i, _HV + k] + s[_BETA + k] * p[i, _HU + k]
-    if kind == TURNING:
+    if kind != STRAIGHT:
         for k in range(lanes):
             s[_MOVED_A + k] = s[_NEXT_A + k]
 
@@ -389,7 +411,7 @@ def _sweep(s, p, lanes, kind, push, share, middle, gram, across, factors, unit, 
     pull, late, own, weight = push
     scale, rate = unit
     n = len(p)
-    if kind == TURNING:
+    if kind != STRAIGHT:
         _clear(s, lanes)
         for i in range(n):
             _pull(p, lanes, i, pull[i], late[i])
@@ -400,12 +422,14 @@ def _sweep(s, p, lanes, kind, push, share, middle, gram, across, factors, unit, 
         _angles(s, lanes, scale, doublings)
         _rotate(s, lanes, scale, rate)
         for i in range(n):
-            _combine(s, p, lanes, i, share)
-        _multiply_gram(p, _END, _AFTER, across, factors, lanes)
+            _combine(s, p, lanes, i)
+        _multiply_gram(p, _SHIFT, _AFTER, across, factors, lanes)
+        for i in range(n):
+            _add_path(p, lanes, i, share)
     else:
         for i in range(n):
             _push(p, lanes, i, scale * pull[i], middle)
-        _multiply_gram(p, _HV, _AFTER, gram, factors, lanes)
+        _multiply_gram(p, _SHIFT, _AFTER, gram, factors, lanes)
         for i in range(n):
             _add_start(p, lanes, i)
     _start_meeting(s, lanes)
@@ -437,7 +461,7 @@ def _unpin(s, p, lanes, kind, push, share, middle, gram, across, unit, rank):
             continue
         z, force, along, moved = np.empty(n), np.empty(n), np.empty(n), np.zeros(n)
         for i in range(n):
-            z[i] = p[i, _MEAN + k] if kind == TURNING else p[i, _Z + k]
+            z[i] = p[i, _MEAN + k] if kind != STRAIGHT else p[i, _Z + k]
         a = np.float64(s[_START_A + k] + s[_MOVED_A + k])
         for _ in range(SUBSTEPS):
             square = product = 0.0
@@ -453,7 +477,7 @@ def _unpin(s, p, lanes, kind, push, share, middle, gram, across, unit, rank):
                 square += force[i] * along[i]
                 product += force[i] * z[i]
             factor = -scale
-            if kind == TURNING:
+            if kind != STRAIGHT:
                 length = sqrt(max(square, 0.0))
                 angle, part = scale * length, product / length if length > 0 else 0.0
                 # series of sinh and cosh - 1: a substep's angle is below MAX_ROTATION / SUBSTEPS
@@ -470,10 +494,10 @@ def _unpin(s, p, lanes, kind, push, share, middle, gram, across, unit, rank):
         for i in range(n):
             p[i, _AFTER + k], p[i, _HELD + k] = p[i, _BEFORE + k] + moved[i], 0
         for i in range(n):
-            end = np.float64(p[i, _FROM + k]) + (share * p[i, _FIRST + k] if kind == TURNING else 0.0)
+            shift, path = 0.0, share * p[i, _FIRST + k] if kind != STRAIGHT else 0.0
             for j in range(n):
-                end += across[i, j] * p[j, _AFTER + k]
-            p[i, _END + k] = end
+                shift += across[i, j] * p[j, _AFTER + k]
+            p[i, _SHIFT + k], p[i, _END + k] = shift, p[i, _FROM + k] + path + shift
 
 
 @_part
@@ -488,7 +512,7 @@ def _load(s, p, kind, lo, lanes, output, before):
         copy(p[i, _FIRST:], first[i, lo:], lanes)
         copy(p[i, _SECOND:], second[i, lo:], lanes)
         copy(p[i, _GATE:], gate[i, lo:], lanes)
-    if kind == TURNING:
+    if kind != STRAIGHT:
         copy(s[_START_A:], start_a[lo:], lanes)
         copy(s[_MOVED_A:], moved_a[lo:], lanes)
 
@@ -501,7 +525,7 @@ def _store(s, p, kind, lo, lanes, output, after):
         copy(z[i, lo:], p[i, _END:], lanes)
         copy(coefficients[i, lo:], p[i, _AFTER:], lanes)
         copy(gate[i, lo:], p[i, _MET:], lanes)
-    if kind == TURNING:
+    if kind != STRAIGHT:
         copy(next_a[lo:], s[_NEXT_A:], lanes)
 
 
@@ -522,7 +546,7 @@ def _gather(s, p, kind, chosen, lanes, output, before):
         for k in range(count, lanes):
             p[i, _Z + k] = p[i, _FROM + k] = p[i, _BEFORE + k] = zero
             p[i, _FIRST + k] = p[i, _SECOND + k] = p[i, _GATE + k] = zero
-    if kind == TURNING:
+    if kind != STRAIGHT:
         for k in range(count):
             s[_START_A + k], s[_MOVED_A + k] = start_a[chosen[k]], moved_a[chosen[k]]
         for k in range(count, lanes):
@@ -538,7 +562,7 @@ def _scatter(s, p, kind, chosen, output, after):
             z[i, chosen[k]] = p[i, _END + k]
             coefficients[i, chosen[k]] = p[i, _AFTER + k]
             gate[i, chosen[k]] = p[i, _MET + k]
-        if kind == TURNING:
+        if kind != STRAIGHT:
             next_a[chosen[k]] = s[_NEXT_A + k]
 
 
@@ -583,15 +607,15 @@ def move_layer(room, kind, pushes, grams, rank, unit, tolerance, far, output, be
     and the shares (TREE, 2) of a step at whose beginning and end its pieces are. ``grams``: products (n, n) of the inputs' means, and of
     the inputs at the beginning and at the end with those means; all one where inputs do not move; and their ``factors``. ``rank``: that
     of the products. ``unit``: scale of the angles and ratio of rates; straight: scale of the coefficients. ``far``: displacement before
-    the step, of turning layers. ``output`` (m,): initial output weights and their displacements before and after. ``before``: (n, m)
-    preactivations, those from which coefficients count, coefficients, two ends of signals or preactivations, gates; ``after``:
-    preactivations, coefficients and gates to fill in.
+    the step, of layers whose inputs move. ``output`` (m,): initial output weights and their displacements before and after.
+    ``before``: (n, m) preactivations, those from which coefficients count, coefficients, two ends of signals or preactivations, gates;
+    ``after``: preactivations, coefficients and gates to fill in.
     """
     s, p = room
     scale, rate = unit
-    loose, kinks, levels, chosen, across = chosen_room
+    loose, kinks, levels, chosen, across, squares, part = chosen_room
     width = before[0].shape[1]
-    doublings = _doublings(pushes[3], scale) if kind == TURNING else 0
+    doublings = _doublings(pushes[3], scale) if kind != STRAIGHT else 0
     rotation = moved = settled = missing = step = 0.0
     many, at, lo = width, 0, 0
     while at < many:
@@ -613,16 +637,22 @@ def move_layer(room, kind, pushes, grams, rank, unit, tolerance, far, output, be
         if not first:
             missing += left**2
             _scatter(s, p, kind, these, output, after)
+            if kind != TURNING:
+                _displaced(p, lanes, part)
+                for k in range(count):
+                    squares[these[k]] = part[k]
             at = end
             continue
         _store(s, p, kind, lo, lanes, output, after)
         for k in range(lanes):
             loose[lo + k], kinks[lo + k] = s[_LOOSE + k], s[_KINKS + k]
-        if kind == TURNING:
+        if kind != STRAIGHT:
             rotation = max(rotation, _largest_angle(s, lanes))
+        if kind == TURNING:
             moved += _turned(s, lanes)
         else:
-            moved += _displaced(p, lanes)
+            _displaced(p, lanes, squares[lo:])
+            moved += total(squares[lo:], lanes)
         lo += lanes
         if lo == width:
             if not rotation < MAX_ROTATION:
@@ -634,7 +664,8 @@ def move_layer(room, kind, pushes, grams, rank, unit, tolerance, far, output, be
             for k in range(width):
                 loose[k] = sqrt(max(loose[k], 0.0))
             many, missing = sort_out(levels, chosen, loose, kinks, settled)
-    return rotation, far, sqrt(missing) * step / max(far, 1e-300)
+    unsettled = sqrt(missing) * step / max(far, 1e-300)
+    return rotation, far if kind == TURNING else sqrt(max(total(squares, width), 0.0)), unsettled
 
 
 @_lanes

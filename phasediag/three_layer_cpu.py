@@ -34,6 +34,7 @@ from .span import (
     fill,
     move_layer,
     room,
+    room_to_choose,
     scaled,
     share_out,
     weigh,
@@ -100,7 +101,6 @@ class ThreeLayerCPU:
         w2: NDArray[Any],
         a: NDArray[Any],
         slot: NDArray[np.int64],
-        max_factors: int = MAX_FACTORS,
     ) -> None:
         dtype, jobs, n, (seeds, m, _) = w1.dtype, len(kappas), len(x), w1.shape
         inputs = np.hstack([x, np.ones((n, 1))])
@@ -121,7 +121,7 @@ class ThreeLayerCPU:
         w2_start, a_start = np.zeros((seeds, m, padded), dtype), np.zeros((seeds, padded), dtype)
         z1_start[:, :, :m] = np.matmul(inputs, w1.transpose(0, 2, 1).astype(np.float64))
         w2_start[:, :, : m + 1], a_start[:, :m] = w2, a
-        kept = max(1, min(max_factors, padded // 8) // n) * n + n
+        kept = max(1, min(MAX_FACTORS, padded // 8) // n) * n + n
 
         def zeros(*shape: int) -> NDArray[Any]:
             return np.zeros(shape, dtype)
@@ -244,15 +244,8 @@ class ThreeLayerCPU:
 def _room(n: int, padded: int, dtype: Any) -> Any:
     """Room for one job at a time."""
     rows = tuple(np.zeros((n, padded), dtype) for _ in range(10))
-    chosen = (
-        np.empty(padded, dtype),
-        np.empty(padded, dtype),
-        np.empty(padded, np.int8),
-        np.empty(padded, np.int64),
-        np.empty((n, n), dtype),
-    )
     pushes = (*(np.empty((TREE, n), dtype) for _ in range(6)), np.empty((TREE, 2)))
-    return room(n, dtype), rows, chosen, pushes
+    return room(n, dtype), rows, room_to_choose(n, padded, dtype), pushes
 
 
 @_compiled

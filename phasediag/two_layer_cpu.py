@@ -20,7 +20,18 @@ from .compiled import compiled
 from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Trial, initial_weights
 from .pieces import PIECES, TREE, resolve
 from .products import add_gram
-from .span import TURNING, add_input_kernel, factors, fill, move_layer, room, scaled, share_out, weigh
+from .span import (
+    STILL,
+    add_input_kernel,
+    factors,
+    fill,
+    move_layer,
+    room,
+    room_to_choose,
+    scaled,
+    share_out,
+    weigh,
+)
 
 PADDING = 32
 """Widths are padded to a multiple of this with neurons whose weights are and stay zero: no loop has a remainder."""
@@ -41,7 +52,6 @@ class _State(NamedTuple):
     z: Any  # (2, B, n, p) preactivations and gates
     gate: Any
     moved_a: Any  # (2, B, p) displacement of the output weights
-    far: Any  # (2, B) displacement of W1
 
 
 class TwoLayerCPU:
@@ -87,17 +97,9 @@ class TwoLayerCPU:
             z=zeros(2, jobs, n, padded),
             gate=zeros(2, jobs, n, padded),
             moved_a=zeros(2, jobs, padded),
-            far=np.zeros((2, jobs)),
-        )
-        chosen = (
-            zeros(padded),
-            zeros(padded),
-            np.empty(padded, np.int8),
-            np.empty(padded, np.int64),
-            zeros(n, n),
         )
         pushes = (*(zeros(TREE, n) for _ in range(4)), np.empty((TREE, 2)))
-        self._room = room(n, dtype), zeros(n, padded), chosen, pushes
+        self._room = room(n, dtype), zeros(n, padded), room_to_choose(n, padded, dtype), pushes
 
     @classmethod
     def from_exponents(
@@ -114,7 +116,6 @@ class TwoLayerCPU:
     def begin(self) -> Evaluated:
         state, jobs = self._state, self._jobs
         state.current[jobs] = 0
-        state.far[:, jobs] = 0
         for array in (state.coefficients, state.gate, state.moved_a):
             array[0, jobs] = 0
         state.z[0, jobs] = state.z_start[state.slot[jobs]]
@@ -138,7 +139,6 @@ class TwoLayerCPU:
     def accept(self, accepted: Mask) -> None:
         taken = self._jobs[accepted]
         self._state.current[taken] = 1 - self._state.current[taken]
-        self._state.far[0, taken] = self._state.far[1, taken]
 
     def select(self, jobs: Indices) -> TwoLayerCPU:
         selected = copy(self)
@@ -188,7 +188,7 @@ def _try_step(
     num = features.dtype.type
     inputs = gram.astype(features.dtype)
     kernel, held_back, output = np.empty((n, n)), np.empty((n, n)), np.empty((1, padded), features.dtype)
-    kinds = np.array([TURNING])  # unknown to the compiler, which would make another copy for every kind
+    kinds = np.array([STILL])  # unknown to the compiler, which would make another copy for every kind
     for index in range(len(jobs)):
         job = jobs[index]
         here, there, slot = state.current[job], 1 - state.current[job], state.slot[job]
@@ -199,7 +199,7 @@ def _try_step(
         a, moved_a, next_a = state.a_start[slot], state.moved_a[here, job], state.moved_a[there, job]
         z, next_z, start = state.z[here, job], state.z[there, job], state.z_start[slot]
         coefficients, gates = state.coefficients[there, job], state.gate[there, job]
-        rotation, _, unsettled = move_layer(
+        rotation, far, unsettled = move_layer(
             block,
             kinds[0],
             pushes,
@@ -207,7 +207,7 @@ def _try_step(
             rank,
             (num(size), num(rate)),
             tolerance,
-            state.far[0, job],
+            0.0,
             (a, moved_a, next_a),
             (z, start, state.coefficients[here, job], z, z, state.gate[here, job]),
             (next_z, coefficients, gates),
@@ -216,7 +216,7 @@ def _try_step(
         trial.rotation[index], trial.unsettled[index] = rotation, unsettled
         if not rotation < MAX_ROTATION:
             continue
-        square = square_a = 0.0
+        square_a = 0.0
         for k in range(padded):
             output[0, k] = a[k] + next_a[k]
             square_a += np.float64(next_a[k]) ** 2
@@ -225,10 +225,8 @@ def _try_step(
             for k in range(padded):
                 features[i, k] = next_z[i, k] if next_z[i, k] > 0 else num(0)
                 total += np.float64(features[i, k]) * np.float64(output[0, k])
-                square += np.float64(coefficients[i, k]) * np.float64(next_z[i, k] - start[i, k])
             trial.residual[index, i] = kappa * total - y[i]
-        state.far[1, job] = sqrt(max(square, 0.0))
-        trial.travelled[index, 0], trial.travelled[index, 1] = state.far[1, job], sqrt(square_a)
+        trial.travelled[index, 0], trial.travelled[index, 1] = far, sqrt(square_a)
         prefactor = kappa * kappa / n
         fill(kernel, 0.0, 0)
         fill(held_back, 0.0, 0)

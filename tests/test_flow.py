@@ -14,6 +14,7 @@ from phasediag.flow import Settings, integrate
 from phasediag.line import LineTwoLayer
 from phasediag.networks import Network, Outcome, initial_weights
 from phasediag.two_layer import TwoLayer
+from phasediag.two_layer_cpu import TwoLayerCPU
 
 X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
 Y = np.array([0.6, -0.4, 0.5, -0.2])
@@ -21,9 +22,9 @@ Exponents = tuple[float, float]
 KIND = ""
 
 
-@pytest.fixture(params=["tensors", "line"], autouse=True)
+@pytest.fixture(params=["tensors", "line", "cpu"], autouse=True)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test with both kinds of networks."""
+    """Every test with all kinds of networks."""
     monkeypatch.setattr(sys.modules[__name__], "KIND", request.param)
 
 
@@ -39,6 +40,8 @@ def outcome(
     network: Network = TwoLayer.from_exponents(x, y, width, jobs, torch.float32, "cpu")
     if KIND == "line" and x.shape[1] == 1:
         network = LineTwoLayer.from_exponents(x, y, width, jobs, "float32")
+    elif KIND == "cpu":
+        network = TwoLayerCPU.from_exponents(x, y, width, jobs, "float32")
     return integrate(network, Settings(**settings))  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""The compiled pass over two-layer networks of one input against their definition, against tensors, and against small steps."""
+"""The compiled passes over two-layer networks against their definition, against tensors, and against small steps."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from phasediag.flow import Settings, integrate
 from phasediag.line import LineTwoLayer
 from phasediag.networks import Trial, initial_weights
 from phasediag.two_layer import TwoLayer
+from phasediag.two_layer_cpu import TwoLayerCPU
 
 X = np.array([[-1.0], [-0.35], [0.3], [0.8], [1.0]])
 Y = np.array([0.6, -0.4, 0.5, -0.2, 0.1])
@@ -19,12 +20,21 @@ JOBS = [(0.5, 0.0, 0), (1.0, 0.3, 1), (1.6, -0.2, 0)]
 WIDTH = 300  # more than a block, and no multiple of anything
 
 
+Compiled = LineTwoLayer | TwoLayerCPU
+
+
+@pytest.fixture(params=[LineTwoLayer, TwoLayerCPU])
+def kind(request: pytest.FixtureRequest) -> type[Compiled]:
+    kind: type[Compiled] = request.param
+    return kind
+
+
 @pytest.fixture
-def network() -> LineTwoLayer:
-    return LineTwoLayer.from_exponents(X, Y, WIDTH, JOBS, "float64")
+def network(kind: type[Compiled]) -> Compiled:
+    return kind.from_exponents(X, Y, WIDTH, JOBS, "float64")
 
 
-def step(network: LineTwoLayer, impulse: np.ndarray, tolerance: float = 1e-3) -> Trial:
+def step(network: Compiled, impulse: np.ndarray, tolerance: float = 1e-3) -> Trial:
     """A steady step of all networks under ``impulse`` (n,) or (B, n)."""
     pieces = np.broadcast_to(impulse, (len(network.rates), 5))[:, None] / network.pieces
     pieces = np.repeat(pieces, network.pieces, axis=1)
@@ -32,7 +42,7 @@ def step(network: LineTwoLayer, impulse: np.ndarray, tolerance: float = 1e-3) ->
     return network.trial(begins, np.ones(len(pieces)), pieces, np.zeros_like(pieces), tolerance)
 
 
-def weights(network: LineTwoLayer, job: int) -> tuple[np.ndarray, np.ndarray]:
+def weights(network: Compiled, job: int) -> tuple[np.ndarray, np.ndarray]:
     initial, change = network.initial(job), network.change(job)
     return (initial["W1"] + change["W1"]).numpy(), (initial["a"] + change["a"]).numpy()
 
@@ -61,7 +71,7 @@ def small_steps(job: int, impulse: np.ndarray, steps: int = 20_000) -> tuple[np.
     return w, a
 
 
-def test_the_start_is_that_of_the_definition(network: LineTwoLayer) -> None:
+def test_the_start_is_that_of_the_definition(network: Compiled) -> None:
     residual, kernels = network.begin()
     for job, (_, _, seed) in enumerate(JOBS):
         w, a = initial_weights(2, WIDTH, 1, seed)
@@ -73,15 +83,15 @@ def test_the_start_is_that_of_the_definition(network: LineTwoLayer) -> None:
         assert not network.change(job)["W1"].any()
 
 
-def test_it_starts_where_tensors_start() -> None:
-    line = LineTwoLayer.from_exponents(X, Y, WIDTH, JOBS, "float32").begin()
+def test_it_starts_where_tensors_start(kind: type[Compiled]) -> None:
+    line = kind.from_exponents(X, Y, WIDTH, JOBS, "float32").begin()
     tensors = TwoLayer.from_exponents(X, Y, WIDTH, JOBS, torch.float32, "cpu").begin()
     np.testing.assert_allclose(line.residual, tensors.residual, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(line.kernels, tensors.kernels, rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [0.01, 1.0])
-def test_a_step_ends_where_small_steps_end(network: LineTwoLayer, size: float) -> None:
+def test_a_step_ends_where_small_steps_end(network: Compiled, size: float) -> None:
     """With neurons that pass kinks and others that come to rest on them, in one step of several hundredths and of several times |w|."""
     network.begin()
     factors = size * np.array([10.0, 300.0, 3000.0])
@@ -102,14 +112,14 @@ def test_a_step_ends_where_small_steps_end(network: LineTwoLayer, size: float) -
         np.testing.assert_allclose(trial.kernels[job, 1], last, rtol=1e-9)
 
 
-def test_the_kernel_is_the_jacobian_of_the_residual_in_the_impulse(network: LineTwoLayer) -> None:
+def test_the_kernel_is_the_jacobian_of_the_residual_in_the_impulse(network: Compiled) -> None:
     """Also after a step that left neurons on kinks, along which alone they can still move."""
     network.begin()
     push = np.array([30.0, -20.0, 50.0, 10.0, -70.0])
     for _ in range(3):
         trial = step(network, push)
         network.accept(np.ones(3, dtype=bool))
-    held = network._gates[network._current[0]]
+    held = network._gates if isinstance(network, LineTwoLayer) else network._state.gate
     assert ((held > 0) & (held < 1)).any()
     small = 1e-5 * push
     moved = step(network, small)
@@ -119,7 +129,7 @@ def test_the_kernel_is_the_jacobian_of_the_residual_in_the_impulse(network: Line
     )
 
 
-def test_every_step_conserves_the_balance_of_each_neuron(network: LineTwoLayer) -> None:
+def test_every_step_conserves_the_balance_of_each_neuron(network: Compiled) -> None:
     """The flow conserves kappa' a_k^2 - |w_k|^2 / kappa' for each neuron."""
     network.begin()
     step(network, np.array([30.0, -20.0, 50.0, 10.0, -70.0]))
@@ -132,7 +142,7 @@ def test_every_step_conserves_the_balance_of_each_neuron(network: LineTwoLayer) 
         np.testing.assert_allclose(rate * a**2 - (w**2).sum(axis=1) / rate, before, rtol=1e-9, atol=1e-9)
 
 
-def test_steps_that_are_not_accepted_leave_no_trace(network: LineTwoLayer) -> None:
+def test_steps_that_are_not_accepted_leave_no_trace(network: Compiled) -> None:
     network.begin()
     impulse = np.array([3.0, -2.0, 5.0, 1.0, -7.0])
     first = step(network, impulse)
@@ -142,7 +152,7 @@ def test_steps_that_are_not_accepted_leave_no_trace(network: LineTwoLayer) -> No
         np.testing.assert_array_equal(one, other)
 
 
-def test_selected_networks_go_on_where_they_are(network: LineTwoLayer) -> None:
+def test_selected_networks_go_on_where_they_are(network: Compiled) -> None:
     network.begin()
     impulse = np.array([3.0, -2.0, 5.0, 1.0, -7.0])
     step(network, impulse)
@@ -156,7 +166,7 @@ def test_selected_networks_go_on_where_they_are(network: LineTwoLayer) -> None:
         assert torch.equal(some.change(0)[key], change)
 
 
-def test_steps_beyond_all_sense_are_called_so(network: LineTwoLayer) -> None:
+def test_steps_beyond_all_sense_are_called_so(network: Compiled) -> None:
     network.begin()
     trial = step(network, 1e6 * np.array([3.0, -2.0, 5.0, 1.0, -7.0]))
     assert (trial.rotation > lanes.MAX_ROTATION).any()
@@ -164,11 +174,11 @@ def test_steps_beyond_all_sense_are_called_so(network: LineTwoLayer) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("width", [1, 2, 63, 64, 65, 257])
-def test_padding_does_nothing(width: int, dtype: str) -> None:
+def test_padding_does_nothing(kind: type[Compiled], width: int, dtype: str) -> None:
     """Whatever the width, the flow is that of the tensors, which pad otherwise. (Few neurons, stopped early: errors are amplified.)"""
     jobs = [(0.5, 0.0, 0), (1.0, 0.0, 1), (1.5, 0.2, 2)]
     settings = Settings(max_evaluations=500, accuracy=0.002, loss_tolerance=0.3)
-    line = integrate(LineTwoLayer.from_exponents(X, Y, width, jobs, dtype), settings)
+    line = integrate(kind.from_exponents(X, Y, width, jobs, dtype), settings)
     tensors = integrate(TwoLayer.from_exponents(X, Y, width, jobs, getattr(torch, dtype), "cpu"), settings)
     for job in range(len(jobs)):
         if "converged" == line.status[job] == tensors.status[job]:

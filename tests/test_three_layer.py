@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from reference import small_step_flow_three_layer
 
-from phasediag import three_layer
+from phasediag import three_layer, three_layer_cpu
 from phasediag.flow import Settings, integrate
-from phasediag.networks import Outcome, initial_weights
+from phasediag.networks import Network, Outcome, Trial, initial_weights
 from phasediag.three_layer import ThreeLayer
+from phasediag.three_layer_cpu import ThreeLayerCPU
 
 X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
 Y = np.array([0.6, -0.4, 0.5, -0.2])
@@ -24,6 +27,15 @@ def network() -> ThreeLayer:
     return ThreeLayer.from_exponents(X, Y, WIDTH, JOBS, torch.float64, "cpu")
 
 
+KIND = ""
+
+
+@pytest.fixture(params=["tensors", "cpu"], autouse=True)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test of training with both kinds of networks."""
+    monkeypatch.setattr(sys.modules[__name__], "KIND", request.param)
+
+
 def outcome(
     points: list[tuple[float, float]],
     x: np.ndarray = X,
@@ -32,7 +44,9 @@ def outcome(
     **settings: float,
 ) -> Outcome:
     jobs = [(*point, 0.0, 0) for point in points]
-    network = ThreeLayer.from_exponents(x, y, width, jobs, torch.float32, "cpu")
+    network: Network = ThreeLayer.from_exponents(x, y, width, jobs, torch.float32, "cpu")
+    if KIND == "cpu":
+        network = ThreeLayerCPU.from_exponents(x, y, width, jobs, "float32")
     return integrate(network, Settings(**settings))  # type: ignore[arg-type]
 
 
@@ -114,6 +128,7 @@ def test_the_result_does_not_depend_on_the_other_jobs() -> None:
 def test_factors_are_folded_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     late = relative_changes(outcome(POINTS[:2], loss_tolerance=1e-3), 100)
     monkeypatch.setattr(three_layer, "MAX_FACTORS", 4)
+    monkeypatch.setattr(three_layer_cpu, "MAX_FACTORS", 4)
     np.testing.assert_allclose(
         relative_changes(outcome(POINTS[:2], loss_tolerance=1e-3), 100), late, rtol=2e-3
     )
@@ -142,9 +157,107 @@ def test_degenerate_data_end_honestly() -> None:
 
 
 def test_non_finite_initial_weights_diverge_alone() -> None:
-    network = ThreeLayer.from_exponents(
-        X, Y, 50, [(1.0, 0.3, 0.0, 0), (1.0, 0.3, 0.0, 1)], torch.float32, "cpu"
-    )
-    network.w2[0, 0, 0] = torch.nan
+    jobs = [(1.0, 0.3, 0.0, 0), (1.0, 0.3, 0.0, 1)]
+    network: ThreeLayer | ThreeLayerCPU = ThreeLayer.from_exponents(X, Y, 50, jobs, torch.float32, "cpu")
+    if KIND == "cpu":
+        network = ThreeLayerCPU.from_exponents(X, Y, 50, jobs, "float32")
+    weights = network.w2 if isinstance(network, ThreeLayer) else network._state.w2_start
+    weights[0, 0, 0] = np.nan
     result = integrate(network, Settings(loss_tolerance=1e-3))
     assert result.status == ["diverged", "converged"]
+
+
+@pytest.fixture
+def compiled() -> ThreeLayerCPU:
+    return ThreeLayerCPU.from_exponents(X, Y, WIDTH, JOBS, "float64")
+
+
+def step(network: ThreeLayerCPU, impulse: np.ndarray, tolerance: float = 1e-3) -> Trial:
+    """A steady step of all networks under ``impulse`` (n,) or (B, n)."""
+    pieces = np.broadcast_to(impulse, (len(JOBS), len(X)))[:, None] / network.pieces
+    pieces = np.repeat(pieces, network.pieces, axis=1)
+    begins, ahead = np.ones(len(JOBS), dtype=bool), np.ones(len(JOBS))
+    return network.trial(begins, ahead, pieces, np.zeros_like(pieces), tolerance)
+
+
+def test_the_compiled_pass_starts_and_moves_like_the_tensors(
+    compiled: ThreeLayerCPU, network: ThreeLayer
+) -> None:
+    """A move without kinks, to the last digits; that of W1 but for what it owes to the next step."""
+    start, expected = compiled.begin(), network.begin()
+    np.testing.assert_allclose(start.residual, expected.residual, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(start.kernels, expected.kernels, rtol=1e-9, atol=1e-15)
+    impulse = 1e-3 * np.array([0.3, -0.2, 0.5, -0.7])
+    trial = step(compiled, impulse)
+    still = np.zeros((len(JOBS), 1, len(X)))
+    steady = np.ones(len(JOBS), dtype=bool), np.zeros(len(JOBS)), still + impulse, still
+    moved = network.trial(*steady, 1e-3)
+    np.testing.assert_allclose(trial.residual, moved.residual, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(trial.travelled, moved.travelled, rtol=1e-9)
+    for one in (compiled, network):
+        one.accept(np.ones(len(JOBS), dtype=bool))
+    for job in range(len(JOBS)):
+        for layer, tolerance in (("W1", 1e-4), ("W2", 1e-9), ("a", 1e-9)):
+            change, expected_change = compiled.change(job)[layer], network.change(job)[layer]
+            assert float((change - expected_change).norm()) < tolerance * float(expected_change.norm())
+
+
+def test_the_compiled_evaluation_is_that_of_the_definition(compiled: ThreeLayerCPU) -> None:
+    """Residual and kernels after steps that crossed kinks; those of W1 and W2 where no neuron is held on one."""
+    compiled.begin()
+    for _ in range(2):
+        trial = step(compiled, np.array([3.0, -2.0, 5.0, -7.0]), tolerance=1e-4)
+        compiled.accept(np.ones(len(JOBS), dtype=bool))
+    state = compiled._state
+    for job, (gamma, gamma_prime, gamma_1, _) in enumerate(JOBS):
+        place = state.current[job]
+        # the evaluation leaves out what the next step still owes to W1
+        compiled._state.owed[place, job] = 0.0
+        initial, change = compiled.initial(job), compiled.change(job)
+        weights = tuple((initial[layer] + change[layer]).numpy() for layer in LAYERS)
+        f, derivative = gradients(gamma, weights)
+        np.testing.assert_allclose(trial.residual[job], f - Y, rtol=1e-9, atol=1e-9)
+        for index, (layer, rate) in enumerate(rates(gamma_prime, gamma_1).items()):
+            gates = {"W1": state.gate1, "W2": state.gate2, "a": np.zeros(0)}[layer]
+            held = gates[place, job] if layer != "a" else gates
+            if layer == "W1":  # whose signal goes through the gates of the second layer too
+                held = np.concatenate([held, state.gate2[place, job]])
+            if not ((held > 0) & (held < 1)).any():
+                flat = derivative[layer].reshape(len(X), -1)
+                expected = rate * flat @ flat.T / len(X)
+                np.testing.assert_allclose(trial.kernels[job, index], expected, rtol=1e-7, atol=1e-12)
+
+
+def test_compiled_steps_that_are_not_accepted_leave_no_trace(compiled: ThreeLayerCPU) -> None:
+    compiled.begin()
+    impulse = np.array([3.0, -2.0, 5.0, -7.0])
+    first = step(compiled, impulse)
+    step(compiled, -5 * impulse)
+    for one, other in zip(first, step(compiled, impulse), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_selected_compiled_networks_go_on_where_they_are(compiled: ThreeLayerCPU) -> None:
+    compiled.begin()
+    impulse = np.array([3.0, -2.0, 5.0, -7.0])
+    step(compiled, impulse)
+    compiled.accept(np.array([True, False, True]))
+    everyone, some = step(compiled, impulse), compiled.select(np.array([2, 0]))
+    for key, change in compiled.change(2).items():
+        assert torch.equal(some.change(0)[key], change)
+    pieces = np.repeat(impulse[None, None] / 16, 16, axis=1).repeat(2, axis=0)
+    again = some.trial(np.ones(2, dtype=bool), np.ones(2), pieces, np.zeros_like(pieces), 1e-3)
+    for one, other in zip(again, everyone, strict=True):
+        np.testing.assert_array_equal(one, other[[2, 0]])
+
+
+@pytest.mark.parametrize("width", [1, 2, 31, 32, 33])
+def test_padding_of_compiled_networks_does_nothing(width: int) -> None:
+    jobs, settings = [(1.0, 0.3, 0.0, 0)], Settings(accuracy=0.002, loss_tolerance=0.3, max_evaluations=500)
+    one = integrate(ThreeLayerCPU.from_exponents(X, Y, width, jobs, "float64"), settings)
+    other = integrate(ThreeLayer.from_exponents(X, Y, width, jobs, torch.float64, "cpu"), settings)
+    if one.status == other.status == ["converged"]:
+        for layer in LAYERS:
+            expected = float(other.changes[0][layer].norm())
+            assert float(one.changes[0][layer].norm()) == pytest.approx(expected, rel=0.02)
+    assert width < 30 or one.status == ["converged"]
