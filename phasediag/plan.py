@@ -21,28 +21,56 @@ from .theory import LAYERS, critical_gamma
 class _Engine:
     """What training costs, measured on one core.
 
-    Evaluations (forward and backward passes) of a job on four points are few where the features hardly move, more from the critical
-    line on, and grow with a power of the number of points. An evaluation takes seconds per neuron and training point, per neuron, point
-    and column of the input or of the kernel, and per cubed number of points (the eigendecomposition of the kernel), and some however
-    small the network is; all jobs of a batch share what a pass over the batch takes however small it is.
+    Evaluations (forward and backward passes) of a job on four points are few where the features of the first layer hardly move and grow
+    across its critical line (``crossover``: from where to where, in gamma beyond it), and with a power of the number of points. An
+    evaluation takes seconds per neuron and point; per neuron and pair of points; per neuron, point and input; per weight of W2 and
+    point; per cubed number of points (the eigendecomposition of the kernel); and some however small the network is. All jobs of a batch
+    share what a pass over the batch takes however small it is.
     """
 
     evaluations_linear: float
     evaluations_condensed: float
     evaluations_power: float
-    per_neuron_point: float
-    per_multiplication: float
-    per_evaluation: float
-    shared: float
-    per_cubed_point: float = 0.25e-9
+    crossover: tuple[float, float]
+    point: float
+    pair: float = 0.0
+    column: float = 0.0
+    weight: float = 0.0
+    small: float = 0.0
+    shared: float = 50e-6
+    decomposition: float = 0.25e-9
+
+    def evaluations(self, job: Job, points: int) -> float:
+        start, end = self.crossover
+        beyond = job.gamma - critical_gamma(LAYERS[job.depth][0], job.depth, job.gamma_prime)
+        share = min(max((beyond - start) / (end - start), 0.0), 1.0)
+        few = self.evaluations_linear + (self.evaluations_condensed - self.evaluations_linear) * share
+        return float(few * (max(points, 4) / 4) ** self.evaluations_power)
+
+    def seconds(self, job: Job, points: int, inputs: int) -> float:
+        """Of an evaluation."""
+        neuron = points * (self.point + self.pair * points + self.column * inputs)
+        weights = job.width * points * self.weight if job.depth == 3 else 0.0
+        return job.width * (neuron + weights) + self.decomposition * points**3 + self.small
 
 
-_LINE = _Engine(10.0, 50.0, 0.0, 10e-9, 0.15e-9, 25e-6, 50e-6)  # two layers, one input: phasediag.line
-_TENSORS = _Engine(12.0, 150.0, 0.35, 45e-9, 0.07e-9, 0.0, 1e-3)
+_LINE = _Engine(10.0, 50.0, 0.0, (-0.6, 0.2), point=10e-9, pair=0.15e-9, small=25e-6)
+_TWO_LAYERS = _Engine(10.0, 50.0, 0.35, (-0.6, 0.2), point=15e-9, pair=1.0e-9, small=25e-6)
+_THREE_LAYERS = _Engine(20.0, 600.0, 0.35, (-0.6, 0.7), point=35e-9, pair=1.5e-9, weight=0.08e-9, small=25e-6)
+# A fixed step: the evaluations are not known, but for their limit.
+_DESCENT = _Engine(
+    0.0,
+    0.0,
+    0.0,
+    (0.0, 1.0),
+    point=45e-9,
+    column=0.07e-9,
+    weight=0.1e-9,
+    shared=1e-3,
+    decomposition=0.0,
+)
 LINE_POINTS = 256
 """Most points of networks of one input that have an engine of their own."""
-# Where evaluations begin to grow and where they end, in gamma relative to the critical line.
-_CROSSOVER = (-0.6, 0.2)
 
 BATCHES_PER_SLOT = 8
 """Batches that every slot should get at least, so that the last ones end at about the same time."""
@@ -52,7 +80,7 @@ MAX_BATCH_BYTES = 2**30
 MAX_BATCH_JOBS = 4096
 # Arrays of every size that the training keeps at one time, in 8-byte numbers.
 _ARRAYS_PER_WEIGHT = 4
-_ARRAYS_PER_ACTIVATION = 6
+_ARRAYS_PER_ACTIVATION = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +151,7 @@ def predicted_evaluations(job: Job, points: int, inputs: int, max_evaluations: i
     """
     if max_evaluations is not None:
         return float(max_evaluations)
-    layer = LAYERS[job.depth][0]
-    start, end = _CROSSOVER
-    beyond = job.gamma - critical_gamma(layer, job.depth, job.gamma_prime)
-    share = min(max((beyond - start) / (end - start), 0.0), 1.0)
-    engine = _engine(job, points, inputs)
-    evaluations = (
-        engine.evaluations_linear + (engine.evaluations_condensed - engine.evaluations_linear) * share
-    )
-    return float(evaluations * (max(points, 4) / 4) ** engine.evaluations_power)
+    return _engine(job, points, inputs).evaluations(job, points)
 
 
 def predicted_seconds(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> float:
@@ -143,16 +163,16 @@ def predicted_seconds(job: Job, points: int, inputs: int, max_evaluations: int |
         inputs: number d of inputs.
         max_evaluations: evaluations after which a method with a fixed step ends, None for the gradient flow.
     """
-    engine = _engine(job, points, inputs, max_evaluations)
-    per_neuron = engine.per_neuron_point * points + engine.per_multiplication * points * (inputs + points)
-    decomposition = engine.per_cubed_point * points**3 if max_evaluations is None else 0.0
     evaluations = predicted_evaluations(job, points, inputs, max_evaluations)
-    return evaluations * (job.width * per_neuron + decomposition + engine.per_evaluation)
+    return evaluations * _engine(job, points, inputs, max_evaluations).seconds(job, points, inputs)
 
 
 def _engine(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> _Engine:
-    line = job.depth == 2 and inputs == 1 and points <= LINE_POINTS and max_evaluations is None
-    return _LINE if line else _TENSORS
+    if max_evaluations is not None:
+        return _DESCENT
+    if job.depth == 3:
+        return _THREE_LAYERS
+    return _LINE if inputs == 1 and points <= LINE_POINTS else _TWO_LAYERS
 
 
 def make_batches(
@@ -329,5 +349,6 @@ def _together(costs: Sequence[_Cost]) -> float:
 
 
 def _max_jobs(job: Job, points: int, inputs: int) -> int:
-    numbers = job.width * (_ARRAYS_PER_WEIGHT * (inputs + 2) + _ARRAYS_PER_ACTIVATION * points)
+    weights = inputs + 2 + (job.width if job.depth == 3 else 0)
+    numbers = job.width * (_ARRAYS_PER_WEIGHT * weights + _ARRAYS_PER_ACTIVATION * points)
     return max(1, min(MAX_BATCH_JOBS, MAX_BATCH_BYTES // (8 * numbers)))

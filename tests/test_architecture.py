@@ -45,7 +45,16 @@ def test_one_module_imports_ray() -> None:
 
 def test_torch_belongs_to_the_engine() -> None:
     users = {name for name, path in FILES.items() if "torch" in imported(path, at_top=True)}
-    assert users == {"networks", "two_layer", "three_layer", "flow", "descent", "line"}
+    assert users == {
+        "networks",
+        "two_layer",
+        "two_layer_cpu",
+        "three_layer",
+        "three_layer_cpu",
+        "flow",
+        "descent",
+        "line",
+    }
 
 
 def test_there_are_no_import_cycles() -> None:

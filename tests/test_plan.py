@@ -81,7 +81,7 @@ def test_a_fixed_step_is_counted_with_its_limit():
     gd = Study(flow.spec.model_copy(update={"train": train}), flow.data, flow.source)
     assert plan.predicted_evaluations(gd.jobs()[0], 2, 1, 7000) == 7000
     seconds = [batch.seconds for batch in missing_batches(gd, {}, [], 1)]
-    assert min(seconds) > 7000 * plan._TENSORS.shared
+    assert min(seconds) > 7000 * plan._DESCENT.shared
     assert max(b.seconds for b in missing_batches(flow, {}, [], 1)) < min(seconds)
 
 
@@ -123,6 +123,16 @@ def test_plan_of_a_finished_study_is_empty():
 def test_networks_of_one_input_cost_less_than_others() -> None:
     """They have an engine of their own, up to a number of points."""
     job = replace(study().jobs()[0], width=10_000)
-    assert plan.predicted_seconds(job, 4, 1) < plan.predicted_seconds(job, 4, 2) / 3
+    assert plan.predicted_seconds(job, 4, 1) < plan.predicted_seconds(job, 4, 2)
     beyond = plan.LINE_POINTS + 1
     assert plan.predicted_seconds(job, plan.LINE_POINTS, 1) < plan.predicted_seconds(job, beyond, 1) / 2
+
+
+def test_three_layers_cost_as_their_second_matrix() -> None:
+    """Time and memory grow with the square of the width."""
+    jobs = [replace(study().jobs()[0], depth=3, width=width, gamma=2.0) for width in (1000, 4000)]
+    narrow, wide = (predicted_seconds(job, 4, 1) for job in jobs)
+    assert 8 < wide / narrow < 16
+    many = [replace(jobs[1], job_id=str(seed), seed=seed) for seed in range(40)]
+    largest = max(len(batch.jobs) for batch in make_batches(many, 4, 1, 1))
+    assert largest * 2 * 4000**2 * 4 <= plan.MAX_BATCH_BYTES
