@@ -1,14 +1,17 @@
-"""What is measured on a trained network: relative change, norms, number of orientations. NumPy only, float64 sums."""
+"""What is measured on a trained network: relative change, norms, number of orientations. float64 sums."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 Array = NDArray[np.floating]
 
 MAX_NEURONS = 512
-SAME_ORIENTATION = np.cos(np.radians(10.0))
+SAME_ORIENTATION = np.radians(10.0)
+SMALL = 256
+"""Up to so many rows or columns, all eigenvalues are found faster than the largest one."""
 
 
 def frobenius(matrix: Array) -> float:
@@ -17,7 +20,10 @@ def frobenius(matrix: Array) -> float:
 
 
 def spectral(matrix: Array) -> float:
-    """Operator norm of a matrix (m, d), from the smaller of its two Gram matrices; NaN if it is not finite."""
+    """Operator norm of a matrix (m, d); NaN if it is not finite.
+
+    Of small matrices from all eigenvalues of the smaller Gram matrix, of others by Lanczos' method (ARPACK) from a fixed start.
+    """
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     scale = float(np.abs(tall).max(initial=0.0))
     if not np.isfinite(scale):
@@ -25,6 +31,15 @@ def spectral(matrix: Array) -> float:
     if scale == 0.0:
         return 0.0
     tall = tall.astype(np.float64) / scale  # tiny changes would underflow when squared
+    columns = tall.shape[1]
+    if columns > SMALL:
+        squared = LinearOperator((columns, columns), matvec=lambda v: tall.T @ (tall @ v), dtype=np.float64)
+        start = np.random.default_rng(columns).standard_normal(columns)
+        try:
+            largest = eigsh(squared, k=1, which="LA", v0=start, tol=1e-9, return_eigenvectors=False)[0]
+            return scale * float(np.sqrt(max(largest, 0.0)))
+        except ArpackNoConvergence:
+            pass
     return scale * float(np.sqrt(max(np.linalg.eigvalsh(tall.T @ tall)[-1], 0.0)))
 
 
@@ -50,8 +65,20 @@ def orientations(weights: Array, seed: int) -> float:
     if drawn:
         generator = np.random.default_rng([seed, len(weights)])
         directions = directions[generator.choice(len(share), size=MAX_NEURONS, p=share)]
-    close = directions @ directions.T >= SAME_ORIENTATION
+        share = np.full(MAX_NEURONS, 1 / MAX_NEURONS)
+    if directions.shape[1] == 2:
+        return float(1 / _alike_on_a_circle(np.arctan2(directions[:, 1], directions[:, 0]), share))
+    close = directions @ directions.T >= np.cos(SAME_ORIENTATION)
     np.fill_diagonal(close, True)  # rounding must not part a neuron from itself
-    if drawn:  # all with the same share
-        return float(MAX_NEURONS**2 / np.count_nonzero(close))
     return float(1 / (share @ close @ share))
+
+
+def _alike_on_a_circle(angles: Array, share: Array) -> float:
+    """``sum_jk p_j p_k 1[|angle_j - angle_k| <= 10 degrees]``, from the sorted angles."""
+    order = np.argsort(angles)
+    angles, share = angles[order], share[order]
+    around = np.concatenate([angles - 2 * np.pi, angles, angles + 2 * np.pi])
+    before = np.concatenate([[0.0], np.cumsum(np.tile(share, 3))])
+    first = np.searchsorted(around, angles - SAME_ORIENTATION, side="left")
+    last = np.searchsorted(around, angles + SAME_ORIENTATION, side="right")
+    return float(share @ (before[last] - before[first]))

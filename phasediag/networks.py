@@ -6,8 +6,9 @@ In normalised weights (N(0, 1) at the start; physics of Luo et al., JMLR 2021, a
 
 with kappa = m^-gamma and one rate c_l per layer. The integrator (:mod:`phasediag.flow`) works with the *impulse*
 ``E_i = integral of e_i dt`` of a step. A :class:`Network` moves its weights under a given impulse, and tells the residual and the
-kernel that it then has. :class:`phasediag.two_layer.TwoLayer` and :class:`phasediag.three_layer.ThreeLayer` do so for batches of jobs
-with tensors, :class:`phasediag.line.LineTwoLayer` for the smallest data in one pass over the neurons.
+kernel that it then has. On a CPU, compiled passes do so (:class:`phasediag.two_layer_cpu.TwoLayerCPU`,
+:class:`phasediag.three_layer_cpu.ThreeLayerCPU`, and :class:`phasediag.line.LineTwoLayer` for the smallest data), elsewhere tensors
+(:class:`phasediag.two_layer.TwoLayer`, :class:`phasediag.three_layer.ThreeLayer`).
 
 Tensors carry jobs first and neurons last, ``(B, n, m)``: sums over points and inputs then vectorise over neurons, and the result of
 a job does not depend on the jobs beside it.

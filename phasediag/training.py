@@ -33,8 +33,10 @@ if TYPE_CHECKING:  # torch takes seconds to import, and describing a failed job 
 Array = NDArray[np.float64]
 Row = dict[str, Any]
 
-CHUNK_ELEMENTS = {"cpu": 2**19, "cuda": 2**26}
-"""Elements of the largest array of a chunk of jobs: on a CPU the handful of such arrays in use should stay in its cache."""
+CHUNK_ELEMENTS = 2**19
+"""Elements of the largest array of a chunk of jobs on a CPU: the handful of such arrays in use should stay in its cache."""
+GPU_ARRAYS, GPU_SHARE = 40, 0.5
+"""On a GPU: how many arrays of that size training keeps at a time, and the share of the free memory that they may take."""
 CURVE_POINTS = 401
 CURVE_MARGIN = 0.25
 
@@ -85,8 +87,8 @@ def train_batch(
     Numerical failure is a status in the row, never an exception. ``threads`` chunks of jobs are trained at a time.
     """
     trained = _train_all(jobs, x, y, settings, device, threads, trace=False)
-    name = device_name(device)
-    return [row for one in trained for row in run_rows(one, name)]
+    name, norms = device_name(device), InitialNorms()
+    return [row for one in trained for row in run_rows(one, name, norms)]
 
 
 def train_sample(
@@ -106,7 +108,7 @@ def train_weights(
     for layer in LAYERS[job.depth]:
         weights[f"{layer}_initial"] = trained.initial[layer].astype(np.float64)
         weights[f"{layer}_final"] = trained.final(layer)
-    return run_rows(trained, device_name(device)), weights
+    return run_rows(trained, device_name(device), InitialNorms()), weights
 
 
 def resolve_device(device: str) -> str:
@@ -135,12 +137,28 @@ def device_name(device: str) -> str:
     return f"cuda: {torch.cuda.get_device_name()}"
 
 
-def run_rows(trained: Trained, device: str) -> list[Row]:
+class InitialNorms:
+    """Frobenius and operator norms of initial weights, which many jobs have in common: measured once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int, int, str], tuple[float, float]] = {}
+
+    def of(self, trained: Trained, layer: str) -> tuple[float, float]:
+        """Those of one layer; the second one is NaN for a vector."""
+        job, weights = trained.job, trained.initial[layer]
+        key = job.depth, job.width, job.seed, layer
+        if key not in self._known:
+            operator = measures.spectral(weights) if weights.ndim == 2 else float("nan")
+            self._known[key] = measures.frobenius(weights), operator
+        return self._known[key]
+
+
+def run_rows(trained: Trained, device: str, norms: InitialNorms) -> list[Row]:
     """The rows of ``runs`` of one trained job."""
     return [
         {
             **_identity(trained.job, layer),
-            **_measured(trained, layer),
+            **_measured(trained, layer, norms),
             "loss_initial": trained.loss_initial,
             "loss_final": trained.loss_final,
             "evaluations": trained.evaluations,
@@ -213,15 +231,14 @@ def _identity(job: Job, layer: str) -> Row:
     }
 
 
-def _measured(trained: Trained, layer: str) -> Row:
-    initial, change = trained.initial[layer], trained.change[layer]
-    final = trained.final(layer)
-    whole = measures.frobenius(initial)
-    matrix = initial.ndim == 2
+def _measured(trained: Trained, layer: str, norms: InitialNorms) -> Row:
+    change, final = trained.change[layer], trained.final(layer)
+    whole, whole_spectral = norms.of(trained, layer)
+    matrix = change.ndim == 2
     nan = float("nan")
     return {
         "relative_change": measures.ratio(measures.frobenius(change), whole),
-        "relative_change_spectral": measures.ratio(measures.spectral(change), measures.spectral(initial))
+        "relative_change_spectral": measures.ratio(measures.spectral(change), whole_spectral)
         if matrix
         else nan,
         "norm_initial": whole,
@@ -257,7 +274,7 @@ def _train_all(
     """
     first = jobs[0]
     per_job = first.width * (len(x) + x.shape[1] + 1) + (first.width**2 if first.depth == 3 else 0)
-    size = max(1, CHUNK_ELEMENTS[device] // per_job)
+    size = max(1, _chunk_elements(device, settings.dtype) // per_job)
     chunks = [jobs[start : start + size] for start in range(0, len(jobs), size)]
 
     def work(chunk: Sequence[Job]) -> list[Trained]:
@@ -268,6 +285,16 @@ def _train_all(
             return [trained for chunk in chunks for trained in work(chunk)]
         with ThreadPoolExecutor(threads, initializer=pin) as pool:
             return [trained for done in pool.map(work, chunks) for trained in done]
+
+
+def _chunk_elements(device: str, dtype: str) -> int:
+    """Elements that the largest array of a chunk of jobs may have."""
+    if device == "cpu":
+        return CHUNK_ELEMENTS
+    import torch
+
+    free, _ = torch.cuda.mem_get_info()
+    return int(GPU_SHARE * free / GPU_ARRAYS / np.dtype(dtype).itemsize)
 
 
 @contextmanager

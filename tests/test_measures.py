@@ -13,6 +13,18 @@ def test_norms_agree_with_numpy() -> None:
     assert measures.spectral(matrix.T) == pytest.approx(np.linalg.norm(matrix, 2))
 
 
+def test_the_largest_singular_value_of_a_large_matrix() -> None:
+    generator = np.random.default_rng(3)
+    for matrix in (generator.standard_normal((400, 401)), np.outer(np.arange(500.0), np.ones(300))):
+        assert measures.spectral(matrix) == pytest.approx(np.linalg.norm(matrix, 2), rel=1e-8)
+
+
+def test_on_a_circle_the_same_orientations_are_alike_as_anywhere() -> None:
+    weights = np.random.default_rng(4).standard_normal((300, 2))
+    flat = np.column_stack([weights, np.zeros(300)])
+    assert measures.orientations(weights, 0) == pytest.approx(measures.orientations(flat, 0), rel=1e-12)
+
+
 @pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
 def test_the_operator_norm_scales(scale: float) -> None:
     matrix = np.random.default_rng(1).standard_normal((9, 3))

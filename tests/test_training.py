@@ -67,7 +67,7 @@ def test_measures_are_those_of_the_weights() -> None:
 @pytest.mark.parametrize("threads", [1, 3])
 def test_rows_do_not_depend_on_chunks_or_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     together = frame(training.train_batch(JOBS, X, Y, SETTINGS))
-    monkeypatch.setitem(training.CHUNK_ELEMENTS, "cpu", 3 * 90 * 6)
+    monkeypatch.setattr(training, "CHUNK_ELEMENTS", 3 * 90 * 6)
     chunked = frame(training.train_batch(JOBS[::-1], X, Y, SETTINGS, threads=threads))
     pd.testing.assert_frame_equal(chunked, together, rtol=1e-6, atol=0)
 
@@ -102,6 +102,14 @@ def test_a_sample_in_higher_dimensions_has_no_curve() -> None:
     x = np.random.default_rng(0).standard_normal((5, 3))
     [row] = training.train_sample(JOBS[0], x, np.linspace(-1, 1, 5), SETTINGS)
     assert row["x"] == row["f_final"] == []
+
+
+def test_chunks_on_a_gpu_fit_into_its_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = 80 * 2**30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, free))
+    for dtype, size in (("float32", 4), ("float64", 8)):
+        elements = training._chunk_elements("cuda", dtype)
+        assert free / 4 < elements * training.GPU_ARRAYS * size <= free / 2
 
 
 def test_a_gpu_that_is_not_there_is_bad_input() -> None:
@@ -139,6 +147,14 @@ def test_from_a_spec_to_a_map(tmp_path) -> None:  # type: ignore[no-untyped-def]
     regimes = slopes[slopes.layer == "W1"].set_index(["gamma", "gamma_prime"])["regime"]
     assert (regimes[0.5, 0.0], regimes[1.75, 0.0]) == ("linear", "condensed")
     assert ax.get_xlabel()
+
+
+def test_three_layer_rows_do_not_depend_on_the_batch() -> None:
+    jobs = [Job(str(i), 3, 60, gamma, 0.3, 0.0, i % 2) for i, gamma in enumerate((0.9, 1.5, 2.0, 2.6))]
+    settings = TrainSpec(loss_tolerance=1e-4)
+    together = frame(training.train_batch(jobs, X, Y, settings))
+    alone = frame([row for job in jobs for row in training.train_batch([job], X, Y, settings)])
+    pd.testing.assert_frame_equal(alone, together, rtol=1e-6, atol=0)
 
 
 def test_three_layer_jobs_have_a_row_for_each_layer() -> None:
