@@ -2,10 +2,13 @@
 
 The equations are those of :mod:`phasediag.three_layer`. A trial goes from the input to the output and back:
 
-1. the neurons of the first layer go straight, under the backward signal b that the step is expected to have;
+1. the neurons of the first layer go straight, under the mean of the backward signal b over the step: if it goes on as in the last one;
 2. the second layer reads the features h1 that result: one product with W2;
 3. its neurons turn, pulled by the mean of h1 before and after;
-4. the backward signal that results: one product with W2; what it differs from the expected one is left to settle.
+4. the backward signal that results: one product with W2.
+
+By how much that differs from the one expected, the first layer has gone wrong. Where it is little, the step is taken nonetheless, and the
+first layer *owed* the difference: the next step pays. Else the trial is repeated with the signal that it brought about.
 
 W2 itself stays as it is: a step adds a matrix of rank n, whose factors are kept beside it, and folded into it when there are many.
 """
@@ -51,6 +54,7 @@ CREDIT = 4.0
 """Times of what a step may leave unsettled that it may owe to the first layer: the next step pays."""
 
 _compiled = compiled()
+_part = compiled(inline=True)
 
 
 class _State(NamedTuple):
@@ -152,7 +156,7 @@ class ThreeLayerCPU:
             count=np.zeros(jobs, dtype=np.int64),
             far=np.zeros((2, jobs)),
         )
-        self._room = _room(n, padded, dtype)
+        self._room = _room(n, padded, gram, dtype)
 
     @classmethod
     def from_exponents(
@@ -241,11 +245,17 @@ class ThreeLayerCPU:
         }
 
 
-def _room(n: int, padded: int, dtype: Any) -> Any:
-    """Room for one job at a time."""
-    rows = tuple(np.zeros((n, padded), dtype) for _ in range(10))
+def _room(n: int, padded: int, gram: Array, dtype: Any) -> Any:
+    """Room for one job at a time; the first of the matrices is the Gram matrix of the inputs."""
+    rows = tuple(np.zeros((n, padded), dtype) for _ in range(9))
     pushes = (*(np.empty((TREE, n), dtype) for _ in range(6)), np.empty((TREE, 2)))
-    return room(n, dtype), rows, room_to_choose(n, padded, dtype), pushes
+    grams = (
+        gram.astype(dtype),
+        *(np.empty((n, n), dtype) for _ in range(3)),
+        *(np.empty((n, n)) for _ in "mn"),
+    )
+    sums = tuple(np.empty((n, n)) for _ in range(3))
+    return room(n, dtype), rows, room_to_choose(n, padded, dtype), pushes, grams, sums
 
 
 @_compiled
@@ -332,11 +342,74 @@ def _owe(state: _State, job: int, pull: Any, gram: Any, scale: float, unpaid: fl
     return total
 
 
-@_compiled
-def _mirror(matrix: Any) -> None:
-    for i in range(len(matrix)):
+@_part
+def _expect(state, job, begins, going, first, last):
+    """The backward signal of a step, ``going`` being its length in units of the last one: what it is expected to be at the end goes to
+    ``state.guess``; ``first`` and ``last`` (n, p) are the two ends of a straight line with the same mean. Returns the weight in
+    that mean of the curve through three points: before the last step, before and after this one."""
+    here, there = state.current[job], 1 - state.current[job]
+    n, padded = first.shape
+    six, one = first.dtype.type(6), first.dtype.type(1)
+    bend = going / (six * (one + going))
+    for i in range(n):
+        for k in range(padded):
+            now = state.b[here, job, i, k]
+            later = now + going * state.drift[job, i, k]
+            guess = later if begins else state.b[there, job, i, k]
+            curve = bend * (guess - later)
+            state.guess[job, i, k] = guess
+            first[i, k], last[i, k] = now - curve, guess - curve
+    return bend
+
+
+@_part
+def _look(state, job, before, after, right, grams):
+    """The features h1 before and after a step; their mean (n, p) goes to ``right``; products of the mean, and of those before and after
+    with the mean, to ``grams``, and of those after with each other, in float64, to the last one."""
+    gram, old_cross, new_cross, mean_gram, new_gram = grams
+    here, there, two = state.current[job], 1 - state.current[job], before.dtype.type(2)
+    n, padded = before.shape
+    _features(before, state.z1[here, job], state.width)
+    _features(after, state.z1[there, job], state.width)
+    for i in range(n):
+        for k in range(padded):
+            right[i, k] = (before[i, k] + after[i, k]) / two
+    fill(mean_gram, 0.0, 0)
+    fill(new_gram, 0.0, 0)
+    add_gram(mean_gram, right, 0, padded)
+    add_gram(new_gram, after, 0, padded)
+    dots(new_cross, right, after)
+    for i in range(n):
         for j in range(i):
-            matrix[j, i] = matrix[i, j]
+            mean_gram[j, i], new_gram[j, i] = mean_gram[i, j], new_gram[i, j]
+    for i in range(n):
+        for j in range(n):
+            gram[i, j] = mean_gram[i, j]
+            old_cross[i, j] = two * gram[i, j] - new_cross[i, j]
+
+
+@_part
+def _evaluate(state, job, room, output, features, scales, data, new_gram, sums, kernels):
+    """The kernels of all layers after a step; ``scales``: their prefactors. (The signals are those of the trial.)"""
+    gram, cosines = data
+    backward, held_back, along = sums
+    there, n = 1 - state.current[job], len(gram)
+    fill(backward, 0.0, 0)
+    fill(held_back, 0.0, 0)
+    add_input_kernel(room, state.gate1[there, job], state.b[there, job], cosines, backward, held_back)
+    scaled(kernels[0], backward, scales[0], gram, held_back)
+    fill(backward, 0.0, 0)
+    fill(held_back, 0.0, 0)
+    for i in range(n):
+        for j in range(n):
+            along[i, j] = new_gram[i, j] / max(sqrt(new_gram[j, j]), 1e-300)
+    add_input_kernel(room, state.gate2[there, job], output, along, backward, held_back)
+    scaled(kernels[1], backward, scales[1], new_gram, held_back)
+    fill(backward, 0.0, 0)
+    add_gram(backward, features, 0, features.shape[1])
+    for i in range(n):
+        for j in range(i + 1):
+            kernels[2, i, j] = kernels[2, j, i] = scales[2] * backward[i, j]
 
 
 @_compiled
@@ -354,100 +427,53 @@ def _try_step(
 ) -> None:
     """One step of these jobs, from the place where they are to the other."""
     gram, cosines, y, rank, factored, not_factored = data
-    (
-        block,
-        (before, after, mean, frozen, nothing, signal, features, owing, first_b, last_b),
-        chosen,
-        pushes,
-    ) = all_room
+    block, rows, chosen, pushes, grams, sums = all_room
+    before, after, frozen, nothing, signal, features, owing, first_b, last_b = rows
     pulls, lates, own1, weight1, own2, weight2, shares = pushes
-    n, padded = state.z1.shape[2:]
+    inputs, gram2, old_cross, new_cross, mean_gram, new_gram = grams
+    n, padded = before.shape
     num, m = before.dtype.type, state.width
-    gram1 = gram.astype(before.dtype)
-    mean_gram, new_gram = np.empty((n, n)), np.empty((n, n))
-    gram2, old_cross, new_cross = (
-        np.empty((n, n), before.dtype),
-        np.empty((n, n), before.dtype),
-        np.empty((n, n), before.dtype),
-    )
-    kernel, held_back, output = np.empty((n, n)), np.empty((n, n)), np.empty((1, padded), before.dtype)
-    kinds = np.array([STRAIGHT, TURNING])
+    output = np.empty((1, padded), before.dtype)
+    kinds = np.array([STRAIGHT, TURNING])  # unknown to the compiler, which would make a copy for each
     for index in range(len(jobs)):
         job = jobs[index]
-        here, there, slot, count = (
-            state.current[job],
-            1 - state.current[job],
-            state.slot[job],
-            state.count[job],
-        )
+        here, there, slot = state.current[job], 1 - state.current[job], state.slot[job]
         kappa, kappa_1, kappa_2 = state.kappas[job]
-        going = num(ahead[index])
-        bend = going / (num(6) * (num(1) + going))
-        for i in range(n):
-            for k in range(padded):
-                now, later = (
-                    state.b[here, job, i, k],
-                    state.b[here, job, i, k] + going * state.drift[job, i, k],
-                )
-                guess = later if begins[index] else state.b[there, job, i, k]
-                curve = bend * (guess - later)
-                state.guess[job, i, k] = guess
-                first_b[i, k], last_b[i, k] = now - curve, guess - curve
         size = resolve(impulses[index], lags[index], kappa / n, pulls, lates)
         share_out(pulls, shares)
+        start_a, moved_a, next_a = state.a_start[slot], state.moved_a[here, job], state.moved_a[there, job]
+        outputs = start_a, moved_a, next_a
 
-        # the first layer
+        # 1. the first layer
+        bend = _expect(state, job, begins[index], num(ahead[index]), first_b, last_b)
         paid = num(min(PAYMENT * ahead[index], 1.0))
         for i in range(n):
             for k in range(padded):
                 owing[i, k] = state.coefficients[here, job, i, k] + paid * state.owed[here, job, i, k]
-        start_a, moved_a, next_a = state.a_start[slot], state.moved_a[here, job], state.moved_a[there, job]
-        outputs = start_a, moved_a, next_a
         scale = size * kappa_2**2
         weigh(pulls, gram, scale, own1, weight1)
         _, far1, unsettled1 = move_layer(
             block,
             kinds[0],
             (pulls, lates, own1, weight1, shares),
-            (gram1, gram1, gram1, factored),
+            (inputs, inputs, inputs, factored),
             rank,
             (num(scale), num(1)),
             tolerance,
             0.0,
             outputs,
-            (
-                state.z1[here, job],
-                state.z1_start[slot],
-                owing,
-                first_b,
-                last_b,
-                state.gate1[here, job],
-            ),
+            (state.z1[here, job], state.z1_start[slot], owing, first_b, last_b, state.gate1[here, job]),
             (state.z1[there, job], state.coefficients[there, job], state.gate1[there, job]),
             chosen,
         )
 
-        # what the second layer sees of it
+        # 2. what the second layer sees of it
+        count = state.count[job]
         left, right = state.left[job, : count + n], state.right[job, : count + n]
-        _features(before, state.z1[here, job], m)
-        _features(after, state.z1[there, job], m)
-        for i in range(n):
-            for k in range(padded):
-                mean[i, k] = right[count + i, k] = (before[i, k] + after[i, k]) / num(2)
-        fill(mean_gram, 0.0, 0)
-        fill(new_gram, 0.0, 0)
-        add_gram(mean_gram, mean, 0, padded)
-        add_gram(new_gram, after, 0, padded)
-        _mirror(mean_gram)
-        _mirror(new_gram)
-        dots(new_cross, mean, after)
-        for i in range(n):
-            for j in range(n):
-                gram2[i, j] = num(mean_gram[i, j])
-                old_cross[i, j] = num(2) * gram2[i, j] - new_cross[i, j]
+        _look(state, job, before, after, right[count:], (gram2, old_cross, new_cross, mean_gram, new_gram))
         _forward(frozen, after, state.base[job], left[:count], right[:count])
 
-        # the second layer
+        # 3. the second layer
         weigh(pulls, mean_gram, size * kappa_1**2, own2, weight2)
         rotation, far2, unsettled2 = move_layer(
             block,
@@ -463,52 +489,31 @@ def _try_step(
             (state.z2[there, job], left[count:], state.gate2[there, job]),
             chosen,
         )
-        trial.rotation[index] = rotation
+        trial.rotation[index], state.far[1, job] = rotation, far2
         if not rotation < MAX_ROTATION:
             continue
-        state.far[1, job] = far2
 
-        # back to the first layer
-        gates, z = state.gate2[there, job], state.z2[there, job]
-        square = outputs_total = 0.0
+        # 4. back to the first layer
+        gates, z, square = state.gate2[there, job], state.z2[there, job], 0.0
         for k in range(padded):
             output[0, k] = start_a[k] + next_a[k]
             square += np.float64(next_a[k]) ** 2
         for i in range(n):
-            outputs_total = 0.0
+            total = 0.0
             for k in range(padded):
                 signal[i, k] = gates[i, k] * output[0, k]
                 features[i, k] = z[i, k] if z[i, k] > 0 else num(0)
-                outputs_total += np.float64(features[i, k]) * np.float64(output[0, k])
-            trial.residual[index, i] = kappa * outputs_total - y[i]
+                total += np.float64(features[i, k]) * np.float64(output[0, k])
+            trial.residual[index, i] = kappa * total - y[i]
         _backwards(state.b[there, job], signal, state.base[job], left, right, m)
-        missed = (
-            sqrt(_owe(state, job, pulls[0], gram, scale, 1 - paid, num(0.5) - bend))
-            * scale
-            / max(far1, 1e-300)
-        )
+        wrong = _owe(state, job, pulls[0], gram, scale, 1 - paid, num(0.5) - bend)
+        missed = sqrt(wrong) * scale / max(far1, 1e-300)
         trial.unsettled[index] = max(unsettled1, missed / CREDIT, unsettled2)
-        trial.travelled[index, 0], trial.travelled[index, 1], trial.travelled[index, 2] = (
-            far1,
-            far2,
-            sqrt(square),
-        )
+        travelled = trial.travelled[index]
+        travelled[0], travelled[1], travelled[2] = far1, far2, sqrt(square)
 
-        # the kernels
         prefactor = kappa * kappa / n
-        fill(kernel, 0.0, 0)
-        fill(held_back, 0.0, 0)
-        add_input_kernel(block, state.gate1[there, job], state.b[there, job], cosines, kernel, held_back)
-        scaled(trial.kernels[index, 0], kernel, prefactor * kappa_2**2, gram, held_back)
-        fill(kernel, 0.0, 0)
-        fill(held_back, 0.0, 0)
-        for i in range(n):
-            for j in range(n):
-                mean_gram[i, j] = new_gram[i, j] / max(sqrt(new_gram[j, j]), 1e-300)
-        add_input_kernel(block, gates, output, mean_gram, kernel, held_back)
-        scaled(trial.kernels[index, 1], kernel, prefactor * kappa_1**2, new_gram, held_back)
-        fill(kernel, 0.0, 0)
-        add_gram(kernel, features, 0, padded)
-        for i in range(n):
-            for j in range(i + 1):
-                trial.kernels[index, 2, i, j] = trial.kernels[index, 2, j, i] = prefactor * kernel[i, j]
+        scales = prefactor * kappa_2**2, prefactor * kappa_1**2, prefactor
+        _evaluate(
+            state, job, block, output, features, scales, (gram, cosines), new_gram, sums, trial.kernels[index]
+        )
