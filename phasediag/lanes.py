@@ -146,11 +146,17 @@ def _angles(s, lanes, scale, doublings):
 
 
 @_maximum
-def _largest_angle(s, lanes):
-    most = s[_ANGLE]
+def _largest(row, lanes):
+    most = row[0]
     for k in range(lanes):
-        most = s[_ANGLE + k] if s[_ANGLE + k] > most else most
+        most = row[k] if row[k] > most else most
     return most
+
+
+@_lanes
+def _largest_angle(s, lanes):
+    angles = s[_ANGLE:]
+    return _largest(angles, lanes) if np.isfinite(total(angles, lanes)) else np.inf
 
 
 @_lanes
@@ -279,7 +285,7 @@ def _signals(s, lanes, i, x, gate, features, backward, held):
     one, zero = num(1), num(0)
     for k in range(lanes):
         z = x * s[_END_W + k] + s[_END_B + k]
-        features[i, k] = z if z > zero else zero
+        features[i, k] = zero if z <= zero else z  # NaN stays NaN
         backward[i, k] = gate[i, k] * s[_END_A + k]
         held[i, k] = one if (gate[i, k] > zero) & (gate[i, k] < one) else zero
 

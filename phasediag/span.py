@@ -224,11 +224,17 @@ def _angles(s, lanes, scale, doublings):
 
 
 @_maximum
-def _largest_angle(s, lanes):
-    most = s[_ANGLE]
+def _largest(row, lanes):
+    most = row[0]
     for k in range(lanes):
-        most = s[_ANGLE + k] if s[_ANGLE + k] > most else most
+        most = row[k] if row[k] > most else most
     return most
+
+
+@_lanes
+def _largest_angle(s, lanes):
+    angles = s[_ANGLE:]
+    return _largest(angles, lanes) if np.isfinite(total(angles, lanes)) else np.inf
 
 
 @_lanes
@@ -448,8 +454,27 @@ def _sweep(s, p, lanes, kind, push, share, middle, gram, across, factors, unit, 
 
 
 @_lanes
-def _unpin(s, p, lanes, kind, push, share, middle, gram, across, unit, rank):
-    """Moves again, in small substeps, the neurons that seem to be held on as many kinks as their weights have components.
+def _multiply_gram_once(out, vector, gram, factors):
+    """The same for a single vector."""
+    inputs, turned, _ = factors
+    n, rank = len(gram), len(turned)
+    for i in range(n):
+        out[i] = 0.0
+    if rank == 0:
+        for i in range(n):
+            for j in range(n):
+                out[i] += gram[i, j] * vector[j]
+    for r in range(rank):
+        between = 0.0
+        for j in range(n):
+            between += turned[r, j] * vector[j]
+        for i in range(n):
+            out[i] += inputs[i, r] * between
+
+
+@_lanes
+def _unpin(s, p, lanes, kind, push, share, middle, gram, across, factors, unit, rank):
+    """Moves again, in small substeps, the neurons that seem to be held on as many kinks as their weights have components (``rank``).
 
     Such a neuron passes close to the origin, where all its gates change at once, and holding each of them is a solution too, though one
     that the flow leaves at once.
@@ -470,10 +495,8 @@ def _unpin(s, p, lanes, kind, push, share, middle, gram, across, unit, rank):
                     np.float64(p[i, _FIRST + k] + middle * p[i, _SECOND + k]) if kind == STRAIGHT else 1.0
                 )
                 force[i] = pull[i] * signal / SUBSTEPS if z[i] > 0 else 0.0
+            _multiply_gram_once(along, force, gram, factors)
             for i in range(n):
-                along[i] = 0.0
-                for j in range(n):
-                    along[i] += gram[i, j] * force[j]
                 square += force[i] * along[i]
                 product += force[i] * z[i]
             factor = -scale
@@ -490,14 +513,17 @@ def _unpin(s, p, lanes, kind, push, share, middle, gram, across, unit, rank):
                 moved[i] += factor * force[i]
                 z[i] += factor * along[i]
         s[_NEXT_A + k] = a - s[_START_A + k]
-        s[_KINKS + k] = 0
+        s[_KINKS + k] = s[_ALPHA + k] = s[_BETA + k] = 0
         for i in range(n):
             p[i, _AFTER + k], p[i, _HELD + k] = p[i, _BEFORE + k] + moved[i], 0
+            if kind != STRAIGHT:
+                p[i, _MEAN + k] = z[i]
         for i in range(n):
-            shift, path = 0.0, share * p[i, _FIRST + k] if kind != STRAIGHT else 0.0
-            for j in range(n):
-                shift += across[i, j] * p[j, _AFTER + k]
-            p[i, _SHIFT + k], p[i, _END + k] = shift, p[i, _FROM + k] + path + shift
+            force[i] = p[i, _AFTER + k]
+        _multiply_gram_once(along, force, across, factors)
+        for i in range(n):
+            path = share * p[i, _FIRST + k] if kind != STRAIGHT else 0.0
+            p[i, _SHIFT + k], p[i, _END + k] = along[i], p[i, _FROM + k] + path + along[i]
 
 
 @_part
@@ -589,7 +615,7 @@ def _move_in_pieces(s, p, lanes, kind, pushes, grams, across, level, sweeps, uni
                 break
             _approach(p, lanes, 1.0 if sweep < DAMPED else 0.5)
         if sweeps > 1 and kinks >= rank:
-            _unpin(s, p, lanes, kind, push, end, middle, gram, across, unit, rank)
+            _unpin(s, p, lanes, kind, push, end, middle, gram, across, factors, unit, rank)
         for i in range(n):
             _present(p, lanes, i)
         missing += loose

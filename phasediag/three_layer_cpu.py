@@ -48,10 +48,12 @@ PADDING = 32
 MAX_FACTORS = 64
 """Rank of the change of W2 that is kept as factors, at most, where a step does not bring more."""
 
+STRICT = 0.5
+"""What a step may leave unsettled, in units of what it may in two layers: errors of one layer are those of the next ones too."""
+LOAN = 4.0
+"""What a step may leave to be paid to the first layer by the next one, in units of what it may leave unsettled."""
 PAYMENT = 4.0
-"""A step this many times shorter than the last one, or less so, pays all of it, a shorter one its part."""
-CREDIT = 4.0
-"""Times of what a step may leave unsettled that it may owe to the first layer: the next step pays."""
+"""A step pays all that the last one owed, or if it is shorter, this many times its length in units of the last one."""
 
 _compiled = compiled()
 _part = compiled(inline=True)
@@ -83,7 +85,7 @@ class _State(NamedTuple):
     left: Any  # (B, R, p) factors of what they lack, left^T right, and how many there are
     right: Any
     count: Any  # (B,)
-    far: Any  # (2, B) displacement of W2: as it is in `change`, and with all that was added since
+    far: Any  # (2, B) at least the displacement of W2, before and after the trial: that of `change` and the lengths of all steps since
 
 
 class ThreeLayerCPU:
@@ -199,7 +201,16 @@ class ThreeLayerCPU:
             travelled=np.full((jobs, 3), np.nan),
         )
         _try_step(
-            self._state, self._data, self._room, self._jobs, begins, ahead, impulses, lags, tolerance, trial
+            self._state,
+            self._data,
+            self._room,
+            self._jobs,
+            begins,
+            ahead,
+            impulses,
+            lags,
+            STRICT * tolerance,
+            trial,
         )
         return trial
 
@@ -235,8 +246,7 @@ class ThreeLayerCPU:
     def change(self, job: int) -> dict[str, Tensor]:
         state, at, m = self._state, self._jobs[job], self._state.width
         place, count = state.current[at], state.count[at]
-        coefficients = state.coefficients[place, at, :, :m] + state.owed[place, at, :, :m]
-        w1 = coefficients.T.astype(np.float64) @ self._inputs
+        w1 = state.coefficients[place, at, :, :m].T.astype(np.float64) @ self._inputs
         w2 = state.change[at] + state.left[at, :count, :m].T @ state.right[at, :count]
         return {
             "W1": torch.from_numpy(w1.astype(self._w1.dtype)),
@@ -264,7 +274,7 @@ def _features(h: Any, z: Any, width: int) -> None:
     zero = h.dtype.type(0)
     for i in range(len(z)):
         for k in range(z.shape[1]):
-            h[i, k] = z[i, k] if z[i, k] > zero else zero
+            h[i, k] = zero if z[i, k] <= zero else z[i, k]  # NaN stays NaN
         h[i, width] = 1
 
 
@@ -272,6 +282,7 @@ def _features(h: Any, z: Any, width: int) -> None:
 def _forward(out: Any, h: Any, base: Any, left: Any, right: Any) -> None:
     """W2 h (n, p), W2 being ``base + left^T right``."""
     dots(out, base, h)
+    fill(out, 0.0, len(base))
     if len(left):
         along = np.empty((len(h), len(left)), h.dtype)
         dots(along, right, h)
@@ -502,13 +513,13 @@ def _try_step(
             total = 0.0
             for k in range(padded):
                 signal[i, k] = gates[i, k] * output[0, k]
-                features[i, k] = z[i, k] if z[i, k] > 0 else num(0)
+                features[i, k] = num(0) if z[i, k] <= 0 else z[i, k]  # NaN stays NaN
                 total += np.float64(features[i, k]) * np.float64(output[0, k])
             trial.residual[index, i] = kappa * total - y[i]
         _backwards(state.b[there, job], signal, state.base[job], left, right, m)
         wrong = _owe(state, job, pulls[0], gram, scale, 1 - paid, num(0.5) - bend)
         missed = sqrt(wrong) * scale / max(far1, 1e-300)
-        trial.unsettled[index] = max(unsettled1, missed / CREDIT, unsettled2)
+        trial.unsettled[index] = max(unsettled1, missed / LOAN, unsettled2) / STRICT
         travelled = trial.travelled[index]
         travelled[0], travelled[1], travelled[2] = far1, far2, sqrt(square)
 

@@ -43,7 +43,8 @@ CURVE_MARGIN = 0.25
 
 @dataclass(frozen=True)
 class Trained:
-    """A job after training, in normalised coordinates: initial weights and their change by layer, W1 (m, d+1), a (m,)."""
+    """A job after training, in normalised coordinates: initial weights and their change by layer, W1 (m, d+1), of three layers W2
+    (m, m+1), a (m,)."""
 
     job: Job
     status: str
@@ -102,7 +103,8 @@ def train_sample(
 def train_weights(
     job: Job, x: Array, y: Array, settings: TrainSpec, device: str = "cpu"
 ) -> tuple[list[Row], dict[str, Array]]:
-    """Trains one job: its rows, and the weights ``W1_initial``, ``W1_final`` (m, d+1; bias last), ``a_initial``, ``a_final`` (m,)."""
+    """Trains one job: its rows, and the weights ``W1_initial``, ``W1_final`` (m, d+1; bias last), ``a_initial``, ``a_final`` (m,); of
+    three layers also ``W2_initial``, ``W2_final`` (m, m+1; bias last)."""
     [trained] = _train_all([job], x, y, settings, device, threads=1, trace=False)
     weights: dict[str, Array] = {}
     for layer in LAYERS[job.depth]:

@@ -223,7 +223,7 @@ def _try_step(
         for i in range(n):
             total = 0.0
             for k in range(padded):
-                features[i, k] = next_z[i, k] if next_z[i, k] > 0 else num(0)
+                features[i, k] = num(0) if next_z[i, k] <= 0 else next_z[i, k]  # NaN stays NaN
                 total += np.float64(features[i, k]) * np.float64(output[0, k])
             trial.residual[index, i] = kappa * total - y[i]
         trial.travelled[index, 0], trial.travelled[index, 1] = far, sqrt(square_a)

@@ -189,6 +189,13 @@ def test_padding_does_nothing(kind: type[Compiled], width: int, dtype: str) -> N
     assert width < 60 or line.status == ["converged"] * 3
 
 
+@pytest.mark.parametrize("gamma_prime", [-20.0, 20.0])
+def test_exponents_beyond_the_arithmetic_diverge(kind: type[Compiled], gamma_prime: float) -> None:
+    """300^20 is more than float32 holds: whatever comes out, it is no network that has come to rest."""
+    result = integrate(kind.from_exponents(X, Y, WIDTH, [(1.0, gamma_prime, 0)], "float32"), Settings())
+    assert result.status == ["diverged"]
+
+
 def test_sinh_and_cosh() -> None:
     block, _ = lanes.rows(np.zeros(1), np.float64)
     angles = np.concatenate([[0.0, 1e-30], np.geomspace(1e-8, 20, 30)])

@@ -11,7 +11,7 @@ from reference import small_step_flow_three_layer
 
 from phasediag import three_layer, three_layer_cpu
 from phasediag.flow import Settings, integrate
-from phasediag.networks import Network, Outcome, Trial, initial_weights
+from phasediag.networks import MAX_ROTATION, Network, Outcome, Trial, initial_weights
 from phasediag.three_layer import ThreeLayer
 from phasediag.three_layer_cpu import ThreeLayerCPU
 
@@ -183,7 +183,7 @@ def step(network: ThreeLayerCPU, impulse: np.ndarray, tolerance: float = 1e-3) -
 def test_the_compiled_pass_starts_and_moves_like_the_tensors(
     compiled: ThreeLayerCPU, network: ThreeLayer
 ) -> None:
-    """A move without kinks, to the last digits; that of W1 but for what it owes to the next step."""
+    """A move without kinks, to the last digits; that of W1 but for what the next step pays."""
     start, expected = compiled.begin(), network.begin()
     np.testing.assert_allclose(start.residual, expected.residual, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(start.kernels, expected.kernels, rtol=1e-9, atol=1e-15)
@@ -211,8 +211,6 @@ def test_the_compiled_evaluation_is_that_of_the_definition(compiled: ThreeLayerC
     state = compiled._state
     for job, (gamma, gamma_prime, gamma_1, _) in enumerate(JOBS):
         place = state.current[job]
-        # the evaluation leaves out what the next step still owes to W1
-        compiled._state.owed[place, job] = 0.0
         initial, change = compiled.initial(job), compiled.change(job)
         weights = tuple((initial[layer] + change[layer]).numpy() for layer in LAYERS)
         f, derivative = gradients(gamma, weights)
@@ -261,3 +259,40 @@ def test_padding_of_compiled_networks_does_nothing(width: int) -> None:
             expected = float(other.changes[0][layer].norm())
             assert float(one.changes[0][layer].norm()) == pytest.approx(expected, rel=0.02)
     assert width < 30 or one.status == ["converged"]
+
+
+@pytest.mark.parametrize(("points", "tolerance"), [(1, 1e-9), (4, 1e-9), (4, 1e-3)])
+def test_the_change_is_that_of_the_network_whose_loss_is_told(points: int, tolerance: float) -> None:
+    """Whatever the last step still owes to the first layer."""
+    jobs = [(gamma, gamma_prime, 0.0, 0) for gamma in (0.9, 1.5, 2.2) for gamma_prime in (0.0, 0.4)]
+    x, y = X[:points], Y[:points]
+    network = ThreeLayerCPU.from_exponents(x, y, 100, jobs, "float64")
+    result = integrate(network, Settings(loss_tolerance=tolerance))
+    w1, w2, a = initial_weights(3, 100, 1, 0)
+    one = np.ones((points, 1))
+    for job, (gamma, *_) in enumerate(jobs):
+        change = {layer: part.numpy() for layer, part in result.changes[job].items()}
+        h1 = np.maximum(np.hstack([x, one]) @ (w1 + change["W1"]).T, 0)
+        h2 = np.maximum(np.hstack([h1, one]) @ (w2 + change["W2"]).T, 0)
+        f = 100.0**-gamma * h2 @ (a + change["a"])
+        assert np.mean((f - y) ** 2) / 2 == pytest.approx(result.loss_final[job], rel=1e-6)
+
+
+def test_a_compiled_network_that_overflows_does_so_alone() -> None:
+    jobs = [(0.5, 0.0, 0.0, 0), (0.5, 0.0, 0.0, 1)]
+    network = ThreeLayerCPU.from_exponents(X, Y, 60, jobs, "float32")
+    network.begin()
+    impulses, both = np.full((2, network.pieces, 4), 1e-3), np.ones(2, dtype=bool)
+
+    def trial() -> Trial:
+        return network.trial(both, np.ones(2), impulses, np.zeros_like(impulses), 1e-3)
+
+    trial()
+    network.accept(both)
+    expected = trial()
+    impulses[0] = 1e38
+    broken = trial()
+    assert not (np.isfinite(broken.residual[0]).all() and broken.rotation[0] < MAX_ROTATION)
+    impulses[0] = 1e-3
+    for one, other in zip(trial(), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
