@@ -20,7 +20,7 @@ import numpy as np
 
 from .compiled import compiled
 from .networks import MAX_ROTATION
-from .pieces import DAMPED, MAX_SWEEPS, SETTLED, TREE, copy, group, resolve, sort_out, total
+from .pieces import DAMPED, MAX_SWEEPS, SETTLED, TREE, copy, group, largest, resolve, sort_out, total
 from .products import add_gram
 
 BLOCK = 256
@@ -67,7 +67,6 @@ _ROWS = 26
 _lanes = compiled("contract", "nsz")
 _part = compiled("contract", "nsz", inline=True)
 _sums = compiled("contract", "nsz", "reassoc")
-_maximum = compiled("nnan", "nsz")
 
 
 def rows(x: Any, dtype: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -143,20 +142,6 @@ def _angles(s, lanes, scale, doublings):
             sinh_ = s[_SINH + k]
             s[_SINH + k] = two * sinh_ * (one + s[_COSH + k])
             s[_COSH + k] = two * sinh_ * sinh_
-
-
-@_maximum
-def _largest(row, lanes):
-    most = row[0]
-    for k in range(lanes):
-        most = row[k] if row[k] > most else most
-    return most
-
-
-@_lanes
-def _largest_angle(s, lanes):
-    angles = s[_ANGLE:]
-    return _largest(angles, lanes) if np.isfinite(total(angles, lanes)) else np.inf
 
 
 @_lanes
@@ -425,7 +410,7 @@ def _move_at_once(s, points, force, scale, rate, doublings, start, here, there, 
             copy(gate[i], old_gates[i, lo:], lanes)
         moment[:, :lanes] = 0
         _sweep(s, lanes, points, force, scale, rate, doublings)
-        rotation = max(rotation, _largest_angle(s, lanes))
+        rotation = max(rotation, largest(s[_ANGLE:], lanes))
         if not rotation < MAX_ROTATION:
             break
         far += _energies(s, lanes)[1]

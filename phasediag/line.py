@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .lanes import PADDING, rows, try_step
-from .networks import Array, Evaluated, Indices, Mask, Trial, initial_weights
+from .networks import Array, Evaluated, Indices, Mask, Trial, initial_weights, largest_force
 from .pieces import PIECES
 
 
@@ -79,13 +79,7 @@ class LineTwoLayer:
 
     def _trial(self, impulses: Array, lags: Array, tolerance: float) -> Trial:
         jobs, _, n = impulses.shape
-        trial = Trial(
-            residual=np.full((jobs, n), np.nan),
-            kernels=np.full((jobs, 2, n, n), np.nan),
-            rotation=np.empty(jobs),
-            unsettled=np.empty(jobs),
-            travelled=np.full((jobs, 2), np.nan),
-        )
+        trial = Trial.empty(jobs, 2, n)
         weights = self._start, self._slot, self._moved, self._gates, self._current
         try_step(
             self._block,
@@ -111,15 +105,8 @@ class LineTwoLayer:
         return selected
 
     def force(self, residual: Array) -> Array:
-        inputs, gram, _, _ = self._data
         gates = self._gates[self._current[self._jobs], self._jobs]
-        free = ~((gates > 0) & (gates < 1)).any(axis=1, keepdims=True)
-        pulled = np.matmul(inputs.T, gates.astype(np.float64) * free * residual[:, :, None])
-        whole = (np.abs(residual) * np.sqrt(np.diagonal(gram))).sum(axis=1)
-        force: Array = np.sqrt((pulled**2).sum(axis=1)).max(axis=1) / np.maximum(
-            whole, np.finfo(np.float64).tiny
-        )
-        return force
+        return largest_force(self._data[0], gates, residual)
 
     def initial(self, job: int) -> dict[str, Tensor]:
         return self._layers(self._start[self._slot[self._jobs[job]]])

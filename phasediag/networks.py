@@ -120,6 +120,17 @@ class Trial(NamedTuple):
     unsettled: Array  # (B,) what the gates and signals that it met would change, relative to a layer's displacement since the start
     travelled: Array  # (B, L) displacement of every layer since the start, Frobenius norm
 
+    @classmethod
+    def empty(cls, jobs: int, layers: int, points: int) -> Trial:
+        """Room for a trial; what is not filled in stays NaN."""
+        return cls(
+            residual=np.full((jobs, points), np.nan),
+            kernels=np.full((jobs, layers, points, points), np.nan),
+            rotation=np.empty(jobs),
+            unsettled=np.empty(jobs),
+            travelled=np.full((jobs, layers), np.nan),
+        )
+
 
 class Network(Protocol):
     """A batch of networks of one shape on one data set, as the integrator sees it: it holds their weights, and moves them."""
@@ -307,6 +318,16 @@ def hyperbolic(p: Tensor, a: Tensor, angle: Tensor, ratio: Tensor) -> tuple[Tens
     bounded = angle.clamp_max(MAX_ROTATION)
     sinh, cosh_less_one = torch.sinh(bounded), 2 * torch.sinh(bounded / 2) ** 2
     return p * cosh_less_one - a / ratio * sinh, a * cosh_less_one - ratio * p * sinh
+
+
+def largest_force(inputs: Array, gates: NDArray[Any], residual: Array) -> Array:
+    """``Network.force`` (B,) of a layer with these inputs (n, r) and gates (B, n, m)."""
+    free = ~((gates > 0) & (gates < 1)).any(axis=1, keepdims=True)
+    pulled = np.matmul(inputs.T, gates.astype(np.float64) * free * residual[:, :, None])
+    whole = (np.abs(residual) * np.linalg.norm(inputs, axis=1)).sum(axis=1)
+    largest = np.sqrt((pulled**2).sum(axis=1)).max(axis=1)
+    force: Array = largest / np.maximum(whole, np.finfo(np.float64).tiny)
+    return force
 
 
 def path_gates(z: Tensor, shift_on: Tensor, shift_off: Tensor) -> tuple[Tensor, Tensor, Tensor]:

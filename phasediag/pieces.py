@@ -29,6 +29,7 @@ DAMPED = 2
 _lanes = compiled("contract", "nsz")
 _sums = compiled("contract", "nsz", "reassoc")
 _part = compiled("contract", "nsz", inline=True)
+_maximum = compiled("nnan", "nsz")
 
 
 @_lanes
@@ -69,6 +70,20 @@ def total(row, lanes):
     for k in range(lanes):
         result += np.float64(row[k])
     return result
+
+
+@_maximum
+def _maximum_of(row, lanes):
+    most = row[0]
+    for k in range(lanes):
+        most = row[k] if row[k] > most else most
+    return most
+
+
+@_lanes
+def largest(row, lanes):
+    """The largest number of a row; infinite where one of them is not finite."""
+    return _maximum_of(row, lanes) if np.isfinite(total(row, lanes)) else np.inf
 
 
 @_part

@@ -26,7 +26,7 @@ import numpy as np
 
 from .compiled import compiled
 from .networks import MAX_ROTATION
-from .pieces import DAMPED, MAX_SWEEPS, PIECES, SETTLED, TREE, copy, group, sort_out, total
+from .pieces import DAMPED, MAX_SWEEPS, PIECES, SETTLED, TREE, copy, group, largest, sort_out, total
 from .products import add_gram, add_sums
 
 STRAIGHT, TURNING, STILL = 0, 1, 2
@@ -85,7 +85,6 @@ _ROWS = 18
 _lanes = compiled("contract", "nsz")
 _part = compiled("contract", "nsz", inline=True)
 _sums = compiled("contract", "nsz", "reassoc")
-_maximum = compiled("nnan", "nsz")
 
 
 def room(points: int, dtype: Any) -> Any:
@@ -221,20 +220,6 @@ def _angles(s, lanes, scale, doublings):
             sinh_ = s[_SINH + k]
             s[_SINH + k] = two * sinh_ * (one + s[_COSH + k])
             s[_COSH + k] = two * sinh_ * sinh_
-
-
-@_maximum
-def _largest(row, lanes):
-    most = row[0]
-    for k in range(lanes):
-        most = row[k] if row[k] > most else most
-    return most
-
-
-@_lanes
-def _largest_angle(s, lanes):
-    angles = s[_ANGLE:]
-    return _largest(angles, lanes) if np.isfinite(total(angles, lanes)) else np.inf
 
 
 @_lanes
@@ -673,7 +658,7 @@ def move_layer(room, kind, pushes, grams, rank, unit, tolerance, far, output, be
         for k in range(lanes):
             loose[lo + k], kinks[lo + k] = s[_LOOSE + k], s[_KINKS + k]
         if kind != STRAIGHT:
-            rotation = max(rotation, _largest_angle(s, lanes))
+            rotation = max(rotation, largest(s[_ANGLE:], lanes))
         if kind == TURNING:
             moved += _turned(s, lanes)
         else:

@@ -193,13 +193,7 @@ class ThreeLayerCPU:
 
     def trial(self, begins: Mask, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
         jobs, _, n = impulses.shape
-        trial = Trial(
-            residual=np.full((jobs, n), np.nan),
-            kernels=np.full((jobs, 3, n, n), np.nan),
-            rotation=np.empty(jobs),
-            unsettled=np.empty(jobs),
-            travelled=np.full((jobs, 3), np.nan),
-        )
+        trial = Trial.empty(jobs, 3, n)
         _try_step(
             self._state,
             self._data,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .compiled import compiled
-from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Trial, initial_weights
+from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Trial, initial_weights, largest_force
 from .pieces import PIECES, TREE, resolve
 from .products import add_gram
 from .span import (
@@ -126,13 +126,7 @@ class TwoLayerCPU:
 
     def trial(self, begins: Mask, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
         jobs, _, n = impulses.shape
-        trial = Trial(
-            residual=np.full((jobs, n), np.nan),
-            kernels=np.full((jobs, 2, n, n), np.nan),
-            rotation=np.empty(jobs),
-            unsettled=np.empty(jobs),
-            travelled=np.full((jobs, 2), np.nan),
-        )
+        trial = Trial.empty(jobs, 2, n)
         _try_step(self._state, self._data, self._room, self._jobs, impulses, lags, tolerance, trial)
         return trial
 
@@ -146,15 +140,8 @@ class TwoLayerCPU:
         return selected
 
     def force(self, residual: Array) -> Array:
-        state, jobs, (gram, *_) = self._state, self._jobs, self._data
-        gates = state.gate[state.current[jobs], jobs].astype(np.float64)
-        free = ~((gates > 0) & (gates < 1)).any(axis=1, keepdims=True)
-        pulled = np.matmul(self._inputs.T, gates * free * residual[:, :, None])
-        whole = (np.abs(residual) * np.sqrt(np.diagonal(gram))).sum(axis=1)
-        force: Array = np.sqrt((pulled**2).sum(axis=1)).max(axis=1) / np.maximum(
-            whole, np.finfo(np.float64).tiny
-        )
-        return force
+        gates = self._state.gate[self._state.current[self._jobs], self._jobs]
+        return largest_force(self._inputs, gates, residual)
 
     def initial(self, job: int) -> dict[str, Tensor]:
         slot = self._state.slot[self._jobs[job]]
