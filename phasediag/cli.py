@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from .status import Status
     from .store import Store
     from .study import Study
-    from .theory import Exponents
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 _STATUS_LINE_SECONDS = 15.0
@@ -305,38 +304,55 @@ def locate(
         float | None, typer.Option(help="Standard deviation of output weights.", show_default=False)
     ] = None,
     beta_2: Annotated[
-        float | None, typer.Option(help="Standard deviation of input weights.", show_default=False)
+        float | None,
+        typer.Option(help="That of input weights; of three layers, of W2.", show_default=False),
+    ] = None,
+    beta_3: Annotated[
+        float | None, typer.Option(help="That of the input weights W1 of three layers.", show_default=False)
     ] = None,
     name: Annotated[
         str | None,
         typer.Option(
-            help="A named initialisation: NTK, mean-field, LeCun, He or Xavier.", show_default=False
+            help="A named initialisation: NTK, mean-field, LeCun, He, Xavier or (three layers) maximal-update.",
+            show_default=False,
         ),
+    ] = None,
+    depth: Annotated[
+        int | None,
+        typer.Option(help="Layers of weights, 2 or 3: 3 if --beta-3 is given, else 2.", show_default=False),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Locate an initialisation in the phase diagram.
 
     Prints its exponents and the predicted regime of every layer. Takes either the name of an
-    initialisation, or the width and the scales of a two-layer network f(x) = (1/alpha) sum_k a_k relu(w_k .
-    x) with a_k ~ N(0, beta_1^2) and w_k ~ N(0, beta_2^2).
+    initialisation, or the width and the scales of a network: with two layers f(x) = (1/alpha) sum_k a_k
+    relu(w_k . (x, 1)) with a_k ~ N(0, beta_1^2) and w_k ~ N(0, beta_2^2); with three layers f(x) = (1/alpha) a .
+    relu(W2 (relu(W1 (x, 1)), beta_3)) with a ~ N(0, beta_1^2), W2 ~ N(0, beta_2^2), W1 ~ N(0, beta_3^2).
 
     \b
     Examples:
       phasediag locate --width 1000 --alpha 1 --beta-1 0.03 --beta-2 1
-      phasediag locate --name NTK
+      phasediag locate --width 100 --alpha 1 --beta-1 0.1 --beta-2 0.1 --beta-3 1
+      phasediag locate --name NTK --depth 3
     """
     from .theory import LAYERS, predicted_regime
 
+    depth = _depth_of(depth, beta_3)
     scales = {"--width": width, "--alpha": alpha, "--beta-1": beta_1, "--beta-2": beta_2}
-    gamma, gamma_prime = _exponents(scales) if name is None else _named(name, scales)
-    regimes = {layer: predicted_regime(layer, 2, gamma, gamma_prime) for layer in LAYERS[2]}
+    if depth == 3:
+        scales["--beta-3"] = beta_3
+    gamma, gamma_prime, gamma_1 = _exponents(scales) if name is None else _named(name, depth, scales)
+    regimes = {layer: predicted_regime(layer, depth, gamma, gamma_prime, gamma_1) for layer in LAYERS[depth]}
+    exponents = {"gamma": gamma, "gamma_prime": gamma_prime, "gamma_1": gamma_1}
     if as_json:
-        _print_json({"gamma": gamma, "gamma_prime": gamma_prime, "predicted_regime": regimes})
+        _print_json({"depth": depth, **exponents, "predicted_regime": regimes})
         return
     typer.echo(f"gamma = {gamma:.6g}\ngamma' = {gamma_prime:.6g}")
+    if depth == 3:
+        typer.echo(f"gamma_1 = {gamma_1:.6g}")
     for layer, regime in regimes.items():
-        typer.echo(f"{layer}: {regime or 'no regime is predicted for this layer'}")
+        typer.echo(f"{layer}: {regime or _why_no_regime(layer)}")
 
 
 # What several commands share.
@@ -394,7 +410,15 @@ def _run(study: Study, store: Store, retry_failed: bool) -> bool:
     return bool(outcome.failed or outcome.failed_samples)
 
 
-def _exponents(scales: Mapping[str, float | None]) -> Exponents:
+def _depth_of(depth: int | None, beta_3: float | None) -> int:
+    if depth not in (None, 2, 3):
+        raise InputError(f"locate: --depth: {depth} is not supported; allowed: 2, 3")
+    if depth == 2 and beta_3 is not None:
+        raise InputError("locate: --beta-3 is not supported with --depth 2; it belongs to three layers")
+    return depth or (2 if beta_3 is None else 3)
+
+
+def _exponents(scales: Mapping[str, float | None]) -> tuple[float, float, float]:
     from .theory import exponents_from_scales
 
     missing = [option for option, value in scales.items() if value is None]
@@ -403,17 +427,23 @@ def _exponents(scales: Mapping[str, float | None]) -> Exponents:
     return exponents_from_scales(*(value for value in scales.values() if value is not None))
 
 
-def _named(name: str, scales: Mapping[str, float | None]) -> Exponents:
+def _named(name: str, depth: int, scales: Mapping[str, float | None]) -> tuple[float, float, float]:
     from .theory import NAMED_INITIALISATIONS
 
     given = [option for option, value in scales.items() if value is not None and option != "--width"]
     if given:
         raise InputError(f"locate: {', '.join(given)} cannot be given together with --name")
-    known = NAMED_INITIALISATIONS[2]
+    known = NAMED_INITIALISATIONS[depth]
     for candidate, exponents in known.items():
         if candidate.lower() == name.lower():
-            return exponents
+            return *exponents, 0.0
     raise InputError(f"locate: --name: {name!r} is not known; allowed: {', '.join(known)}")
+
+
+def _why_no_regime(layer: str) -> str:
+    if layer == "a":
+        return "no regime is predicted for this layer"
+    return "no regime is predicted for gamma_1 other than 0"
 
 
 # Printing.
@@ -557,7 +587,7 @@ name = "starter"                  # letters, digits, - and _
 kind = "phase-diagram"
 
 [network]
-depth = 2                         # layers of weights: two for one hidden layer
+depth = 2                         # layers of weights: two for one hidden layer, three for two of equal width
 activation = "relu"
 
 [data]
@@ -571,6 +601,7 @@ gamma = { start = 0.5, stop = 2.0, num = 7 }        # both ends included; a list
 gamma_prime = { start = -0.5, stop = 1.0, num = 7 }
 seeds = 2                         # 0 and 1; a list works as well
 # points = [[1.1, 0.05]]          # further pairs beside the product of gamma and gamma_prime
+#                                 # three layers have a key gamma_1 as well, 0 unless given
 
 # [train]
 # method = "gradient-flow"        # or "gd", "adam", with a fixed step: these need learning_rate = 0.1, for example

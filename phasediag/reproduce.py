@@ -99,7 +99,7 @@ def _rows(store: Store, prefix: str) -> pd.DataFrame:
 
 def _job(study: Study, rows: pd.DataFrame, store: Store) -> Job:
     row = rows.iloc[0]
-    job = study.job(row["width"], row["gamma"], row["gamma_prime"], row["seed"], row["gamma_1"])
+    job = study.job(row["width"], row["gamma"], row["gamma_prime"], row["seed"])
     if job.job_id != row["job_id"]:
         raise InputError(
             f"{store.out}: job {row['job_id']} does not belong to its study.toml and data.npz, "

@@ -39,7 +39,8 @@ MAX_SEED = 2**31 - 1
 MAX_EXPONENT = 20.0
 _MAX_AXIS = 10**6
 _MAX_RANGE_END = 1e9
-_DEFAULT_SAMPLE_WIDTH = 1000
+# Of three layers, one network of width 1000 would be ten megabytes.
+_DEFAULT_SAMPLE_WIDTH = {2: 1000, 3: 400}
 # The residual is a difference: rounding leaves about this fraction of the loss of f = 0.
 _LEAST_TOLERANCE = {"float32": 1e-12, "float64": 1e-24}
 
@@ -99,7 +100,7 @@ def _expand_seeds(value: Any) -> Any:
 
 
 def _not_a_float(value: Any) -> Any:
-    """Literal[2] alone takes 2.0 for 2."""
+    """Literal alone takes 2.0 for 2."""
     if isinstance(value, float | bool):
         raise ValueError(f"{_shown(value)} is not supported; allowed: a whole number")
     return value
@@ -136,6 +137,7 @@ SeedAxis = Annotated[
     AfterValidator(_sorted_unique),
 ]
 
+_EXPONENT = f"a number from {-MAX_EXPONENT:g} to {MAX_EXPONENT:g}"
 _PAIRS = f"[gamma, gamma_prime] pairs of numbers from {-MAX_EXPONENT:g} to {MAX_EXPONENT:g}"
 _EXPONENTS = f"a list of numbers from {-MAX_EXPONENT:g} to {MAX_EXPONENT:g}, or {{start, stop, num}}"
 _SEED = f"a whole number from 0 to {MAX_SEED}"
@@ -154,9 +156,9 @@ class Table(BaseModel):
 
 
 class NetworkSpec(Table):
-    """Architecture. `depth` counts the layers of weights: two for one hidden layer."""
+    """Architecture. `depth` counts the layers of weights: two for one hidden layer, three for two of equal width."""
 
-    depth: Annotated[Literal[2], BeforeValidator(_not_a_float)] = Field(description="2")
+    depth: Annotated[Literal[2, 3], BeforeValidator(_not_a_float)] = Field(description="2 or 3")
     activation: Literal["relu"] = Field(default="relu", description="relu")
 
 
@@ -217,7 +219,7 @@ class GridSpec(Table):
     """Which networks to train: every width and seed at every grid point.
 
     Grid points are the product of `gamma` and `gamma_prime`, which may be empty, and the pairs in `points`. Each axis
-    is kept sorted, without duplicates.
+    is kept sorted, without duplicates. `gamma_1` belongs to three layers and is the same for the whole study: a map is a plane.
     """
 
     width: WidthAxis = Field(
@@ -227,6 +229,7 @@ class GridSpec(Table):
     gamma_prime: ExponentAxis = Field(default=(), description=_EXPONENTS)
     seeds: SeedAxis = Field(description=f"a number of seeds, or a list of whole numbers from 0 to {MAX_SEED}")
     points: Points = Field(default=(), description=f"a list of {_PAIRS}")
+    gamma_1: Exponent = Field(default=0.0, description=_EXPONENT)
 
     @model_validator(mode="after")
     def _has_points(self) -> GridSpec:
@@ -352,6 +355,16 @@ class Spec(Table):
         _check_size(self.grids)
         return self
 
+    @model_validator(mode="after")
+    def _one_plane(self) -> Spec:
+        if self.network.depth != 3 and any("gamma_1" in grid.model_fields_set for grid in self.grids):
+            raise ValueError(
+                "grid.gamma_1: is not supported here, it belongs to networks of depth 3; allowed: no such key"
+            )
+        if len({grid.gamma_1 for grid in self.grids}) > 1:
+            raise ValueError("more_grids: gamma_1 differs from that of [grid]; allowed: one plane per study")
+        return self
+
     @property
     def grids(self) -> tuple[GridSpec, ...]:
         """All grids of the study, which is their union."""
@@ -359,8 +372,8 @@ class Spec(Table):
 
 
 def _default_samples(grid: GridSpec, depth: int, given: dict[str, Any]) -> dict[str, Any]:
-    """An example of each regime, at the grid width nearest to 1000 (on a log scale) and the first seed."""
-    width = min(grid.width, key=lambda m: abs(math.log(m / _DEFAULT_SAMPLE_WIDTH)))
+    """An example of each regime, at the grid width nearest to 1000 (three layers: 400) on a log scale and the first seed."""
+    width = min(grid.width, key=lambda m: abs(math.log(m / _DEFAULT_SAMPLE_WIDTH[depth])))
     points = [] if "points" in given else list(example_points(grid.exponents(), depth).values())
     return {"points": points, "width": width, "seed": grid.seeds[0]}
 
@@ -400,6 +413,9 @@ def format_spec(spec: Spec) -> str:
     document = spec.model_dump(mode="json", exclude_none=True)
     if not spec.more_grids:
         del document["more_grids"]
+    if spec.network.depth != 3:
+        for grid in (document["grid"], *document.get("more_grids", ())):
+            del grid["gamma_1"]
     header = f"# written by phasediag {VERSION}; the study as run, with every default explicit\n"
     return header + _on_one_line(tomli_w.dumps(document))
 
@@ -426,11 +442,7 @@ _DATA: dict[str, type[Table]] = {
     "mnist": MnistData,
     "file": FileData,
 }
-# Keys of the format that have no meaning together with what this version supports.
-_MISPLACED = {
-    "gamma_1": "is not supported here, it belongs to networks of depth 3",
-    "refine": "is not supported yet",
-}
+_NOT_YET = ("refine",)
 
 
 def _explain(errors: list[ErrorDetails]) -> str:
@@ -447,12 +459,12 @@ def _explain(errors: list[ErrorDetails]) -> str:
 
 
 def _rank(error: ErrorDetails) -> int:
-    """Lowest first: a misspelt key explains a missing one, a wrong depth a misplaced key."""
+    """Lowest first: a misspelt key explains a missing one."""
     if error["loc"] == ("kind",):
         return 0
     if error["type"] != "extra_forbidden":
         return 2
-    return 3 if error["loc"][-1] in _MISPLACED else 1
+    return 3 if error["loc"][-1] in _NOT_YET else 1
 
 
 def _locate(loc: tuple[int | str, ...]) -> tuple[type[Table], list[int | str]]:
@@ -494,8 +506,11 @@ def _reason(error: ErrorDetails, table: type[Table], path: Sequence[int | str]) 
 def _unknown_key(key: str, table: type[Table]) -> str:
     # What programs write is nothing to suggest to people.
     allowed = f"allowed: {', '.join(name for name in table.model_fields if name != 'more_grids')}"
-    if key in _MISPLACED:
-        return f"{_MISPLACED[key]}; {allowed}"
+    if key in _NOT_YET:
+        return f"is not supported yet; {allowed}"
+    homes = [name for name, home in _TABLES.items() if name != "more_grids" and key in home.model_fields]
+    if homes:
+        return f"belongs to [{homes[0]}]; {allowed}"
     close = difflib.get_close_matches(key, table.model_fields, n=1)
     return f"unknown key; did you mean '{close[0]}'? {allowed}" if close else f"unknown key; {allowed}"
 

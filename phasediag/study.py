@@ -67,14 +67,14 @@ class Study:
         samples = self.spec.samples
         return [self.job(samples.width, gamma, prime, samples.seed) for gamma, prime in samples.points]
 
-    def job(self, width: int, gamma: float, gamma_prime: float, seed: int, gamma_1: float = 0.0) -> Job:
-        """The job of one cell of the grid; the exponents are rounded to 10 decimals."""
+    def job(self, width: int, gamma: float, gamma_prime: float, seed: int) -> Job:
+        """The job of one cell of the plane; the exponents are rounded to 10 decimals."""
         cell: dict[str, Any] = {
             "depth": self.spec.network.depth,
             "width": int(width),
             "gamma": round_exponent(gamma),
             "gamma_prime": round_exponent(gamma_prime),
-            "gamma_1": round_exponent(gamma_1),
+            "gamma_1": self.spec.grid.gamma_1,
             "seed": int(seed),
         }
         return Job(job_id=_hash({**self._content, **cell}), **cell)
@@ -172,6 +172,7 @@ def _fixed_keys(spec: Spec) -> Iterator[tuple[str, Any]]:
     """The keys, with their values, that make two specs parts of different studies when they differ."""
     yield "name", spec.name
     yield "kind", spec.kind
+    yield "grid.gamma_1", spec.grid.gamma_1
     for table in ("network", "train"):
         for key, value in getattr(spec, table).model_dump(mode="json").items():
             yield f"{table}.{key}", value

@@ -5,9 +5,19 @@ The plane of a phase diagram is spanned by two exponents of the width m. For the
 
     gamma = -log(beta_1 beta_2 / alpha) / log m,        gamma_prime = -log(beta_1 / beta_2) / log m.
 
+The three-layer network ``f(x) = (1/alpha) a . relu(W_2 (relu(W_1 (x, 1)), beta_3))``, with entries ``a ~ N(0, beta_1^2)``,
+``W_2 ~ N(0, beta_2^2)``, ``W_1 ~ N(0, beta_3^2)`` and two hidden layers of m neurons, has three:
+
+    gamma = -log(beta_1 beta_2 beta_3 / alpha) / log m,  gamma_prime = -log(beta_1 / beta_3) / log m,
+    gamma_1 = -log(beta_1 / beta_2) / log m;
+
+its plane is one of constant gamma_1, 0 unless said otherwise. (Zhou 2022 calls them gamma_3, gamma_2 and gamma_1.)
+
 References:
     Luo 2021: Luo, Xu, Ma, Zhang, "Phase diagram for two-layer ReLU neural networks at infinite-width limit",
     JMLR 22 (2021), arXiv 2007.07497.
+    Zhou 2022: Zhou, Zhou, Jin, Luo, Zhang, Xu, "Empirical phase diagram for three-layer neural networks with infinite
+    width", NeurIPS 2022, arXiv 2205.12101.
 """
 
 from __future__ import annotations
@@ -42,11 +52,16 @@ NAMED_INITIALISATIONS: dict[int, dict[str, Exponents]] = {
         "LeCun": (1.0, 0.5),
         "He": (1.0, 0.5),
         "Xavier": (1.5, 0.0),
+        "maximal-update": (1.5, 0.0),
         "mean-field": (2.0, 0.0),
     },
 }
-"""(gamma, gamma_prime) of initialisations in common use, by depth (two layers: Luo 2021, Table 1; three, with gamma_1 = 0: from the
-definitions)."""
+"""(gamma, gamma_prime) of initialisations in common use, by depth.
+
+Two layers: Luo 2021, Table 1. Three layers, all with gamma_1 = 0: from the definitions of the exponents, with hidden weights of
+variance 1/m (LeCun, Xavier) or 2/m (He) and input weights of variance O(1) (Xavier: O(1/m)); NTK: all weights N(0, 1),
+``alpha = m``; maximal-update: as LeCun, but with a readout of order 1/m; mean-field: all weights N(0, 1) and a factor 1/m in each of
+two layers, ``alpha = m^2``."""
 
 _CRITICAL_GAMMA: dict[tuple[int, str], Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     (2, "W1"): lambda gamma_prime: 1.0 + np.maximum(gamma_prime, 0.0),
@@ -72,8 +87,8 @@ def critical_gamma(layer: str, depth: int, gamma_prime: FloatOrArray) -> FloatOr
 
     Two layers, W1: ``gamma = 1 + max(gamma_prime, 0)`` (Luo 2021, the theorems on the linear and the condensed
     regime: condensed iff ``gamma > 1`` and ``gamma_prime < gamma - 1``). Three layers, gamma_1 = 0 (a scaling argument of
-    this project; Zhou et al., NeurIPS 2022, find the four regimes empirically), W1: ``gamma = 3/2 + 2 max(gamma_prime, 0)``; W2:
-    ``gamma = max(3 - gamma_prime, 5/2)``.
+    this project, confirmed by its measurements; Zhou 2022 find the four regimes empirically), W1:
+    ``gamma = 3/2 + 2 max(gamma_prime, 0)``; W2: ``gamma = max(3 - gamma_prime, 5/2)``.
 
     Args:
         layer: a layer of input weights ("W1", "W2"). The output layer "a" has no predicted line.
@@ -158,38 +173,45 @@ def _slope_of_three(layer: str, gamma: float, gamma_prime: float) -> float:
     return math.nan
 
 
-def exponents_from_scales(width: float, alpha: float, beta_1: float, beta_2: float) -> Exponents:
-    """(gamma, gamma_prime) of a two-layer network of this width and these scales (definitions of Luo 2021).
+def exponents_from_scales(
+    width: float, alpha: float, beta_1: float, beta_2: float, beta_3: float | None = None
+) -> tuple[float, float, float]:
+    """(gamma, gamma_prime, gamma_1) of a network of this width and these scales (definitions above).
 
-    ``beta_1`` and ``beta_2`` are the standard deviations of the output and the input weights.
+    ``beta_1`` is the standard deviation of the output weights. Two layers: ``beta_2`` that of the input weights, and gamma_1
+    is 0. Three layers: ``beta_2`` that of the weights W2, ``beta_3`` that of the input weights W1.
 
     Raises:
         InputError: the width is not above 1, or a scale is not a positive number.
     """
-    _require_scales(width, alpha=alpha, beta_1=beta_1, beta_2=beta_2)
+    scales = {"alpha": alpha, "beta_1": beta_1, "beta_2": beta_2}
+    if beta_3 is not None:
+        scales["beta_3"] = beta_3
+    _require_scales(width, **scales)
     log_width = math.log(width)
-    gamma = (math.log(alpha) - math.log(beta_1) - math.log(beta_2)) / log_width
-    gamma_prime = (math.log(beta_2) - math.log(beta_1)) / log_width
-    return round_exponent(gamma), round_exponent(gamma_prime)
+    _, b_1, b_2, *more = (math.log(scale) / log_width for scale in scales.values())
+    gamma = math.log(alpha) / log_width - b_1 - b_2 - sum(more)
+    gamma_prime, gamma_1 = (more[0] - b_1, b_2 - b_1) if more else (b_2 - b_1, 0.0)
+    return round_exponent(gamma), round_exponent(gamma_prime), round_exponent(gamma_1)
 
 
 def scales_from_exponents(
-    width: float, gamma: float, gamma_prime: float, alpha: float = 1.0
-) -> tuple[float, float, float]:
-    """(alpha, beta_1, beta_2) of a two-layer network of this width at these exponents.
+    width: float, gamma: float, gamma_prime: float, alpha: float = 1.0, depth: int = 2, gamma_1: float = 0.0
+) -> tuple[float, ...]:
+    """(alpha, beta_1, beta_2), of three layers also beta_3, of a network of this width at these exponents.
 
-    Two exponents leave one of the three scales free; it is ``alpha``. With it,
-    ``beta_1 = sqrt(alpha) m^(-(gamma + gamma_prime)/2)`` and ``beta_2 = sqrt(alpha) m^(-(gamma - gamma_prime)/2)``.
+    The exponents leave one scale free; it is ``alpha``. With it, two layers have
+    ``beta_1 = sqrt(alpha) m^(-(gamma + gamma_prime)/2)`` and ``beta_2 = sqrt(alpha) m^(-(gamma - gamma_prime)/2)``, three
+    ``beta_1 = alpha^(1/3) m^(-(gamma + gamma_prime + gamma_1)/3)``, ``beta_2 = beta_1 m^gamma_1`` and ``beta_3 = beta_1 m^gamma_prime``.
     The training dynamics of the normalised network depend on the exponents alone.
 
     Raises:
         InputError: the width is not above 1, or ``alpha`` is not a positive number.
     """
     _require_scales(width, alpha=alpha)
-    root = math.sqrt(alpha)
-    beta_1 = root * float(width) ** (-(gamma + gamma_prime) / 2.0)
-    beta_2 = root * float(width) ** (-(gamma - gamma_prime) / 2.0)
-    return alpha, beta_1, beta_2
+    ratios = (gamma_prime,) if depth == 2 else (gamma_1, gamma_prime)
+    beta_1 = alpha ** (1 / depth) * float(width) ** (-(gamma + sum(ratios)) / depth)
+    return alpha, beta_1, *(beta_1 * float(width) ** ratio for ratio in ratios)
 
 
 def example_points(points: Iterable[Exponents], depth: int) -> dict[str, Exponents]:

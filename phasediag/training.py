@@ -194,30 +194,35 @@ def failed_rows(job: Job, error: str, device: str = "") -> list[Row]:
 
 
 def sample_rows(trained: Trained, x: Array) -> list[Row]:
-    """The row of ``samples`` of one trained job (two layers: its only input layer, W1)."""
-    job, layer = trained.job, "W1"
-    initial, final = trained.initial[layer], trained.final(layer)
+    """The rows of ``samples`` of one trained job, one per layer with input weights."""
+    job, layers = trained.job, LAYERS[trained.job.depth]
+    initial = {layer: trained.initial[layer].astype(np.float64) for layer in layers}
+    final = {layer: trained.final(layer) for layer in layers}
     grid = _curve_grid(x)
-    whole = measures.frobenius(initial)
-    return [
-        {
-            **_identity(job, layer),
-            "status": trained.status,
-            "input_initial": initial.astype(np.float32).tolist(),
-            "input_final": final.astype(np.float32).tolist(),
-            "output_initial": trained.initial["a"].astype(np.float32).tolist(),
-            "output_final": trained.final("a").astype(np.float32).tolist(),
-            "x": grid.tolist(),
-            "f_initial": _function(
-                job, initial.astype(np.float64), trained.initial["a"].astype(np.float64), grid
-            ),
-            "f_final": _function(job, final, trained.final("a"), grid),
-            "evaluations": [evaluations for evaluations, _, _ in trained.trace],
-            "loss": [loss for _, loss, _ in trained.trace],
-            "relative_change": [moved[layer] / whole for _, _, moved in trained.trace],
-            "version": VERSION,
-        }
-    ]
+    of_network = {
+        "status": trained.status,
+        "output_initial": initial["a"].astype(np.float32).tolist(),
+        "output_final": final["a"].astype(np.float32).tolist(),
+        "x": grid.tolist(),
+        "f_initial": _function(job, initial, grid),
+        "f_final": _function(job, final, grid),
+        "evaluations": [evaluations for evaluations, _, _ in trained.trace],
+        "loss": [loss for _, loss, _ in trained.trace],
+        "version": VERSION,
+    }
+    rows = []
+    for layer in layers[:-1]:
+        whole = measures.frobenius(trained.initial[layer])
+        rows.append(
+            {
+                **_identity(job, layer),
+                **of_network,
+                "input_initial": list(initial[layer].astype(np.float32)),
+                "input_final": list(final[layer].astype(np.float32)),
+                "relative_change": [moved[layer] / whole for _, _, moved in trained.trace],
+            }
+        )
+    return rows
 
 
 def _identity(job: Job, layer: str) -> Row:
@@ -258,12 +263,15 @@ def _curve_grid(x: Array) -> Array:
     return np.linspace(low - margin, high + margin, CURVE_POINTS)
 
 
-def _function(job: Job, w: Array, a: Array, grid: Array) -> list[float]:
-    """f on the grid, of the normalised two-layer network with W1 = w (m, 2) and output weights a (m,)."""
+def _function(job: Job, weights: dict[str, Array], grid: Array) -> list[float]:
+    """f on the grid (k,) of one input, of the normalised network with W1 (m, 2), W2 (m, m + 1) if there are three layers, and a (m,)."""
     if not len(grid):
         return []
-    features = np.maximum(np.outer(grid, w[:, 0]) + w[:, 1], 0.0)
-    values: list[float] = (float(job.width) ** -job.gamma * (features @ a)).tolist()
+    features = grid[:, None]
+    for layer in LAYERS[job.depth][:-1]:
+        w = weights[layer]
+        features = np.maximum(features @ w[:, :-1].T + w[:, -1], 0.0)
+    values: list[float] = (float(job.width) ** -job.gamma * (features @ weights["a"])).tolist()
     return values
 
 

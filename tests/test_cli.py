@@ -113,6 +113,15 @@ BAD_INPUT = {
         ["alpha"],
     ),
     "locate an unknown name": (["locate", "--name", "Kaiming"], ["Kaiming", "NTK", "Xavier"]),
+    "locate four layers": (["locate", "--name", "NTK", "--depth", "4"], ["--depth: 4", "2, 3"]),
+    "locate two layers with three scales": (
+        ["locate", "--depth", "2", "--beta-3", "1"],
+        ["--beta-3", "three layers"],
+    ),
+    "locate three layers without a scale": (
+        ["locate", "--beta-3", "1", "--width", "9"],
+        ["--alpha", "--beta-1"],
+    ),
     "locate a name and a scale": (["locate", "--name", "NTK", "--alpha", "1"], ["--alpha", "--name"]),
 }
 
@@ -332,7 +341,24 @@ def test_weights_that_cannot_be_written_are_bad_input(sweep):
 def test_locate_takes_scales_or_a_name():
     arguments = ["locate", "--width", 100, "--alpha", 1, "--beta-1", 0.1, "--beta-2", 1]
     found = json.loads(invoke(*arguments, "--json").stdout)
-    assert found == {"gamma": 0.5, "gamma_prime": 0.5, "predicted_regime": {"W1": "linear", "a": ""}}
+    assert found == {
+        "depth": 2,
+        "gamma": 0.5,
+        "gamma_prime": 0.5,
+        "gamma_1": 0.0,
+        "predicted_regime": {"W1": "linear", "a": ""},
+    }
     assert "linear" in invoke(*arguments).stdout
     named = json.loads(invoke("locate", "--name", "ntk", "--json").stdout)
     assert (named["gamma"], named["gamma_prime"]) == (0.5, 0.0)
+
+
+def test_locate_three_layers():
+    arguments = ["locate", "--width", 100, "--alpha", 1, "--beta-1", 0.1, "--beta-2", 0.1, "--beta-3", 1]
+    found = json.loads(invoke(*arguments, "--json").stdout)
+    assert (found["depth"], found["gamma"], found["gamma_prime"], found["gamma_1"]) == (3, 1.0, 0.5, 0.0)
+    assert found["predicted_regime"] == {"W1": "linear", "W2": "linear", "a": ""}
+    off_plane = invoke(*arguments[:-3], 0.2, "--beta-3", 1).stdout
+    assert "W1: no regime is predicted for gamma_1 other than 0" in off_plane
+    named = invoke("locate", "--name", "mean-field", "--depth", 3).stdout
+    assert "W1: condensed\nW2: linear" in named

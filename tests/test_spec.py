@@ -99,7 +99,7 @@ def test_seeds_are_a_number_or_a_list():
             "gama =",
             ["grid.gama", "unknown key", "did you mean 'gamma'?", "allowed: width, gamma, "],
         ),
-        ("depth = 2", "depth = 4", ["network.depth: 4 is not supported; allowed: 2"]),
+        ("depth = 2", "depth = 4", ["network.depth: 4 is not supported; allowed: 2 or 3"]),
         (
             '"phase-diagram"',
             '"condensation"',
@@ -111,6 +111,8 @@ def test_seeds_are_a_number_or_a_list():
             ["refine: is not supported", "allowed: name, kind"],
         ),
         ("seeds = 2", "seeds = 2\ngamma_1 = 0.0", ["grid.gamma_1", "depth 3"]),
+        ("depth = 2", "depth = 3\ngamma_1 = 0.0", ["network.gamma_1: belongs to [grid]", "allowed: depth"]),
+        ("depth = 2", "depth = 2\nseeds = 3", ["network.seeds: belongs to [grid]"]),
         (
             "seeds = 2",
             "seeds = 2\n[train]\nmethod = 'sgd'\nlearning_rate = 0.1",
@@ -298,6 +300,15 @@ documents = st.fixed_dictionaries(
 )
 
 
+def _as_three_layers(document, gamma_1):
+    for grid in (document["grid"], *document.get("more_grids", ())):
+        grid["gamma_1"] = gamma_1
+    return {**document, "network": {"depth": 3}}
+
+
+documents |= st.builds(_as_three_layers, documents, exponents)
+
+
 @given(documents)
 @settings(max_examples=80, deadline=None)
 def test_the_normal_form_parses_to_an_equal_spec(document):
@@ -358,3 +369,40 @@ def test_anything_else_is_accepted_or_refused_in_one_line(document, path, value)
         assert len(str(error).splitlines()) == 1
     else:
         assert parse_spec(format_spec(spec), "y.toml") == spec
+
+
+THREE_LAYERS = """
+name = "three"
+kind = "phase-diagram"
+network = { depth = 3 }
+data = { kind = "points", x = [[-1.0], [1.0]], y = [0.6, -0.4] }
+
+[grid]
+width = [100, 300, 1000]
+gamma = [1.0, 1.5, 2.0]
+gamma_prime = [0.0]
+seeds = 1
+"""
+
+
+def test_three_layers_have_a_third_exponent():
+    assert parse_spec(THREE_LAYERS, "x.toml").grid.gamma_1 == 0.0
+    spec = parse_spec(THREE_LAYERS + "gamma_1 = 0.25", "x.toml")
+    assert spec.grid.gamma_1 == 0.25
+    assert "gamma_1 = 0.25" in format_spec(spec)
+    with pytest.raises(
+        InputError, match=r"x.toml: grid.gamma_1: a list of 2 .* allowed: a number from -20 to 20"
+    ):
+        parse_spec(THREE_LAYERS + "gamma_1 = [0.0, 0.25]", "x.toml")
+
+
+def test_a_study_is_one_plane():
+    further = "\n[[more_grids]]\nwidth = [10]\npoints = [[1.0, 0.0]]\nseeds = 1\ngamma_1 = 0.5"
+    with pytest.raises(InputError, match="more_grids: gamma_1 differs"):
+        parse_spec(THREE_LAYERS + further, "x.toml")
+
+
+def test_kept_networks_of_three_layers_are_smaller():
+    samples = parse_spec(THREE_LAYERS, "x.toml").samples
+    assert samples.width == 300
+    assert samples.points == ((1.0, 0.0), (1.5, 0.0), (2.0, 0.0))

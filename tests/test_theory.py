@@ -84,7 +84,7 @@ def test_slope_is_nan_only_where_bounds_alone_are_known():
 def test_scales_and_exponents_invert_each_other(width, gamma, gamma_prime, alpha):
     scales = theory.scales_from_exponents(width, gamma, gamma_prime, alpha)
     assert scales[0] == alpha
-    assert theory.exponents_from_scales(width, *scales) == pytest.approx((gamma, gamma_prime), abs=1e-9)
+    assert theory.exponents_from_scales(width, *scales) == pytest.approx((gamma, gamma_prime, 0.0), abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -97,17 +97,46 @@ def test_scales_and_exponents_invert_each_other(width, gamma, gamma_prime, alpha
 )
 def test_named_initialisations_follow_from_their_scales(name, scales):
     named = theory.NAMED_INITIALISATIONS[2][name]
-    assert theory.exponents_from_scales(500, *scales(500)) == pytest.approx(named)
+    assert theory.exponents_from_scales(500, *scales(500)) == pytest.approx((*named, 0.0))
+
+
+@given(
+    st.floats(2, 1e7),
+    st.tuples(*[st.floats(-3, 3)] * 3),
+    st.floats(0.01, 100),
+)
+def test_three_layer_scales_and_exponents_are_inverse(width, exponents, alpha):
+    gamma, gamma_prime, gamma_1 = exponents
+    scales = theory.scales_from_exponents(width, gamma, gamma_prime, alpha, depth=3, gamma_1=gamma_1)
+    assert scales[0] == alpha
+    assert len(scales) == 4
+    assert theory.exponents_from_scales(width, *scales) == pytest.approx(exponents, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("name", "scales"),
+    [
+        ("NTK", lambda m: (m, 1.0, 1.0, 1.0)),
+        ("mean-field", lambda m: (m**2, 1.0, 1.0, 1.0)),
+        ("LeCun", lambda m: (1.0, math.sqrt(1 / m), math.sqrt(1 / m), 1.0)),
+        ("He", lambda m: (1.0, math.sqrt(2 / m), math.sqrt(2 / m), math.sqrt(2 / 3))),
+        ("Xavier", lambda m: (1.0, math.sqrt(2 / (m + 1)), math.sqrt(1 / m), math.sqrt(2 / (m + 3)))),
+    ],
+)
+def test_named_initialisations_of_three_layers_follow_from_their_scales(name, scales):
+    named = theory.NAMED_INITIALISATIONS[3][name]
+    found = theory.exponents_from_scales(1e90, *scales(1e90))
+    assert found == pytest.approx((*named, 0.0), abs=5e-3)
 
 
 def test_exponents_of_he_and_xavier_approach_their_limits():
     width, inputs = 10.0**200, 3
     he = (1.0, math.sqrt(2 / width), math.sqrt(2 / inputs))
     xavier = (1.0, math.sqrt(2 / (width + 1)), math.sqrt(2 / (width + inputs)))
-    assert theory.exponents_from_scales(width, *he) == pytest.approx(
+    assert theory.exponents_from_scales(width, *he)[:2] == pytest.approx(
         theory.NAMED_INITIALISATIONS[2]["He"], abs=2e-3
     )
-    assert theory.exponents_from_scales(width, *xavier) == pytest.approx(
+    assert theory.exponents_from_scales(width, *xavier)[:2] == pytest.approx(
         theory.NAMED_INITIALISATIONS[2]["Xavier"], abs=2e-3
     )
 
@@ -119,6 +148,7 @@ def test_exponents_of_he_and_xavier_approach_their_limits():
         ((10, 0, 1, 1), "alpha"),
         ((10, 1, -1, 1), "beta_1"),
         ((10, 1, 1, math.nan), "beta_2"),
+        ((10, 1, 1, 1, 0), "beta_3"),
     ],
 )
 def test_bad_scales_name_the_key(arguments, key):

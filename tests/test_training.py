@@ -98,6 +98,20 @@ def test_a_sample_keeps_the_network_its_function_and_its_course() -> None:
     assert row["relative_change"][-1] == pytest.approx(whole["relative_change"], rel=1e-6)
 
 
+def test_a_sample_of_three_layers_has_a_row_for_each_layer_of_input_weights() -> None:
+    job = Job("three", 3, 60, 1.0, 0.3, 0.0, 0)
+    first, second = training.train_sample(job, X, Y, SETTINGS)
+    pa.Table.from_pylist([first, second], schema=store.SAMPLES_SCHEMA)
+    assert (first["layer"], second["layer"]) == ("W1", "W2")
+    assert np.shape(first["input_final"]) == (60, 2)
+    assert np.shape(second["input_final"]) == (60, 61)
+    np.testing.assert_allclose(np.interp(X[:, 0], first["x"], first["f_final"]), Y, atol=0.02)
+    rows = {row["layer"]: row for row in training.train_batch([job], X, Y, SETTINGS)}
+    for row in (first, second):
+        # What the curve shows along the way is summed up step by step.
+        assert row["relative_change"][-1] == pytest.approx(rows[row["layer"]]["relative_change"], rel=1e-3)
+
+
 def test_a_sample_in_higher_dimensions_has_no_curve() -> None:
     x = np.random.default_rng(0).standard_normal((5, 3))
     [row] = training.train_sample(JOBS[0], x, np.linspace(-1, 1, 5), SETTINGS)
