@@ -14,8 +14,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from phasediag.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, render
+from phasediag.figures import render
 from phasediag.study import Job
+from phasediag.style import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE
 
 from . import alternatives
 from .common import LOSS, X, Y, engine, jobs_at, percent, references, table

@@ -15,8 +15,8 @@ from .errors import InputError, PhasediagError
 from .version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from .figures import plot_map
     from .fitting import critical_line, fit
+    from .maps import plot_map
     from .study import Study, read_study
     from .training import train
 
@@ -24,7 +24,7 @@ _HOMES = {
     "Study": "study",
     "critical_line": "fitting",
     "fit": "fitting",
-    "plot_map": "figures",
+    "plot_map": "maps",
     "read_study": "study",
     "train": "training",
 }

@@ -14,6 +14,9 @@ from .fitting import count_predicted_rows, critical_line, fit, line_distance
 from .store import Store
 from .theory import LAYERS, has_critical_line
 
+LINE_SLOPES = ("slope", "slope_infinite")
+"""The slopes whose zero is a critical line: the plain one, and that of infinite width."""
+
 
 def fit_folder(store: Store) -> pd.DataFrame:
     """Fits the slopes of a folder's runs, writes `slopes.parquet` and returns them.
@@ -54,20 +57,26 @@ def plot_folder(store: Store) -> Iterator[str]:
             yield f"figures/{key}.{ending}"
 
 
-def line_distances(slopes: pd.DataFrame) -> dict[str, dict[str, float]]:
+def line_distances(slopes: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     """How far the measured critical line of each layer lies from the predicted one, in gamma.
 
     Returns:
-        layer -> {"mean": mean |distance|, "max": largest, "rows": number of values of gamma_prime compared,
-        "crossed": number of those where the predicted line lies inside the map}, for the layers that have a
-        predicted line; NaN where nothing can be compared.
+        layer -> column ("slope", and "slope_infinite" where there is any) -> {"mean": mean |distance|, "max": largest, "rows":
+        number of values of gamma_prime compared, "crossed": number of those where the predicted line lies inside the
+        map}, for the layers that have a predicted line; NaN where nothing can be compared.
     """
-    distances = {}
-    for depth, layer in slopes[["depth", "layer"]].drop_duplicates().itertuples(index=False):
-        if has_critical_line(layer, depth):
-            mean, largest, rows = line_distance(critical_line(slopes, layer))
-            crossed = count_predicted_rows(slopes, layer)
-            distances[str(layer)] = {"mean": mean, "max": largest, "rows": rows, "crossed": crossed}
+    distances: dict[str, dict[str, dict[str, float]]] = {}
+    on_plane = slopes.loc[slopes["gamma_1"] == 0.0]
+    for depth, layer in on_plane[["depth", "layer"]].drop_duplicates().itertuples(index=False):
+        if not has_critical_line(layer, depth):
+            continue
+        distances[str(layer)] = {}
+        crossed = count_predicted_rows(slopes, layer)
+        for column in LINE_SLOPES:
+            if slopes.loc[slopes["layer"] == layer, column].notna().any() or column == "slope":
+                mean, largest, rows = line_distance(critical_line(slopes, layer, column))
+                found = {"mean": mean, "max": largest, "rows": rows, "crossed": crossed}
+                distances[str(layer)][column] = found
     return distances
 
 

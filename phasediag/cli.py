@@ -547,15 +547,19 @@ def _print_fit(slopes: pd.DataFrame) -> None:
     for layer, counts in summary["regimes"].items():
         table.add_row(layer, *(str(counts[regime]) for regime in REGIMES))
     _console().print(table)
-    for layer, distance in summary["critical_line_distance"].items():
-        typer.echo(f"{layer}: {_distance_text(distance)}")
+    for layer, by_slope in summary["critical_line_distance"].items():
+        for column, distance in by_slope.items():
+            typer.echo(f"{layer}, {_SLOPE_NAMES[column]}: {_distance_text(distance)}")
+
+
+_SLOPE_NAMES = {"slope": "slope over the widths", "slope_infinite": "slope at infinite width"}
 
 
 def _distance_text(distance: Mapping[str, float]) -> str:
     if not distance["rows"]:
-        return "the measured critical line cannot be compared with the predicted one on this grid"
+        return "its zero cannot be compared with the predicted critical line on this grid"
     return (
-        f"off the predicted critical line by {distance['mean']:.3f} in gamma "
+        f"its zero is off the predicted critical line by {distance['mean']:.3f} in gamma "
         f"(max {distance['max']:.3f}; {distance['rows']:.0f} of {distance['crossed']:.0f} rows)"
     )
 

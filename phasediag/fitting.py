@@ -11,6 +11,7 @@ from scipy.special import stdtrit
 
 from . import theory
 from .errors import InputError
+from .extrapolation import LEAST_WIDTHS, infinite_width_slopes
 
 Array = NDArray[np.float64]
 
@@ -42,7 +43,8 @@ def fit(runs: pd.DataFrame) -> pd.DataFrame:
     The plain slope is the ordinary least-squares fit of log(relative change) on log(width) over all converged runs of
     a layer at a point, every seed of every width counting once; its 95 % interval is Student's with ``runs - 2``
     degrees of freedom. Runs that did not converge, and those whose relative change is not a positive number, are left
-    out and counted. The slope is NaN with fewer than two widths, its interval also with fewer than three runs.
+    out and counted. The slope is NaN with fewer than two widths, its interval also with fewer than three runs. The slope at
+    infinite width, with its interval, is that of `phasediag.extrapolation`; NaN with fewer than four widths.
 
     Args:
         runs: one row per run and layer, with the columns depth, layer, gamma, gamma_prime, gamma_1, width,
@@ -57,10 +59,12 @@ def fit(runs: pd.DataFrame) -> pd.DataFrame:
     _require_columns(runs, [*POINT_KEYS, "width", "relative_change", "status"])
     usable = usable_runs(runs)
     table = runs[POINT_KEYS].assign(left_out=~usable).groupby(POINT_KEYS)[["left_out"]].sum()
-    slopes = table.join(_log_log_fits(runs.loc[usable])).reset_index()
+    logs = runs.loc[usable, [*POINT_KEYS, "width"]].assign(
+        x=np.log(runs.loc[usable, "width"]), y=np.log(runs.loc[usable, "relative_change"])
+    )
+    slopes = table.join(_log_log_fits(logs)).join(_infinite_width_fits(logs)).reset_index()
     counts = ["widths", "runs", "left_out"]
     slopes[counts] = slopes[counts].fillna(0).astype("int64")
-    slopes[["slope_infinite", "slope_infinite_low", "slope_infinite_high"]] = np.nan
     return _with_regimes(slopes)[SLOPE_COLUMNS]
 
 
@@ -71,9 +75,8 @@ def usable_runs(runs: pd.DataFrame) -> pd.Series[bool]:
     return usable
 
 
-def _log_log_fits(runs: pd.DataFrame) -> pd.DataFrame:
-    """Least-squares slope and its interval for every point at once, from centred sums (index: `POINT_KEYS`)."""
-    logs = runs[[*POINT_KEYS, "width"]].assign(x=np.log(runs["width"]), y=np.log(runs["relative_change"]))
+def _log_log_fits(logs: pd.DataFrame) -> pd.DataFrame:
+    """Least-squares slope of y on x and its interval for every point at once, from centred sums (index: `POINT_KEYS`)."""
     centred = logs[["x", "y"]] - logs.groupby(POINT_KEYS)[["x", "y"]].transform("mean")
     logs = logs.assign(xx=centred.x**2, xy=centred.x * centred.y, yy=centred.y**2)
     sums = logs.groupby(POINT_KEYS).agg(
@@ -90,6 +93,28 @@ def _log_log_fits(runs: pd.DataFrame) -> pd.DataFrame:
     return sums[["widths", "runs"]].assign(
         slope=slope, slope_low=slope - half_width, slope_high=slope + half_width
     )
+
+
+def _infinite_width_fits(logs: pd.DataFrame) -> pd.DataFrame:
+    """slope_infinite and its interval (index: `POINT_KEYS`), all points that have the same runs together."""
+    logs = logs.assign(
+        squared=np.square(logs["y"] - logs.groupby([*POINT_KEYS, "width"])["y"].transform("mean"))
+    )
+    by_width = logs.groupby([*POINT_KEYS, "width"]).agg(
+        runs=("y", "size"), mean=("y", "mean"), squares=("squared", "sum")
+    )
+    runs, means, squares = (by_width[name].unstack("width") for name in ("runs", "mean", "squares"))
+    names = ["slope_infinite", "slope_infinite_low", "slope_infinite_high"]
+    table = pd.DataFrame(np.nan, index=runs.index, columns=names)
+    widths = runs.columns.to_numpy(float)
+    patterns, members = np.unique(runs.fillna(0.0).to_numpy(float), axis=0, return_inverse=True)
+    for index, counts in enumerate(patterns):
+        points, there = np.flatnonzero(members.ravel() == index), np.flatnonzero(counts)
+        if len(there) >= LEAST_WIDTHS:
+            mean, square = (frame.iloc[points, there].to_numpy(float) for frame in (means, squares))
+            fits = infinite_width_slopes(widths[there], counts[there], mean, square, CONFIDENCE)
+            table.iloc[points] = np.stack(fits, axis=1)
+    return table
 
 
 def _with_regimes(slopes: pd.DataFrame) -> pd.DataFrame:

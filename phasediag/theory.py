@@ -69,9 +69,10 @@ _CRITICAL_GAMMA: dict[tuple[int, str], Callable[[NDArray[np.float64]], NDArray[n
     (3, "W2"): lambda gamma_prime: np.maximum(3.0 - gamma_prime, 2.5),
 }
 _LINE_TOLERANCE = 1e-9
-_EXAMPLE_TARGETS: dict[int, dict[str, Exponents]] = {
-    2: {"linear": (0.5, 0.0), "critical": (1.0, 0.0), "condensed": (1.75, 0.0)},
-    3: {"linear": (1.0, 0.0), "critical": (1.5, 0.0), "condensed": (2.0, 0.0)},
+_EXAMPLE_TARGETS: dict[tuple[int, str], dict[str, Exponents]] = {
+    (2, "W1"): {"linear": (0.5, 0.0), "critical": (1.0, 0.0), "condensed": (1.75, 0.0)},
+    (3, "W1"): {"linear": (1.0, 0.0), "critical": (1.5, 0.0), "condensed": (2.0, 0.0)},
+    (3, "W2"): {"linear": (2.0, 0.0), "critical": (3.0, 0.0), "condensed": (3.4, 0.3)},
 }
 # A point this far (in gamma) from the critical line no longer shows critical behaviour at the widths one can train.
 _NEARLY_CRITICAL = 0.25
@@ -214,21 +215,22 @@ def scales_from_exponents(
     return alpha, beta_1, *(beta_1 * float(width) ** ratio for ratio in ratios)
 
 
-def example_points(points: Iterable[Exponents], depth: int) -> dict[str, Exponents]:
-    """One point per regime of the first layer, to illustrate it: those nearest to customary example points.
+def example_points(points: Iterable[Exponents], depth: int, layer: str = "W1") -> dict[str, Exponents]:
+    """One point per regime of a layer, to illustrate it: those nearest to customary example points.
 
-    The targets are (0.5, 0), (1, 0) and (1.75, 0) for two layers. If no point lies on the critical line, the nearest
-    one to it that is not taken already stands in, provided its gamma is within 0.25 of the line. A regime without a
-    point is left out.
+    The targets are (0.5, 0), (1, 0) and (1.75, 0) for two layers; (1, 0), (1.5, 0) and (2, 0) for W1 of three; (2, 0), (3, 0) and
+    (3.4, 0.3) for W2. If no point lies on the critical line, the nearest one to it that is not taken already stands in,
+    provided its gamma is within 0.25 of the line. A regime without a point is left out.
 
     Args:
         points: (gamma, gamma_prime) pairs in any order.
         depth: number of layers.
+        layer: a layer of input weights.
 
     Returns:
         regime -> (gamma, gamma_prime), in the order linear, critical, condensed.
     """
-    layer, targets = LAYERS[depth][0], _EXAMPLE_TARGETS[depth]
+    targets = _EXAMPLE_TARGETS[depth, layer]
     by_regime: dict[str, list[Exponents]] = {regime: [] for regime in REGIMES}
     for gamma, gamma_prime in sorted(set(points)):
         by_regime[predicted_regime(layer, depth, gamma, gamma_prime)].append((gamma, gamma_prime))
@@ -252,7 +254,7 @@ def _nearly_critical(points: list[Exponents], layer: str, depth: int) -> dict[st
     near = [point for point in points if distance(point) <= _NEARLY_CRITICAL]
     if not near:
         return {}
-    target = _EXAMPLE_TARGETS[depth]["critical"]
+    target = _EXAMPLE_TARGETS[depth, layer]["critical"]
     return {"critical": min(near, key=lambda point: (distance(point), math.dist(point, target)))}
 
 

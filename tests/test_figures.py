@@ -12,7 +12,7 @@ from matplotlib.collections import PatchCollection, PathCollection, QuadMesh
 from matplotlib.figure import Figure
 from PIL import Image
 
-from phasediag import figures, theory
+from phasediag import examples, figures, fitting, maps, style, theory
 from phasediag.errors import InputError
 from phasediag.fitting import fit
 
@@ -46,9 +46,40 @@ def make_runs(points, widths=(100, 1000, 10000), seeds=2, status="converged"):
         loss_initial=0.1,
         loss_final=1e-7,
         evaluations=(100 * np.exp(slopes)).astype("int64"),
+        orientations=20.0 * np.exp(-np.array(slopes)),
         status=status,
     )
-    return pd.concat([runs.assign(layer="W1"), runs.assign(layer="a")], ignore_index=True)
+    output = runs.assign(layer="a", orientations=np.nan)
+    return pd.concat([runs.assign(layer="W1"), output], ignore_index=True)
+
+
+PLANE = [(round(0.8 + 0.2 * i, 10), round(-0.4 + 0.2 * j, 10)) for i in range(13) for j in range(8)]
+
+
+def make_deeper_runs(points=PLANE, widths=(100, 300, 1000, 3000), gamma_1=0.0):
+    """Runs of three layers whose slopes are those of leading order, or a plane where they are not known."""
+    runs = make_runs(points, widths)
+    runs = runs.loc[runs["layer"] == "W1"].assign(depth=3, gamma_1=gamma_1)
+    layers = []
+    for layer, direction in (("W1", (0.4, -0.5)), ("W2", (0.3, 0.3)), ("a", (0.2, 0.1))):
+        slope = [
+            theory.leading_order_slope(layer, 3, g, p)
+            for g, p in zip(runs["gamma"], runs["gamma_prime"], strict=True)
+        ]
+        plane = direction[0] * (runs["gamma"] - 1.7) + direction[1] * runs["gamma_prime"]
+        slope = np.where(np.isnan(slope), plane, slope)
+        noise = np.exp(0.01 * np.random.default_rng(1).normal(size=len(runs)))
+        layers.append(runs.assign(layer=layer, relative_change=runs["width"] ** slope * noise))
+    layers[-1]["orientations"] = np.nan
+    return pd.concat(layers, ignore_index=True)
+
+
+def make_deeper_samples(gamma_1=0.0):
+    samples = make_samples([(1.0, 0.0), (1.5, 0.0), (2.0, 0.0)]).assign(depth=3, gamma_1=gamma_1)
+    second = make_samples([(1.0, 0.0), (1.5, 0.0), (2.0, 0.0)], d=60).assign(
+        depth=3, layer="W2", gamma_1=gamma_1
+    )
+    return pd.concat([samples, second.assign(x=samples["x"])], ignore_index=True)
 
 
 def make_samples(points=((0.5, 0.0), (1.0, 0.0), (1.75, 0.0)), d=1, width=60):
@@ -92,7 +123,7 @@ def open_png(figure):
 
 
 def test_slope_map_shows_cells_lines_names_and_regimes():
-    figure = figures.slope_map(fit(make_runs(GRID)), "W1")
+    figure = maps.slope_map(fit(make_runs(GRID)), "W1")
     ax = figure.axes[0]
     (mesh,) = [artist for artist in ax.collections if isinstance(artist, QuadMesh)]
     assert mesh.get_array().shape == (7, 7)
@@ -109,7 +140,7 @@ def test_slope_map_shows_cells_lines_names_and_regimes():
 def test_cells_hold_the_slope_of_their_point():
     """A tall and a wide value must not be transposed: gamma runs across, gamma' up."""
     slopes = fit(make_runs([(g, p) for g in (0.5, 1.0, 2.0) for p in (0.0, 1.0)]))
-    mesh = figures.slope_map(slopes, "W1").axes[0].collections[0]
+    mesh = maps.slope_map(slopes, "W1").axes[0].collections[0]
     of_layer = slopes[slopes["layer"] == "W1"].sort_values(["gamma_prime", "gamma"])
     np.testing.assert_allclose(mesh.get_array().ravel(), of_layer["slope"])
     corners = mesh.get_coordinates()
@@ -118,7 +149,7 @@ def test_cells_hold_the_slope_of_their_point():
 
 
 def test_measured_line_lies_on_the_predicted_one():
-    lines = {line.get_label(): line for line in figures.slope_map(fit(make_runs(GRID)), "W1").axes[0].lines}
+    lines = {line.get_label(): line for line in maps.slope_map(fit(make_runs(GRID)), "W1").axes[0].lines}
     gamma, gamma_prime = (np.asarray(values, float) for values in lines["measured $S = 0$"].get_data())
     np.testing.assert_allclose(gamma, 1 + np.maximum(gamma_prime, 0), atol=0.06)
     gamma, gamma_prime = lines["predicted"].get_data()
@@ -130,7 +161,7 @@ def test_points_off_the_grid_are_markers_and_cells_without_slope_are_hatched():
     runs = make_runs(GRID + SCATTERED)
     runs.loc[(runs["gamma"] == 2.0) & (runs["gamma_prime"] == -0.5), "status"] = "stalled"
     runs.loc[runs["gamma"] == 0.81, "status"] = "diverged"
-    ax = figures.slope_map(fit(runs), "W1").axes[0]
+    ax = maps.slope_map(fit(runs), "W1").axes[0]
     (markers,) = [artist for artist in ax.collections if isinstance(artist, PathCollection)]
     assert len(markers.get_offsets()) == len(SCATTERED) - 1
     (hatched,) = [artist for artist in ax.collections if isinstance(artist, PatchCollection)]
@@ -141,19 +172,19 @@ def test_points_off_the_grid_are_markers_and_cells_without_slope_are_hatched():
 
 
 def test_output_layer_has_no_predicted_line_and_no_regime_words():
-    ax = figures.slope_map(fit(make_runs(GRID)), "a").axes[0]
+    ax = maps.slope_map(fit(make_runs(GRID)), "a").axes[0]
     assert "predicted" not in legend_labels(ax)
     assert "linear" not in [text.get_text() for text in ax.texts]
 
 
 def test_regime_map_names_the_regimes_present():
     slopes = fit(make_runs(GRID))
-    ax = figures.regime_map(slopes, "W1").axes[0]
-    present = [regime for regime in figures.REGIMES if (slopes["regime"] == regime).any()]
+    ax = maps.regime_map(slopes, "W1").axes[0]
+    present = [regime for regime in fitting.REGIMES if (slopes["regime"] == regime).any()]
     assert legend_labels(ax)[: len(present)] == present
     codes = slopes.loc[slopes["layer"] == "W1"].pivot(index="gamma_prime", columns="gamma", values="regime")
     drawn = np.asarray(ax.collections[0].get_array(), int)
-    assert [figures.REGIMES[code] for code in drawn.ravel()] == codes.to_numpy().ravel().tolist()
+    assert [fitting.REGIMES[code] for code in drawn.ravel()] == codes.to_numpy().ravel().tolist()
 
 
 @pytest.mark.parametrize("status", ["converged", "stalled"])
@@ -162,19 +193,19 @@ def test_degenerate_maps(shape, status):
     runs = make_runs(SHAPES[shape], status=status)
     slopes = fit(runs)
     drawn = {
-        "slopes": figures.slope_map(slopes, "W1"),
-        "regimes": figures.regime_map(slopes, "W1"),
-        "diagnosis": figures.diagnosis(runs),
+        "slopes": maps.slope_map(slopes, "W1"),
+        "regimes": maps.regime_map(slopes, "W1"),
+        "diagnosis": maps.diagnosis(runs),
     }
     for name, figure in drawn.items():
         image = open_png(figure)
-        width = figures.DOUBLE_COLUMN if name == "diagnosis" else figures.SINGLE_COLUMN
+        width = style.DOUBLE_COLUMN if name == "diagnosis" else style.SINGLE_COLUMN
         assert image.size[0] == pytest.approx(200 * width, abs=1)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_nothing_is_cut_off_or_overlaps(shape):
-    figure = figures.slope_map(fit(make_runs(SHAPES[shape])), "W1")
+    figure = maps.slope_map(fit(make_runs(SHAPES[shape])), "W1")
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
@@ -196,7 +227,7 @@ def test_diagnosis_values():
     ]
     runs.loc[runs["job_id"] == jobs[1], ["status", "loss_final", "evaluations"]] = ["stalled", 0.05, 9_000]
     runs.loc[runs["job_id"] == jobs[2], ["status", "loss_final", "evaluations"]] = ["failed", np.nan, 0]
-    row = figures._diagnosis_table(runs).iloc[0]
+    row = maps._diagnosis_table(runs).iloc[0]
     # Six jobs, one failed: the median of 10000, 9000 and three times the usual number.
     assert row["evaluations"] == runs["evaluations"][first].iloc[5]
     assert row["loss_fraction"] == pytest.approx(0.5)
@@ -207,10 +238,10 @@ def test_scaling_shows_every_run_and_the_fitted_slope():
     runs = make_runs(GRID, seeds=3)
     runs.loc[(runs["gamma"] == 0.5) & (runs["width"] == 100) & (runs["seed"] == 0), "status"] = "stalled"
     slopes = fit(runs)
-    ax = figures.scaling(runs, slopes, "W1").axes[0]
+    ax = examples.scaling(runs, slopes, "W1").axes[0]
     assert ax.get_xscale() == ax.get_yscale() == "log"
     labels = legend_labels(ax)
-    assert [label.split(",")[0] for label in labels] == ["linear", "critical", "condensed"]
+    assert [label.split(":")[0] for label in labels] == ["linear", "critical", "condensed"]
     row = slopes.query("layer == 'W1' and gamma == 0.5 and gamma_prime == 0").iloc[0]
     half_width = (row["slope_high"] - row["slope_low"]) / 2
     assert f"$S={row['slope']:.3f} \\pm {half_width:.3f}$" in labels[0]
@@ -221,7 +252,7 @@ def test_scaling_shows_every_run_and_the_fitted_slope():
 
 
 def test_functions_show_before_after_and_data():
-    figure = figures.functions(make_samples(), DATA)
+    figure = examples.functions(make_samples(), DATA)
     assert len(figure.axes) == 3
     for ax, regime in zip(figure.axes, theory.REGIMES, strict=True):
         assert ax.get_title().startswith(regime)
@@ -229,12 +260,12 @@ def test_functions_show_before_after_and_data():
 
 
 def test_features_in_one_and_more_dimensions():
-    plane = figures.features(make_samples(), "W1").axes
+    plane = examples.features(make_samples(), "W1").axes
     assert plane[0].get_xlabel() == r"orientation $\theta$"
     before, after = (artist.get_offsets() for artist in plane[0].collections)
     np.testing.assert_allclose(after[:, 1], 3 * before[:, 1], rtol=1e-6)
     np.testing.assert_allclose(after[:, 0], before[:, 0], rtol=1e-5)
-    more = figures.features(make_samples(d=4), "W1").axes
+    more = examples.features(make_samples(d=4), "W1").axes
     assert "principal direction" in more[0].get_xlabel()
     assert np.abs(more[0].collections[0].get_offsets()[:, 0]).max() <= 1 + 1e-9
 
@@ -242,20 +273,20 @@ def test_features_in_one_and_more_dimensions():
 def test_orientation_is_the_angle_of_weight_and_bias():
     angles = np.linspace(-3.1, 3.1, 63)
     weights = 2.5 * np.column_stack([np.cos(angles), np.sin(angles)])
-    np.testing.assert_allclose(figures.orientation(weights), angles, atol=1e-12)
+    np.testing.assert_allclose(examples.orientation(weights), angles, atol=1e-12)
     w, b = weights.T
     formula = np.sign(b) * np.arccos(w / np.hypot(w, b))
-    np.testing.assert_allclose(figures.orientation(weights), formula, atol=1e-7)
+    np.testing.assert_allclose(examples.orientation(weights), formula, atol=1e-7)
 
 
 def test_principal_direction_is_that_of_condensed_weights():
     direction = np.array([0.6, 0.0, 0.8])
     weights = np.random.default_rng(0).uniform(1, 5, size=(50, 1)) * direction
-    np.testing.assert_allclose(figures.principal_direction(weights), direction, atol=1e-12)
+    np.testing.assert_allclose(examples.principal_direction(weights), direction, atol=1e-12)
 
 
 def test_training_leaves_out_what_a_logarithm_cannot_show():
-    loss, change = figures.training(make_samples()).axes
+    loss, change = examples.training(make_samples()).axes
     assert len(loss.lines) == len(change.lines) == 3
     assert change.lines[0].get_xdata().tolist() == [10, 100]
 
@@ -263,8 +294,11 @@ def test_training_leaves_out_what_a_logarithm_cannot_show():
 def test_draw_all_gives_what_the_data_allow():
     runs = make_runs(GRID)
     everything = figures.draw_all(runs, fit(runs), make_samples(), DATA, 2, "study")
-    maps = {f"{kind}_{layer}" for kind in ("slope_map", "regime_map", "scaling") for layer in ("W1", "a")}
-    assert set(everything) == maps | {"diagnosis", "functions", "features_W1", "training"}
+    of_layers = {
+        f"{kind}_{layer}" for kind in ("slope_map", "regime_map", "scaling") for layer in ("W1", "a")
+    }
+    others = {"diagnosis", "functions", "features_W1", "training", "orientation_map_W1"}
+    assert set(everything) == of_layers | others
     assert all(isinstance(figure, Figure) for figure in everything.values())
 
     single = make_runs([(0.5, 0.0)])
@@ -292,7 +326,7 @@ def test_infinite_width_map_appears_with_its_slopes():
 def test_rendering_is_deterministic():
     runs = make_runs(SHAPES["mixed"])
     runs.loc[runs["gamma"] == 2.0, "status"] = "stalled"
-    first, second = (figures.render(figures.slope_map(fit(runs), "W1")) for _ in range(2))
+    first, second = (figures.render(maps.slope_map(fit(runs), "W1")) for _ in range(2))
     assert first == second
     assert first["png"].startswith(b"\x89PNG")
     assert b"<svg" in first["svg"] and b"<dc:date>" not in first["svg"]
@@ -310,7 +344,7 @@ def test_plot_map_draws_into_given_axes_and_leaves_settings_alone():
     before = dict(matplotlib.rcParams)
     figure = Figure(layout="constrained")
     ax = figure.subplots()
-    assert figures.plot_map(fit(make_runs(GRID)), layer="W1", ax=ax) is ax
+    assert maps.plot_map(fit(make_runs(GRID)), layer="W1", ax=ax) is ax
     assert any(isinstance(artist, QuadMesh) for artist in ax.collections)
     assert dict(matplotlib.rcParams) == before
 
@@ -320,11 +354,93 @@ def test_plot_map_makes_a_pyplot_figure(monkeypatch):
 
     monkeypatch.setattr(plt, "switch_backend", plt.switch_backend)
     plt.switch_backend("agg")
-    ax = figures.plot_map(fit(make_runs(GRID)))
+    ax = maps.plot_map(fit(make_runs(GRID)))
     assert ax.figure.number in plt.get_fignums()
     plt.close(ax.figure)
 
 
 def test_plot_map_names_the_layers_there_are():
     with pytest.raises(InputError, match="'W2' is not there; allowed: W1, a"):
-        figures.plot_map(fit(make_runs(SHAPES["row"])), layer="W2")
+        maps.plot_map(fit(make_runs(SHAPES["row"])), layer="W2")
+
+
+def test_three_layers_have_every_figure():
+    runs = make_deeper_runs()
+    drawn = figures.draw_all(runs, fit(runs), make_deeper_samples(), DATA, 3, "study")
+    kinds = ("slope_map", "slope_infinite_map", "regime_map", "scaling")
+    expected = {f"{kind}_{layer}" for kind in kinds for layer in ("W1", "W2", "a")}
+    expected |= {f"{kind}_{layer}" for kind in ("orientation_map", "features") for layer in ("W1", "W2")}
+    assert set(drawn) == expected | {"regime_map", "diagnosis", "functions", "training"}
+    titles = [ax.get_title() for ax in drawn["features_W2"].axes]
+    assert [title.split(":")[0] for title in titles] == [f"$W_1$ {regime}" for regime in theory.REGIMES]
+    scaling_of_second = legend_labels(drawn["scaling_W2"].axes[0])
+    assert r"$W_2$ critical: $\gamma=3" in scaling_of_second[1]
+    assert len(drawn["training"].axes[1].get_legend().get_texts()) == 2
+
+
+def test_combined_map_names_where_each_layer_condenses():
+    slopes = fit(make_deeper_runs())
+    ax = maps.combined_regime_map(slopes).axes[0]
+    labels = legend_labels(ax)
+    assert labels[:4] == list(maps.COMBINED_COLOURS)[:4]
+    assert labels[-3:] == [r"measured $S_\infty(W_1) = 0$", r"measured $S_\infty(W_2) = 0$", "predicted"]
+    table = maps._combined_regimes(slopes).set_index(["gamma", "gamma_prime"])["regime"]
+    assert table[1.0, 0.0] == "both linear"
+    assert table[2.4, 0.0] == "$W_1$ condensed"
+    assert table[2.8, 1.0] == "$W_2$ condensed"
+    assert table[3.2, 0.2] == "both condensed"
+    assert table[1.4, 0.0] == "both linear"
+
+
+@pytest.mark.parametrize(
+    ("pair", "name"),
+    [
+        (("linear", "undetermined"), "undetermined"),
+        (("critical", "condensed"), "critical"),
+        (("critical", "undetermined"), "undetermined"),
+        (("linear", "condensed"), "$W_2$ condensed"),
+    ],
+)
+def test_a_layer_that_is_not_settled_settles_the_point(pair, name):
+    assert maps._combined_name(*pair) == name
+
+
+def test_off_the_plane_nothing_is_predicted_but_everything_is_drawn():
+    runs = make_deeper_runs(gamma_1=0.25)
+    drawn = figures.draw_all(runs, fit(runs), make_deeper_samples(0.25), DATA, 3, "study")
+    assert "predicted" not in legend_labels(drawn["slope_map_W1"].axes[0])
+    assert r"\gamma_1 = 0.25" in drawn["slope_map_W1"].axes[0].get_xlabel()
+    assert "predicted" not in legend_labels(drawn["regime_map"].axes[0])
+    assert drawn["features_W1"].axes[0].get_title() == r"$\gamma=1,\ \gamma'=0$"
+    assert len(legend_labels(drawn["scaling_W1"].axes[0])) == 3
+
+
+def test_orientations_are_those_of_the_largest_width():
+    runs = make_runs(GRID)
+    runs.loc[runs["width"] < 10000, "orientations"] = 400.0
+    figure = maps.orientation_map(runs, fit(runs), "W1")
+    cells = figure.axes[1].collections[0].get_array()
+    assert float(cells.max()) < 400.0
+    assert any("$m = 10000$" in ax.get_ylabel() for ax in figure.axes)
+
+
+def test_labels_of_initialisations_do_not_cover_each_other():
+    """Drawn, not estimated: the boxes of the texts that name initialisations."""
+    figure = maps.slope_map(fit(make_deeper_runs()), "W1")
+    figure.draw_without_rendering()
+    names = {"NTK", "LeCun, He", "Xavier, maximal-update", "mean-field"}
+    texts = {text.get_text().replace("\n", " "): text.get_window_extent() for text in figure.axes[0].texts}
+    assert names <= set(texts)
+    boxes = [texts[name] for name in names]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
+
+
+def test_the_fan_beyond_the_widths_has_the_slope_at_infinite_width():
+    runs = make_deeper_runs()
+    slopes = fit(runs)
+    ax = examples.scaling(runs, slopes, "W1").axes[0]
+    row = slopes.query("layer == 'W1' and gamma == 2.0 and gamma_prime == 0").iloc[0]
+    x, y = ax.lines[-2].get_data()
+    assert x[0] == 3000
+    assert np.diff(np.log(y)) / np.diff(np.log(x)) == pytest.approx([row["slope_infinite"]])
+    assert f"{row['slope_infinite']:.3f}" in legend_labels(ax)[2]
