@@ -362,3 +362,51 @@ def test_locate_three_layers():
     assert "W1: no regime is predicted for gamma_1 other than 0" in off_plane
     named = invoke("locate", "--name", "mean-field", "--depth", 3).stdout
     assert "W1: condensed\nW2: linear" in named
+
+
+THREE_LAYERS = """
+name = "deep"
+kind = "phase-diagram"
+network = { depth = 3 }
+data = { kind = "points", x = [[-1.0], [-0.35], [0.3], [1.0]], y = [0.6, -0.4, 0.5, -0.2] }
+grid = { width = [20, 30, 40, 60], gamma = [0.8, 1.6, 2.4], gamma_prime = [0.0, 0.5], seeds = 1 }
+"""
+
+
+def test_three_layers_from_the_spec_to_the_figures(tmp_path):
+    (tmp_path / "spec.toml").write_text(THREE_LAYERS)
+    out = tmp_path / "out"
+    with start("run", tmp_path / "spec.toml", "--out", out) as running:
+        code, output, _ = finish(running, 240)
+    assert code == 0
+    assert "24 of 24 jobs finished, 0 failed" in output
+    assert "W2, slope at infinite width: its zero" in output
+    runs = Store(out).runs()
+    assert runs.groupby("job_id")["layer"].agg(list).map(tuple).unique().tolist() == [("W1", "W2", "a")]
+    assert np.isfinite(runs.loc[runs["layer"] == "W2", "relative_change_spectral"]).all()
+    drawn = {path.name for path in (out / "figures").iterdir()}
+    names = (
+        "regime_map",
+        "slope_infinite_map_W2",
+        "orientation_map_W2",
+        "features_W2",
+        "functions",
+        "scaling_W1",
+    )
+    assert {f"{name}.{kind}" for name in names for kind in ("png", "svg")} <= drawn
+
+    row, file = runs.iloc[0], tmp_path / "weights.npz"
+    assert invoke("reproduce", out, row["job_id"], "--weights", file).exit_code == 0
+    width = row["width"]
+    with np.load(file) as arrays:
+        assert arrays["W2_initial"].shape == arrays["W2_final"].shape == (width, width + 1)
+        change = np.linalg.norm(arrays["W2_final"] - arrays["W2_initial"]) / np.linalg.norm(
+            arrays["W2_initial"]
+        )
+    stored = runs.query("job_id == @row.job_id and layer == 'W2'")["relative_change"].iloc[0]
+    assert change == pytest.approx(stored, rel=1e-4)
+
+    (tmp_path / "spec.toml").write_text(THREE_LAYERS.replace("seeds = 1", "seeds = 1, gamma_1 = 0.25"))
+    refused = invoke("run", tmp_path / "spec.toml", "--out", out)
+    assert refused.exit_code == 2
+    assert "grid.gamma_1: 0.25 differs" in refused.stderr
