@@ -124,11 +124,16 @@ def _scaling_label(slope: pd.Series[Any], example: Example) -> str:
         return example.title
     half_width = (slope["slope_high"] - slope["slope_low"]) / 2
     error = rf" \pm {half_width:.3f}" if np.isfinite(half_width) else ""
-    plain = rf"{example.title}: $S={slope['slope']:.3f}{error}$"
+    plain = rf"{example.title}: $S={_three_digits(slope['slope'])}{error}$"
     if not np.isfinite(slope["slope_infinite"]):
         return plain
-    low, middle, high = (slope[f"slope_infinite{end}"] for end in ("_low", "", "_high"))
-    return rf"{plain},{chr(10)}    $m\to\infty$: ${middle:.3f}$, 95 % within ${low:.3f}$ to ${high:.3f}$"
+    low, middle, high = (_three_digits(slope[f"slope_infinite{end}"]) for end in ("_low", "", "_high"))
+    return f"{plain},\n    $m\\to\\infty$: ${middle}$, 95 % within ${low}$ to ${high}$"
+
+
+def _three_digits(value: float) -> str:
+    """Three decimals, without a negative zero."""
+    return f"{round(value, 3) + 0.0:.3f}"
 
 
 @rc_context(STYLE)
