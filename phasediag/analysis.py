@@ -50,7 +50,10 @@ def plot_folder(store: Store) -> Iterator[str]:
     runs, slopes = store.runs(), store.slopes()
     if slopes.empty:
         raise InputError(f"{store.name('slopes.parquet')}: missing; run 'phasediag fit {store.out}' first")
-    drawn = figures.draw_all(runs, slopes, store.samples(), store.read_data(), depth, name)
+    # The change of W2 has low rank: what it does to its inputs is in the operator norm.
+    second = runs.loc[runs["layer"] == "W2"]
+    operator = fit(second.assign(relative_change=second["relative_change_spectral"])) if len(second) else None
+    drawn = figures.draw_all(runs, slopes, store.samples(), store.read_data(), depth, name, operator)
     for key, figure in drawn.items():
         for ending, content in figures.render(figure).items():
             store.write_figure(f"{key}.{ending}", content)

@@ -24,6 +24,7 @@ def draw_all(
     data_xy: Data | None,
     depth: int,
     name: str,
+    operator: pd.DataFrame | None = None,
 ) -> dict[str, Figure]:
     """Every figure that the data allow.
 
@@ -34,6 +35,7 @@ def draw_all(
         data_xy: the training data, x (n, d) and y (n,), or None.
         depth: number of layers.
         name: name of the study, for the files' metadata.
+        operator: rows as ``slopes``, of the relative change in the operator norm, of layers in which it tells more.
 
     Returns:
         file name without ending -> figure. Maps need two points; the figures of kept networks need samples.
@@ -41,6 +43,10 @@ def draw_all(
     figures: dict[str, Figure] = {}
     for layer in [layer for layer in theory.LAYERS[depth] if (slopes["layer"] == layer).any()]:
         figures |= _layer_figures(runs, slopes, layer)
+    if operator is not None and len(points_of(operator)) > 1:
+        column = maps.deciding_slope(operator)
+        for layer in sorted(set(operator["layer"])):
+            figures[f"operator_map_{layer}"] = maps.slope_map(operator, layer, column, operator_norm=True)
     several = len(points_of(runs)) > 1
     if several and {"W1", "W2"} <= set(slopes["layer"]):
         figures["regime_map"] = maps.combined_regime_map(slopes)

@@ -41,6 +41,11 @@ from .style import (
     select_layer,
 )
 
+Line = Callable[[Array], Array]
+"""A critical line: gamma at given gamma_prime."""
+Region = Callable[[Array, Array], NDArray[np.bool_]]
+"""A part of the plane: whether (gamma, gamma_prime) are inside."""
+
 # Blue, yellow and red stay apart for the common colour-vision deficiencies, and agree with the diverging slope map.
 REGIME_COLOURS = {
     "linear": "#67a9cf",
@@ -91,14 +96,15 @@ def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None) ->
 
 
 @rc_context(STYLE)
-def slope_map(slopes: pd.DataFrame, layer: str, column: str = "slope") -> Figure:
+def slope_map(slopes: pd.DataFrame, layer: str, column: str = "slope", operator_norm: bool = False) -> Figure:
     """Map of the slope S of a layer: diverging colours about 0, measured and predicted critical lines.
 
     Points on a product grid (of any spacing) are cells, further points are coloured markers; what has no slope is
-    hatched, or a cross. ``column`` is "slope" or "slope_infinite".
+    hatched, or a cross. ``column`` is "slope" or "slope_infinite"; ``operator_norm`` tells that the slopes are those of the
+    relative change in that norm.
     """
     figure = new_figure(*_map_size(slopes))
-    _draw_slope_map(figure.subplots(), slopes, layer, column)
+    _draw_slope_map(figure.subplots(), slopes, layer, column, operator_norm)
     return figure
 
 
@@ -108,10 +114,13 @@ def regime_map(slopes: pd.DataFrame, layer: str) -> Figure:
     figure = new_figure(*_map_size(slopes))
     ax = figure.subplots()
     of_layer = select_layer(slopes, layer)
-    handles, plane = _paint_regimes(ax, of_layer, "regime", REGIME_COLOURS)
-    lines = _draw_lines(ax, plane, of_layer, deciding_slope(of_layer))
+    handles, plane = _paint_regimes(ax, of_layer, REGIME_COLOURS)
+    handles += _draw_measured(ax, plane, of_layer, deciding_slope(of_layer))
+    predicted = _predicted_line(of_layer)
+    if predicted is not None:
+        handles.append(_draw_predicted(ax, predicted))
     _draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]))
-    _finish_map(ax, handles + lines, 3, _gamma_1(of_layer))
+    _finish_map(ax, handles, 3, _gamma_1(of_layer))
     return figure
 
 
@@ -123,17 +132,18 @@ def combined_regime_map(slopes: pd.DataFrame) -> Figure:
     """
     figure = new_figure(1.42 * SINGLE_COLUMN, _map_size(slopes)[1])
     ax = figure.subplots()
-    handles, plane = _paint_regimes(ax, _combined_regimes(slopes), "regime", COMBINED_COLOURS)
-    lines: list[Line2D] = []
+    layers = {layer: select_layer(slopes, layer) for layer in COMBINED_LINES}
+    handles, plane = _paint_regimes(ax, _combined_regimes(slopes), COMBINED_COLOURS)
     for layer, style in COMBINED_LINES.items():
-        of_layer = select_layer(slopes, layer)
-        lines = _draw_lines(ax, plane, of_layer, deciding_slope(of_layer), style)
-        handles += [line for line in lines if line.get_label() != "predicted"]
-    handles += [line for line in lines if line.get_label() == "predicted"]
+        handles += _draw_measured(ax, plane, layers[layer], deciding_slope(layers[layer]), style)
+    lines = [line for of_layer in layers.values() if (line := _predicted_line(of_layer)) is not None]
+    handles += [_draw_predicted(ax, line) for line in lines][:1]
     labels = _draw_named_initialisations(ax, 3)
-    if (slopes["gamma_1"] == 0.0).all():
-        words = {name.replace(" ", "\n"): _combined_prediction(name) for name in list(COMBINED_COLOURS)[:4]}
-        _draw_regime_words(ax, list(COMBINED_LINES), 3, words, labels)
+    if lines:
+        words = {
+            name.replace(" ", "\n"): _combined_region(name, lines) for name in list(COMBINED_COLOURS)[:4]
+        }
+        _draw_regime_words(ax, lines, words, labels)
     _finish_map(ax, [], 1, _gamma_1(slopes))
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -159,16 +169,13 @@ def _combined_name(first: str, second: str) -> str:
     }[first, second]
 
 
-def _combined_prediction(name: str) -> Callable[[Array, Array], NDArray[np.bool_]]:
-    """Where theory expects a combined regime: (gamma, gamma_prime) -> true inside."""
+def _combined_region(name: str, lines: Sequence[Line]) -> Region:
+    """Where theory expects a combined regime, given the critical lines of W1 and W2."""
+    condensed = (name in ("both condensed", "$W_1$ condensed"), name in ("both condensed", "$W_2$ condensed"))
 
     def inside(gamma: Array, gamma_prime: Array) -> NDArray[np.bool_]:
-        beyond = [gamma > theory.critical_gamma(layer, 3, gamma_prime) for layer in ("W1", "W2")]
-        wanted = [
-            name in ("both condensed", "$W_1$ condensed"),
-            name in ("both condensed", "$W_2$ condensed"),
-        ]
-        return np.asarray((beyond[0] == wanted[0]) & (beyond[1] == wanted[1]))
+        first, second = (gamma > line(gamma_prime) for line in lines)
+        return np.asarray((first == condensed[0]) & (second == condensed[1]))
 
     return inside
 
@@ -192,12 +199,15 @@ def orientation_map(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Fig
     plane = _plane(counts)
     scale = _log_norm(counts["orientations"].to_numpy(float), least=4.0)
     missing = _paint(right, plane, "orientations", scale, matplotlib.colormaps["viridis"], "no run")
-    handles = _draw_lines(right, plane, slopes_of, column) + missing
+    handles: list[Any] = [*_draw_measured(right, plane, slopes_of, column)]
+    predicted = _predicted_line(slopes_of)
+    if predicted is not None:
+        handles.append(_draw_predicted(right, predicted))
     ticks: dict[str, Any] = {"ticks": LogLocator(subs=(1.0, 2.0, 5.0)), "format": "{x:g}"}
     bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=right, aspect=24, pad=0.03, **ticks)
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
     bar.set_label(f"orientations of ${layer_symbol(layer)}$ at $m = {int(of_layer['width'].max())}$")
-    _finish_map(right, handles, 2, _gamma_1(slopes_of))
+    _finish_map(right, handles + missing, 2, _gamma_1(slopes_of))
     right.set_ylabel("")
     return figure
 
@@ -207,15 +217,13 @@ def deciding_slope(slopes: pd.DataFrame) -> str:
     return "slope_infinite" if np.isfinite(slopes["slope_infinite_low"]).sum() > 1 else "slope"
 
 
-def _paint_regimes(
-    ax: Axes, table: pd.DataFrame, column: str, colours: Mapping[str, str]
-) -> tuple[list[Any], _Plane]:
+def _paint_regimes(ax: Axes, table: pd.DataFrame, colours: Mapping[str, str]) -> tuple[list[Any], _Plane]:
     """Paint the regimes of points by name; return the legend handles of those present, and the plane."""
     names = list(colours)
-    plane = _plane(table.assign(code=table[column].map({name: float(i) for i, name in enumerate(names)})))
+    plane = _plane(table.assign(code=table["regime"].map({name: float(i) for i, name in enumerate(names)})))
     scale = Normalize(-0.5, len(names) - 0.5)
     missing = _paint(ax, plane, "code", scale, ListedColormap(list(colours.values())), "not run")
-    present = [name for name in names if (table[column] == name).any()]
+    present = [name for name in names if (table["regime"] == name).any()]
     return [Patch(facecolor=colours[name], label=name) for name in present] + missing, plane
 
 
@@ -266,26 +274,40 @@ def _label_decades(bar: Colorbar, scale: LogNorm) -> None:
     bar.ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _draw_slope_map(ax: Axes, slopes: pd.DataFrame, layer: str, column: str) -> None:
+def _draw_slope_map(
+    ax: Axes, slopes: pd.DataFrame, layer: str, column: str, operator_norm: bool = False
+) -> None:
     of_layer = select_layer(slopes, layer)
     plane = _plane(of_layer)
     colours = matplotlib.colormaps["RdBu_r"]
     norm, extend = _symmetric_norm(of_layer[column].to_numpy(float))
     missing = _paint(ax, plane, column, norm, colours, "no slope")
-    handles = _draw_lines(ax, plane, of_layer, column) + missing
-    depth = int(of_layer["depth"].iloc[0])
-    labels = _draw_named_initialisations(ax, depth)
-    if theory.has_critical_line(layer, depth) and (of_layer["gamma_1"] == 0.0).all():
-        _draw_regime_words(ax, [layer], depth, _sides(layer, depth), labels)
+    predicted = _predicted_line(of_layer, operator_norm)
+    handles = _draw_measured(ax, plane, of_layer, column)
+    if predicted is not None:
+        handles.append(_draw_predicted(ax, predicted))
+    labels = _draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]))
+    if predicted is not None:
+        words = (r"RD$\to 0$", r"RD$\to\infty$") if operator_norm else ("linear", "condensed")
+        _draw_regime_words(ax, [predicted], _sides(predicted, words), labels)
     bar = ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, extend=extend, aspect=24, pad=0.03)
-    bar.set_label(_slope_label(layer, column))
-    _finish_map(ax, handles, 2, _gamma_1(of_layer))
+    bar.set_label(_slope_label(layer, column, operator_norm))
+    _finish_map(ax, handles + missing, 2, _gamma_1(of_layer))
 
 
-def _slope_label(layer: str, column: str) -> str:
+def _slope_label(layer: str, column: str, operator_norm: bool) -> str:
     limit = r"\ (m \to \infty)" if column == "slope_infinite" else ""
-    symbol = layer_symbol(layer)
-    return rf"$S = \mathrm{{d}}\,\log\,\mathrm{{RD}}({symbol})\,/\,\mathrm{{d}}\,\log\,m{limit}$"
+    norm = r"_\mathrm{op}" if operator_norm else ""
+    change = rf"\mathrm{{RD}}{norm}({layer_symbol(layer)})"
+    return rf"$S = \mathrm{{d}}\,\log\,{change}\,/\,\mathrm{{d}}\,\log\,m{limit}$"
+
+
+def _predicted_line(of_layer: pd.DataFrame, operator_norm: bool = False) -> Line | None:
+    """The predicted critical line of a layer, if there is one on this plane."""
+    layer, depth = str(of_layer["layer"].iloc[0]), int(of_layer["depth"].iloc[0])
+    if not theory.has_critical_line(layer, depth) or (of_layer["gamma_1"] != 0.0).any():
+        return None
+    return lambda gamma_prime: theory.critical_gamma(layer, depth, gamma_prime, operator_norm)
 
 
 @dataclass(frozen=True)
@@ -406,34 +428,22 @@ def _paint_cells(ax: Axes, plane: _Plane, column: str, norm: Normalize, colours:
     return bool(boxes)
 
 
-def _draw_lines(
+def _draw_measured(
     ax: Axes, plane: _Plane, of_layer: pd.DataFrame, column: str, style: Mapping[str, Any] | None = None
 ) -> list[Line2D]:
-    """Draw the measured and the predicted critical line as far as they exist; return their legend handles.
+    """Draw the measured critical line as far as it exists; return its legend handle, or none.
 
-    With a ``style`` of its own, a measured line is one of several, and its label names the layer.
+    With a ``style`` of its own it is one of several, and its label names the layer.
     """
-    layer, depth = str(of_layer["layer"].iloc[0]), int(of_layer["depth"].iloc[0])
-    handles = []
-    line = critical_line(of_layer, layer, column)
-    if len(line):
-        symbol = r"S_\infty" if column == "slope_infinite" else "S"
-        name = f"({layer_symbol(layer)})" if style else ""
-        handles.append(
-            _draw_measured(ax, line, plane.gamma_primes, f"measured ${symbol}{name} = 0$", style or {})
-        )
-    if theory.has_critical_line(layer, depth) and (of_layer["gamma_1"] == 0.0).all():
-        handles.append(_draw_predicted(ax, layer, depth))
-    return handles
-
-
-def _draw_measured(
-    ax: Axes, line: pd.DataFrame, gamma_primes: Array, label: str, style: Mapping[str, Any]
-) -> Line2D:
+    line = critical_line(of_layer, str(of_layer["layer"].iloc[0]), column)
+    if line.empty:
+        return []
+    symbol = r"S_\infty" if column == "slope_infinite" else "S"
+    name = f"({layer_symbol(str(of_layer['layer'].iloc[0]))})" if style else ""
     # Rows of the grid without a crossing interrupt the line; a crossing alone in its map is a tick.
     line = line.set_index("gamma_prime")
-    line = line.reindex(sorted({*line.index, *gamma_primes}))
-    drawn: dict[str, Any] = {"color": "black", "linewidth": 1.8, "zorder": 4, **style}
+    line = line.reindex(sorted({*line.index, *plane.gamma_primes}))
+    drawn: dict[str, Any] = {"color": "black", "linewidth": 1.8, "zorder": 4, **(style or {})}
     if line["gamma"].count() == 1:
         ax.plot(line["gamma"], line.index, marker="|", markersize=14, markeredgewidth=1.8, **drawn)
     y = line.index.to_numpy(float)
@@ -441,15 +451,13 @@ def _draw_measured(
     band = np.isfinite(low) & np.isfinite(high)
     if band.sum() > 1:
         ax.fill_betweenx(y, low, high, where=list(band), color="black", alpha=0.18, linewidth=0, zorder=2)
-    (measured,) = ax.plot(line["gamma"], y, label=label, **drawn)
-    return measured
+    return ax.plot(line["gamma"], y, label=f"measured ${symbol}{name} = 0$", **drawn)
 
 
-def _draw_predicted(ax: Axes, layer: str, depth: int) -> Line2D:
+def _draw_predicted(ax: Axes, line: Line) -> Line2D:
     gamma_prime = np.linspace(*ax.get_ylim(), 801)
-    gamma = theory.critical_gamma(layer, depth, gamma_prime)
     style: dict[str, Any] = {"color": PREDICTED_COLOUR, "linewidth": 1.5, "dashes": (3.2, 1.8), "zorder": 5}
-    (predicted,) = ax.plot(gamma, gamma_prime, label="predicted", **style)
+    (predicted,) = ax.plot(line(gamma_prime), gamma_prime, label="predicted", **style)
     return predicted
 
 
@@ -539,23 +547,15 @@ def _draw_named(ax: Axes, point: theory.Exponents, place: Array, names: list[str
     return box(*chosen)
 
 
-def _draw_regime_words(
-    ax: Axes,
-    layers: Sequence[str],
-    depth: int,
-    words: Mapping[str, Callable[[Array, Array], NDArray[np.bool_]]],
-    labels: Array,
-) -> None:
+def _draw_regime_words(ax: Axes, lines: Sequence[Line], words: Mapping[str, Region], labels: Array) -> None:
     """Write each word where it holds and there is most room beside the critical lines, the labels and the frame."""
     across, up = (
         values.ravel() for values in np.meshgrid(np.linspace(0.05, 0.95, 46), np.linspace(0.05, 0.95, 46))
     )
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     gamma, gamma_prime = left + across * (right - left), bottom + up * (top - bottom)
-    line = np.linspace(bottom, top, 201)
-    obstacles = [
-        _fraction(ax, np.column_stack([theory.critical_gamma(layer, depth, line), line])) for layer in layers
-    ]
+    height = np.linspace(bottom, top, 201)
+    obstacles = [_fraction(ax, np.column_stack([line(height), height])) for line in lines]
     room = _room(np.column_stack([across, up]), np.concatenate([*obstacles, labels]))
     for word, holds in words.items():
         inside = holds(gamma, gamma_prime)
@@ -564,15 +564,12 @@ def _draw_regime_words(
             _write_word(ax, word, (float(across[best]), float(up[best])))
 
 
-def _sides(layer: str, depth: int) -> dict[str, Callable[[Array, Array], NDArray[np.bool_]]]:
-    """Where theory expects the linear and the condensed regime of a layer."""
-
-    def beyond(gamma: Array, gamma_prime: Array) -> Array:
-        return np.asarray(gamma - theory.critical_gamma(layer, depth, gamma_prime))
-
+def _sides(line: Line, words: tuple[str, str]) -> dict[str, Region]:
+    """What to call the two sides of a predicted line: that of small gamma, and the other."""
+    small, large = words
     return {
-        "linear": lambda *point: np.asarray(beyond(*point) < 0),
-        "condensed": lambda *point: np.asarray(beyond(*point) > 0),
+        small: lambda gamma, gamma_prime: np.asarray(gamma < line(gamma_prime)),
+        large: lambda gamma, gamma_prime: np.asarray(gamma > line(gamma_prime)),
     }
 
 

@@ -68,6 +68,10 @@ _CRITICAL_GAMMA: dict[tuple[int, str], Callable[[NDArray[np.float64]], NDArray[n
     (3, "W1"): lambda gamma_prime: 1.5 + 2.0 * np.maximum(gamma_prime, 0.0),
     (3, "W2"): lambda gamma_prime: np.maximum(3.0 - gamma_prime, 2.5),
 }
+_OPERATOR_GAMMA = {
+    **_CRITICAL_GAMMA,
+    (3, "W2"): lambda gamma_prime: 1.5 + np.maximum(-gamma_prime, 0.0),
+}
 _LINE_TOLERANCE = 1e-9
 _EXAMPLE_TARGETS: dict[tuple[int, str], dict[str, Exponents]] = {
     (2, "W1"): {"linear": (0.5, 0.0), "critical": (1.0, 0.0), "condensed": (1.75, 0.0)},
@@ -83,7 +87,9 @@ def round_exponent(value: float) -> float:
     return round(float(value), 10) + 0.0
 
 
-def critical_gamma(layer: str, depth: int, gamma_prime: FloatOrArray) -> FloatOrArray:
+def critical_gamma(
+    layer: str, depth: int, gamma_prime: FloatOrArray, operator_norm: bool = False
+) -> FloatOrArray:
     """The gamma of the predicted critical line of a layer at given gamma_prime.
 
     Two layers, W1: ``gamma = 1 + max(gamma_prime, 0)`` (Luo 2021, the theorems on the linear and the condensed
@@ -91,10 +97,14 @@ def critical_gamma(layer: str, depth: int, gamma_prime: FloatOrArray) -> FloatOr
     this project, confirmed by its measurements; Zhou 2022 find the four regimes empirically), W1:
     ``gamma = 3/2 + 2 max(gamma_prime, 0)``; W2: ``gamma = max(3 - gamma_prime, 5/2)``.
 
+    That is where the relative change in the Frobenius norm is critical. In the operator norm the slope of W2 is larger by 1/2, as its
+    change has low rank and its initial value has not, and the line is ``gamma = 3/2 + max(-gamma_prime, 0)``; W1 is the same.
+
     Args:
         layer: a layer of input weights ("W1", "W2"). The output layer "a" has no predicted line.
         depth: number of layers of the network.
         gamma_prime: a number, or an array of any shape.
+        operator_norm: the line of the relative change in the operator norm.
 
     Returns:
         gamma, of the type and shape of ``gamma_prime``.
@@ -103,7 +113,8 @@ def critical_gamma(layer: str, depth: int, gamma_prime: FloatOrArray) -> FloatOr
         ValueError: no line is predicted for this layer and depth.
     """
     _require_predicted(layer, depth)
-    line = _CRITICAL_GAMMA[depth, layer](np.asarray(gamma_prime, dtype=np.float64))
+    lines = _OPERATOR_GAMMA if operator_norm else _CRITICAL_GAMMA
+    line = lines[depth, layer](np.asarray(gamma_prime, dtype=np.float64))
     return line if isinstance(gamma_prime, np.ndarray) else float(line)
 
 

@@ -444,3 +444,17 @@ def test_the_fan_beyond_the_widths_has_the_slope_at_infinite_width():
     assert x[0] == 3000
     assert np.diff(np.log(y)) / np.diff(np.log(x)) == pytest.approx([row["slope_infinite"]])
     assert f"{row['slope_infinite']:.3f}" in legend_labels(ax)[2]
+
+
+def test_operator_norm_has_a_map_and_a_line_of_its_own():
+    runs = make_deeper_runs()
+    second = runs.loc[runs["layer"] == "W2"]
+    operator = fit(second.assign(relative_change=second["relative_change"] * np.sqrt(second["width"])))
+    drawn = figures.draw_all(runs, fit(runs), None, None, 3, "study", operator)
+    ax, bar = drawn["operator_map_W2"].axes
+    assert r"\mathrm{RD}_\mathrm{op}(W_2)" in bar.get_ylabel()
+    [predicted] = [line for line in ax.lines if line.get_label() == "predicted"]
+    assert predicted.get_xdata().min() == 1.5
+    [measured] = [line for line in ax.lines if str(line.get_label()).startswith("measured")]
+    at_zero = np.flatnonzero(np.abs(measured.get_ydata()) < 1e-9)
+    assert measured.get_xdata()[at_zero] == pytest.approx([1.5], abs=0.1)

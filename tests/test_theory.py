@@ -221,3 +221,13 @@ def test_leading_order_slopes_of_three_layers(
     """Confirmed by our own measurements, widths 100 to 1000."""
     assert theory.leading_order_slope("W1", 3, gamma, gamma_prime) == pytest.approx(first, abs=1e-9)
     assert theory.leading_order_slope("W2", 3, gamma, gamma_prime) == pytest.approx(second, abs=1e-9)
+
+
+@given(st.floats(0.5, 4), st.floats(-1, 1.5))
+def test_the_operator_norm_of_the_second_layer_turns_where_its_slope_is_larger_by_a_half(gamma, gamma_prime):
+    slope = theory.leading_order_slope("W2", 3, gamma, gamma_prime) + 0.5
+    beyond = gamma - theory.critical_gamma("W2", 3, gamma_prime, operator_norm=True)
+    if not math.isnan(slope) and abs(beyond) > 1e-6 and gamma > 1:
+        assert np.sign(round(slope, 9)) == np.sign(beyond)
+    first = theory.critical_gamma("W1", 3, gamma_prime, operator_norm=True)
+    assert first == theory.critical_gamma("W1", 3, gamma_prime)
