@@ -56,7 +56,7 @@ class _Engine:
 
 _LINE = _Engine(10.0, 50.0, 0.0, (-0.6, 0.2), point=10e-9, pair=0.15e-9, small=25e-6)
 _TWO_LAYERS = _Engine(10.0, 50.0, 0.35, (-0.6, 0.2), point=15e-9, pair=1.0e-9, small=25e-6)
-_THREE_LAYERS = _Engine(20.0, 600.0, 0.35, (-0.6, 0.7), point=35e-9, pair=1.5e-9, weight=0.08e-9, small=25e-6)
+_THREE_LAYERS = _Engine(20.0, 1300.0, 0.1, (-0.5, 0.7), point=35e-9, pair=1.5e-9, weight=0.12e-9, small=25e-6)
 # A fixed step: the evaluations are not known, but for their limit.
 _DESCENT = _Engine(
     0.0,
