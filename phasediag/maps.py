@@ -558,7 +558,8 @@ def _draw_regime_words(ax: Axes, lines: Sequence[Line], words: Mapping[str, Regi
     obstacles = [_fraction(ax, np.column_stack([line(height), height])) for line in lines]
     room = _room(np.column_stack([across, up]), np.concatenate([*obstacles, labels]))
     for word, holds in words.items():
-        inside = holds(gamma, gamma_prime)
+        reach = 0.018 * max(map(len, word.split("\n")))  # half its width
+        inside = holds(gamma, gamma_prime) & (np.abs(across - 0.5) < 0.5 - reach)
         best = int(np.argmax(np.where(inside, room, -1.0)))
         if inside.any() and room[best] > 0.06:
             _write_word(ax, word, (float(across[best]), float(up[best])))
