@@ -179,3 +179,40 @@ def test_three_layer_jobs_have_a_row_for_each_layer() -> None:
     w1, w2, a = initial_weights(3, 50, 1, 0)
     norms = [float(np.linalg.norm(part)) for part in (w1, w2, a)]
     assert table["norm_initial"].to_pylist() == pytest.approx(norms, rel=1e-6)
+
+
+SMALL_STEP_SLOPES = {
+    (1.5, 0.0): (-0.03, -0.49),
+    (2.0, 0.0): (0.19, -0.29),
+    (2.0, 0.25): (-0.03, -0.21),
+    (2.5, 0.5): (-0.01, 0.01),
+    (2.5, 0.8): (-0.35, 0.05),
+    (3.0, 0.0): (0.52, 0.03),
+}
+"""Slopes of W1 and W2 over widths 100, 300 and 1000, two seeds each, by gradient descent with small steps."""
+
+
+def test_three_layer_slopes_are_those_measured_with_small_steps() -> None:
+    rows = []
+    for width in (100, 300, 1000):
+        jobs = [
+            Job(f"{point}/{seed}", 3, width, *point, 0.0, seed)
+            for point in SMALL_STEP_SLOPES
+            for seed in (0, 1)
+        ]
+        rows += training.train_batch(jobs, X, Y, TrainSpec())
+    slopes = phasediag.fit(pd.DataFrame(rows)).set_index(["gamma", "gamma_prime", "layer"])
+    for point, expected in SMALL_STEP_SLOPES.items():
+        for layer, slope in zip(("W1", "W2"), expected, strict=True):
+            row = slopes.loc[(*point, layer)]
+            half_width = (row["slope_high"] - row["slope_low"]) / 2
+            assert row["slope"] == pytest.approx(slope, abs=max(0.05, half_width)), (point, layer)
+    on_its_line = [
+        ((1.5, 0.0), "W1"),
+        ((2.0, 0.25), "W1"),
+        ((2.5, 0.5), "W1"),
+        ((2.5, 0.5), "W2"),
+        ((3.0, 0.0), "W2"),
+    ]
+    for point, layer in on_its_line:
+        assert abs(slopes.loc[(*point, layer), "slope"]) < 0.05
