@@ -547,21 +547,22 @@ def _print_fit(slopes: pd.DataFrame) -> None:
     for layer, counts in summary["regimes"].items():
         table.add_row(layer, *(str(counts[regime]) for regime in REGIMES))
     _console().print(table)
+    lines = _table("critical line, off the predicted one in gamma", "mean", "largest", "rows")
     for layer, by_slope in summary["critical_line_distance"].items():
         for column, distance in by_slope.items():
-            typer.echo(f"{layer}, {_SLOPE_NAMES[column]}: {_distance_text(distance)}")
+            lines.add_row(f"{layer}, {_SLOPE_NAMES[column]}", *_distance_cells(distance))
+    if lines.row_count:
+        _console().print(lines)
 
 
 _SLOPE_NAMES = {"slope": "slope over the widths", "slope_infinite": "slope at infinite width"}
 
 
-def _distance_text(distance: Mapping[str, float]) -> str:
+def _distance_cells(distance: Mapping[str, float]) -> tuple[str, str, str]:
+    rows = f"{distance['rows']:.0f} of {distance['crossed']:.0f}"
     if not distance["rows"]:
-        return "its zero cannot be compared with the predicted critical line on this grid"
-    return (
-        f"its zero is off the predicted critical line by {distance['mean']:.3f} in gamma "
-        f"(max {distance['max']:.3f}; {distance['rows']:.0f} of {distance['crossed']:.0f} rows)"
-    )
+        return "-", "-", rows
+    return f"{distance['mean']:.3f}", f"{distance['max']:.3f}", rows
 
 
 def _print_comparison(comparison: Comparison) -> None:

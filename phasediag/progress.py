@@ -111,13 +111,11 @@ class Progress:
         if self.done == self.total:
             return f"{self._phase}: {self.done}/{self.total} jobs, {self.failed} failed"
         left = self.seconds_left()
-        parts = [
-            f"{self._phase}: {self.done}/{self.total} jobs",
-            f"{self.rate():.1f} jobs/s",
-            f"{format_duration(left)} left" if left is not None else "time left unknown",
-            f"{self.failed} failed",
-        ]
-        return ", ".join(parts)
+        if left is None:
+            pace = ["first batch under way"]
+        else:
+            pace = [f"{self.rate():.1f} jobs/s", f"{format_duration(left)} left"]
+        return ", ".join([f"{self._phase}: {self.done}/{self.total} jobs", *pace, f"{self.failed} failed"])
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._started if self._started is not None else 0.0
