@@ -536,7 +536,13 @@ def _fit_summary(slopes: pd.DataFrame) -> dict[str, Any]:
     from .analysis import line_distances
     from .fitting import regime_counts
 
-    return {"regimes": regime_counts(slopes), "critical_line_distance": line_distances(slopes)}
+    counted = slopes[["runs", "left_out"]].sum()
+    return {
+        "regimes": regime_counts(slopes),
+        "critical_line_distance": line_distances(slopes),
+        "runs": int(counted["runs"]),
+        "left_out": int(counted["left_out"]),
+    }
 
 
 def _print_fit(slopes: pd.DataFrame) -> None:
@@ -553,6 +559,11 @@ def _print_fit(slopes: pd.DataFrame) -> None:
             lines.add_row(f"{layer}, {_SLOPE_NAMES[column]}", *_distance_cells(distance))
     if lines.row_count:
         _console().print(lines)
+    if summary["left_out"]:
+        rows = summary["runs"] + summary["left_out"]
+        typer.echo(
+            f"{summary['left_out']} of {rows} rows are left out of the fits: their runs did not converge"
+        )
 
 
 _SLOPE_NAMES = {"slope": "slope over the widths", "slope_infinite": "slope at infinite width"}

@@ -172,6 +172,8 @@ def _read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
         )
     shape = tuple(int(size) for size in np.frombuffer(content[4:sizes_end], dtype=">u4"))
     expected = sizes_end + int(np.prod(shape, dtype=object))
+    if expected == sizes_end:
+        raise InputError(f"{path}: is empty (its header announces {shape}); allowed: at least one image")
     if len(content) != expected:
         raise InputError(f"{path}: has {len(content)} bytes where its header announces {expected}")
     return np.frombuffer(content, dtype=np.uint8, offset=sizes_end).reshape(shape)
@@ -201,7 +203,10 @@ def _design(columns: Mapping[str, Array], path: Path) -> tuple[Array, Array]:
     names = ["x"] if "x" in columns else [f"x{k + 1}" for k in range(max(numbered, 1))]
     for name in [*names, "y"]:
         if name not in columns:
-            raise InputError(f"{path}: has no column {name}; allowed: x or x1, x2, ... without gaps, and y")
+            found = ", ".join(columns) or "none of them"
+            raise InputError(
+                f"{path}: has no column {name} (found: {found}); allowed: x or x1, x2, ... without gaps, and y"
+            )
     rows = {len(columns[name]) for name in [*names, "y"]}
     if len(rows) > 1 or rows == {0}:
         raise InputError(f"{path}: the columns are empty or differ in length; allowed: equal lengths")
@@ -251,6 +256,8 @@ def _numbers(cells: list[str], name: str, path: Path) -> Array:
     column = np.empty(len(cells))
     for row, cell in enumerate(cells):
         try:
+            if "_" in cell:  # Python's own spelling of large numbers
+                raise ValueError
             column[row] = float(cell)
         except ValueError:
             what = f"{cell[:40]!r} is not a number" if cell.strip() else "missing"
@@ -287,8 +294,12 @@ def _arrow_numbers(column: object, name: str, path: Path) -> Array:
 
 def _read_npz(path: Path) -> dict[str, Array]:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files if re.fullmatch(_COLUMN, name)}
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("a single array, not an archive")
+            with archive:
+                arrays = {name: archive[name] for name in archive.files if re.fullmatch(_COLUMN, name)}
     except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
             f"{path}: cannot be read ({error}); allowed: a .npz file of plain arrays x and y"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from .style import (
 
 COLOURS = {"linear": "#2166ac", "critical": "#b8860b", "condensed": "#b2182b"}
 MARKERS = {"linear": "o", "critical": "s", "condensed": "^"}
+_SECOND_COLOUR = "#6a51a3"
 _LAYER_LINES: tuple[Any, ...] = ("-", (0, (3, 1.5)))
 _FAN = 4.0
 """How far beyond the largest width the slope at infinite width is drawn."""
@@ -252,9 +253,18 @@ def _positive(x: Any, y: Any) -> tuple[Array, Array]:
 
 
 def _example_samples(samples: pd.DataFrame, layer: str) -> list[tuple[Example, pd.Series[Any]]]:
-    """The kept networks at the example points of the first layer: the widest one, of the first seed, if several were kept."""
+    """The kept networks at the example points: the widest one, of the first seed, if several were kept.
+
+    The points are those of the first layer, and of three layers one where the second one condenses.
+    """
     of_layer = samples.loc[samples["layer"] == layer].sort_values(["width", "seed"], ascending=[False, True])
     examples = examples_of(samples, _first_layer(samples))
+    taken = {example.point for example in examples}
+    examples += [
+        replace(example, colour=_SECOND_COLOUR)
+        for example in examples_of(samples, "W2")
+        if example.words.endswith("condensed") and example.point not in taken
+    ]
     return [(example, _at(of_layer, example.point).iloc[0]) for example in examples]
 
 
@@ -264,10 +274,10 @@ def _first_layer(samples: pd.DataFrame) -> str:
 
 def _example_panels(samples: pd.DataFrame, layer: str) -> tuple[Figure, list[tuple[Axes, pd.Series[Any]]]]:
     chosen = _example_samples(samples, layer)
-    figure = new_figure(max(DOUBLE_COLUMN * len(chosen) / 3, SINGLE_COLUMN), 2.5)
+    figure = new_figure(np.clip(DOUBLE_COLUMN * len(chosen) / 3, SINGLE_COLUMN, DOUBLE_COLUMN), 2.5)
     axes = figure.subplots(1, len(chosen), sharey=True, squeeze=False)[0]
     for ax, (example, _) in zip(axes, chosen, strict=True):
-        ax.set_title(example.title)
+        ax.set_title(example.title.replace(": ", "\n") if len(chosen) > 3 else example.title)
     return figure, [(ax, sample) for ax, (_, sample) in zip(axes, chosen, strict=True)]
 
 

@@ -29,12 +29,14 @@ Array = NDArray[np.float64]
 LEAST_WIDTHS = 4
 EXPONENTS = np.linspace(0.2, 1.5, 8)
 """omega of the corrections. Below 0.2 they cannot be told from a slope over the two or three decades of width that one trains."""
-_AMPLITUDES = np.geomspace(0.01, 2.0, 12)
+_AMPLITUDES = np.geomspace(0.01, 4.0, 14)
 # Runs that scatter by less than a thousandth do so below the accuracy of training.
-_SCATTERS = np.geomspace(1e-3, 3.0, 28)
+_SCATTERS = np.geomspace(1e-3, 30.0, 34)
 _DECAYS = np.array([0.0, 0.25, 0.5, 0.75])
-_LARGEST_WEIGHTS = 96
-_BISECTIONS = 50
+_NEGLIGIBLE = 1e-7
+"""Weight, relative to the largest, of what does not matter for a quantile."""
+_POINTS_AT_A_TIME = 128
+_BISECTIONS = 34
 
 
 def infinite_width_slopes(
@@ -52,50 +54,70 @@ def infinite_width_slopes(
     Returns:
         median, lower and upper end (p,) of the posterior distribution of S.
     """
-    amplitude, scatter, decay = (
-        axis.ravel() for axis in np.meshgrid(_AMPLITUDES, _SCATTERS, _DECAYS, indexing="ij")
-    )
     ratio = widths / widths[0]
-    noise = scatter[:, None] ** 2 * ratio ** (-2.0 * decay[:, None])
-    slope_weights, slope_variance, roots, constant = _projections(ratio, amplitude, noise / runs)
-    constant = constant - 0.5 * ((runs - 1.0) * np.log(noise)).sum(axis=1)
-    # log-likelihood (p, h) of every point under every (A, s, nu)
-    fitted = np.square(np.einsum("hij,pj->phi", roots, means)).sum(axis=2)
-    likelihood = constant - 0.5 * (fitted + squares @ (1.0 / noise).T)
-    weight = np.exp(likelihood - likelihood.max(axis=1, keepdims=True))
-    kept = np.argsort(-weight, axis=1)[:, :_LARGEST_WEIGHTS]
-    weight = np.take_along_axis(weight, kept, axis=1)
-    weight /= weight.sum(axis=1, keepdims=True)
-    centre = np.take_along_axis(means @ slope_weights.T, kept, axis=1)
-    spread = np.sqrt(slope_variance)[kept]
-    tail = (1.0 - confidence) / 2.0
-    low, middle, high = (_quantile(weight, centre, spread, share) for share in (tail, 0.5, 1.0 - tail))
+    # A straight line is taken out first: what is left is small, and so are the differences of large numbers below.
+    line = np.stack([np.ones(len(ratio)), np.log(ratio)], axis=1)
+    plain = means @ np.linalg.pinv(line).T
+    rest = means - plain @ line.T
+    found = [
+        _posterior(
+            ratio,
+            runs,
+            rest[start : start + _POINTS_AT_A_TIME],
+            squares[start : start + _POINTS_AT_A_TIME],
+            confidence,
+        )
+        for start in range(0, len(means), _POINTS_AT_A_TIME)
+    ]
+    middle, low, high = (np.concatenate(parts) + plain[:, 1] for parts in zip(*found, strict=True))
     return middle, low, high
 
 
-def _projections(ratio: Array, amplitude: Array, noise: Array) -> tuple[Array, Array, Array, Array]:
-    """What generalised least squares on k widths needs, for each of h covariances.
+def _posterior(
+    ratio: Array, runs: Array, means: Array, squares: Array, confidence: float
+) -> tuple[Array, Array, Array]:
+    """Median and interval (p,) of S, of few points at a time."""
+    log_weight, centre, variance = _fits(ratio, runs, means, squares)
+    weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
+    matter = (weight > _NEGLIGIBLE).any(axis=0)
+    weight = weight[:, matter] / weight[:, matter].sum(axis=1, keepdims=True)
+    tail = (1.0 - confidence) / 2.0
+    low, middle, high = (
+        _quantile(weight, centre[:, matter], np.sqrt(variance[matter]), share)
+        for share in (tail, 0.5, 1.0 - tail)
+    )
+    return middle, low, high
+
+
+def _fits(ratio: Array, runs: Array, means: Array, squares: Array) -> tuple[Array, Array, Array]:
+    """Generalised least squares under each of h hypotheses (A, s, nu), by the normal equations of c, S and the b_omega.
 
     Returns:
-        weights (h, k) of the means in the slope; its variance (h,); matrices R (h, k, k) such that |R y|^2 is the weighted
-        sum of squared residuals; the constant of the restricted log-likelihood (h,).
+        restricted log-likelihood (p, h) but for a constant, the estimate of S (p, h) and its variance (h,).
     """
-    k = len(ratio)
-    powers = ratio[:, None] ** -EXPONENTS
-    corrections = powers @ powers.T / len(EXPONENTS)
-    covariance = amplitude[:, None, None] ** 2 * corrections + np.eye(k) * noise[:, None, :]
-    whiten = np.linalg.inv(np.linalg.cholesky(covariance))
-    design = whiten @ np.stack([np.ones(k), np.log(ratio)], axis=1)
-    normal = np.linalg.inv(np.swapaxes(design, 1, 2) @ design)
-    estimates = normal @ np.swapaxes(design, 1, 2) @ whiten
-    residual = whiten - design @ estimates
-    log_determinant = -2.0 * np.log(np.diagonal(whiten, axis1=1, axis2=2)).sum(axis=1)
-    constant = -0.5 * (log_determinant - np.linalg.slogdet(normal)[1])
-    return estimates[:, 1], normal[:, 1, 1], residual, constant
+    amplitude, scatter, decay = (
+        axis.ravel() for axis in np.meshgrid(_AMPLITUDES, _SCATTERS, _DECAYS, indexing="ij")
+    )
+    noise = scatter[:, None] ** 2 * ratio ** (-2.0 * decay[:, None])  # of a run (h, k)
+    prior = amplitude**2 / len(EXPONENTS)
+    design = np.column_stack([np.ones(len(ratio)), np.log(ratio), ratio[:, None] ** -EXPONENTS])
+    precision = runs / noise
+    normal = np.einsum("hk,ki,kj->hij", precision, design, design)
+    corrections = np.arange(2, design.shape[1])
+    normal[:, corrections, corrections] += 1.0 / prior[:, None]
+    inverse = np.linalg.inv(normal)
+    projected = np.einsum("hk,ki,pk->phi", precision, design, means)
+    estimate = np.einsum("hij,phj->phi", inverse, projected)
+    misfit = np.square(means) @ precision.T - np.einsum("phi,phi->ph", projected, estimate)
+    determinants = (
+        np.log(noise / runs).sum(axis=1) + len(EXPONENTS) * np.log(prior) + np.linalg.slogdet(normal)[1]
+    )
+    of_seeds = squares @ (1.0 / noise).T + ((runs - 1.0) * np.log(noise)).sum(axis=1)
+    return -0.5 * (misfit + determinants + of_seeds), estimate[:, :, 1], inverse[:, 1, 1]
 
 
 def _quantile(weight: Array, centre: Array, spread: Array, share: float) -> Array:
-    """Quantiles (p,) of mixtures of normal distributions, weights, means and standard deviations (p, h)."""
+    """Quantiles (p,) of mixtures of normal distributions: weights and means (p, h), standard deviations (h,)."""
     low, high = (centre - 9.0 * spread).min(axis=1), (centre + 9.0 * spread).max(axis=1)
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2.0

@@ -119,7 +119,7 @@ def regime_map(slopes: pd.DataFrame, layer: str) -> Figure:
     predicted = _predicted_line(of_layer)
     if predicted is not None:
         handles.append(_draw_predicted(ax, predicted))
-    _draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]))
+    _draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer))
     _finish_map(ax, handles, 3, _gamma_1(of_layer))
     return figure
 
@@ -138,7 +138,7 @@ def combined_regime_map(slopes: pd.DataFrame) -> Figure:
         handles += _draw_measured(ax, plane, layers[layer], deciding_slope(layers[layer]), style)
     lines = [line for of_layer in layers.values() if (line := _predicted_line(of_layer)) is not None]
     handles += [_draw_predicted(ax, line) for line in lines][:1]
-    labels = _draw_named_initialisations(ax, 3)
+    labels = _draw_named_initialisations(ax, 3, _gamma_1(slopes))
     if lines:
         words = {
             name.replace(" ", "\n"): _combined_region(name, lines) for name in list(COMBINED_COLOURS)[:4]
@@ -286,7 +286,7 @@ def _draw_slope_map(
     handles = _draw_measured(ax, plane, of_layer, column)
     if predicted is not None:
         handles.append(_draw_predicted(ax, predicted))
-    labels = _draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]))
+    labels = _draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer))
     if predicted is not None:
         words = (r"RD$\to 0$", r"RD$\to\infty$") if operator_norm else ("linear", "condensed")
         _draw_regime_words(ax, [predicted], _sides(predicted, words), labels)
@@ -430,8 +430,8 @@ def _paint_cells(ax: Axes, plane: _Plane, column: str, norm: Normalize, colours:
 
 def _draw_measured(
     ax: Axes, plane: _Plane, of_layer: pd.DataFrame, column: str, style: Mapping[str, Any] | None = None
-) -> list[Line2D]:
-    """Draw the measured critical line as far as it exists; return its legend handle, or none.
+) -> list[Any]:
+    """Draw the measured critical line as far as it exists, with its band; return their legend handles.
 
     With a ``style`` of its own it is one of several, and its label names the layer.
     """
@@ -449,9 +449,14 @@ def _draw_measured(
     y = line.index.to_numpy(float)
     low, high = line["gamma_low"].to_numpy(float), line["gamma_high"].to_numpy(float)
     band = np.isfinite(low) & np.isfinite(high)
+    handles: list[Any] = ax.plot(line["gamma"], y, label=f"measured ${symbol}{name} = 0$", **drawn)
     if band.sum() > 1:
-        ax.fill_betweenx(y, low, high, where=list(band), color="black", alpha=0.18, linewidth=0, zorder=2)
-    return ax.plot(line["gamma"], y, label=f"measured ${symbol}{name} = 0$", **drawn)
+        ax.fill_betweenx(y, low, high, where=list(band), color="black", alpha=0.12, linewidth=0, zorder=2)
+        for end in (low, high):
+            ax.plot(end, y, color="black", linewidth=0.5, zorder=2)
+        if not style:
+            handles.append(Patch(facecolor="#dedede", edgecolor="black", linewidth=0.5, label="95 % band"))
+    return handles
 
 
 def _draw_predicted(ax: Axes, line: Line) -> Line2D:
@@ -461,8 +466,10 @@ def _draw_predicted(ax: Axes, line: Line) -> Line2D:
     return predicted
 
 
-def _draw_named_initialisations(ax: Axes, depth: int) -> Array:
+def _draw_named_initialisations(ax: Axes, depth: int, gamma_1: float) -> Array:
     """Mark the named initialisations inside the map; return where labels lie, in fractions of the axes (k, 2)."""
+    if gamma_1:  # theirs is 0
+        return np.empty((0, 2))
     by_point: dict[theory.Exponents, list[str]] = {}
     for name, point in theory.NAMED_INITIALISATIONS.get(depth, {}).items():
         by_point.setdefault(point, []).append(name)

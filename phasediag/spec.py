@@ -99,10 +99,10 @@ def _expand_seeds(value: Any) -> Any:
     return list(range(value))
 
 
-def _not_a_float(value: Any) -> Any:
+def _no_other_number(value: Any) -> Any:
     """Literal alone takes 2.0 for 2."""
     if isinstance(value, float | bool):
-        raise ValueError(f"{_shown(value)} is not supported; allowed: a whole number")
+        raise ValueError(f"{_shown(value)} is not supported; allowed: 2 or 3")
     return value
 
 
@@ -158,7 +158,7 @@ class Table(BaseModel):
 class NetworkSpec(Table):
     """Architecture. `depth` counts the layers of weights: two for one hidden layer, three for two of equal width."""
 
-    depth: Annotated[Literal[2, 3], BeforeValidator(_not_a_float)] = Field(description="2 or 3")
+    depth: Annotated[Literal[2, 3], BeforeValidator(_no_other_number)] = Field(description="2 or 3")
     activation: Literal["relu"] = Field(default="relu", description="relu")
 
 
@@ -372,9 +372,16 @@ class Spec(Table):
 
 
 def _default_samples(grid: GridSpec, depth: int, given: dict[str, Any]) -> dict[str, Any]:
-    """An example of each regime, at the grid width nearest to 1000 (three layers: 400) on a log scale and the first seed."""
+    """An example of each regime, at the grid width nearest to 1000 (three layers: 400) on a log scale and the first seed.
+
+    The regimes are those of the first layer; of three layers, one example of a condensed second layer comes with them.
+    """
     width = min(grid.width, key=lambda m: abs(math.log(m / _DEFAULT_SAMPLE_WIDTH[depth])))
-    points = [] if "points" in given else list(example_points(grid.exponents(), depth).values())
+    examples = dict(example_points(grid.exponents(), depth))
+    if depth == 3:
+        of_second = example_points(grid.exponents(), depth, "W2")
+        examples |= {"second": of_second["condensed"]} if "condensed" in of_second else {}
+    points = [] if "points" in given else list(examples.values())
     return {"points": points, "width": width, "seed": grid.seeds[0]}
 
 

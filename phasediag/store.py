@@ -404,7 +404,7 @@ class Store:
         except (pa.ArrowException, OSError) as error:
             raise InputError(
                 f"{name}: not a complete Parquet file ({_one_line(error)}); "
-                "deleted, its jobs are missing and run again"
+                "delete it: what it held is made again"
             ) from None
 
     def _drop_failed_from(self, path: str) -> set[str]:

@@ -60,7 +60,8 @@ NAMED_INITIALISATIONS: dict[int, dict[str, Exponents]] = {
 
 Two layers: Luo 2021, Table 1. Three layers, all with gamma_1 = 0: from the definitions of the exponents, with hidden weights of
 variance 1/m (LeCun, Xavier) or 2/m (He) and input weights of variance O(1) (Xavier: O(1/m)); NTK: all weights N(0, 1),
-``alpha = m``; maximal-update: as LeCun, but with a readout of order 1/m; mean-field: all weights N(0, 1) and a factor 1/m in each of
+``alpha = m``; maximal-update: all weights N(0, 1), a factor 1/sqrt(m) between the hidden layers and 1/m at the readout, one
+learning rate (``alpha = m^(3/2)``); mean-field: all weights N(0, 1) and a factor 1/m in each of
 two layers, ``alpha = m^2``."""
 
 _CRITICAL_GAMMA: dict[tuple[int, str], Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {

@@ -247,6 +247,9 @@ def test_bad_parquet_names_column_and_row(tmp_path):
 
 def test_bad_npz(tmp_path):
     file = FileData(kind="file", path="d.npz")
+    np.save(tmp_path / "d.npy", np.arange(4.0))
+    (tmp_path / "d.npy").rename(tmp_path / "d.npz")
+    assert "a single array, not an archive" in refusal(file, tmp_path)
     np.savez(tmp_path / "d.npz", x=np.array([1, "a", None], dtype=object), y=Y)
     assert "allowed: a .npz file of plain arrays" in refusal(file, tmp_path)
     np.savez(tmp_path / "d.npz", x=np.array(["1", "2", "3"]), y=Y)

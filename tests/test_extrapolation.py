@@ -35,7 +35,7 @@ def curves(generator, widths, number, first, second, size, noise, seeds=3):
 @pytest.mark.parametrize("widths", [TWO_DECADES, THREE_DECADES], ids=["two decades", "three decades"])
 @pytest.mark.parametrize(
     ("first", "second", "size"),
-    [((0.3, 1.0), (0.5, 1.5), 0.1), ((0.3, 1.0), (0.5, 1.5), 0.3), ((0.25, 0.6), (0.4, 2.0), 0.3)],
+    [((0.3, 1.0), (0.5, 1.5), 0.1), ((0.3, 1.0), (0.5, 1.5), 0.2), ((0.25, 0.6), (0.4, 2.0), 0.2)],
     ids=["small", "usual", "slow"],
 )
 def test_the_interval_covers_the_limit_of_curves_with_two_corrections(widths, first, second, size):
@@ -46,6 +46,80 @@ def test_the_interval_covers_the_limit_of_curves_with_two_corrections(widths, fi
     assert 0.90 <= covered <= 0.99 + 3 * np.sqrt(0.99 * 0.01 / number)
     assert np.median(high - low) <= 0.1
     assert np.median(np.abs(middle - slope)) < np.median(high - low) / 4
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_few_seeds_and_widths_widen_the_interval_instead_of_missing_the_limit(seeds):
+    widths, number = TWO_DECADES[:4], 600
+    slope, log_changes = curves(
+        np.random.default_rng(7), widths, number, (0.3, 1.0), (0.5, 1.5), 0.2, (0.03, 0.12), seeds
+    )
+    _, low, high = fit(log_changes, widths)
+    assert ((low <= slope) & (slope <= high)).mean() >= 0.93
+    assert 0.1 < np.median(high - low) < 0.4
+
+
+def test_the_fits_are_those_of_the_covariance_of_the_means():
+    """By the textbook: the covariance of the means, c and S by generalised least squares, the restricted likelihood."""
+    ratio, runs = np.array([1.0, 3.0, 10.0, 30.0, 100.0]), np.array([3.0, 2.0, 4.0, 3.0, 1.0])
+    generator = np.random.default_rng(2)
+    means, squares = generator.normal(0, 0.2, (2, 5)), generator.uniform(0.001, 0.02, (2, 5)) * (runs - 1)
+    likelihood, estimate, variance = extrapolation._fits(ratio, runs, means, squares)
+    hypotheses = np.stack(
+        [
+            axis.ravel()
+            for axis in np.meshgrid(
+                extrapolation._AMPLITUDES, extrapolation._SCATTERS, extrapolation._DECAYS, indexing="ij"
+            )
+        ]
+    ).T
+    line = np.stack([np.ones(5), np.log(ratio)], axis=1)
+    expected = []
+    chosen = generator.choice(len(hypotheses), 60, replace=False)
+    for index in chosen:
+        amplitude, scatter, decay = hypotheses[index]
+        noise = scatter**2 * ratio ** (-2 * decay)
+        corrections = sum(np.outer(ratio**-omega, ratio**-omega) for omega in extrapolation.EXPONENTS)
+        covariance = amplitude**2 * corrections / len(extrapolation.EXPONENTS) + np.diag(noise / runs)
+        inverse = np.linalg.inv(covariance)
+        normal = np.linalg.inv(line.T @ inverse @ line)
+        fitted = means @ (normal @ line.T @ inverse).T
+        rest = means - fitted @ line.T
+        misfit = np.einsum("pk,kl,pl->p", rest, inverse, rest)
+        determinants = np.linalg.slogdet(covariance)[1] - np.linalg.slogdet(normal)[1]
+        of_seeds = (squares / noise + (runs - 1) * np.log(noise)).sum(axis=1)
+        expected.append((*(-0.5 * (misfit + determinants + of_seeds)), *fitted[:, 1], normal[1, 1]))
+    found = np.column_stack([likelihood[:, chosen].T, estimate[:, chosen].T, variance[chosen]])
+    difference = found - np.array(expected)
+    difference[:, :2] -= difference[0, :2]  # the likelihood is known but for a constant
+    np.testing.assert_allclose(difference, 0.0, atol=1e-3)
+
+
+def test_quantiles_are_those_of_samples():
+    generator = np.random.default_rng(0)
+    weight, centre, spread = (
+        np.array([[0.5, 0.3, 0.2]]),
+        np.array([[0.0, 2.0, -5.0]]),
+        np.array([1.0, 0.1, 3.0]),
+    )
+    drawn = generator.choice(3, 400_000, p=weight[0])
+    samples = centre[0, drawn] + spread[drawn] * generator.normal(size=len(drawn))
+    for share in (0.025, 0.5, 0.975):
+        found = extrapolation._quantile(weight, centre, spread, share)
+        assert found == pytest.approx(np.quantile(samples, share), abs=0.03)
+
+
+def test_many_widths_and_wild_scatter_are_survived():
+    generator = np.random.default_rng(0)
+    widths = np.geomspace(10, 1e7, 300)
+    middle, low, high = fit(
+        0.3 * np.log(widths)[None, :, None] + 0.01 * generator.normal(size=(1, 300, 5)), widths
+    )
+    assert low < 0.3 < high < low + 0.05
+    assert middle == pytest.approx(0.3, abs=0.01)
+    wild = 0.3 * np.log(TWO_DECADES)[None, :, None] + 20 * generator.normal(size=(20, 5, 3))
+    _, low, high = fit(wild, TWO_DECADES)
+    assert ((low < 0.3) & (high > 0.3)).mean() > 0.8
 
 
 def test_a_slow_approach_to_the_critical_line_is_recognised():

@@ -128,7 +128,7 @@ def test_slope_map_shows_cells_lines_names_and_regimes():
     (mesh,) = [artist for artist in ax.collections if isinstance(artist, QuadMesh)]
     assert mesh.get_array().shape == (7, 7)
     assert mesh.norm.vmin == -mesh.norm.vmax
-    assert legend_labels(ax) == ["measured $S = 0$", "predicted"]
+    assert legend_labels(ax) == ["measured $S = 0$", "95 % band", "predicted"]
     texts = [text.get_text() for text in ax.texts]
     assert {"NTK", "LeCun, He", "mean-field, Xavier", "linear", "condensed"} == {
         text.replace("\n", " ") for text in texts
@@ -383,6 +383,7 @@ def test_combined_map_names_where_each_layer_condenses():
     ax = maps.combined_regime_map(slopes).axes[0]
     labels = legend_labels(ax)
     assert labels[:4] == list(maps.COMBINED_COLOURS)[:4]
+    assert not {"95 % band"} & set(labels)
     assert labels[-3:] == [r"measured $S_\infty(W_1) = 0$", r"measured $S_\infty(W_2) = 0$", "predicted"]
     table = maps._combined_regimes(slopes).set_index(["gamma", "gamma_prime"])["regime"]
     assert table[1.0, 0.0] == "both linear"
@@ -409,6 +410,7 @@ def test_off_the_plane_nothing_is_predicted_but_everything_is_drawn():
     runs = make_deeper_runs(gamma_1=0.25)
     drawn = figures.draw_all(runs, fit(runs), make_deeper_samples(0.25), DATA, 3, "study")
     assert "predicted" not in legend_labels(drawn["slope_map_W1"].axes[0])
+    assert not [text for text in drawn["slope_map_W1"].axes[0].texts if "NTK" in text.get_text()]
     assert r"\gamma_1 = 0.25" in drawn["slope_map_W1"].axes[0].get_xlabel()
     assert "predicted" not in legend_labels(drawn["regime_map"].axes[0])
     assert drawn["features_W1"].axes[0].get_title() == r"$\gamma=1,\ \gamma'=0$"
@@ -458,3 +460,13 @@ def test_operator_norm_has_a_map_and_a_line_of_its_own():
     [measured] = [line for line in ax.lines if str(line.get_label()).startswith("measured")]
     at_zero = np.flatnonzero(np.abs(measured.get_ydata()) < 1e-9)
     assert measured.get_xdata()[at_zero] == pytest.approx([1.5], abs=0.1)
+
+
+def test_a_kept_network_whose_second_layer_condenses_is_shown_beside_the_others():
+    samples = make_deeper_samples()
+    further = samples.loc[samples["gamma"] == 2.0].assign(gamma=3.4, gamma_prime=0.3)
+    samples = pd.concat([samples, further], ignore_index=True)
+    titles = [ax.get_title() for ax in examples.features(samples, "W2").axes]
+    assert len(titles) == 4
+    assert titles[3].startswith("$W_2$ condensed\n")
+    assert len(examples.training(samples).axes[0].lines) == 4

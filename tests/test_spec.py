@@ -406,3 +406,7 @@ def test_kept_networks_of_three_layers_are_smaller():
     samples = parse_spec(THREE_LAYERS, "x.toml").samples
     assert samples.width == 300
     assert samples.points == ((1.0, 0.0), (1.5, 0.0), (2.0, 0.0))
+    deeper = parse_spec(
+        THREE_LAYERS.replace("gamma = [1.0, 1.5, 2.0]", "gamma = [1.0, 1.5, 2.0, 3.3]"), "x.toml"
+    )
+    assert deeper.samples.points == ((1.0, 0.0), (1.5, 0.0), (2.0, 0.0), (3.3, 0.0))

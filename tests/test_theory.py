@@ -117,6 +117,7 @@ def test_three_layer_scales_and_exponents_are_inverse(width, exponents, alpha):
     ("name", "scales"),
     [
         ("NTK", lambda m: (m, 1.0, 1.0, 1.0)),
+        ("maximal-update", lambda m: (m**1.5, 1.0, 1.0, 1.0)),
         ("mean-field", lambda m: (m**2, 1.0, 1.0, 1.0)),
         ("LeCun", lambda m: (1.0, math.sqrt(1 / m), math.sqrt(1 / m), 1.0)),
         ("He", lambda m: (1.0, math.sqrt(2 / m), math.sqrt(2 / m), math.sqrt(2 / 3))),
