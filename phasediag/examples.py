@@ -208,7 +208,7 @@ def training(samples: pd.DataFrame) -> Figure:
             change_axes.plot(x, y, color=example.colour, linestyle=line)
             if layer == layers[0]:
                 x, y = _positive(sample["evaluations"], sample["loss"])
-                loss_axes.plot(x, y, color=example.colour, label=example.title)
+                loss_axes.plot(x, y, color=example.colour, label=example.title.replace(": ", "\n"))
     for ax in (loss_axes, change_axes):
         ax.set(yscale="log", xlabel="evaluations")
         ax.set_xlim(left=0)

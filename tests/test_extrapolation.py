@@ -80,7 +80,9 @@ def test_the_fits_are_those_of_the_covariance_of_the_means():
         amplitude, scatter, decay = hypotheses[index]
         noise = scatter**2 * ratio ** (-2 * decay)
         corrections = sum(np.outer(ratio**-omega, ratio**-omega) for omega in extrapolation.EXPONENTS)
-        covariance = amplitude**2 * corrections / len(extrapolation.EXPONENTS) + np.diag(noise / runs)
+        covariance = amplitude**2 * corrections / len(extrapolation.EXPONENTS) + np.diag(
+            noise / runs + extrapolation.TRAINING_ERROR**2
+        )
         inverse = np.linalg.inv(covariance)
         normal = np.linalg.inv(line.T @ inverse @ line)
         fitted = means @ (normal @ line.T @ inverse).T
