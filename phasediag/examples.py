@@ -163,7 +163,6 @@ def features(samples: pd.DataFrame, layer: str) -> Figure:
     ``sign(b) arccos(w / sqrt(w^2 + b^2))`` and the amplitude ``sqrt(w^2 + b^2)`` (Luo 2021, as in its figures). In more
     dimensions the orientation is replaced by the cosine with the first principal direction of the trained weights.
     """
-    select_layer(samples, layer)
     figure, panels = _example_panels(samples, layer)
     planar = True
     for ax, sample in panels:
@@ -257,7 +256,7 @@ def _example_samples(samples: pd.DataFrame, layer: str) -> list[tuple[Example, p
 
     The points are those of the first layer, and of three layers one where the second one condenses.
     """
-    of_layer = samples.loc[samples["layer"] == layer].sort_values(["width", "seed"], ascending=[False, True])
+    of_layer = select_layer(samples, layer).sort_values(["width", "seed"], ascending=[False, True])
     examples = examples_of(samples, _first_layer(samples))
     taken = {example.point for example in examples}
     examples += [

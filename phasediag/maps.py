@@ -57,6 +57,13 @@ COMBINED_COLOURS = {
     "critical": "#fee08b",
     "undetermined": "#d4d4d4",
 }
+_COMBINED_NAMES = {
+    ("linear", "linear"): "both linear",
+    ("condensed", "linear"): "$W_1$ condensed",
+    ("linear", "condensed"): "$W_2$ condensed",
+    ("condensed", "condensed"): "both condensed",
+}
+"""Regimes of W1 and W2 together."""
 COMBINED_LINES: dict[str, dict[str, Any]] = {"W1": {"linestyle": "-"}, "W2": {"linestyle": (0, (1.2, 0.9))}}
 # Slopes of the linear regime reach -2.5 where those of the condensed one stay below 1: colours beyond would hide it.
 SLOPE_LIMIT = 1.0
@@ -107,10 +114,7 @@ def regime_map(slopes: pd.DataFrame, layer: str) -> Figure:
     ax = figure.subplots()
     of_layer = select_layer(slopes, layer)
     handles, plane = _paint_regimes(ax, of_layer, REGIME_COLOURS)
-    handles += _draw_measured(ax, plane, of_layer, deciding_slope(of_layer))
-    predicted = _predicted_line(of_layer)
-    if predicted is not None:
-        handles.append(_draw_predicted(ax, predicted))
+    handles += _draw_lines(ax, plane, of_layer, deciding_slope(of_layer), _predicted_line(of_layer))
     draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer))
     _finish_map(ax, handles, 3, _gamma_1(of_layer))
     return figure
@@ -133,7 +137,8 @@ def combined_regime_map(slopes: pd.DataFrame) -> Figure:
     labels = draw_named_initialisations(ax, 3, _gamma_1(slopes))
     if lines:
         words = {
-            name.replace(" ", "\n"): _combined_region(name, lines) for name in list(COMBINED_COLOURS)[:4]
+            name.replace(" ", "\n"): _combined_region(regimes, lines)
+            for regimes, name in _COMBINED_NAMES.items()
         }
         draw_regime_words(ax, lines, words, labels)
     _finish_map(ax, [], 1, _gamma_1(slopes))
@@ -153,21 +158,18 @@ def _combined_name(first: str, second: str) -> str:
     for regime in ("undetermined", "critical"):
         if regime in (first, second):
             return regime
-    return {
-        ("linear", "linear"): "both linear",
-        ("condensed", "linear"): "$W_1$ condensed",
-        ("linear", "condensed"): "$W_2$ condensed",
-        ("condensed", "condensed"): "both condensed",
-    }[first, second]
+    return _COMBINED_NAMES[first, second]
 
 
-def _combined_region(name: str, lines: Sequence[Line]) -> Region:
-    """Where theory expects a combined regime, given the critical lines of W1 and W2."""
-    condensed = (name in ("both condensed", "$W_1$ condensed"), name in ("both condensed", "$W_2$ condensed"))
+def _combined_region(regimes: tuple[str, str], lines: Sequence[Line]) -> Region:
+    """Where theory expects these regimes of W1 and W2, given their critical lines."""
 
     def inside(gamma: Array, gamma_prime: Array) -> NDArray[np.bool_]:
-        first, second = (gamma > line(gamma_prime) for line in lines)
-        return np.asarray((first == condensed[0]) & (second == condensed[1]))
+        first, second = (
+            (gamma > line(gamma_prime)) == (regime == "condensed")
+            for line, regime in zip(lines, regimes, strict=True)
+        )
+        return np.asarray(first & second)
 
     return inside
 
@@ -191,10 +193,7 @@ def orientation_map(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Fig
     plane = split_points(counts)
     scale = _log_norm(counts["orientations"].to_numpy(float), least=4.0)
     missing = paint(right, plane, "orientations", scale, matplotlib.colormaps["viridis"], "no run")
-    handles: list[Any] = [*_draw_measured(right, plane, slopes_of, column)]
-    predicted = _predicted_line(slopes_of)
-    if predicted is not None:
-        handles.append(_draw_predicted(right, predicted))
+    handles = _draw_lines(right, plane, slopes_of, column, _predicted_line(slopes_of))
     ticks: dict[str, Any] = {"ticks": LogLocator(subs=(1.0, 2.0, 5.0)), "format": "{x:g}"}
     bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=right, aspect=24, pad=0.03, **ticks)
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
@@ -277,9 +276,7 @@ def _draw_slope_map(
     norm, extend = _symmetric_norm(of_layer[column].to_numpy(float))
     missing = paint(ax, plane, column, norm, colours, "no slope")
     predicted = _predicted_line(of_layer, operator_norm)
-    handles = _draw_measured(ax, plane, of_layer, column)
-    if predicted is not None:
-        handles.append(_draw_predicted(ax, predicted))
+    handles = _draw_lines(ax, plane, of_layer, column, predicted)
     labels = draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer))
     if predicted is not None:
         words = (r"RD$\to 0$", r"RD$\to\infty$") if operator_norm else ("linear", "condensed")
@@ -302,6 +299,14 @@ def _predicted_line(of_layer: pd.DataFrame, operator_norm: bool = False) -> Line
     if not theory.has_critical_line(layer, depth) or (of_layer["gamma_1"] != 0.0).any():
         return None
     return lambda gamma_prime: theory.critical_gamma(layer, depth, gamma_prime, operator_norm)
+
+
+def _draw_lines(
+    ax: Axes, plane: Plane, of_layer: pd.DataFrame, column: str, predicted: Line | None
+) -> list[Any]:
+    """Draw the measured critical line of a layer and the predicted one, if there is one; return their legend handles."""
+    handles = _draw_measured(ax, plane, of_layer, column)
+    return handles if predicted is None else [*handles, _draw_predicted(ax, predicted)]
 
 
 def _draw_measured(
@@ -342,7 +347,7 @@ def _draw_predicted(ax: Axes, line: Line) -> Line2D:
     return predicted
 
 
-def _finish_map(ax: Axes, handles: list[Any], columns: int, gamma_1: float = 0.0) -> None:
+def _finish_map(ax: Axes, handles: list[Any], columns: int, gamma_1: float) -> None:
     plane = rf"   ($\gamma_1 = {gamma_1:g}$)" if gamma_1 else ""
     ax.set(xlabel=GAMMA + plane, ylabel=GAMMA_PRIME)
     if handles:
