@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
-from phasediag.networks import initial_weights
+from phasediag.engine.networks import initial_weights
 from phasediag.spec import TrainSpec
 from phasediag.study import Job
 from phasediag.theory import LAYERS

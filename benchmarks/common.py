@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy.stats import qmc
 
-from phasediag.networks import initial_weights
+from phasediag.engine.networks import initial_weights
 from phasediag.spec import TrainSpec
 from phasediag.study import Job
 from phasediag.training import train_batch

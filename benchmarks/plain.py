@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from phasediag.networks import initial_weights
+from phasediag.engine.networks import initial_weights
 from phasediag.study import Job
 
 Array = NDArray[np.float64]

@@ -25,8 +25,8 @@ from .version import VERSION
 if TYPE_CHECKING:  # torch takes seconds to import, and describing a failed job needs none of it
     import pandas as pd
 
-    from .descent import Networks
-    from .networks import Network, Outcome
+    from .engine.descent import Networks
+    from .engine.networks import Network, Outcome
     from .spec import TrainSpec
     from .study import Job, Study
 
@@ -353,12 +353,12 @@ def _integrate(
     """The gradient flow of networks of either depth."""
     import torch
 
-    from .flow import Settings, integrate
-    from .line import LineTwoLayer
-    from .three_layer import ThreeLayer
-    from .three_layer_cpu import ThreeLayerCPU
-    from .two_layer import TwoLayer
-    from .two_layer_cpu import TwoLayerCPU
+    from .engine.flow import Settings, integrate
+    from .engine.line import LineTwoLayer
+    from .engine.three_layer import ThreeLayer
+    from .engine.three_layer_cpu import ThreeLayerCPU
+    from .engine.two_layer import TwoLayer
+    from .engine.two_layer_cpu import TwoLayerCPU
 
     network: Network
     dtype, width, cpu = getattr(torch, settings.dtype), jobs[0].width, device == "cpu"
@@ -386,7 +386,7 @@ def _descend(
     """Gradient descent or Adam, for networks of either depth."""
     import torch
 
-    from .descent import Networks, Settings, descend
+    from .engine.descent import Networks, Settings, descend
 
     assert settings.method != "gradient-flow" and settings.learning_rate is not None  # a valid spec
     dtype, first = getattr(torch, settings.dtype), jobs[0]

@@ -11,16 +11,18 @@ from pathlib import Path
 
 import phasediag
 
-FILES = {path.stem: path for path in Path(phasediag.__file__).parent.glob("*.py")}
-HEAVY = {"torch", "ray"}
+ROOT = Path(phasediag.__file__).parent
+FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in ROOT.rglob("*.py")}
+"""Path by module, "store" or "engine.flow"."""
+PACKAGES = {name.removesuffix(".__init__") for name in FILES if name.endswith(".__init__")}
 
 
-def imported(path: Path, at_top: bool) -> Iterator[str]:
-    """Names of imported modules: "torch", or ".store" within the package; at the top level only, or anywhere.
+def imported(module: str, at_top: bool) -> Iterator[str]:
+    """Names of imported modules: "torch", or ".store" and ".engine.flow" within the package; at the top level only, or anywhere.
 
     What is imported for the type checker alone does not count.
     """
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(FILES[module].read_text())
     typing = {
         id(inner)
         for node in ast.walk(tree)
@@ -32,35 +34,46 @@ def imported(path: Path, at_top: bool) -> Iterator[str]:
             continue
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            yield from (f".{name}" for name in within(module, node))
         elif isinstance(node, ast.ImportFrom):
-            if node.level and not node.module:
-                yield from (f".{alias.name}" for alias in node.names)
-            else:
-                yield "." * node.level + str(node.module).partition(".")[0]
+            yield str(node.module).partition(".")[0]
+
+
+def within(module: str, node: ast.ImportFrom) -> Iterator[str]:
+    """The modules of this package that a relative import names."""
+    folder = module.split(".")[: -node.level]
+    target = ".".join([*folder, *([node.module] if node.module else [])])
+    if target and target not in PACKAGES:
+        yield target
+        return
+    for alias in node.names:
+        inside = f"{target}.{alias.name}".removeprefix(".")
+        yield inside if inside in FILES or inside in PACKAGES else f"{target}.__init__".removeprefix(".")
+
+
+def test_imports_within_the_package_are_all_known() -> None:
+    unknown = {
+        name
+        for module in FILES
+        for name in imported(module, at_top=False)
+        if name.startswith(".") and name[1:] not in FILES
+    }
+    assert not unknown
 
 
 def test_one_module_imports_ray() -> None:
-    assert [name for name, path in FILES.items() if "ray" in imported(path, at_top=False)] == ["driver"]
+    assert [name for name in FILES if "ray" in imported(name, at_top=False)] == ["driver"]
 
 
-def test_torch_belongs_to_the_engine() -> None:
-    users = {name for name, path in FILES.items() if "torch" in imported(path, at_top=True)}
-    assert users == {
-        "networks",
-        "two_layer",
-        "two_layer_cpu",
-        "three_layer",
-        "three_layer_cpu",
-        "flow",
-        "descent",
-        "line",
-    }
+def test_torch_belongs_to_the_engines() -> None:
+    users = {name for name in FILES if "torch" in imported(name, at_top=True)}
+    assert {name.partition(".")[0] for name in users} == {"engine"}
 
 
 def test_there_are_no_import_cycles() -> None:
     graph = {
-        name: {one[1:] for one in imported(path, at_top=True) if one.startswith(".")}
-        for name, path in FILES.items()
+        name: {one[1:] for one in imported(name, at_top=True) if one.startswith(".")} for name in FILES
     }
     graph.pop("__main__")
     TopologicalSorter(graph).prepare()  # raises CycleError

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from phasediag import descent, store, training
-from phasediag.descent import Networks, Settings, descend
-from phasediag.networks import Outcome, initial_weights
+from phasediag import store, training
+from phasediag.engine import descent
+from phasediag.engine.descent import Networks, Settings, descend
+from phasediag.engine.networks import Outcome, initial_weights
 from phasediag.spec import TrainSpec
 from phasediag.study import Job
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from reference import small_step_flow
 
-from phasediag import flow
-from phasediag.flow import Settings, integrate
-from phasediag.line import LineTwoLayer
-from phasediag.networks import Network, Outcome, initial_weights
-from phasediag.two_layer import TwoLayer
-from phasediag.two_layer_cpu import TwoLayerCPU
+from phasediag.engine import flow
+from phasediag.engine.flow import Settings, integrate
+from phasediag.engine.line import LineTwoLayer
+from phasediag.engine.networks import Network, Outcome, initial_weights
+from phasediag.engine.two_layer import TwoLayer
+from phasediag.engine.two_layer_cpu import TwoLayerCPU
 
 X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
 Y = np.array([0.6, -0.4, 0.5, -0.2])

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from phasediag import lanes
-from phasediag.flow import Settings, integrate
-from phasediag.line import LineTwoLayer
-from phasediag.networks import Trial, initial_weights
-from phasediag.two_layer import TwoLayer
-from phasediag.two_layer_cpu import TwoLayerCPU
+from phasediag.engine import lanes
+from phasediag.engine.flow import Settings, integrate
+from phasediag.engine.line import LineTwoLayer
+from phasediag.engine.networks import Trial, initial_weights
+from phasediag.engine.two_layer import TwoLayer
+from phasediag.engine.two_layer_cpu import TwoLayerCPU
 
 X = np.array([[-1.0], [-0.35], [0.3], [0.8], [1.0]])
 Y = np.array([0.6, -0.4, 0.5, -0.2, 0.1])
@@ -210,7 +210,7 @@ def test_sinh_and_cosh() -> None:
 
 
 def test_without_a_place_for_the_compiled_code_it_is_compiled_anyway(monkeypatch: pytest.MonkeyPatch) -> None:
-    from phasediag import compiled
+    from phasediag.engine import compiled
 
     def refuse(**options: object) -> object:
         if options.get("cache"):

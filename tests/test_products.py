@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from phasediag.products import add_gram, add_sums, dots
+from phasediag.engine.products import add_gram, add_sums, dots
 
 RNG = np.random.default_rng(2)
 

@@ -12,7 +12,7 @@ from reference import (
     two_layers,
 )
 
-from phasediag.networks import initial_weights
+from phasediag.engine.networks import initial_weights
 
 X = np.array([[-1.0, 0.2], [-0.35, -0.5], [0.3, 0.9], [1.0, -0.1], [0.6, 0.6]])
 Y = np.array([0.6, -0.4, 0.5, -0.2, 0.1])

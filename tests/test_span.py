@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from phasediag import span
-from phasediag.pieces import PIECES, TREE, resolve
+from phasediag.engine import span
+from phasediag.engine.pieces import PIECES, TREE, resolve
 
 RNG = np.random.default_rng(5)
 

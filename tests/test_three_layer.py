@@ -9,11 +9,11 @@ import pytest
 import torch
 from reference import small_step_flow_three_layer
 
-from phasediag import three_layer, three_layer_cpu
-from phasediag.flow import Settings, integrate
-from phasediag.networks import MAX_ROTATION, Network, Outcome, Trial, initial_weights
-from phasediag.three_layer import ThreeLayer
-from phasediag.three_layer_cpu import ThreeLayerCPU
+from phasediag.engine import three_layer, three_layer_cpu
+from phasediag.engine.flow import Settings, integrate
+from phasediag.engine.networks import MAX_ROTATION, Network, Outcome, Trial, initial_weights
+from phasediag.engine.three_layer import ThreeLayer
+from phasediag.engine.three_layer_cpu import ThreeLayerCPU
 
 X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
 Y = np.array([0.6, -0.4, 0.5, -0.2])

@@ -10,7 +10,7 @@ import torch
 
 import phasediag
 from phasediag import store, training
-from phasediag.networks import initial_weights
+from phasediag.engine.networks import initial_weights
 from phasediag.spec import TrainSpec
 from phasediag.study import Job
 

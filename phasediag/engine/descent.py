@@ -18,7 +18,7 @@ pass over all points; it is followed by one step:
 All jobs of a batch step together, but each ends on its own: the weights of a job that has ended stay as they are, until the batch,
 which is looked at every few steps, is rid of it. What becomes of a job depends neither on that nor on its neighbours.
 
-Tensors carry jobs first and neurons last, as in :mod:`phasediag.networks`; matrices are (B, inputs, neurons).
+Tensors carry jobs first and neurons last, as in :mod:`.networks`; matrices are (B, inputs, neurons).
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ class _Front:
 def descend(networks: Networks, settings: Settings, trace: bool = False) -> Outcome:
     """Trains every job with a fixed step until it converges, or to an honest end.
 
-    Returns an :class:`phasediag.networks.Outcome`, with a trace (if asked for) at the start, at evaluations that grow geometrically,
+    Returns an :class:`.networks.Outcome`, with a trace (if asked for) at the start, at evaluations that grow geometrically,
     and at the end; its ``status`` is "converged", "evaluation_limit", "stalled" (a step that changes no output weight
     and no bias: the gradient is zero, as in a network all of whose neurons are dead, or lost in rounding) or "diverged" (the loss is
     not finite; nor need the weights be).

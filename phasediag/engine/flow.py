@@ -5,7 +5,7 @@ n-dimensional problem ``dE/dt = e(E)`` whose Jacobian ``-K`` is known exactly, w
 
 1. solves it with the kernel frozen, mode by mode (exponential Rosenbrock-Euler; Hochbruck and Ostermann, Acta Numerica 2010):
    no stability limit, so stiff modes cost nothing;
-2. moves every neuron under that impulse exactly (:class:`phasediag.networks.Network`), so that the exponential growth out of
+2. moves every neuron under that impulse exactly (:class:`.networks.Network`), so that the exponential growth out of
    a small initialisation costs nothing either;
 3. evaluates the new residual and kernel and compares: the mismatch with the frozen-kernel prediction, and its derivative, give the
    correction that the impulse should have had. Its leading part is not thrown away but carried into the next step (the *debt*),
@@ -130,7 +130,7 @@ class _Front(NamedTuple):
 def integrate(network: Network, settings: Settings, trace: bool = False) -> Outcome:
     """Follows the gradient flow of every job to convergence, or to an honest end.
 
-    Returns a :class:`phasediag.networks.Outcome`; its ``status`` is "converged", "evaluation_limit", "stalled" (stationary above the
+    Returns a :class:`.networks.Outcome`; its ``status`` is "converged", "evaluation_limit", "stalled" (stationary above the
     tolerance) or "diverged". ``trace`` keeps (evaluations, loss, displacement per layer) after every accepted step.
     """
     target = settings.loss_tolerance * float(np.mean(network.y**2)) / 2

@@ -5,14 +5,14 @@ followed by its n coefficients and its n preactivations ``z_i = w . h_i``, which
 coefficients; how many inputs there are does not matter. Neurons of a layer are of one of two kinds:
 
 - *turning*, where the neuron's own output weight ``a`` is the signal: the pair (a, w) performs the hyperbolic rotation of
-  :mod:`phasediag.two_layer`;
+  :mod:`.two_layer`;
 - *straight*, where the backward signal ``b_i`` of every point comes from the layers above: w is pushed along it.
 
 While a step is under way, the inputs of turning neurons may move too: straight, from those at its beginning to those at its end. Their
 mean is what pulls; ``z`` follows them.
 
-As in :mod:`phasediag.lanes`, a block of neurons goes through a step while it is in the first caches, one neuron per lane, and those that
-meet kinks are followed in pieces (:mod:`phasediag.pieces`).
+As in :mod:`.lanes`, a block of neurons goes through a step while it is in the first caches, one neuron per lane, and those that
+meet kinks are followed in pieces (:mod:`.pieces`).
 """
 
 # Types are numba's business here: annotations would only repeat that all of these are arrays.
@@ -292,7 +292,7 @@ def _start_meeting(s, lanes):
 
 @_lanes
 def _meet(s, p, lanes, i, own_factor, weight):
-    """:func:`phasediag.networks.path_gates` of one point, but for neurons that end on its kink: of those it only says which."""
+    """:func:`.networks.path_gates` of one point, but for neurons that end on its kink: of those it only says which."""
     num = s.dtype.type
     one, zero, half = num(1), num(0), num(0.5)
     for k in range(lanes):

@@ -1,6 +1,6 @@
 """Three-layer ReLU networks on a CPU: moved and evaluated in one compiled pass.
 
-The equations are those of :mod:`phasediag.three_layer`. A trial goes from the input to the output and back:
+The equations are those of :mod:`.three_layer`. A trial goes from the input to the output and back:
 
 1. the neurons of the first layer go straight, under the mean of the backward signal b over the step: if it goes on as in the last one;
 2. the second layer reads the features h1 that result: one product with W2;

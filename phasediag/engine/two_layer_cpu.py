@@ -1,7 +1,7 @@
 """Two-layer ReLU networks of any number of inputs on a CPU: moved and evaluated in one compiled pass.
 
-The equations are those of :mod:`phasediag.two_layer`. Weights are followed in the span of the data, so that the number of inputs costs
-nothing; for one input and few points, :class:`phasediag.line.LineTwoLayer` is faster.
+The equations are those of :mod:`.two_layer`. Weights are followed in the span of the data, so that the number of inputs costs
+nothing; for one input and few points, :class:`.line.LineTwoLayer` is faster.
 """
 
 from __future__ import annotations

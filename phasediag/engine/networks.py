@@ -4,11 +4,11 @@ In normalised weights (N(0, 1) at the start; physics of Luo et al., JMLR 2021, a
 
     dtheta_l/dt = -(kappa c_l / n) sum_i e_i J_l,i ,        e_i = f(x_i) - y_i,    J_l,i = d(f(x_i) / kappa) / d theta_l
 
-with kappa = m^-gamma and one rate c_l per layer. The integrator (:mod:`phasediag.flow`) works with the *impulse*
+with kappa = m^-gamma and one rate c_l per layer. The integrator (:mod:`.flow`) works with the *impulse*
 ``E_i = integral of e_i dt`` of a step. A :class:`Network` moves its weights under a given impulse, and tells the residual and the
-kernel that it then has. On a CPU, compiled passes do so (:class:`phasediag.two_layer_cpu.TwoLayerCPU`,
-:class:`phasediag.three_layer_cpu.ThreeLayerCPU`, and :class:`phasediag.line.LineTwoLayer` for the smallest data), elsewhere tensors
-(:class:`phasediag.two_layer.TwoLayer`, :class:`phasediag.three_layer.ThreeLayer`).
+kernel that it then has. On a CPU, compiled passes do so (:class:`.two_layer_cpu.TwoLayerCPU`,
+:class:`.three_layer_cpu.ThreeLayerCPU`, and :class:`.line.LineTwoLayer` for the smallest data), elsewhere tensors
+(:class:`.two_layer.TwoLayer`, :class:`.three_layer.ThreeLayer`).
 
 Tensors carry jobs first and neurons last, ``(B, n, m)``: sums over points and inputs then vectorise over neurons, and the result of
 a job does not depend on the jobs beside it.

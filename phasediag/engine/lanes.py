@@ -1,6 +1,6 @@
-"""The passes of :class:`phasediag.line.LineTwoLayer` over its neurons, compiled by numba.
+"""The passes of :class:`.line.LineTwoLayer` over its neurons, compiled by numba.
 
-The equations are those of :mod:`phasediag.two_layer`. There, every operation passes over all neurons; here, a block of neurons goes
+The equations are those of :mod:`.two_layer`. There, every operation passes over all neurons; here, a block of neurons goes
 through all of them while it is in the first caches. And since neurons are independent of each other under a given impulse, those
 that meet kinks on their way, a minority, are followed more closely than the others, in pieces of the step.
 
@@ -189,7 +189,7 @@ def _arrive(s, lanes):
 
 @_lanes
 def _meet(s, lanes, i, x, pull, own_factor, gate, met, moment, held):
-    """:func:`phasediag.networks.path_gates` of one point, but for neurons that end on its kink: of those it only says which."""
+    """:func:`.networks.path_gates` of one point, but for neurons that end on its kink: of those it only says which."""
     num = s.dtype.type
     one, zero, half = num(1), num(0), num(0.5)
     for k in range(lanes):
