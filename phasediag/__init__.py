@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .fitting import critical_line, fit
     from .maps import plot_map
     from .study import Study, read_study
-    from .training import train
+    from .trainers import train
 
 _HOMES = {
     "Study": "study",
@@ -26,7 +26,7 @@ _HOMES = {
     "fit": "fitting",
     "plot_map": "maps",
     "read_study": "study",
-    "train": "training",
+    "train": "trainers",
 }
 
 __all__ = [

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 
@@ -30,13 +28,13 @@ def fit_folder(store: Store) -> pd.DataFrame:
             f"{store.name('runs')}: holds no rows; allowed: a folder that 'phasediag run' has written"
         )
     slopes = fit(runs)
-    store.write_slopes(slopes)
+    store.write_fitted(slopes)
     return slopes
 
 
 def is_fitted(store: Store) -> bool:
     """Whether the slopes of a folder are there and count the runs that are."""
-    slopes = store.slopes()
+    slopes = store.fitted()
     return not slopes.empty and int(slopes[["runs", "left_out"]].to_numpy().sum()) == len(store.runs())
 
 
@@ -47,13 +45,15 @@ def plot_folder(store: Store) -> Iterator[str]:
         InputError: the folder holds no study, or nothing was fitted yet.
     """
     depth, name = _depth_and_name(store)
-    runs, slopes = store.runs(), store.slopes()
+    runs, slopes = store.runs(), store.fitted()
     if slopes.empty:
-        raise InputError(f"{store.name('slopes.parquet')}: missing; run 'phasediag fit {store.out}' first")
+        raise InputError(f"{store.name(store.fitted_name)}: missing; run 'phasediag fit {store.out}' first")
     # The change of W2 has low rank: what it does to its inputs is in the operator norm.
     second = runs.loc[runs["layer"] == "W2"]
     operator = fit(second.assign(relative_change=second["relative_change_spectral"])) if len(second) else None
-    drawn = figures.draw_all(runs, slopes, store.samples(), store.read_data(), depth, name, operator)
+    data = store.read_data()
+    data_xy = None if data is None else (data["x"], data["y"])
+    drawn = figures.draw_all(runs, slopes, store.samples(), data_xy, depth, name, operator)
     for key, figure in drawn.items():
         for ending, content in figures.render(figure).items():
             store.write_figure(f"{key}.{ending}", content)
@@ -85,14 +85,13 @@ def line_distances(slopes: pd.DataFrame) -> dict[str, dict[str, dict[str, float]
 
 def _depth_and_name(store: Store) -> tuple[int, str]:
     """Depth and name of the study, without the checks of the spec that it has passed long ago."""
-    text = store.read_study()
-    if text is None:
+    document = store.read_document()
+    if document is None:
         raise InputError(f"{store.out}: holds no study; allowed: a folder that 'phasediag run' has written")
     source = store.name("study.toml")
     try:
-        document: dict[str, Any] = tomllib.loads(text)
         depth, name = int(document["network"]["depth"]), str(document["name"])
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{source}: not a study ({type(error).__name__}: {error})") from None
     if depth not in LAYERS:
         raise InputError(

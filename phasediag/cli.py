@@ -147,6 +147,7 @@ def plan(
         store = Store(out)
         store.check_folder()
         study = _united(study, store)
+        store = store.of_kind(study.kind)
         statuses, kept = store.statuses(), store.sample_ids()
     slots = max(1, int((os.cpu_count() or 1) / study.spec.resources.cpus_per_task))
     planned = make_plan(study, statuses, kept, slots)
@@ -184,6 +185,7 @@ def run(
     store = Store(out)
     store.check_writable()
     study = _united(study, store)
+    store = store.of_kind(study.kind)
     store.statuses()  # foreign files in the folder: refused before anything is written
     try:
         failed = _run(study, store, retry_failed)
@@ -257,7 +259,7 @@ def plot(out: Out) -> None:
     store = _existing(Store(out))
     if not is_fitted(store):
         fit_folder(store)
-        typer.echo(f"wrote {store.name('slopes.parquet')}")
+        typer.echo(f"wrote {store.name(store.fitted_name)}")
     for name in list(plot_folder(store)):
         typer.echo(f"wrote {store.name(name)}")
 
@@ -480,9 +482,9 @@ def _table(*columns: str) -> Table:
 def _print_plan(planned: Plan) -> None:
     from .progress import format_duration
 
-    table = _table("width", "jobs", "finished", "failed", "missing", "batches", "CPU time")
-    for row in planned.widths:
-        counts = (row.width, row.total, row.finished, row.failed, row.missing, row.batches)
+    table = _table(planned.grouped_by, "jobs", "finished", "failed", "missing", "batches", "CPU time")
+    for row in planned.groups:
+        counts = (row.group, row.total, row.finished, row.failed, row.missing, row.batches)
         table.add_row(*map(str, counts), format_duration(row.cpu_seconds))
     _console().print(table)
     typer.echo(

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .spec import DataSpec, DigitsData, FileData, PointsData
+from .spec import DataSpec
+from .tables import DigitsData, FileData, PointsData, SubsetData
 
 Array = NDArray[np.float64]
 
@@ -45,6 +46,10 @@ class Dataset:
             digest.update(repr(array.shape).encode())
             digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
         return digest.hexdigest()
+
+    def arrays(self) -> dict[str, Array]:
+        """What `data.npz` holds of it."""
+        return {"x": self.x, "y": self.y}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Dataset) and self.digest == other.digest
@@ -92,7 +97,10 @@ def load_data(data: DataSpec, folder: Path, source: str) -> Dataset:
         return _load_file(data, folder / data.path, source)
     x, labels = _load_digits() if isinstance(data, DigitsData) else _load_mnist(folder / data.path, source)
     keep = _draw(labels, data.samples, data.seed, f"{source}: data.samples")
-    return _finish(x[keep], 2.0 * labels[keep] / (_CLASSES - 1) - 1.0, data.standardize, f"{source}: data")
+    y = labels[keep].astype(np.float64)
+    if data.targets == "centred":
+        y = 2.0 * y / (_CLASSES - 1) - 1.0
+    return _finish(x[keep], y, data, f"{source}: data")
 
 
 def standardised(x: Array) -> Array:
@@ -104,9 +112,10 @@ def standardised(x: Array) -> Array:
     return centred
 
 
-def _finish(x: Array, y: Array, standardise: bool, source: str) -> Dataset:
+def _finish(x: Array, y: Array, data: SubsetData, source: str) -> Dataset:
     dataset = make_dataset(x, y, source)
-    return make_dataset(standardised(dataset.x), dataset.y, source) if standardise else dataset
+    x = standardised(dataset.x) if data.standardize else dataset.x
+    return make_dataset(x / data.divide_by, dataset.y, source)
 
 
 def _draw(labels: NDArray[np.int64], samples: int, seed: int, source: str) -> NDArray[np.int64]:
@@ -192,7 +201,7 @@ def _load_file(data: FileData, path: Path, source: str) -> Dataset:
     x, y = _design(read(path), path)
     samples = min(_FILE_DEFAULT_SAMPLES, len(y)) if data.samples is None else data.samples
     keep = _draw(np.zeros(len(y), dtype=np.int64), samples, data.seed, f"{source}: data.samples")
-    return _finish(x[keep], y[keep], data.standardize, str(path))
+    return _finish(x[keep], y[keep], data, str(path))
 
 
 def _design(columns: Mapping[str, Array], path: Path) -> tuple[Array, Array]:

@@ -21,20 +21,20 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
-import pyarrow as pa
 import ray
-from numpy.typing import NDArray
 from ray import exceptions as failures
 
 from .errors import InputError, PhasediagError
 from .lease import Lease, check_free, hold, holds
 from .plan import Batch, missing_batches, split
 from .progress import Progress
-from .spec import ResourcesSpec, TrainSpec
-from .store import FAILED, SAMPLES_SCHEMA, Store
-from .study import Job, Study
+from .schemas import FAILED
+from .store import Store
+from .study import Study
+from .tables import ResourcesSpec
+from .trainers import Trainer, trainer_of
 
 WINDOW_PER_SLOT = 3
 """Tasks in flight per slot: enough that a slot never waits for the driver."""
@@ -46,33 +46,6 @@ _CONNECT_SECONDS = 10.0
 # After an interruption, for tasks that are about to publish.
 _DRAIN_SECONDS = 1.0
 _ERROR_LENGTH = 500
-
-Row = dict[str, Any]
-Array = NDArray[Any]
-
-
-class Train(Protocol):
-    """What trains a batch: jobs in, rows out."""
-
-    def __call__(
-        self, jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, threads: int
-    ) -> list[Row]: ...
-
-
-class TrainSample(Protocol):
-    """What trains one network that is kept whole: rows of `SAMPLES_SCHEMA` out."""
-
-    def __call__(
-        self, job: Job, x: Array, y: Array, settings: TrainSpec, device: str, threads: int
-    ) -> list[Row]: ...
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a task does with its jobs; the default is the training of `phasediag.training`."""
-
-    batch: Train | None = None
-    sample: TrainSample | None = None
 
 
 @dataclass(frozen=True)
@@ -100,13 +73,10 @@ class Outcome:
 class _Shared:
     """What every task needs, sent to each node once."""
 
-    x: Array
-    y: Array
-    settings: TrainSpec
+    trainer: Trainer
     resources: ResourcesSpec
     store: Store
     token: str
-    work: Work
 
 
 @dataclass(frozen=True)
@@ -134,7 +104,7 @@ def run(
     progress: Progress,
     *,
     retry_failed: bool = False,
-    work: Work | None = None,
+    trainer: Trainer | None = None,
     finish: Callable[[], None] | None = None,
 ) -> Outcome:
     """Trains what is missing of a study, on the Ray cluster there is or else on a local one.
@@ -144,7 +114,7 @@ def run(
         store: its folder.
         progress: shows how far it is.
         retry_failed: try the jobs again that have failed before.
-        work: in place of the training, for tests.
+        trainer: in place of the study's own, for tests.
         finish: called when all jobs have ended, while the folder is still this driver's.
 
     Raises:
@@ -159,14 +129,14 @@ def run(
     cluster = nullcontext() if complete else _connected(study)
     with _signals(), cluster as joined, _signals(), hold(store) as lease:
         store.clean_staging()
-        store.write_data(study.data.x, study.data.y)
+        store.write_data(study.data.arrays())
         store.write_study(study.to_toml())
         if retry_failed:
             store.drop_failed()
         if joined is None:
             outcome = _as_stored(study, store)
         else:
-            outcome = _Sweep(study, store, lease, joined, progress, work or Work()).run()
+            outcome = _Sweep(study, store, lease, joined, progress, trainer or trainer_of(study)).run()
         if finish is not None:
             finish()
     return outcome
@@ -372,33 +342,18 @@ def _task(batch: Batch, shared: _Shared) -> _Receipt:
     if not holds(shared.store, shared.token):
         return _Receipt()
     if batch.sample:
-        shared.store.publish_sample(pa.Table.from_pylist(rows, schema=SAMPLES_SCHEMA))
+        shared.store.publish_sample(rows)
     else:
         shared.store.publish_runs(rows)
     return _Receipt(statuses=Counter({row["job_id"]: row["status"] for row in rows}.values()))
 
 
-def _train(batch: Batch, shared: _Shared) -> list[Row]:
+def _train(batch: Batch, shared: _Shared) -> list[dict[str, Any]]:
     device = _device(shared.resources)
     threads = max(1, int(shared.resources.cpus_per_task))
-    arguments = (shared.x, shared.y, shared.settings, device, threads)
-    if not batch.sample:
-        return (shared.work.batch or _train_batch)(batch.jobs, *arguments)
-    return (shared.work.sample or _train_sample)(batch.jobs[0], *arguments)
-
-
-def _train_batch(
-    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, threads: int
-) -> list[Row]:
-    from .training import train_batch
-
-    return train_batch(jobs, x, y, settings, device=device, threads=threads)
-
-
-def _train_sample(job: Job, x: Array, y: Array, settings: TrainSpec, device: str, threads: int) -> list[Row]:
-    from .training import train_sample
-
-    return train_sample(job, x, y, settings, device=device, threads=threads)
+    if batch.sample:
+        return shared.trainer.sample(batch.jobs[0], device, threads)
+    return shared.trainer.batch(batch.jobs, device, threads)
 
 
 def _device(resources: ResourcesSpec) -> str:
@@ -443,12 +398,12 @@ class _Sweep:
         lease: Lease,
         cluster: _Cluster,
         progress: Progress,
-        work: Work,
+        trainer: Trainer,
     ) -> None:
         self._study, self._store, self._lease, self._progress = study, store, lease, progress
         self._cluster = cluster
         self._slots, self._slots_time = cluster.slots(), time.monotonic()
-        self._work = work
+        self._trainer = trainer
         self._waiting: deque[_Attempt] = deque()
         self._in_flight: dict[ray.ObjectRef[Any], _Attempt] = {}
         self._trained = self._failed_samples = 0
@@ -477,9 +432,8 @@ class _Sweep:
         self._lease.describe(total, len(statuses))
         self._progress.start(total, len(statuses), failed, sum(batch.seconds for batch in batches))
         self._progress.phase("training")
-        resources, data = self._study.spec.resources, self._study.data
-        settings, token = self._study.spec.train, self._lease.token
-        self._shared = ray.put(_Shared(data.x, data.y, settings, resources, self._store, token, self._work))
+        resources = self._study.spec.resources
+        self._shared = ray.put(_Shared(self._trainer, resources, self._store, self._lease.token))
         self._submit_task = _task.options(
             num_cpus=resources.cpus_per_task, num_gpus=resources.gpus_per_task or None
         )
@@ -556,9 +510,7 @@ class _Sweep:
             self._failed_samples += 1
             self._count(batch, 0)
             return
-        from .training import failed_rows
-
-        self._store.publish_runs(failed_rows(batch.jobs[0], error, ""))
+        self._store.publish_runs(self._trainer.failed(batch.jobs[0], error))
         self._count(batch, 1)
 
     def _count(self, batch: Batch, failed: int) -> None:
@@ -598,10 +550,9 @@ class _Sweep:
 
 
 def _name(batch: Batch) -> str:
-    first = batch.jobs[0]
     what = "sample" if batch.sample else "job"
     several = f" and {len(batch.jobs) - 1} more" if len(batch.jobs) > 1 else ""
-    return f"{what} {first.job_id}{several} (width {first.width})"
+    return f"{what} {batch.jobs[0].job_id}{several}"
 
 
 def _statuses(study: Study, store: Store) -> dict[str, str]:

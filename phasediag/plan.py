@@ -1,76 +1,18 @@
-"""Which jobs are missing, and how they are grouped into batches: one shape each, bounded in time and memory.
-
-The cost model only shapes the batches, orders them and predicts how long a sweep takes; no result depends on
-it.
-"""
+"""Which jobs are missing, and how they are grouped into batches: one shape each, bounded in time and memory."""
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from .store import FAILED
-from .study import Job, Study
-from .theory import LAYERS, critical_gamma
+from .costs import Cost
+from .schemas import FAILED
+from .study import AnyJob, Study
 
-
-@dataclass(frozen=True, slots=True)
-class _Engine:
-    """What training costs, measured on one core.
-
-    Evaluations (forward and backward passes) of a job on four points are few where the features of the first layer hardly move and grow
-    across its critical line (``crossover``: from where to where, in gamma beyond it), and with a power of the number of points. An
-    evaluation takes seconds per neuron and point; per neuron and pair of points; per neuron, point and input; per weight of W2 and
-    point; per cubed number of points (the eigendecomposition of the kernel); and some however small the network is. All jobs of a batch
-    share what a pass over the batch takes however small it is.
-    """
-
-    evaluations_linear: float
-    evaluations_condensed: float
-    evaluations_power: float
-    crossover: tuple[float, float]
-    point: float
-    pair: float = 0.0
-    column: float = 0.0
-    weight: float = 0.0
-    small: float = 0.0
-    shared: float = 50e-6
-    decomposition: float = 0.25e-9
-
-    def evaluations(self, job: Job, points: int) -> float:
-        start, end = self.crossover
-        beyond = job.gamma - critical_gamma(LAYERS[job.depth][0], job.depth, job.gamma_prime)
-        share = min(max((beyond - start) / (end - start), 0.0), 1.0)
-        few = self.evaluations_linear + (self.evaluations_condensed - self.evaluations_linear) * share
-        return float(few * (max(points, 4) / 4) ** self.evaluations_power)
-
-    def seconds(self, job: Job, points: int, inputs: int) -> float:
-        """Of an evaluation."""
-        neuron = points * (self.point + self.pair * points + self.column * inputs)
-        weights = job.width * points * self.weight if job.depth == 3 else 0.0
-        return job.width * (neuron + weights) + self.decomposition * points**3 + self.small
-
-
-_LINE = _Engine(10.0, 50.0, 0.0, (-0.6, 0.2), point=10e-9, pair=0.15e-9, small=25e-6)
-_TWO_LAYERS = _Engine(10.0, 50.0, 0.35, (-0.6, 0.2), point=15e-9, pair=1.0e-9, small=25e-6)
-_THREE_LAYERS = _Engine(20.0, 1300.0, 0.1, (-0.5, 0.7), point=35e-9, pair=1.5e-9, weight=0.12e-9, small=25e-6)
-# A fixed step: the evaluations are not known, but for their limit.
-_DESCENT = _Engine(
-    0.0,
-    0.0,
-    0.0,
-    (0.0, 1.0),
-    point=45e-9,
-    column=0.07e-9,
-    weight=0.1e-9,
-    shared=1e-3,
-    decomposition=0.0,
-)
-LINE_POINTS = 256
-"""Most points of networks of one input that have an engine of their own."""
+JobT = TypeVar("JobT", bound=AnyJob)
 
 BATCHES_PER_SLOT = 8
 """Batches that every slot should get at least, so that the last ones end at about the same time."""
@@ -78,14 +20,11 @@ MAX_BATCH_SECONDS = 60.0
 """Predicted duration that a batch of several jobs does not exceed: what a worker that dies loses."""
 MAX_BATCH_BYTES = 2**30
 MAX_BATCH_JOBS = 4096
-# Arrays of every size that the training keeps at one time, in 8-byte numbers.
-_ARRAYS_PER_WEIGHT = 4
-_ARRAYS_PER_ACTIVATION = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Jobs of one depth and width that one task trains together, or one network to be kept whole.
+    """Jobs of one shape that one task trains together, or one network to be kept whole.
 
     Attributes:
         jobs: the jobs.
@@ -93,16 +32,16 @@ class Batch:
         sample: the network of the only job is kept whole.
     """
 
-    jobs: tuple[Job, ...]
+    jobs: tuple[AnyJob, ...]
     seconds: float
     sample: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class WidthPlan:
-    """The share of one width in a plan; the columns are those of `Plan`."""
+class GroupPlan:
+    """The share of one width (or activation) in a plan; the other columns are those of `Plan`."""
 
-    width: int
+    group: object
     total: int
     finished: int
     failed: int
@@ -125,7 +64,8 @@ class Plan:
         cpu_seconds: predicted time of all batches on one core.
         slots: batches that run at a time.
         wall_seconds: predicted duration with that many slots.
-        widths: the same by width.
+        grouped_by: what the jobs have in common in `groups`, "width" or "activation".
+        groups: the same by that.
     """
 
     total: int
@@ -137,80 +77,37 @@ class Plan:
     cpu_seconds: float
     slots: int
     wall_seconds: float
-    widths: tuple[WidthPlan, ...]
+    grouped_by: str
+    groups: tuple[GroupPlan, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON can hold it."""
-        return asdict(self)
+        content = asdict(self)
+        name, groups = content.pop("grouped_by"), content.pop("groups")
+        return content | {f"{name}s": [{name: group.pop("group"), **group} for group in groups]}
 
 
-def predicted_evaluations(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> float:
-    """Forward and backward passes of a job on so many points of so many inputs: they grow from the linear to the condensed regime.
-
-    Those of a method with a fixed step depend on the step: what is known of them is their limit, `max_evaluations`.
-    """
-    if max_evaluations is not None:
-        return float(max_evaluations)
-    return _engine(job, points, inputs).evaluations(job, points)
-
-
-def predicted_seconds(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> float:
-    """Seconds that a job will take on one core, without the overhead that its batch shares.
-
-    Args:
-        job: the job.
-        points: number n of training points.
-        inputs: number d of inputs.
-        max_evaluations: evaluations after which a method with a fixed step ends, None for the gradient flow.
-    """
-    evaluations = predicted_evaluations(job, points, inputs, max_evaluations)
-    return evaluations * _engine(job, points, inputs, max_evaluations).seconds(job, points, inputs)
-
-
-def _engine(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> _Engine:
-    if max_evaluations is not None:
-        return _DESCENT
-    if job.depth == 3:
-        return _THREE_LAYERS
-    return _LINE if inputs == 1 and points <= LINE_POINTS else _TWO_LAYERS
-
-
-def make_batches(
-    jobs: Sequence[Job], points: int, inputs: int, slots: int, max_evaluations: int | None = None
-) -> list[Batch]:
-    """Groups jobs into batches of one depth and width each, the longest first.
+def make_batches(jobs: Sequence[JobT], cost: Callable[[JobT], Cost], slots: int) -> list[Batch]:
+    """Groups jobs into batches of one shape each, the longest first.
 
     Every slot gets at least eight batches where there are enough jobs. A batch of several jobs is predicted
     to take at most a minute and a gibibyte. The result does not depend on the order of the jobs.
 
     Args:
         jobs: jobs to run, each once.
-        points: number n of training points.
-        inputs: number d of inputs.
+        cost: tells what a job takes.
         slots: batches that will run at a time.
-        max_evaluations: evaluations after which a method with a fixed step ends, None for the gradient flow.
     """
     if not jobs:
         return []
-    costs = sorted((_Cost.of(job, points, inputs, max_evaluations) for job in jobs), key=_Cost.order)
-    capacity = {cost.shape: _max_jobs(cost.job, points, inputs) for cost in costs}
+    costed = sorted((_Costed(job, cost(job)) for job in jobs), key=_Costed.order)
     wanted = BATCHES_PER_SLOT * max(slots, 1)
-    limit = min(MAX_BATCH_SECONDS, 2 * _together(costs) / wanted)
-    groups = list(_groups(costs, capacity, limit))
+    limit = min(MAX_BATCH_SECONDS, 2 * _together(costed) / wanted)
+    groups = list(_groups(costed, limit))
     while len(groups) < min(wanted, len(jobs)):
         limit *= 0.7
-        groups = list(_groups(costs, capacity, limit))
-    return longest_first(Batch(tuple(cost.job for cost in group), _together(group)) for group in groups)
-
-
-def sample_batches(
-    jobs: Iterable[Job], points: int, inputs: int, max_evaluations: int | None = None
-) -> list[Batch]:
-    """One batch for every network that is kept whole; `max_evaluations` as in `make_batches`."""
-    return [
-        Batch((job,), _together([_Cost.of(job, points, inputs, max_evaluations)]), sample=True)
-        for job in jobs
-    ]
+        groups = list(_groups(costed, limit))
+    return longest_first(Batch(tuple(one.job for one in group), _together(group)) for group in groups)
 
 
 def longest_first(batches: Iterable[Batch]) -> list[Batch]:
@@ -239,53 +136,53 @@ def missing_batches(
         kept: ids of the networks that are kept whole already.
         slots: batches that will run at a time.
     """
-    points, inputs = study.data.x.shape
     kept = set(kept)
     missing = [job for job in study.jobs() if job.job_id not in statuses]
-    samples = [job for job in study.sample_jobs() if job.job_id not in kept]
-    train = study.spec.train
-    limit = train.max_evaluations if train.method != "gradient-flow" else None
-    batches = make_batches(missing, points, inputs, slots, limit)
-    return longest_first([*batches, *sample_batches(samples, points, inputs, limit)])
+    samples = [_Costed(job, study.cost(job)) for job in study.sample_jobs() if job.job_id not in kept]
+    whole = [Batch((one.job,), _together([one]), sample=True) for one in samples]
+    return longest_first([*make_batches(missing, study.cost, slots), *whole])
 
 
 def make_plan(study: Study, statuses: Mapping[str, str], kept: Iterable[str], slots: int) -> Plan:
     """The plan of a study; the arguments are those of `missing_batches`."""
     batches = missing_batches(study, statuses, kept, slots)
-    widths = _width_plans(study, statuses, batches)
+    groups = _group_plans(study, statuses, batches)
     return Plan(
-        total=sum(row.total for row in widths),
-        finished=sum(row.finished for row in widths),
-        failed=sum(row.failed for row in widths),
-        missing=sum(row.missing for row in widths),
+        total=sum(row.total for row in groups),
+        finished=sum(row.finished for row in groups),
+        failed=sum(row.failed for row in groups),
+        missing=sum(row.missing for row in groups),
         samples=sum(batch.sample for batch in batches),
         batches=len(batches),
         cpu_seconds=sum(batch.seconds for batch in batches),
         slots=slots,
         wall_seconds=_makespan(batches, slots),
-        widths=widths,
+        grouped_by=study.grouped_by,
+        groups=groups,
     )
 
 
-def _width_plans(
+def _group_plans(
     study: Study, statuses: Mapping[str, str], batches: Sequence[Batch]
-) -> tuple[WidthPlan, ...]:
-    jobs = Counter((job.width, _stage(statuses.get(job.job_id))) for job in study.jobs())
-    tasks = Counter(batch.jobs[0].width for batch in batches)
-    seconds: defaultdict[int, float] = defaultdict(float)
+) -> tuple[GroupPlan, ...]:
+    jobs = Counter((study.group(job), _stage(statuses.get(job.job_id))) for job in study.jobs())
+    tasks: Counter[Any] = Counter()
+    seconds: defaultdict[Any, float] = defaultdict(float)
     for batch in batches:
-        seconds[batch.jobs[0].width] += batch.seconds
+        for group, members in Counter(map(study.group, batch.jobs)).items():
+            tasks[group] += 1
+            seconds[group] += batch.seconds * members / len(batch.jobs)
     return tuple(
-        WidthPlan(
-            width=width,
-            total=sum(jobs[width, stage] for stage in ("finished", "failed", "missing")),
-            finished=jobs[width, "finished"],
-            failed=jobs[width, "failed"],
-            missing=jobs[width, "missing"],
-            batches=tasks[width],
-            cpu_seconds=seconds[width],
+        GroupPlan(
+            group=group,
+            total=sum(jobs[group, stage] for stage in ("finished", "failed", "missing")),
+            finished=jobs[group, "finished"],
+            failed=jobs[group, "failed"],
+            missing=jobs[group, "missing"],
+            batches=tasks[group],
+            cpu_seconds=seconds[group],
         )
-        for width in sorted({width for width, _ in jobs} | set(tasks))
+        for group in sorted({group for group, _ in jobs} | set(tasks))
     )
 
 
@@ -304,51 +201,38 @@ def _makespan(batches: Sequence[Batch], slots: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cost:
-    """A job with its predicted seconds, and those that it shares with its batch."""
+class _Costed:
+    """A job and what it takes."""
 
-    job: Job
-    seconds: float
-    shared: float
+    job: AnyJob
+    cost: Cost
 
-    @classmethod
-    def of(cls, job: Job, points: int, inputs: int, max_evaluations: int | None) -> _Cost:
-        evaluations = predicted_evaluations(job, points, inputs, max_evaluations)
-        seconds = predicted_seconds(job, points, inputs, max_evaluations)
-        return cls(job, seconds, evaluations * _engine(job, points, inputs, max_evaluations).shared)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.job.depth, self.job.width
-
-    def order(self) -> tuple[tuple[int, int], float, str]:
+    def order(self) -> tuple[tuple[object, ...], float, str]:
         """Jobs of one shape and of like duration side by side."""
-        return self.shape, self.seconds, self.job.job_id
+        return self.cost.shape, self.cost.seconds, self.job.job_id
 
 
-def _groups(
-    costs: Sequence[_Cost], capacity: Mapping[tuple[int, int], int], limit: float
-) -> Iterator[list[_Cost]]:
+def _groups(costed: Sequence[_Costed], limit: float) -> Iterator[list[_Costed]]:
     """Neighbouring jobs of one shape together, up to `limit` seconds and to the number that memory allows."""
-    group: list[_Cost] = []
+    group: list[_Costed] = []
     seconds = 0.0
-    for cost in costs:
+    for one in costed:
         # Sorted by duration, the last job of a batch takes the most evaluations.
-        together = seconds + cost.seconds + cost.shared
-        if group and (cost.shape != group[0].shape or len(group) >= capacity[cost.shape] or together > limit):
+        together = seconds + one.cost.seconds + one.cost.shared
+        full = len(group) >= _capacity(one.cost)
+        if group and (one.cost.shape != group[0].cost.shape or full or together > limit):
             yield group
             group, seconds = [], 0.0
-        group.append(cost)
-        seconds += cost.seconds
+        group.append(one)
+        seconds += one.cost.seconds
     yield group
 
 
-def _together(costs: Sequence[_Cost]) -> float:
+def _together(costed: Sequence[_Costed]) -> float:
     """Predicted seconds of a batch."""
-    return max(cost.shared for cost in costs) + sum(cost.seconds for cost in costs)
+    return max(one.cost.shared for one in costed) + sum(one.cost.seconds for one in costed)
 
 
-def _max_jobs(job: Job, points: int, inputs: int) -> int:
-    weights = inputs + 2 + (job.width if job.depth == 3 else 0)
-    numbers = job.width * (_ARRAYS_PER_WEIGHT * weights + _ARRAYS_PER_ACTIVATION * points)
-    return max(1, min(MAX_BATCH_JOBS, MAX_BATCH_BYTES // (8 * numbers)))
+def _capacity(cost: Cost) -> int:
+    """Jobs of that size that fit into the memory of a batch."""
+    return max(1, min(MAX_BATCH_JOBS, MAX_BATCH_BYTES // (8 * cost.numbers)))

@@ -97,9 +97,9 @@ def _rows(store: Store, prefix: str) -> pd.DataFrame:
     return rows
 
 
-def _job(study: Study, rows: pd.DataFrame, store: Store) -> Job:
-    row = rows.iloc[0]
-    job = study.job(row["width"], row["gamma"], row["gamma_prime"], row["seed"])
+def _job(study: Study, rows: pd.DataFrame, store: Store) -> Any:
+    row = rows.iloc[0].to_dict()
+    job = study.stored_job(row)
     if job.job_id != row["job_id"]:
         raise InputError(
             f"{store.out}: job {row['job_id']} does not belong to its study.toml and data.npz, "

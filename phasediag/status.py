@@ -9,7 +9,8 @@ from typing import Any
 
 from .errors import InputError
 from .lease import RUNNING, SILENCE_SECONDS, is_alive, is_local, process_is_alive
-from .store import FAILED, Store
+from .schemas import FAILED
+from .store import Store
 from .study import Study, study_from_store
 
 POLL_SECONDS = 1.0
@@ -63,7 +64,7 @@ def stored_study(store: Store) -> Study:
         raise InputError(
             f"{store.name('data.npz')}: missing; allowed: a folder that 'phasediag run' has written"
         )
-    return study_from_store(text, *data, store.name("study.toml"))
+    return study_from_store(text, data, store.name("study.toml"))
 
 
 def read_status(store: Store) -> Status:

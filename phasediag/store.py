@@ -1,10 +1,12 @@
-"""The folder of a study: schemas, paths, publication of finished files, reading.
+"""The folder of a study: paths, publication of finished files, reading.
 
     study.toml, data.npz      what is trained, on which data
-    runs/*.parquet            one row per job and layer; finished files only, at every instant
+    runs/*.parquet            one row per job and layer (and snapshot); finished files only, at every instant
     samples/JOB_ID.parquet    networks kept whole
-    slopes.parquet, figures/  what was fitted and drawn
+    slopes.parquet, figures/  what was fitted and drawn (counts.parquet of a condensation study)
     driver.json               sign of life of the process that runs the sweep
+
+What the tables hold depends on the kind of the study (`phasediag.schemas`).
 
 On a local file system a file is written aside, in `.staging`, and moved into place when it is complete. On any other
 (object stores above all) it is written in one go under its final name.
@@ -19,10 +21,12 @@ import numbers
 import os
 import tempfile
 import time
+import tomllib
 import uuid
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -35,115 +39,27 @@ from numpy.typing import NDArray
 from pyarrow import fs
 
 from .errors import InputError
+from .schemas import FAILED, FLOAT, INT, METADATA, SCHEMA_VERSION, STATUSES, STR, TABLES, VERSION_KEY, Tables
 
-SCHEMA_VERSION = "1"
-_VERSION_KEY = b"phasediag_schema"
-_METADATA = {_VERSION_KEY: SCHEMA_VERSION.encode()}
-
-FAILED = "failed"
-STATUSES = ("converged", "evaluation_limit", "stalled", "diverged", FAILED)
-"""Outcomes of a run. All but the last are finished and never run again."""
-
-_STR, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
-_POINT = [("gamma", _FLOAT), ("gamma_prime", _FLOAT), ("gamma_1", _FLOAT)]
-
-RUNS_SCHEMA = pa.schema(
-    [
-        ("job_id", _STR),
-        ("depth", _INT),
-        ("layer", _STR),
-        ("width", _INT),
-        *_POINT,
-        ("seed", _INT),
-        ("relative_change", _FLOAT),
-        ("relative_change_spectral", _FLOAT),
-        ("norm_initial", _FLOAT),
-        ("norm_final", _FLOAT),
-        ("orientations", _FLOAT),
-        ("loss_initial", _FLOAT),
-        ("loss_final", _FLOAT),
-        ("evaluations", _INT),
-        ("status", _STR),
-        ("error", _STR),
-        ("wall_seconds", _FLOAT),
-        ("device", _STR),
-        ("version", _STR),
-    ],
-    metadata=_METADATA,
-)
-"""One row per job and layer."""
-
-SLOPES_SCHEMA = pa.schema(
-    [
-        ("depth", _INT),
-        ("layer", _STR),
-        *_POINT,
-        ("slope", _FLOAT),
-        ("slope_low", _FLOAT),
-        ("slope_high", _FLOAT),
-        ("slope_infinite", _FLOAT),
-        ("slope_infinite_low", _FLOAT),
-        ("slope_infinite_high", _FLOAT),
-        ("regime", _STR),
-        ("predicted_regime", _STR),
-        ("widths", _INT),
-        ("runs", _INT),
-        ("left_out", _INT),
-    ],
-    metadata=_METADATA,
-)
-"""One row per grid point and layer."""
-
-_MATRIX, _VECTOR = pa.list_(pa.list_(pa.float32())), pa.list_(pa.float32())
-_CURVE = pa.list_(_FLOAT)
-
-SAMPLES_SCHEMA = pa.schema(
-    [
-        ("job_id", _STR),
-        ("depth", _INT),
-        ("layer", _STR),
-        ("width", _INT),
-        *_POINT,
-        ("seed", _INT),
-        ("status", _STR),
-        ("input_initial", _MATRIX),
-        ("input_final", _MATRIX),
-        ("output_initial", _VECTOR),
-        ("output_final", _VECTOR),
-        ("x", _CURVE),
-        ("f_initial", _CURVE),
-        ("f_final", _CURVE),
-        ("evaluations", pa.list_(_INT)),
-        ("loss", _CURVE),
-        ("relative_change", _CURVE),
-        ("version", _STR),
-    ],
-    metadata=_METADATA,
-)
-"""One row per kept network and layer with input weights: those (m, d + 1, bias last) and the output weights (m,)
-before and after training, f before and after on a fine grid x (empty unless d = 1), and the course of the training."""
-
-_RUNS_ORDER = ["depth", "width", "gamma", "gamma_prime", "gamma_1", "seed", "layer"]
-_SAMPLES_ORDER = ["depth", "width", "gamma", "gamma_prime", "gamma_1", "seed", "layer"]
 _READERS = 8
 # Object stores have no folders to create: a marker object in their place would only be in the way.
 _OBJECT_STORES = ("s3", "gcs", "abfs")
 _T = TypeVar("_T")
 
 
-def runs_table(rows: Sequence[Mapping[str, object]]) -> pa.Table:
-    """The rows as a table of `RUNS_SCHEMA`.
+def runs_table(rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> pa.Table:
+    """The rows as a table of the schema of ``runs/``.
 
     Raises:
         ValueError: a row lacks a column or has an unknown one, or a status is unknown.
         TypeError: a value is missing or of the wrong type (a float or a bool where an integer belongs, say).
     """
-    names = set(RUNS_SCHEMA.names)
+    names = set(schema.names)
     for row in rows:
         if set(row) != names:
             raise ValueError(f"a row has wrong columns: {sorted(set(row) ^ names)} are missing or unknown")
-    columns = [_column(field, [row[field.name] for row in rows]) for field in RUNS_SCHEMA]
-    table = pa.Table.from_arrays(columns, schema=RUNS_SCHEMA)
+    columns = [_column(field, [row[field.name] for row in rows]) for field in schema]
+    table = pa.Table.from_arrays(columns, schema=schema)
     unknown = set(table.column("status").to_pylist()) - set(STATUSES)
     if unknown:
         raise ValueError(f"unknown status: {sorted(unknown)}; allowed: {', '.join(STATUSES)}")
@@ -151,7 +67,7 @@ def runs_table(rows: Sequence[Mapping[str, object]]) -> pa.Table:
 
 
 def _column(field: pa.Field, values: list[object]) -> pa.Array:
-    expected = {_STR: str, _INT: numbers.Integral, _FLOAT: numbers.Real}[field.type]
+    expected = {STR: str, INT: numbers.Integral, FLOAT: numbers.Real}[field.type]
     for value in values:
         if not isinstance(value, expected) or isinstance(value, bool | np.bool_):
             raise TypeError(f"{field.name}: {value!r} is not of type {field.type}")
@@ -167,21 +83,53 @@ class Store:
     Args:
         out: a local folder, or any URI that `pyarrow.fs` resolves (``s3://bucket/prefix``).
         filesystem: in place of the one that `out` implies; `out` is then a path on it.
+        kind: kind of the study, for a folder that is new; otherwise that of the study that is stored in it.
 
     Raises:
         InputError: the URI is not understood, or its file system cannot be set up.
     """
 
-    def __init__(self, out: str | Path, filesystem: fs.FileSystem | None = None) -> None:
+    def __init__(
+        self, out: str | Path, filesystem: fs.FileSystem | None = None, kind: str | None = None
+    ) -> None:
         self.out = str(out)
         if not self.out.strip():
             raise InputError("OUT: is empty; allowed: a folder, or a URI such as s3://bucket/prefix")
         self._fs, root = (filesystem, self.out) if filesystem else _resolve(self.out)
         self._local = isinstance(self._fs, fs.LocalFileSystem)
         self._root = str(Path(root).absolute()) if self._local else root.rstrip("/")
+        self._kind = kind
 
     def __repr__(self) -> str:
         return f"Store({self.out!r})"
+
+    def of_kind(self, kind: str) -> Store:
+        """The same folder, for a study of this kind."""
+        store = copy(self)
+        store._kind = kind
+        return store
+
+    @property
+    def kind(self) -> str:
+        """The kind of the study; "phase-diagram" where there is none yet.
+
+        Raises:
+            InputError: `study.toml` is no study of any kind.
+        """
+        if self._kind is None:
+            document = self.read_document()
+            if document is None:
+                return "phase-diagram"
+            kind = document.get("kind")
+            if kind not in TABLES:
+                raise InputError(f"{self.name('study.toml')}: kind: {kind!r}; allowed: {', '.join(TABLES)}")
+            self._kind = str(kind)
+        return self._kind
+
+    @property
+    def tables(self) -> Tables:
+        """What the tables of the study hold."""
+        return TABLES[self.kind]
 
     # What is there.
 
@@ -210,25 +158,34 @@ class Store:
         except UnicodeDecodeError:
             raise InputError(f"{self.name('study.toml')}: not UTF-8 text") from None
 
+    def read_document(self) -> dict[str, Any] | None:
+        """The content of `study.toml` without the checks of a spec, which it passed before it was stored; or None."""
+        text = self.read_study()
+        try:
+            return None if text is None else tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"{self.name('study.toml')}: not a study ({_one_line(error)})") from None
+
     def write_study(self, text: str) -> None:
         """Writes `study.toml`."""
         self._publish("study.toml", text.encode())
 
-    def read_data(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        """x (n, d) and y (n,) of `data.npz`, or None."""
+    def read_data(self) -> dict[str, NDArray[Any]] | None:
+        """The arrays of `data.npz`, x and y among them, or None."""
         content = self._read("data.npz")
         if content is None:
             return None
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-                return archive["x"].astype(np.float64), archive["y"].astype(np.float64)
+                arrays = {name: archive[name] for name in archive.files}
+                return arrays | {name: arrays[name].astype(np.float64) for name in ("x", "y")}
         except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
             raise InputError(f"{self.name('data.npz')}: does not hold arrays x and y ({error})") from None
 
-    def write_data(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
-        """Writes x (n, d) and y (n,) to `data.npz`."""
+    def write_data(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Writes arrays, x and y among them, to `data.npz`."""
         buffer = io.BytesIO()
-        np.savez(buffer, x=x, y=y)
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
         self._publish("data.npz", buffer.getvalue())
 
     # Runs.
@@ -239,10 +196,10 @@ class Store:
         The name is a hash of the ids of the jobs: a batch that is run twice replaces itself. Failed jobs have files of their own,
         so that `drop_failed` has nothing to rewrite under the eyes of a reader that opens a file more than once.
         """
-        table = runs if isinstance(runs, pa.Table) else runs_table(runs)
+        table = runs if isinstance(runs, pa.Table) else runs_table(runs, self.tables.runs)
         if table.num_rows == 0:
             raise ValueError("there is nothing to publish")
-        content = _to_parquet(table, RUNS_SCHEMA)
+        content = _to_parquet(table, self.tables.runs)
         statuses = set(table.column("status").to_pylist())
         if FAILED in statuses and len(statuses) > 1:
             raise ValueError("failed and finished jobs belong in different files")
@@ -252,7 +209,7 @@ class Store:
 
     def statuses(self) -> dict[str, str]:
         """The status of every job that has rows."""
-        tables = self._read_folder("runs", RUNS_SCHEMA, ["job_id", "status"])
+        tables = self._read_folder("runs", self.tables.runs, ["job_id", "status"])
         found: dict[str, str] = {}
         for table in tables:
             for job_id, status in zip(*(column.to_pylist() for column in table.columns), strict=True):
@@ -272,42 +229,50 @@ class Store:
 
         A job that has rows twice (two drivers ran it) appears once, rather finished than failed.
         """
-        runs = _to_frame(self._read_folder("runs", RUNS_SCHEMA), RUNS_SCHEMA)
+        runs = _to_frame(self._read_folder("runs", self.tables.runs), self.tables.runs)
         runs = runs.iloc[np.argsort(runs["status"].to_numpy() == FAILED, kind="stable")]
-        runs = runs.drop_duplicates(["job_id", "layer"])
-        return runs.sort_values(_RUNS_ORDER, kind="stable", ignore_index=True)
+        return self._sorted(runs.drop_duplicates(list(self.tables.run_key)))
 
-    # What is derived.
+    # Networks kept whole, and what is derived.
 
-    def publish_sample(self, table: pa.Table) -> str:
+    def publish_sample(self, sample: pa.Table | Sequence[Mapping[str, object]]) -> str:
         """Publishes the rows of one kept network, and returns the name of the file."""
+        schema = self.tables.samples
+        table = sample if isinstance(sample, pa.Table) else pa.Table.from_pylist(list(sample), schema=schema)
         ids = set(table.column("job_id").to_pylist())
         if len(ids) != 1:
             raise ValueError(f"rows of {len(ids)} jobs; allowed: of one")
         name = f"{ids.pop()}.parquet"
-        self._publish(f"samples/{name}", _to_parquet(table, SAMPLES_SCHEMA))
+        self._publish(f"samples/{name}", _to_parquet(table, schema))
         return name
 
     def samples(self) -> pd.DataFrame:
         """All kept networks; without rows if there are none."""
-        samples = _to_frame(self._read_folder("samples", SAMPLES_SCHEMA), SAMPLES_SCHEMA)
-        return samples.sort_values(_SAMPLES_ORDER, kind="stable", ignore_index=True)
+        schema = self.tables.samples
+        return self._sorted(_to_frame(self._read_folder("samples", schema), schema))
 
     def sample_ids(self) -> set[str]:
         """The ids of the jobs whose networks are kept already."""
         return {PurePosixPath(path).stem for path in self._files("samples")}
 
-    def slopes(self) -> pd.DataFrame:
-        """The fitted slopes; without rows if nothing was fitted."""
-        table = self._read_parquet(f"{self._root}/slopes.parquet", SLOPES_SCHEMA)
-        return _to_frame([] if table is None else [table], SLOPES_SCHEMA)
+    @property
+    def fitted_name(self) -> str:
+        """The file of what is fitted: `slopes.parquet`, `counts.parquet`."""
+        return f"{self.tables.fitted_name}.parquet"
 
-    def write_slopes(self, slopes: pd.DataFrame) -> None:
-        """Writes `slopes.parquet`; the columns must be those of `SLOPES_SCHEMA`."""
-        if list(slopes.columns) != SLOPES_SCHEMA.names:
-            raise ValueError(f"columns {list(slopes.columns)}; allowed: {SLOPES_SCHEMA.names}")
-        table = pa.Table.from_pandas(slopes, schema=SLOPES_SCHEMA, preserve_index=False)
-        self._publish("slopes.parquet", _to_parquet(table, SLOPES_SCHEMA))
+    def fitted(self) -> pd.DataFrame:
+        """The slopes, or counts; without rows if nothing was fitted."""
+        schema = self.tables.fitted
+        table = self._read_parquet(f"{self._root}/{self.fitted_name}", schema)
+        return _to_frame([] if table is None else [table], schema)
+
+    def write_fitted(self, fitted: pd.DataFrame) -> None:
+        """Writes the slopes, or counts; the columns must be those of their schema."""
+        schema = self.tables.fitted
+        if list(fitted.columns) != schema.names:
+            raise ValueError(f"columns {list(fitted.columns)}; allowed: {schema.names}")
+        table = pa.Table.from_pandas(fitted, schema=schema, preserve_index=False)
+        self._publish(self.fitted_name, _to_parquet(table, schema))
 
     def write_figure(self, name: str, content: bytes) -> None:
         """Writes a file such as `map_W1.png` to `figures/`."""
@@ -343,6 +308,10 @@ class Store:
         return len(stale)
 
     # Files.
+
+    def _sorted(self, frame: pd.DataFrame) -> pd.DataFrame:
+        order = [column for column in self.tables.order if column in frame.columns]
+        return frame.sort_values(order, kind="stable", ignore_index=True)
 
     def name(self, path: str) -> str:
         """How a file of the folder is called in messages."""
@@ -409,7 +378,8 @@ class Store:
 
     def _drop_failed_from(self, path: str) -> set[str]:
         """Removes the failed rows of one file and returns the ids of their jobs."""
-        table = self._read_parquet(path, RUNS_SCHEMA)
+        schema = self.tables.runs
+        table = self._read_parquet(path, schema)
         if table is None:
             return set()
         failed = pc.equal(table.column("status"), FAILED)
@@ -417,7 +387,7 @@ class Store:
         if kept.num_rows == 0:
             self._fs.delete_file(path)
         elif kept.num_rows < table.num_rows:
-            self._publish(path.removeprefix(f"{self._root}/"), _to_parquet(kept, RUNS_SCHEMA))
+            self._publish(path.removeprefix(f"{self._root}/"), _to_parquet(kept, schema))
         return set(table.filter(failed).column("job_id").to_pylist())
 
     def _publish(self, path: str, content: bytes) -> None:
@@ -506,12 +476,12 @@ def _to_parquet(table: pa.Table, schema: pa.Schema) -> bytes:
     if not table.schema.equals(schema):
         raise ValueError(f"columns {table.schema.names} or their types differ from {schema.names}")
     buffer = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(_METADATA), buffer, compression="zstd")
+    pq.write_table(table.replace_schema_metadata(METADATA), buffer, compression="zstd")
     return buffer.getvalue()
 
 
 def _check_schema(found: pa.Schema, expected: pa.Schema, name: str) -> None:
-    version = (found.metadata or {}).get(_VERSION_KEY)
+    version = (found.metadata or {}).get(VERSION_KEY)
     if version is None:
         raise InputError(f"{name}: not written by phasediag; allowed: its own Parquet files")
     if version.decode(errors="replace") != SCHEMA_VERSION:

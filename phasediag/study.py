@@ -8,23 +8,38 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from .data import Array, Dataset, load_data, make_dataset
+from .costs import Cost, cost_of
+from .data import Dataset, load_data, make_dataset
 from .errors import InputError
-from .spec import MAX_JOBS, GridSpec, PointsData, Spec, format_spec, parse_spec
+from .spec import Spec, format_spec, parse_spec
+from .tables import MAX_JOBS, PointsData
 from .theory import round_exponent
 
 _ID_DIGITS = 20
 
+Cell = tuple[Any, ...]
+"""What tells a job of a study from the others."""
+
+
+class AnyJob(Protocol):
+    """One network to train, whatever the kind of its study."""
+
+    @property
+    def job_id(self) -> str:
+        """The first 20 hexadecimal digits of the hash of the job's content."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One network to train: its identity, its architecture and its initialisation.
+    """One network of a phase diagram: its identity, its architecture and its initialisation.
 
     Attributes:
         job_id: the first 20 hexadecimal digits of the hash of the job's content.
@@ -46,38 +61,56 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(ABC):
     """What to train (`spec`) on which data; `source` names where it was read, for error messages."""
 
-    spec: Spec
-    data: Dataset
+    spec: Any
+    data: Any
     source: str
 
+    grouped_by = ""
+    """What plans and summaries sum up by."""
+
+    @abstractmethod
+    def cells(self) -> set[Cell]:
+        """Every job of the union of the study's grids, by what tells it from the others."""
+
+    @abstractmethod
+    def job(self, *cell: Any) -> Any:
+        """The job of a cell."""
+
+    @abstractmethod
+    def stored_job(self, row: Mapping[Any, Any]) -> Any:
+        """The job that a row of `runs` is about, as this study has it (a row of another study gives another id)."""
+
+    @abstractmethod
+    def sample_jobs(self) -> list[Any]:
+        """The jobs whose networks are kept whole. They need not be among `jobs`."""
+
+    @abstractmethod
+    def cost(self, job: Any) -> Cost:
+        """What a job takes, predicted."""
+
+    @abstractmethod
+    def group(self, job: Any) -> Any:
+        """The value of `grouped_by` of a job."""
+
+    @abstractmethod
+    def _fixed_keys(self) -> Iterator[tuple[str, Any]]:
+        """The keys, with their values, that make two specs parts of different studies when they differ."""
+
+    @abstractmethod
+    def _united(self, stored: Any, grids: tuple[Any, ...]) -> Study:
+        """This study with other grids: those of its union with the one that is stored."""
+
     @property
-    def data_digest(self) -> str:
-        """sha256 of the data, as in the content of every job."""
-        return self.data.digest
+    def kind(self) -> str:
+        """The kind of the spec."""
+        return str(self.spec.kind)
 
-    def jobs(self) -> list[Job]:
-        """Every job of the union of the study's grids, once, by width, exponents and seed."""
-        return [self.job(*cell) for cell in sorted(_cells(self.spec))]
-
-    def sample_jobs(self) -> list[Job]:
-        """The jobs whose networks are kept whole, by exponents. They need not be among `jobs`."""
-        samples = self.spec.samples
-        return [self.job(samples.width, gamma, prime, samples.seed) for gamma, prime in samples.points]
-
-    def job(self, width: int, gamma: float, gamma_prime: float, seed: int) -> Job:
-        """The job of one cell of the plane; the exponents are rounded to 10 decimals."""
-        cell: dict[str, Any] = {
-            "depth": self.spec.network.depth,
-            "width": int(width),
-            "gamma": round_exponent(gamma),
-            "gamma_prime": round_exponent(gamma_prime),
-            "gamma_1": self.spec.grid.gamma_1,
-            "seed": int(seed),
-        }
-        return Job(job_id=_hash({**self._content, **cell}), **cell)
+    def jobs(self) -> list[Any]:
+        """Every job of the study, once, in the order of the cells."""
+        return [self.job(*cell) for cell in sorted(self.cells())]
 
     def to_toml(self) -> str:
         """The spec as stored beside the results: every default explicit. Parses to an equal spec."""
@@ -93,15 +126,76 @@ class Study:
             InputError: the studies differ in their name, network, training or data; the message names the key. Or
                 the union is too large.
         """
-        self._require_same(stored)
-        here, there = set(_cells(self.spec)), set(_cells(stored.spec))
+        self._require_same_keys(stored)
+        here, there = self.cells(), stored.cells()
         if len(here | there) > MAX_JOBS:
             raise InputError(
                 f"{self.source}: grid: {len(here | there)} jobs together with those of {stored.source}"
             )
-        grids = _union(self.spec.grids, stored.spec.grids, here, there)
-        spec = self.spec.model_copy(update={"grid": grids[0], "more_grids": grids[1:]})
-        return Study(spec, self.data, self.source)
+        if here <= there:
+            grids = stored.spec.grids
+        elif there <= here:
+            grids = self.spec.grids
+        else:
+            grids = stored.spec.grids + self.spec.grids
+        return self._united(stored, grids)
+
+    def _require_same_keys(self, stored: Study) -> None:
+        mine, theirs = dict(self._fixed_keys()), dict(stored._fixed_keys())
+        for key in mine | theirs:
+            if mine.get(key) != theirs.get(key):
+                raise InputError(
+                    f"{self.source}: {key}: {mine.get(key)!r} differs from what {stored.source} holds; "
+                    f"allowed: {theirs.get(key)!r}, or another output folder"
+                )
+
+    def _require_same_data(self, stored: Study, same: bool) -> None:
+        if not same:
+            raise InputError(
+                f"{self.source}: data: the points differ from those that {stored.source} was trained on; "
+                "allowed: the same points, or another output folder"
+            )
+
+
+class PhaseDiagramStudy(Study):
+    """A study of kind "phase-diagram"; its cells are (width, gamma, gamma_prime, seed)."""
+
+    spec: Spec
+    data: Dataset
+
+    grouped_by = "width"
+
+    def cells(self) -> set[Cell]:
+        return {cell for grid in self.spec.grids for cell in grid.cells()}
+
+    def sample_jobs(self) -> list[Job]:
+        samples = self.spec.samples
+        return [self.job(samples.width, gamma, prime, samples.seed) for gamma, prime in samples.points]
+
+    def job(self, width: int, gamma: float, gamma_prime: float, seed: int) -> Job:
+        """The job of one cell of the plane; the exponents are rounded to 10 decimals."""
+        cell: dict[str, Any] = {
+            "depth": self.spec.network.depth,
+            "width": int(width),
+            "gamma": round_exponent(gamma),
+            "gamma_prime": round_exponent(gamma_prime),
+            "gamma_1": self.spec.grid.gamma_1,
+            "seed": int(seed),
+        }
+        return Job(job_id=hash_of({**self._content, **cell}), **cell)
+
+    def stored_job(self, row: Mapping[Any, Any]) -> Job:
+        return self.job(row["width"], row["gamma"], row["gamma_prime"], row["seed"])
+
+    def cost(self, job: Job) -> Cost:
+        points, inputs = self.data.x.shape
+        train = self.spec.train
+        return cost_of(
+            job, points, inputs, None if train.method == "gradient-flow" else train.max_evaluations
+        )
+
+    def group(self, job: Job) -> int:
+        return job.width
 
     @cached_property
     def _content(self) -> dict[str, Any]:
@@ -109,23 +203,21 @@ class Study:
         return {
             "kind": self.spec.kind,
             "activation": self.spec.network.activation,
-            "data": self.data_digest,
+            "data": self.data.digest,
             "train": self.spec.train.model_dump(mode="json", exclude_none=True),
         }
 
-    def _require_same(self, stored: Study) -> None:
-        mine, theirs = dict(_fixed_keys(self.spec)), dict(_fixed_keys(stored.spec))
-        for key in mine | theirs:
-            if mine.get(key) != theirs.get(key):
-                raise InputError(
-                    f"{self.source}: {key}: {mine.get(key)!r} differs from what {stored.source} holds; "
-                    f"allowed: {theirs.get(key)!r}, or another output folder"
-                )
-        if self.data != stored.data:
-            raise InputError(
-                f"{self.source}: data: the points differ from those that {stored.source} was trained on; "
-                "allowed: the same points, or another output folder"
-            )
+    def _fixed_keys(self) -> Iterator[tuple[str, Any]]:
+        yield "name", self.spec.name
+        yield "kind", self.spec.kind
+        yield "grid.gamma_1", self.spec.grid.gamma_1
+        for table in ("network", "train"):
+            for key, value in getattr(self.spec, table).model_dump(mode="json").items():
+                yield f"{table}.{key}", value
+
+    def _united(self, stored: PhaseDiagramStudy, grids: tuple[Any, ...]) -> PhaseDiagramStudy:
+        self._require_same_data(stored, self.data == stored.data)
+        return replace(self, spec=self.spec.model_copy(update={"grid": grids[0], "more_grids": grids[1:]}))
 
 
 def read_study(path: str | Path) -> Study:
@@ -141,11 +233,11 @@ def read_study(path: str | Path) -> Study:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise InputError(f"{path}: cannot be read ({reason}); allowed: a TOML file") from None
     spec = parse_spec(text, str(path))
-    return Study(spec, load_data(spec.data, path.parent, str(path)), str(path))
+    return PhaseDiagramStudy(spec, load_data(spec.data, path.parent, str(path)), str(path))
 
 
-def study_from_store(text: str, x: Array, y: Array, source: str) -> Study:
-    """The study of stored results: the text of their `study.toml` and the arrays x (n, d), y (n,) of `data.npz`.
+def study_from_store(text: str, arrays: Mapping[str, Any], source: str) -> Study:
+    """The study of stored results: the text of their `study.toml` and the arrays of `data.npz`, x (n, d) and y (n,) for one.
 
     The file the data came from is not needed any more.
 
@@ -153,36 +245,13 @@ def study_from_store(text: str, x: Array, y: Array, source: str) -> Study:
         InputError: the text or the arrays are not valid, or contradict each other.
     """
     spec = parse_spec(text, source)
-    data = make_dataset(x, y, f"{source}: data")
+    data = make_dataset(arrays["x"], arrays["y"], f"{source}: data")
     if isinstance(spec.data, PointsData) and data != load_data(spec.data, Path(), source):
         raise InputError(f"{source}: data: the points are not those stored as arrays beside it")
-    return Study(spec, data, source)
+    return PhaseDiagramStudy(spec, data, source)
 
 
-def _hash(content: dict[str, Any]) -> str:
+def hash_of(content: Mapping[str, Any]) -> str:
+    """The id of a job of this content: the first 20 hexadecimal digits of the sha256 of its canonical JSON."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:_ID_DIGITS]
-
-
-def _cells(spec: Spec) -> set[tuple[int, float, float, int]]:
-    return {cell for grid in spec.grids for cell in grid.cells()}
-
-
-def _fixed_keys(spec: Spec) -> Iterator[tuple[str, Any]]:
-    """The keys, with their values, that make two specs parts of different studies when they differ."""
-    yield "name", spec.name
-    yield "kind", spec.kind
-    yield "grid.gamma_1", spec.grid.gamma_1
-    for table in ("network", "train"):
-        for key, value in getattr(spec, table).model_dump(mode="json").items():
-            yield f"{table}.{key}", value
-
-
-def _union(
-    here: tuple[GridSpec, ...], there: tuple[GridSpec, ...], jobs_here: set[Any], jobs_there: set[Any]
-) -> tuple[GridSpec, ...]:
-    if jobs_here <= jobs_there:
-        return there
-    if jobs_there <= jobs_here:
-        return here
-    return there + here

@@ -5,7 +5,6 @@ A row depends on its job, the data and the settings alone: not on the other jobs
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,18 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import measures
+from .costs import LINE_POINTS
 from .errors import InputError
-from .plan import LINE_POINTS
 from .theory import LAYERS
 from .version import VERSION
 
 if TYPE_CHECKING:  # torch takes seconds to import, and describing a failed job needs none of it
-    import pandas as pd
-
     from .engine.descent import Networks
     from .engine.networks import Network, Outcome
     from .spec import TrainSpec
-    from .study import Job, Study
+    from .study import Job
 
 Array = NDArray[np.float64]
 Row = dict[str, Any]
@@ -60,24 +57,25 @@ class Trained:
         return self.initial[layer].astype(np.float64) + self.change[layer]
 
 
-def train(study: Study, progress: Callable[[int, int], None] | None = None) -> pd.DataFrame:
-    """Trains every job of the study in this process, without Ray, on all cores.
+@dataclass(frozen=True)
+class Trainer:
+    """The training of a phase diagram on x (n, d), y (n,): what a sweep calls, with jobs of one depth and width."""
 
-    ``progress(done, total)`` is called after every chunk of jobs. Returns the rows that a sweep would have written to ``runs/``,
-    sorted by job.
-    """
-    import pandas as pd
+    x: Array
+    y: Array
+    settings: TrainSpec
 
-    jobs, rows = study.jobs(), []
-    device = resolve_device(study.spec.resources.device)
-    widths = sorted({job.width for job in jobs}, reverse=True)
-    for width in widths:
-        batch = [job for job in jobs if job.width == width]
-        rows += train_batch(batch, study.data.x, study.data.y, study.spec.train, device, os.cpu_count() or 1)
-        if progress is not None:
-            progress(len({row["job_id"] for row in rows}), len(jobs))
-    order = ["width", "gamma", "gamma_prime", "seed", "layer"]
-    return pd.DataFrame(rows).sort_values(order, ignore_index=True)
+    def batch(self, jobs: Sequence[Job], device: str, threads: int) -> list[Row]:
+        """Rows of ``runs``; ``threads`` chunks of jobs are trained at a time."""
+        return train_batch(jobs, self.x, self.y, self.settings, device, threads)
+
+    def sample(self, job: Job, device: str, threads: int) -> list[Row]:
+        """Rows of ``samples`` of a network that is kept whole."""
+        return train_sample(job, self.x, self.y, self.settings, device, threads)
+
+    def failed(self, job: Job, error: str) -> list[Row]:
+        """Rows of ``runs`` of a job that could not be run."""
+        return failed_rows(job, error)
 
 
 def train_batch(

@@ -72,9 +72,7 @@ def test_torch_belongs_to_the_engines() -> None:
 
 
 def test_there_are_no_import_cycles() -> None:
-    graph = {
-        name: {one[1:] for one in imported(name, at_top=True) if one.startswith(".")} for name in FILES
-    }
+    graph = {name: {one[1:] for one in imported(name, at_top=True) if one.startswith(".")} for name in FILES}
     graph.pop("__main__")
     TopologicalSorter(graph).prepare()  # raises CycleError
 

@@ -186,7 +186,7 @@ def test_run_trains_fits_plots_and_sums_up(sweep):
     store = Store(out)
     assert set(store.statuses().values()) <= {"converged", "stalled", "evaluation_limit"}
     assert store.read_driver()["state"] == "finished"
-    assert len(store.slopes()) == 4
+    assert len(store.fitted()) == 4
     assert {"regime_map_W1.png", "functions.svg"} <= {path.name for path in (out / "figures").iterdir()}
 
 
@@ -269,7 +269,7 @@ def test_a_changed_study_is_refused_and_leaves_the_folder_as_it_is(sweep, tmp_pa
 )
 def test_waiting_ends_when_the_driver_is_gone_with_jobs_missing(sweep, tmp_path, record, state, code):
     store, text = Store(tmp_path), Store(sweep[0]).read_study()
-    store.write_data(*Store(sweep[0]).read_data())
+    store.write_data(Store(sweep[0]).read_data())
     store.write_study(text)
     if record is not None:
         now = time.time()
@@ -303,10 +303,10 @@ def test_plot_fits_again_when_there_are_more_runs(sweep, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(sweep[0], out)
     store = Store(out)
-    store.write_slopes(store.slopes().iloc[:1])
+    store.write_fitted(store.fitted().iloc[:1])
     result = invoke("plot", out)
     assert (result.exit_code, "slopes.parquet" in result.stdout) == (0, True)
-    assert len(store.slopes()) > 1
+    assert len(store.fitted()) > 1
     assert "slopes.parquet" not in invoke("plot", out).stdout
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from phasediag.data import Dataset, load_data, make_dataset, standardised
 from phasediag.errors import InputError
-from phasediag.spec import DigitsData, FileData, MnistData, PointsData
+from phasediag.tables import DigitsData, FileData, MnistData, PointsData
 
 MNIST = Path(__file__).parent / "data" / "mnist"
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"

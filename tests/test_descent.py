@@ -13,6 +13,7 @@ from phasediag import store, training
 from phasediag.engine import descent
 from phasediag.engine.descent import Networks, Settings, descend
 from phasediag.engine.networks import Outcome, initial_weights
+from phasediag.schemas import PHASE_DIAGRAM
 from phasediag.spec import TrainSpec
 from phasediag.study import Job
 
@@ -279,7 +280,7 @@ def test_rows_of_a_fixed_step(method: str) -> None:
     )
     x, y = X[[0, 3]], Y[[0, 3]]
     rows = training.train_batch(jobs, x, y, settings)
-    assert store.runs_table(rows).num_rows == 2 * len(jobs)
+    assert store.runs_table(rows, PHASE_DIAGRAM.runs).num_rows == 2 * len(jobs)
     assert {row["status"] for row in rows} == {"converged"}
     assert all(0 < row["relative_change"] < 10 and row["evaluations"] > 1 for row in rows)
     alone = training.train_batch(jobs[-1:], x, y, settings)

@@ -20,12 +20,11 @@ from waiting import wait_for
 
 from phasediag import driver, lease
 from phasediag.data import make_dataset
-from phasediag.driver import Work
 from phasediag.errors import InputError, PhasediagError
 from phasediag.progress import Progress
 from phasediag.spec import parse_spec
 from phasediag.store import Store
-from phasediag.study import Study
+from phasediag.study import PhaseDiagramStudy
 from phasediag.training import failed_rows
 
 # The functions below run in workers, which cannot import this module.
@@ -65,14 +64,24 @@ def store(tmp_path):
 def study(seeds=20, resources=""):
     text = SPEC.format(seeds=seeds, resources=resources)
     data = make_dataset(np.array([[-1.0], [0.5]]), np.array([0.5, -0.5]), "data")
-    return Study(parse_spec(text, "driver.toml"), data, "driver.toml")
+    return PhaseDiagramStudy(parse_spec(text, "driver.toml"), data, "driver.toml")
+
+
+class Quick:
+    """Trains nothing: what it makes of a batch is up to the test."""
+
+    def __init__(self, batch):
+        self.batch = batch
+
+    def failed(self, job, error):
+        return failed_rows(job, error)
 
 
 def run(study, store, work=None, **options):
-    return driver.run(study, store, Progress(), work=Work(batch=work or succeed), **options)
+    return driver.run(study, store, Progress(), trainer=Quick(work or succeed), **options)
 
 
-def succeed(jobs, x, y, settings, device, threads):
+def succeed(jobs, device, threads):
     return [
         {**row, "status": "converged", "error": "", "relative_change": 1.0}
         for job in jobs
@@ -128,7 +137,7 @@ def test_all_jobs_run_once_and_the_lease_ends(store):
     record = store.read_driver()
     assert (record["state"], record["total"], record["done_at_start"]) == ("finished", 40, 0)
     assert store.exists()
-    assert store.read_data()[0].shape == (2, 1)
+    assert store.read_data()["x"].shape == (2, 1)
 
 
 def test_running_again_trains_nothing_and_still_calls_finish(store):
@@ -141,7 +150,7 @@ def test_running_again_trains_nothing_and_still_calls_finish(store):
 def test_training_itself_and_samples(store):
     here = study(seeds=1)
     samples = here.spec.samples.model_copy(update={"points": ((0.5, 0.0),)})
-    here = Study(here.spec.model_copy(update={"samples": samples}), here.data, here.source)
+    here = PhaseDiagramStudy(here.spec.model_copy(update={"samples": samples}), here.data, here.source)
     outcome = driver.run(here, store, Progress())
     assert (outcome.finished, outcome.failed_samples) == (2, 0)
     assert set(store.runs()["status"]) == {"converged"}

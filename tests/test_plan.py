@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phasediag import plan
+from phasediag import costs, plan
+from phasediag.costs import cost_of, predicted_seconds
 from phasediag.data import make_dataset
-from phasediag.plan import Batch, make_batches, make_plan, missing_batches, predicted_seconds, split
+from phasediag.plan import Batch, make_batches, make_plan, missing_batches, split
 from phasediag.spec import parse_spec
-from phasediag.study import Study
+from phasediag.study import PhaseDiagramStudy
 
 SPEC = """
 name = "plan"
@@ -25,9 +26,13 @@ samples = {{ points = {samples} }}
 
 def study(width=(10, 100), gamma=(0.5, 1.0, 1.75), seeds=2, samples=()):
     text = SPEC.format(width=list(width), gamma=list(gamma), seeds=seeds, samples=[list(p) for p in samples])
-    return Study(
+    return PhaseDiagramStudy(
         parse_spec(text, "plan.toml"), make_dataset([[-1.0], [0.5]], [0.5, -0.5], "data"), "plan.toml"
     )
+
+
+def on_four_points(job):
+    return cost_of(job, 4, 1)
 
 
 def ids(batches):
@@ -43,7 +48,7 @@ def ids(batches):
 )
 def test_batches_hold_every_job_once_in_one_shape_and_within_bounds(widths, seeds, points, slots):
     jobs = study(sorted(widths), seeds=seeds).jobs()
-    batches = make_batches(jobs, points, 1, slots)
+    batches = make_batches(jobs, lambda job: cost_of(job, points, 1), slots)
     assert sorted(ids(batches)) == sorted(job.job_id for job in jobs)
     assert all(len({job.width for job in batch.jobs}) == 1 for batch in batches)
     assert len(batches) >= min(plan.BATCHES_PER_SLOT * slots, len(jobs))
@@ -54,16 +59,16 @@ def test_batches_hold_every_job_once_in_one_shape_and_within_bounds(widths, seed
 
 def test_batches_do_not_depend_on_the_order_of_the_jobs():
     jobs = study(seeds=20).jobs()
-    assert make_batches(jobs, 4, 1, 3) == make_batches(jobs[::-1], 4, 1, 3)
+    assert make_batches(jobs, on_four_points, 3) == make_batches(jobs[::-1], on_four_points, 3)
 
 
 def test_no_jobs_make_no_batches():
-    assert make_batches([], 4, 1, 2) == []
+    assert make_batches([], on_four_points, 2) == []
 
 
 def test_memory_bounds_a_batch_of_wide_networks():
     jobs = study(width=[10**6], seeds=40).jobs()
-    largest = max(len(batch.jobs) for batch in make_batches(jobs, 4, 1, 1))
+    largest = max(len(batch.jobs) for batch in make_batches(jobs, on_four_points, 1))
     assert largest * 10**6 * 8 <= plan.MAX_BATCH_BYTES
 
 
@@ -78,10 +83,10 @@ def test_jobs_cost_more_when_wider_deeper_in_the_condensed_regime_and_on_more_po
 def test_a_fixed_step_is_counted_with_its_limit():
     flow = study(samples=[(0.5, 0.0)])
     train = flow.spec.train.model_copy(update={"method": "gd", "learning_rate": 0.1, "max_evaluations": 7000})
-    gd = Study(flow.spec.model_copy(update={"train": train}), flow.data, flow.source)
-    assert plan.predicted_evaluations(gd.jobs()[0], 2, 1, 7000) == 7000
+    gd = PhaseDiagramStudy(flow.spec.model_copy(update={"train": train}), flow.data, flow.source)
+    assert costs.predicted_evaluations(gd.jobs()[0], 2, 1, 7000) == 7000
     seconds = [batch.seconds for batch in missing_batches(gd, {}, [], 1)]
-    assert min(seconds) > 7000 * plan._DESCENT.shared
+    assert min(seconds) > 7000 * costs._DESCENT.shared
     assert max(b.seconds for b in missing_batches(flow, {}, [], 1)) < min(seconds)
 
 
@@ -108,9 +113,9 @@ def test_plan_counts_by_stage_and_width():
     planned = make_plan(here, {jobs[0].job_id: "stalled", jobs[1].job_id: "failed"}, [], 2)
     assert (planned.total, planned.finished, planned.failed, planned.missing) == (12, 1, 1, 10)
     assert planned.samples == 1
-    assert [(row.width, row.total, row.missing) for row in planned.widths] == [(10, 6, 4), (100, 6, 6)]
-    assert planned.batches == sum(row.batches for row in planned.widths) == 11
-    assert planned.cpu_seconds == pytest.approx(sum(row.cpu_seconds for row in planned.widths))
+    assert [(row.group, row.total, row.missing) for row in planned.groups] == [(10, 6, 4), (100, 6, 6)]
+    assert planned.batches == sum(row.batches for row in planned.groups) == 11
+    assert planned.cpu_seconds == pytest.approx(sum(row.cpu_seconds for row in planned.groups))
     assert planned.cpu_seconds / 2 <= planned.wall_seconds <= planned.cpu_seconds
 
 
@@ -123,9 +128,9 @@ def test_plan_of_a_finished_study_is_empty():
 def test_networks_of_one_input_cost_less_than_others() -> None:
     """They have an engine of their own, up to a number of points."""
     job = replace(study().jobs()[0], width=10_000)
-    assert plan.predicted_seconds(job, 4, 1) < plan.predicted_seconds(job, 4, 2)
-    beyond = plan.LINE_POINTS + 1
-    assert plan.predicted_seconds(job, plan.LINE_POINTS, 1) < plan.predicted_seconds(job, beyond, 1) / 2
+    assert costs.predicted_seconds(job, 4, 1) < costs.predicted_seconds(job, 4, 2)
+    beyond = costs.LINE_POINTS + 1
+    assert costs.predicted_seconds(job, costs.LINE_POINTS, 1) < costs.predicted_seconds(job, beyond, 1) / 2
 
 
 def test_three_layers_cost_as_their_second_matrix() -> None:
@@ -134,5 +139,5 @@ def test_three_layers_cost_as_their_second_matrix() -> None:
     narrow, wide = (predicted_seconds(job, 4, 1) for job in jobs)
     assert 8 < wide / narrow < 16
     many = [replace(jobs[1], job_id=str(seed), seed=seed) for seed in range(40)]
-    largest = max(len(batch.jobs) for batch in make_batches(many, 4, 1, 1))
+    largest = max(len(batch.jobs) for batch in make_batches(many, on_four_points, 1))
     assert largest * 2 * 4000**2 * 4 <= plan.MAX_BATCH_BYTES

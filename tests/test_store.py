@@ -17,10 +17,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import fs
 
+from phasediag import store as store_module
 from phasediag.errors import InputError
-from phasediag.store import RUNS_SCHEMA, SAMPLES_SCHEMA, SLOPES_SCHEMA, STATUSES, Store, runs_table
+from phasediag.schemas import PHASE_DIAGRAM, STATUSES
+from phasediag.store import Store
 
+RUNS_SCHEMA, SAMPLES_SCHEMA, SLOPES_SCHEMA = PHASE_DIAGRAM.runs, PHASE_DIAGRAM.samples, PHASE_DIAGRAM.fitted
 OLD_RUNS = Path(__file__).parent / "data" / "runs-v1.parquet"
+
+
+def runs_table(rows):
+    return store_module.runs_table(rows, RUNS_SCHEMA)
 
 
 def local(tmp_path):
@@ -115,7 +122,7 @@ def test_an_absent_folder_is_empty(store):
     assert store.sample_ids() == set()
     for frame, schema in (
         (store.runs(), RUNS_SCHEMA),
-        (store.slopes(), SLOPES_SCHEMA),
+        (store.fitted(), SLOPES_SCHEMA),
         (store.samples(), SAMPLES_SCHEMA),
     ):
         assert len(frame) == 0
@@ -126,12 +133,12 @@ def test_study_data_and_driver_round_trip(store):
     x, y = np.array([[0.1], [np.pi]]), np.array([1.0, -1e-300])
     store.check_writable()
     store.write_study('name = "é"\n')
-    store.write_data(x, y)
+    store.write_data({"x": x, "y": y})
     store.write_driver({"pid": 7, "at": 1.5})
     assert store.exists()
     assert store.read_study() == 'name = "é"\n'
-    np.testing.assert_array_equal(store.read_data()[0], x)
-    np.testing.assert_array_equal(store.read_data()[1], y)
+    np.testing.assert_array_equal(store.read_data()["x"], x)
+    np.testing.assert_array_equal(store.read_data()["y"], y)
     assert store.read_driver() == {"pid": 7, "at": 1.5}
     store.check_writable()
 
@@ -183,8 +190,8 @@ def test_samples_and_slopes_round_trip(store):
     np.testing.assert_array_equal(np.stack(samples["input_final"][0]), [[1.5, 2.0], [3.0, 4.0]])
     values = [2, "W1", 0.5, 0.0, 0.0, -0.5, -0.6, -0.4, *[np.nan] * 3, "linear", "linear", 3, 9, 0]
     slopes = pd.DataFrame([dict(zip(SLOPES_SCHEMA.names, values, strict=True))])
-    store.write_slopes(slopes)
-    pd.testing.assert_frame_equal(store.slopes(), slopes)
+    store.write_fitted(slopes)
+    pd.testing.assert_frame_equal(store.fitted(), slopes)
     store.write_figure("map_W1.png", b"\x89PNG")
 
 
@@ -198,7 +205,7 @@ def test_wrong_tables_are_not_published(store):
     with pytest.raises(ValueError, match="of 2 jobs"):
         store.publish_sample(pa.concat_tables([sample_table("s"), sample_table("t")]))
     with pytest.raises(ValueError, match="allowed"):
-        store.write_slopes(pd.DataFrame({"slope": [1.0]}))
+        store.write_fitted(pd.DataFrame({"slope": [1.0]}))
     assert len(store.runs()) == len(store.samples()) == 0
 
 
@@ -342,7 +349,7 @@ def test_damaged_companions_are_named(tmp_path):
     for name, read in (
         ("study.toml", store.read_study),
         ("data.npz", store.read_data),
-        ("slopes.parquet", store.slopes),
+        ("slopes.parquet", store.fitted),
     ):
         (tmp_path / name).write_bytes(b"\xff\xfe broken")
         with pytest.raises(InputError, match=name):

@@ -56,7 +56,7 @@ def test_jobs_are_the_grid_once_and_sorted(study_of):
 def test_job_ids_are_pinned(study_of):
     """A changed id orphans every stored row: it must never change."""
     study = study_of()
-    assert study.data_digest == "2e1ca127bdad754bea6365ae25503acca31856c47400e0ecbbd3995b7019b67e"
+    assert study.data.digest == "2e1ca127bdad754bea6365ae25503acca31856c47400e0ecbbd3995b7019b67e"
     assert study.job(100, 0.5, -0.5, 0).job_id == "ab1b53952d48744556c7"
 
 
@@ -109,7 +109,7 @@ def test_stored_studies_need_no_data_file(tmp_path):
     text = re.sub(r'kind = "points"\nx.*\ny.*\n', 'kind = "file"\npath = "d.npz"\n', SPEC)
     (tmp_path / "s.toml").write_text(text)
     study = read_study(tmp_path / "s.toml")
-    again = study_from_store(study.to_toml(), study.data.x, study.data.y, "OUT/study.toml")
+    again = study_from_store(study.to_toml(), study.data.arrays(), "OUT/study.toml")
     assert (again.spec, again.data) == (study.spec, study.data)
     assert again.jobs() == study.jobs()
 
@@ -117,7 +117,7 @@ def test_stored_studies_need_no_data_file(tmp_path):
 def test_stored_points_must_match_their_arrays(study_of):
     study = study_of()
     with pytest.raises(InputError, match="OUT: data: the points are not those"):
-        study_from_store(study.to_toml(), study.data.x + 1.0, study.data.y, "OUT")
+        study_from_store(study.to_toml(), {"x": study.data.x + 1.0, "y": study.data.y}, "OUT")
 
 
 def test_union_keeps_grows_or_appends(study_of):
@@ -130,7 +130,7 @@ def test_union_keeps_grows_or_appends(study_of):
     both = beside.merged_with(stored)
     assert both.spec.grids == (stored.spec.grid, beside.spec.grid)
     assert ids(both) == ids(stored) | ids(beside)
-    again = study_from_store(both.to_toml(), both.data.x, both.data.y, "OUT")
+    again = study_from_store(both.to_toml(), both.data.arrays(), "OUT")
     assert again.spec == both.spec
     assert part.merged_with(again).spec.grids == both.spec.grids
     assert stored.merged_with(both).spec.grids == both.spec.grids

@@ -1,0 +1,113 @@
+"""What the Parquet files of each kind of study hold: explicit Arrow schemas, versioned in the metadata of every file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+SCHEMA_VERSION = "1"
+VERSION_KEY = b"phasediag_schema"
+METADATA = {VERSION_KEY: SCHEMA_VERSION.encode()}
+
+FAILED = "failed"
+STATUSES = ("converged", "evaluation_limit", "stalled", "diverged", FAILED)
+"""Outcomes of a run. All but the last are finished and never run again."""
+
+STR, INT, FLOAT = pa.string(), pa.int64(), pa.float64()
+_MATRIX, _VECTOR = pa.list_(pa.list_(pa.float32())), pa.list_(pa.float32())
+_CURVE = pa.list_(FLOAT)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of one kind of study.
+
+    Attributes:
+        runs: schema of ``runs/``: what the jobs were, how they ended, what was measured.
+        samples: schema of ``samples/``: networks kept whole.
+        fitted: schema of what is derived from the runs.
+        fitted_name: its file, without the ending.
+        run_key: columns that tell a row of ``runs/`` from the others.
+        order: columns by which rows of ``runs/`` and of ``samples/`` are sorted, as far as they have them.
+    """
+
+    runs: pa.Schema
+    samples: pa.Schema
+    fitted: pa.Schema
+    fitted_name: str
+    run_key: tuple[str, ...]
+    order: tuple[str, ...]
+
+
+def _schema(*fields: tuple[str, pa.DataType]) -> pa.Schema:
+    return pa.schema(fields, metadata=METADATA)
+
+
+_POINT = [("gamma", FLOAT), ("gamma_prime", FLOAT), ("gamma_1", FLOAT)]
+_HOW = [("status", STR), ("error", STR), ("wall_seconds", FLOAT), ("device", STR), ("version", STR)]
+
+PHASE_DIAGRAM = Tables(
+    runs=_schema(
+        ("job_id", STR),
+        ("depth", INT),
+        ("layer", STR),
+        ("width", INT),
+        *_POINT,
+        ("seed", INT),
+        ("relative_change", FLOAT),
+        ("relative_change_spectral", FLOAT),
+        ("norm_initial", FLOAT),
+        ("norm_final", FLOAT),
+        ("orientations", FLOAT),
+        ("loss_initial", FLOAT),
+        ("loss_final", FLOAT),
+        ("evaluations", INT),
+        *_HOW,
+    ),
+    samples=_schema(
+        ("job_id", STR),
+        ("depth", INT),
+        ("layer", STR),
+        ("width", INT),
+        *_POINT,
+        ("seed", INT),
+        ("status", STR),
+        ("input_initial", _MATRIX),
+        ("input_final", _MATRIX),
+        ("output_initial", _VECTOR),
+        ("output_final", _VECTOR),
+        ("x", _CURVE),
+        ("f_initial", _CURVE),
+        ("f_final", _CURVE),
+        ("evaluations", pa.list_(INT)),
+        ("loss", _CURVE),
+        ("relative_change", _CURVE),
+        ("version", STR),
+    ),
+    fitted=_schema(
+        ("depth", INT),
+        ("layer", STR),
+        *_POINT,
+        ("slope", FLOAT),
+        ("slope_low", FLOAT),
+        ("slope_high", FLOAT),
+        ("slope_infinite", FLOAT),
+        ("slope_infinite_low", FLOAT),
+        ("slope_infinite_high", FLOAT),
+        ("regime", STR),
+        ("predicted_regime", STR),
+        ("widths", INT),
+        ("runs", INT),
+        ("left_out", INT),
+    ),
+    fitted_name="slopes",
+    run_key=("job_id", "layer"),
+    order=("depth", "width", "gamma", "gamma_prime", "gamma_1", "seed", "layer"),
+)
+"""Runs: one row per job and layer. Samples: one row per kept network and layer with input weights, those (m, d + 1, bias last) and
+the output weights (m,) before and after training, f before and after on a fine grid x (empty unless d = 1), and the course of the
+training. Slopes: one row per grid point and layer."""
+
+TABLES = {"phase-diagram": PHASE_DIAGRAM}
+"""By the kind of the study."""

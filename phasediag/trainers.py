@@ -1,0 +1,58 @@
+"""What trains a study, and how to do so in this process, without Ray."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .plan import missing_batches
+from .schemas import TABLES
+from .training import Trainer as PhaseDiagramTrainer
+from .training import resolve_device
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .study import Study
+
+Row = dict[str, Any]
+
+
+class Trainer(Protocol):
+    """Jobs in, rows out, whatever the kind of the study. Processes send it to each other."""
+
+    def batch(self, jobs: Sequence[Any], device: str, threads: int) -> list[Row]:
+        """Trains jobs of one shape: the rows of ``runs``. Numerical failure is a status in the row, never an exception."""
+        ...
+
+    def sample(self, job: Any, device: str, threads: int) -> list[Row]:
+        """Trains a network and keeps it whole: the rows of ``samples``."""
+        ...
+
+    def failed(self, job: Any, error: str) -> list[Row]:
+        """The rows of ``runs`` of a job that could not be run, with the reason."""
+        ...
+
+
+def trainer_of(study: Study) -> Trainer:
+    """What trains the jobs of a study."""
+    return PhaseDiagramTrainer(study.data.x, study.data.y, study.spec.train)
+
+
+def train(study: Study, progress: Callable[[int, int], None] | None = None) -> pd.DataFrame:
+    """Trains every job of the study in this process, without Ray, on all cores.
+
+    ``progress(done, total)`` is called after every batch of jobs. Returns the rows that a sweep would have written to ``runs/``,
+    sorted by job.
+    """
+    import pandas as pd
+
+    trainer, tables = trainer_of(study), TABLES[study.kind]
+    device, total = resolve_device(study.spec.resources.device), len(study.jobs())
+    rows: list[Row] = []
+    for batch in missing_batches(study, {}, [job.job_id for job in study.sample_jobs()], 1):
+        rows += trainer.batch(batch.jobs, device, os.cpu_count() or 1)
+        if progress is not None:
+            progress(len({row["job_id"] for row in rows}), total)
+    return pd.DataFrame(rows, columns=tables.runs.names).sort_values(list(tables.order), ignore_index=True)
