@@ -354,6 +354,7 @@ def test_damaged_companions_are_named(tmp_path):
         (tmp_path / name).write_bytes(b"\xff\xfe broken")
         with pytest.raises(InputError, match=name):
             read()
+        (tmp_path / name).unlink()
 
 
 # The local folder.
