@@ -17,7 +17,8 @@ from .version import VERSION as __version__
 if TYPE_CHECKING:
     from .fitting import critical_line, fit
     from .maps import plot_map
-    from .study import Study, read_study
+    from .studies import read_study
+    from .study import Study
     from .trainers import train
 
 _HOMES = {
@@ -25,7 +26,7 @@ _HOMES = {
     "critical_line": "fitting",
     "fit": "fitting",
     "plot_map": "maps",
-    "read_study": "study",
+    "read_study": "studies",
     "train": "trainers",
 }
 

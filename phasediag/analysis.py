@@ -1,41 +1,61 @@
-"""From the rows in a folder to its slopes and its figures. Needs neither torch nor Ray."""
+"""From the rows in a folder to its slopes, or counts, and its figures. Needs neither torch nor Ray."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from . import figures
+from .condensation import figures as condensation_figures
+from .condensation.counts import count, summarise
 from .errors import InputError
-from .fitting import count_predicted_rows, critical_line, fit, line_distance
+from .fitting import count_predicted_rows, critical_line, fit, line_distance, regime_counts
 from .store import Store
 from .theory import LAYERS, has_critical_line
 
 LINE_SLOPES = ("slope", "slope_infinite")
 """The slopes whose zero is a critical line: the plain one, and that of infinite width."""
+_FIT = {"phase-diagram": fit, "condensation": count}
 
 
 def fit_folder(store: Store) -> pd.DataFrame:
-    """Fits the slopes of a folder's runs, writes `slopes.parquet` and returns them.
+    """Fits the slopes of a folder's runs, or counts their lines, writes and returns them.
 
     Raises:
         InputError: the folder holds no runs.
     """
-    runs = store.runs()
-    if runs.empty:
-        raise InputError(
-            f"{store.name('runs')}: holds no rows; allowed: a folder that 'phasediag run' has written"
-        )
-    slopes = fit(runs)
-    store.write_fitted(slopes)
-    return slopes
+    fitted = _FIT[store.kind](_runs(store))
+    store.write_fitted(fitted)
+    return fitted
 
 
 def is_fitted(store: Store) -> bool:
-    """Whether the slopes of a folder are there and count the runs that are."""
+    """Whether what is fitted in a folder is there and counts the runs that are."""
+    fitted, runs = store.fitted(), store.runs()
+    if fitted.empty:
+        return False
+    if store.kind == "condensation":
+        return int(fitted["count"].sum()) == int(runs["lines"].notna().sum())
+    return int(fitted[["runs", "left_out"]].to_numpy().sum()) == len(runs)
+
+
+def summary(store: Store) -> dict[str, Any]:
+    """What `phasediag fit` tells of a folder, as JSON can hold it."""
+    if store.kind == "condensation":
+        runs = _runs(store)
+        rows = summarise(runs).to_dict("records")
+        return {"layers": rows, "rows": len(runs), "left_out": int(runs["lines"].isna().sum())}
     slopes = store.fitted()
-    return not slopes.empty and int(slopes[["runs", "left_out"]].to_numpy().sum()) == len(store.runs())
+    counted = slopes[["runs", "left_out"]].sum()
+    return {
+        "regimes": regime_counts(slopes),
+        "critical_line_distance": line_distances(slopes),
+        "runs": int(counted["runs"]),
+        "left_out": int(counted["left_out"]),
+    }
 
 
 def plot_folder(store: Store) -> Iterator[str]:
@@ -44,20 +64,40 @@ def plot_folder(store: Store) -> Iterator[str]:
     Raises:
         InputError: the folder holds no study, or nothing was fitted yet.
     """
+    _document(store)
+    if store.fitted().empty:
+        raise InputError(f"{store.name(store.fitted_name)}: missing; run 'phasediag fit {store.out}' first")
+    draw = {"phase-diagram": _draw_phase_diagram, "condensation": _draw_condensation}[store.kind]
+    for key, figure in draw(store).items():
+        for ending, content in figures.render(figure).items():
+            store.write_figure(f"{key}.{ending}", content)
+            yield f"figures/{key}.{ending}"
+
+
+def _draw_phase_diagram(store: Store) -> dict[str, Figure]:
     depth, name = _depth_and_name(store)
     runs, slopes = store.runs(), store.fitted()
-    if slopes.empty:
-        raise InputError(f"{store.name(store.fitted_name)}: missing; run 'phasediag fit {store.out}' first")
     # The change of W2 has low rank: what it does to its inputs is in the operator norm.
     second = runs.loc[runs["layer"] == "W2"]
     operator = fit(second.assign(relative_change=second["relative_change_spectral"])) if len(second) else None
     data = store.read_data()
     data_xy = None if data is None else (data["x"], data["y"])
-    drawn = figures.draw_all(runs, slopes, store.samples(), data_xy, depth, name, operator)
-    for key, figure in drawn.items():
-        for ending, content in figures.render(figure).items():
-            store.write_figure(f"{key}.{ending}", content)
-            yield f"figures/{key}.{ending}"
+    return figures.draw_all(runs, slopes, store.samples(), data_xy, depth, name, operator)
+
+
+def _draw_condensation(store: Store) -> dict[str, Figure]:
+    return condensation_figures.draw_all(
+        store.runs(), store.samples(), store.read_data(), str(_document(store).get("name", ""))
+    )
+
+
+def _runs(store: Store) -> pd.DataFrame:
+    runs = store.runs()
+    if runs.empty:
+        raise InputError(
+            f"{store.name('runs')}: holds no rows; allowed: a folder that 'phasediag run' has written"
+        )
+    return runs
 
 
 def line_distances(slopes: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
@@ -83,12 +123,16 @@ def line_distances(slopes: pd.DataFrame) -> dict[str, dict[str, dict[str, float]
     return distances
 
 
-def _depth_and_name(store: Store) -> tuple[int, str]:
-    """Depth and name of the study, without the checks of the spec that it has passed long ago."""
+def _document(store: Store) -> dict[str, Any]:
     document = store.read_document()
     if document is None:
         raise InputError(f"{store.out}: holds no study; allowed: a folder that 'phasediag run' has written")
-    source = store.name("study.toml")
+    return document
+
+
+def _depth_and_name(store: Store) -> tuple[int, str]:
+    """Depth and name of the study, without the checks of the spec that it has passed long ago."""
+    document, source = _document(store), store.name("study.toml")
     try:
         depth, name = int(document["network"]["depth"]), str(document["name"])
     except (KeyError, TypeError, ValueError) as error:

@@ -6,33 +6,23 @@ Ray.
 
 from __future__ import annotations
 
-import json
-import math
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
+from . import printing
 from .errors import InputError, PhasediagError
 from .version import VERSION
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from rich.table import Table
-
-    from .plan import Plan
-    from .reproduce import Comparison
-    from .status import Status
     from .store import Store
     from .study import Study
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-_STATUS_LINE_SECONDS = 15.0
 
 
 class _Group(TyperGroup):
@@ -99,6 +89,9 @@ def init(
     file: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write it.")] = Path(
         "phasediag.toml"
     ),
+    kind: Annotated[
+        str, typer.Option(help="What to study: phase-diagram or condensation.")
+    ] = "phase-diagram",
 ) -> None:
     """Write a commented starter spec.
 
@@ -107,10 +100,15 @@ def init(
     \b
     Example:
       phasediag init study.toml
+      phasediag init study.toml --kind condensation
     """
+    from .starters import STARTERS
+
+    if kind not in STARTERS:
+        raise InputError(f"init: --kind: {kind!r} is not supported; allowed: {', '.join(STARTERS)}")
     try:
         with file.open("x", encoding="utf-8") as stream:
-            stream.write(STARTER_SPEC)
+            stream.write(STARTERS[kind])
     except FileExistsError:
         raise InputError(f"{file}: exists already; allowed: a new file") from None
     except OSError as error:
@@ -138,7 +136,7 @@ def plan(
 
     from .plan import make_plan
     from .store import Store
-    from .study import read_study
+    from .studies import read_study
 
     study = read_study(spec)
     statuses: Mapping[str, str] = {}
@@ -152,9 +150,9 @@ def plan(
     slots = max(1, int((os.cpu_count() or 1) / study.spec.resources.cpus_per_task))
     planned = make_plan(study, statuses, kept, slots)
     if as_json:
-        _print_json(planned.to_dict())
+        printing.print_json(planned.to_dict())
     else:
-        _print_plan(planned)
+        printing.print_plan(planned)
 
 
 @app.command()
@@ -179,7 +177,7 @@ def run(
       phasediag run study.toml --out results/study
     """
     from .store import Store
-    from .study import read_study
+    from .studies import read_study
 
     study = read_study(spec)
     store = Store(out)
@@ -215,32 +213,34 @@ def status(
 
     store = Store(out)
     if not wait:
-        _print_status(statuses.read_status(store), as_json)
+        printing.print_status(statuses.read_status(store), as_json)
         return
-    final = statuses.wait(store, _StatusLog(quiet=as_json))
-    _print_status(final, as_json)
+    final = statuses.wait(store, printing.StatusLog(quiet=as_json))
+    printing.print_status(final, as_json)
     raise typer.Exit(SOME_FAILED if final.failed or final.missing else DONE)
 
 
 @app.command()
 def fit(out: Out, as_json: Json = False) -> None:
-    """Fit the slopes and compare with theory.
+    """Fit the slopes, or count the lines, and compare with theory.
 
-    Writes slopes.parquet. Prints how many grid points of each layer are in which regime, and the distance, in
-    gamma, of the measured critical line from the predicted one.
+    Of a phase diagram, writes slopes.parquet. Prints how many grid points of each layer are in which regime,
+    and the distance, in gamma, of the measured critical line from the predicted one. Of a condensation study, writes
+    counts.parquet. Prints for each layer from when to when it has condensed, and on how many lines.
 
     \b
     Example:
       phasediag fit results/study
     """
-    from .analysis import fit_folder
+    from .analysis import fit_folder, summary
     from .store import Store
 
-    slopes = fit_folder(_existing(Store(out)))
+    store = _existing(Store(out))
+    fit_folder(store)
     if as_json:
-        _print_json(_fit_summary(slopes))
+        printing.print_json(summary(store))
     else:
-        _print_fit(slopes)
+        printing.print_fit(store)
 
 
 @app.command()
@@ -290,7 +290,7 @@ def reproduce(
     from .store import Store
 
     comparison = reproduce_job(_existing(Store(out)), job_id, weights)
-    _print_comparison(comparison)
+    printing.print_comparison(comparison)
     if weights is not None:
         typer.echo(f"wrote {weights}")
     raise typer.Exit(DONE if comparison.agrees else SOME_FAILED)
@@ -348,7 +348,7 @@ def locate(
     regimes = {layer: predicted_regime(layer, depth, gamma, gamma_prime, gamma_1) for layer in LAYERS[depth]}
     exponents = {"gamma": gamma, "gamma_prime": gamma_prime, "gamma_1": gamma_1}
     if as_json:
-        _print_json({"depth": depth, **exponents, "predicted_regime": regimes})
+        printing.print_json({"depth": depth, **exponents, "predicted_regime": regimes})
         return
     typer.echo(f"gamma = {gamma:.6g}\ngamma' = {gamma_prime:.6g}")
     if depth == 3:
@@ -386,12 +386,11 @@ def _run(study: Study, store: Store, retry_failed: bool) -> bool:
     from .progress import Progress, format_duration
 
     started = time.monotonic()
-    slopes: list[pd.DataFrame] = []
     with Progress().shown() as progress:
 
         def finish() -> None:
             progress.phase("fitting")
-            slopes.append(fit_folder(store))
+            fit_folder(store)
             progress.phase("drawing")
             list(plot_folder(store))
 
@@ -401,7 +400,7 @@ def _run(study: Study, store: Store, retry_failed: bool) -> bool:
         f"{outcome.finished} of {outcome.total} jobs finished, {outcome.failed} failed; "
         f"{outcome.trained} run now, in {seconds}"
     )
-    _print_fit(slopes[0])
+    printing.print_fit(store)
     typer.echo(f"figures: {store.name('figures')}")
     if outcome.failed_samples:
         typer.echo(f"{outcome.failed_samples} networks could not be kept for the figures", err=True)
@@ -446,195 +445,3 @@ def _why_no_regime(layer: str) -> str:
     if layer == "a":
         return "no regime is predicted for this layer"
     return "no regime is predicted for gamma_1 other than 0"
-
-
-# Printing.
-
-
-def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
-
-
-def _print_json(content: Any) -> None:
-    typer.echo(json.dumps(_json_ready(content), indent=2, allow_nan=False))
-
-
-def _json_ready(content: Any) -> Any:
-    """The same with None in the place of numbers that JSON does not have."""
-    if isinstance(content, Mapping):
-        return {str(key): _json_ready(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_json_ready(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
-def _table(*columns: str) -> Table:
-    """An empty table: the first column left-aligned, the others, of numbers, to the right."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left")
-    return table
-
-
-def _print_plan(planned: Plan) -> None:
-    from .progress import format_duration
-
-    table = _table(planned.grouped_by, "jobs", "finished", "failed", "missing", "batches", "CPU time")
-    for row in planned.groups:
-        counts = (row.group, row.total, row.finished, row.failed, row.missing, row.batches)
-        table.add_row(*map(str, counts), format_duration(row.cpu_seconds))
-    _console().print(table)
-    typer.echo(
-        f"{planned.total} jobs: {planned.finished} finished, {planned.failed} failed, "
-        f"{planned.missing} missing; {planned.samples} networks to be kept whole"
-    )
-    typer.echo(
-        f"{planned.batches} batches; predicted: {format_duration(planned.cpu_seconds)} of CPU time, "
-        f"{format_duration(planned.wall_seconds)} of training here with {planned.slots} at a time"
-    )
-
-
-def _print_status(status: Status, as_json: bool) -> None:
-    if as_json:
-        _print_json(status.to_dict())
-    else:
-        typer.echo(_status_line(status))
-
-
-def _status_line(status: Status) -> str:
-    from .progress import format_duration
-
-    counts = f"{status.finished} done, {status.failed} failed, {status.missing} missing"
-    parts = [f"{status.name}: {status.state}, {counts}"]
-    if status.rate:
-        parts.append(f"{status.rate:.1f} jobs/s")
-    if status.seconds_left is not None and status.missing:
-        parts.append(f"{format_duration(status.seconds_left)} left")
-    return ", ".join(parts)
-
-
-class _StatusLog:
-    """Prints a status now and then, if it has changed."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet
-        self._shown = ""
-        self._time = -math.inf
-
-    def __call__(self, status: Status) -> None:
-        line = _status_line(status)
-        due = time.monotonic() - self._time >= _STATUS_LINE_SECONDS
-        if self._quiet or not due or line == self._shown or status.state != "running":
-            return
-        self._shown, self._time = line, time.monotonic()
-        typer.echo(line)
-        sys.stdout.flush()
-
-
-def _fit_summary(slopes: pd.DataFrame) -> dict[str, Any]:
-    from .analysis import line_distances
-    from .fitting import regime_counts
-
-    counted = slopes[["runs", "left_out"]].sum()
-    return {
-        "regimes": regime_counts(slopes),
-        "critical_line_distance": line_distances(slopes),
-        "runs": int(counted["runs"]),
-        "left_out": int(counted["left_out"]),
-    }
-
-
-def _print_fit(slopes: pd.DataFrame) -> None:
-    from .fitting import REGIMES
-
-    summary = _fit_summary(slopes)
-    table = _table("grid points", *REGIMES)
-    for layer, counts in summary["regimes"].items():
-        table.add_row(layer, *(str(counts[regime]) for regime in REGIMES))
-    _console().print(table)
-    lines = _table("critical line, off the predicted one in gamma", "mean", "largest", "rows")
-    for layer, by_slope in summary["critical_line_distance"].items():
-        for column, distance in by_slope.items():
-            lines.add_row(f"{layer}, {_SLOPE_NAMES[column]}", *_distance_cells(distance))
-    if lines.row_count:
-        _console().print(lines)
-    if summary["left_out"]:
-        rows = summary["runs"] + summary["left_out"]
-        typer.echo(
-            f"{summary['left_out']} of {rows} rows are left out of the fits: their runs did not converge"
-        )
-
-
-_SLOPE_NAMES = {"slope": "slope over the widths", "slope_infinite": "slope at infinite width"}
-
-
-def _distance_cells(distance: Mapping[str, float]) -> tuple[str, str, str]:
-    rows = f"{distance['rows']:.0f} of {distance['crossed']:.0f}"
-    if not distance["rows"]:
-        return "-", "-", rows
-    return f"{distance['mean']:.3f}", f"{distance['max']:.3f}", rows
-
-
-def _print_comparison(comparison: Comparison) -> None:
-    job = comparison.job
-    typer.echo(
-        f"job {job.job_id}: width {job.width}, gamma {job.gamma:g}, gamma' {job.gamma_prime:g}, "
-        f"seed {job.seed}"
-    )
-    table = _table("relative change", "stored", "recomputed", "difference")
-    for layer, stored in comparison.stored.items():
-        recomputed = comparison.recomputed.get(layer, math.nan)
-        table.add_row(layer, f"{stored:.8g}", f"{recomputed:.8g}", f"{comparison.difference(layer):.1e}")
-    _console().print(table)
-    verdict = "agree" if comparison.agrees else "do not agree"
-    devices = f"stored: {comparison.device_stored or 'unknown'}, here: {comparison.device}"
-    typer.echo(f"they {verdict} to {comparison.tolerance:g} relative ({devices})")
-
-
-STARTER_SPEC = """\
-# A study for phasediag: which networks to train, on what data. Run it with
-#
-#     phasediag run THIS_FILE --out OUT
-#
-# Unknown keys are errors; keys that are commented out show their defaults.
-
-name = "starter"                  # letters, digits, - and _
-kind = "phase-diagram"
-
-[network]
-depth = 2                         # layers of weights: two for one hidden layer, three for two of equal width
-activation = "relu"
-
-[data]
-kind = "points"                   # points | digits | mnist | file
-x = [[-1.0], [-0.35], [0.3], [1.0]]                 # n rows of d numbers
-y = [0.6, -0.4, 0.5, -0.2]                          # n numbers
-
-[grid]                            # every width and every seed at every point (gamma, gamma_prime)
-width = [100, 300, 1000]          # the slope over these widths decides the regime
-gamma = { start = 0.5, stop = 2.0, num = 7 }        # both ends included; a list works as well
-gamma_prime = { start = -0.5, stop = 1.0, num = 7 }
-seeds = 2                         # 0 and 1; a list works as well
-# points = [[1.1, 0.05]]          # further pairs beside the product of gamma and gamma_prime
-#                                 # three layers have a key gamma_1 as well, 0 unless given
-
-# [train]
-# method = "gradient-flow"        # or "gd", "adam", with a fixed step: these need learning_rate = 0.1, for example
-# accuracy = 0.01                 # of gradient-flow: relative error allowed on the relative change of the weights
-# loss_tolerance = 1e-6           # converged: the loss has fallen to this fraction of the loss of f = 0
-# max_evaluations = 20000
-# dtype = "float32"               # or "float64"
-
-# [resources]                     # of one task
-# device = "auto"                 # auto | cpu | cuda
-# cpus_per_task = 1
-# gpus_per_task = 0.0             # 0.25: four tasks share a GPU
-
-# [samples]                       # networks kept whole, for the figures of functions and features
-# points = [[0.5, 0.0], [1.0, 0.0], [1.75, 0.0]]
-# width = 1000
-# seed = 0
-"""

@@ -1,10 +1,10 @@
-"""Training one stored job again, to compare the result with its row and to look at its weights."""
+"""Training one stored job again, to compare the result with its rows and to look at its weights."""
 
 from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from .errors import InputError
 from .status import stored_study
 from .store import Store
-from .study import Job, Study
+from .study import AnyJob, Study
+from .trainers import trainer_of
 
 SAME_DEVICE_TOLERANCE = 1e-4
 """Relative difference allowed on the same kind of device; elsewhere it is the accuracy of the study."""
@@ -25,26 +26,35 @@ _SHOWN_IDS = 3
 
 @dataclass(frozen=True)
 class Comparison:
-    """Stored and recomputed relative change by layer, the tolerance, and whether they agree."""
+    """Stored and recomputed numbers of a job, the tolerance, and whether they agree.
 
-    job: Job
+    Attributes:
+        job: the job.
+        what: which network it is, in words.
+        measure: what is compared: of a phase diagram the relative change by layer, of a condensation study the loss by epoch, and by
+            layer the number of lines at the last one.
+    """
+
+    job: AnyJob
+    what: str
+    measure: str
     stored: dict[str, float]
     recomputed: dict[str, float]
     device_stored: str
     device: str
     tolerance: float
 
-    def difference(self, layer: str) -> float:
+    def difference(self, name: str) -> float:
         """|recomputed - stored| / |stored|."""
-        stored, recomputed = self.stored[layer], self.recomputed.get(layer, math.nan)
+        stored, recomputed = self.stored[name], self.recomputed.get(name, math.nan)
         if stored == recomputed:
             return 0.0
         return abs(recomputed - stored) / abs(stored) if stored else math.inf
 
     @property
     def agrees(self) -> bool:
-        """Whether every layer does; a NaN agrees with nothing."""
-        return all(self.difference(layer) <= self.tolerance for layer in self.stored)
+        """Whether all numbers do; a NaN agrees with nothing."""
+        return bool(self.stored) and all(self.difference(name) <= self.tolerance for name in self.stored)
 
 
 def reproduce(store: Store, prefix: str, weights_file: Path | None = None) -> Comparison:
@@ -64,22 +74,55 @@ def reproduce(store: Store, prefix: str, weights_file: Path | None = None) -> Co
     rows = _rows(store, prefix)
     study = stored_study(store)
     job = _job(study, rows, store)
-    settings, data = study.spec.train, study.data
     device = _device(rows["device"].iloc[0])
-    from .training import train_weights
-
-    trained, weights = train_weights(job, data.x, data.y, settings, device)
+    trained, arrays = trainer_of(study).weights(job, device)
     if weights_file is not None:
-        _save(weights_file, {"x": data.x, "y": data.y, **weights})
+        _save(weights_file, arrays)
     same = _kind(trained[0]["device"]) == _kind(rows["device"].iloc[0])
+    what, measure, compared = _COMPARED[study.kind]
     return Comparison(
         job=job,
-        stored=dict(zip(rows["layer"], rows["relative_change"], strict=True)),
-        recomputed={row["layer"]: float(row["relative_change"]) for row in trained},
+        what=what(rows.iloc[0]),
+        measure=measure,
+        stored=compared(rows),
+        recomputed=compared(pd.DataFrame(trained)),
         device_stored=str(rows["device"].iloc[0]),
         device=str(trained[0]["device"]),
-        tolerance=SAME_DEVICE_TOLERANCE if same else max(settings.accuracy, SAME_DEVICE_TOLERANCE),
+        tolerance=SAME_DEVICE_TOLERANCE if same else max(study.spec.train.accuracy, SAME_DEVICE_TOLERANCE),
     )
+
+
+def _phase_diagram_network(row: pd.Series[Any]) -> str:
+    return f"width {row['width']}, gamma {row['gamma']:g}, gamma' {row['gamma_prime']:g}, seed {row['seed']}"
+
+
+def _relative_changes(rows: pd.DataFrame) -> dict[str, float]:
+    return dict(zip(rows["layer"], rows["relative_change"].astype(float), strict=True))
+
+
+def _condensation_network(row: pd.Series[Any]) -> str:
+    return (
+        f"{row['activations']}, dimension {row['dimension']}, std {row['std']:g}, seed {row['seed']}, "
+        f"{row['method']}"
+    )
+
+
+def _losses_and_lines(rows: pd.DataFrame) -> dict[str, float]:
+    """The loss at every snapshot that was reached, and the lines of every layer at the last of these."""
+    reached = rows.loc[rows["loss"].notna()]
+    losses = reached.drop_duplicates("epoch").set_index("epoch")["loss"]
+    last = reached.loc[reached["epoch"] == reached["epoch"].max()]
+    return {f"loss at epoch {epoch}": float(loss) for epoch, loss in losses.items()} | {
+        f"lines of {layer} at epoch {epoch}": float(lines)
+        for layer, epoch, lines in last[["layer", "epoch", "lines"]].itertuples(index=False)
+    }
+
+
+_COMPARED: dict[str, tuple[Callable[[Any], str], str, Callable[[pd.DataFrame], dict[str, float]]]] = {
+    "phase-diagram": (_phase_diagram_network, "relative change", _relative_changes),
+    "condensation": (_condensation_network, "loss and lines", _losses_and_lines),
+}
+"""By the kind of the study: what network a row is about, what is compared, and where it stands."""
 
 
 def _rows(store: Store, prefix: str) -> pd.DataFrame:

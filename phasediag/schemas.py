@@ -109,5 +109,80 @@ PHASE_DIAGRAM = Tables(
 the output weights (m,) before and after training, f before and after on a fine grid x (empty unless d = 1), and the course of the
 training. Slopes: one row per grid point and layer."""
 
-TABLES = {"phase-diagram": PHASE_DIAGRAM}
+_NETWORK = [
+    ("job_id", STR),
+    ("layer", STR),
+    ("activation", STR),
+    ("activations", STR),
+    ("multiplicity", INT),
+    ("hidden", INT),
+    ("dimension", INT),
+    ("std", FLOAT),
+    ("method", STR),
+]
+
+CONDENSATION = Tables(
+    runs=_schema(
+        *_NETWORK,
+        ("seed", INT),
+        ("epoch", INT),
+        ("loss", FLOAT),
+        ("active_neurons", FLOAT),
+        ("lines", FLOAT),
+        ("orientations", FLOAT),
+        ("aligned_fraction", FLOAT),
+        ("predicted_alignment", FLOAT),
+        ("predicted_fraction", FLOAT),
+        ("predicted_alignment_initial", FLOAT),
+        ("lines_narrow", FLOAT),
+        ("lines_wide", FLOAT),
+        ("effective_orientations", FLOAT),
+        ("predicted_lines", FLOAT),
+        ("predicted_fraction_initial", FLOAT),
+        ("sign_lines", FLOAT),
+        ("sign_fraction", FLOAT),
+        ("sign_fraction_initial", FLOAT),
+        ("largest_weight", FLOAT),
+        ("polynomial_misfit", FLOAT),
+        ("evaluations", INT),
+        *_HOW,
+    ),
+    samples=_schema(
+        *_NETWORK,
+        ("seed", INT),
+        ("epoch", INT),
+        ("loss", FLOAT),
+        ("input", _MATRIX),
+        ("output", _MATRIX),
+        ("predicted", _MATRIX),
+        ("predicted_sign", _MATRIX),
+        ("x", _CURVE),
+        ("f", _CURVE),
+        ("residual", _CURVE),
+        ("field_at", _MATRIX),
+        ("field", _MATRIX),
+        ("epochs", _CURVE),
+        ("losses", _CURVE),
+        ("version", STR),
+    ),
+    fitted=_schema(
+        *_NETWORK[1:],
+        ("epoch", INT),
+        ("lines", INT),
+        ("count", INT),
+        ("seeds", INT),
+        ("share", FLOAT),
+        ("modal", pa.bool_()),
+        ("left_out", INT),
+    ),
+    fitted_name="counts",
+    run_key=("job_id", "epoch", "layer"),
+    order=("activations", "dimension", "std", "method", "seed", "epoch", "layer"),
+)
+"""Runs: one row per job, snapshot and hidden layer. Samples: one row per kept network, snapshot and hidden layer: input weights (m, k,
+bias last) and output weights (m, neurons of the next layer), predicted directions (q, k), f on a fine grid x and the direction field
+(of one input), the residual (n,), and in the row of the first layer and the last epoch the loss along the training. Counts: one row per
+network, layer, epoch and number of lines that was found, with the number of seeds that have so many."""
+
+TABLES = {"phase-diagram": PHASE_DIAGRAM, "condensation": CONDENSATION}
 """By the kind of the study."""

@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from .condensation.spec import CondensationSpec
 from .errors import InputError
 from .tables import (
     MAX_WIDTH,
@@ -265,8 +266,8 @@ def _default_samples(grid: GridSpec, depth: int, given: dict[str, Any]) -> dict[
 
 # Reading and writing.
 
-AnySpec = Spec
-KINDS: dict[str, type[AnySpec]] = {"phase-diagram": Spec}
+AnySpec = Spec | CondensationSpec
+KINDS: dict[str, type[AnySpec]] = {"phase-diagram": Spec, "condensation": CondensationSpec}
 
 
 def parse_spec(text: str, source: str) -> AnySpec:

@@ -11,7 +11,8 @@ from .errors import InputError
 from .lease import RUNNING, SILENCE_SECONDS, is_alive, is_local, process_is_alive
 from .schemas import FAILED
 from .store import Store
-from .study import Study, study_from_store
+from .studies import study_from_store
+from .study import Study
 
 POLL_SECONDS = 1.0
 # Watching takes at most this fraction of the time, however long it takes to list a folder.

@@ -12,14 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol
 
 from .costs import Cost, cost_of
-from .data import Dataset, load_data, make_dataset
+from .data import Dataset
 from .errors import InputError
-from .spec import Spec, format_spec, parse_spec
-from .tables import MAX_JOBS, PointsData
+from .spec import Spec, format_spec
+from .tables import MAX_JOBS
 from .theory import round_exponent
 
 _ID_DIGITS = 20
@@ -218,37 +217,6 @@ class PhaseDiagramStudy(Study):
     def _united(self, stored: PhaseDiagramStudy, grids: tuple[Any, ...]) -> PhaseDiagramStudy:
         self._require_same_data(stored, self.data == stored.data)
         return replace(self, spec=self.spec.model_copy(update={"grid": grids[0], "more_grids": grids[1:]}))
-
-
-def read_study(path: str | Path) -> Study:
-    """Reads the TOML file of a study, and its data.
-
-    Raises:
-        InputError: the file or its data cannot be read, or hold something that is not allowed.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise InputError(f"{path}: cannot be read ({reason}); allowed: a TOML file") from None
-    spec = parse_spec(text, str(path))
-    return PhaseDiagramStudy(spec, load_data(spec.data, path.parent, str(path)), str(path))
-
-
-def study_from_store(text: str, arrays: Mapping[str, Any], source: str) -> Study:
-    """The study of stored results: the text of their `study.toml` and the arrays of `data.npz`, x (n, d) and y (n,) for one.
-
-    The file the data came from is not needed any more.
-
-    Raises:
-        InputError: the text or the arrays are not valid, or contradict each other.
-    """
-    spec = parse_spec(text, source)
-    data = make_dataset(arrays["x"], arrays["y"], f"{source}: data")
-    if isinstance(spec.data, PointsData) and data != load_data(spec.data, Path(), source):
-        raise InputError(f"{source}: data: the points are not those stored as arrays beside it")
-    return PhaseDiagramStudy(spec, data, source)
 
 
 def hash_of(content: Mapping[str, Any]) -> str:

@@ -6,6 +6,10 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from numpy.typing import NDArray
+
+from .condensation.study import CondensationStudy
+from .condensation.training import Trainer as CondensationTrainer
 from .plan import missing_batches
 from .schemas import TABLES
 from .training import Trainer as PhaseDiagramTrainer
@@ -30,6 +34,10 @@ class Trainer(Protocol):
         """Trains a network and keeps it whole: the rows of ``samples``."""
         ...
 
+    def weights(self, job: Any, device: str) -> tuple[list[Row], dict[str, NDArray[Any]]]:
+        """Trains one job: its rows of ``runs``, its data, and its weights before and after."""
+        ...
+
     def failed(self, job: Any, error: str) -> list[Row]:
         """The rows of ``runs`` of a job that could not be run, with the reason."""
         ...
@@ -37,6 +45,9 @@ class Trainer(Protocol):
 
 def trainer_of(study: Study) -> Trainer:
     """What trains the jobs of a study."""
+    if isinstance(study, CondensationStudy):
+        network = study.spec.network
+        return CondensationTrainer(study.data, network.hidden, network.residual, study.spec.train)
     return PhaseDiagramTrainer(study.data.x, study.data.y, study.spec.train)
 
 

@@ -73,6 +73,11 @@ class Trainer:
         """Rows of ``samples`` of a network that is kept whole."""
         return train_sample(job, self.x, self.y, self.settings, device, threads)
 
+    def weights(self, job: Job, device: str) -> tuple[list[Row], dict[str, Array]]:
+        """Rows of ``runs`` of one job, its data x and y, and its weights before and after (see `train_weights`)."""
+        rows, weights = train_weights(job, self.x, self.y, self.settings, device)
+        return rows, {"x": self.x, "y": self.y, **weights}
+
     def failed(self, job: Job, error: str) -> list[Row]:
         """Rows of ``runs`` of a job that could not be run."""
         return failed_rows(job, error)
@@ -288,7 +293,7 @@ def _train_all(
     def work(chunk: Sequence[Job]) -> list[Trained]:
         return _train_chunk(chunk, x, y, settings, device, trace)
 
-    with _single_threaded_torch() as pin:
+    with single_threaded_torch() as pin:
         if threads == 1 or len(chunks) == 1:
             return [trained for chunk in chunks for trained in work(chunk)]
         with ThreadPoolExecutor(threads, initializer=pin) as pool:
@@ -306,7 +311,7 @@ def _chunk_elements(device: str, dtype: str) -> int:
 
 
 @contextmanager
-def _single_threaded_torch() -> Iterator[Callable[[], None]]:
+def single_threaded_torch() -> Iterator[Callable[[], None]]:
     """One thread per operation within; yields what a new thread has to call for the same."""
     import torch
 

@@ -68,7 +68,12 @@ def test_one_module_imports_ray() -> None:
 
 def test_torch_belongs_to_the_engines() -> None:
     users = {name for name in FILES if "torch" in imported(name, at_top=True)}
-    assert {name.partition(".")[0] for name in users} == {"engine"}
+    assert {name.partition(".")[0] for name in users} == {"engine", "condensation"}
+    assert {name for name in users if name.startswith("condensation")} == {
+        "condensation.networks",
+        "condensation.descent",
+        "condensation.flow",
+    }
 
 
 def test_there_are_no_import_cycles() -> None:
@@ -82,6 +87,7 @@ def test_reading_fitting_and_plotting_need_little() -> None:
     script = (
         "import sys, phasediag\n"
         "from phasediag import store, analysis\n"
+        "from phasediag.condensation import clusters, counts, directions, figures\n"
         "phasediag.fit, phasediag.plot_map, phasediag.critical_line\n"
         "print(*{'torch', 'ray', 'pydantic', 'typer', 'rich', 'sklearn', 'tomli_w', 'numba'} & set(sys.modules))"
     )

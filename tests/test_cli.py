@@ -15,8 +15,9 @@ import pytest
 from typer.testing import CliRunner
 from waiting import wait_for
 
-from phasediag.cli import STARTER_SPEC, app
+from phasediag.cli import app
 from phasediag.spec import parse_spec
+from phasediag.starters import STARTERS
 from phasediag.store import Store
 
 COMMANDS = ("init", "plan", "run", "status", "fit", "plot", "reproduce", "locate")
@@ -169,13 +170,15 @@ def test_a_cluster_that_does_not_answer_is_bad_input(tmp_path, monkeypatch):
 def test_init_writes_a_valid_spec_once(tmp_path):
     file = tmp_path / "study.toml"
     assert invoke("init", file).exit_code == 0
-    assert file.read_text() == STARTER_SPEC
-    assert len(parse_spec(STARTER_SPEC, "starter").samples.points) == 3
+    assert file.read_text() == STARTERS["phase-diagram"]
+    assert len(parse_spec(STARTERS["phase-diagram"], "starter").samples.points) == 3
     uncommented = "\n".join(
         line.removeprefix("# ") if line.startswith(("# [", "# ")) and ("=" in line or "# [" in line) else line
-        for line in STARTER_SPEC.splitlines()
+        for line in STARTERS["phase-diagram"].splitlines()
     )
-    assert parse_spec(uncommented, "uncommented").train == parse_spec(STARTER_SPEC, "starter").train
+    assert (
+        parse_spec(uncommented, "uncommented").train == parse_spec(STARTERS["phase-diagram"], "starter").train
+    )
 
 
 def test_run_trains_fits_plots_and_sums_up(sweep):

@@ -102,8 +102,8 @@ def test_seeds_are_a_number_or_a_list():
         ("depth = 2", "depth = 4", ["network.depth: 4 is not supported; allowed: 2 or 3"]),
         (
             '"phase-diagram"',
-            '"condensation"',
-            ["kind: 'condensation' is not supported; allowed: phase-diagram"],
+            '"phase_diagram"',
+            ["kind: 'phase_diagram' is not supported; allowed: phase-diagram, condensation"],
         ),
         (
             "seeds = 2",
@@ -225,7 +225,7 @@ def test_odd_documents_are_refused_in_one_line(text):
 
 
 def test_a_wrong_kind_hides_what_follows_from_it():
-    assert "more mistake" not in refusal('name = "c"\nkind = "condensation"\n[network]\nhidden = [50]')
+    assert "more mistake" not in refusal('name = "c"\nkind = "condensed"\n[network]\nhidden = [50]')
 
 
 def test_normal_form_has_a_comment_and_compact_lists():

@@ -1,0 +1,99 @@
+"""Activation functions, and their multiplicity at 0.
+
+To add one, write it into ``ACTIVATIONS``: a function of a tensor, made of methods of tensors. A package of its own can bring further
+ones without any change here, by an entry point of the group ``phasediag.activations``, whose name is that of the activation:
+
+    [project.entry-points."phasediag.activations"]
+    gelu = "my_package:gelu"        # def gelu(z): return 0.5 * z * (1 + (z / 2**0.5).erf())
+
+It has to be installed wherever networks are trained. Jobs are identified by the names of their activations: what a name stands for must
+not change. Everything else is derived from the function by automatic differentiation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+
+if TYPE_CHECKING:  # specs are read without torch
+    from torch import Tensor
+
+Activation = Callable[["Tensor"], "Tensor"]
+
+GROUP = "phasediag.activations"
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": lambda z: z.relu(),
+    "tanh": lambda z: z.tanh(),
+    "sigmoid": lambda z: z.sigmoid(),
+    "softplus": lambda z: z.logaddexp(z.new_zeros(())),
+    "x_tanh": lambda z: z * z.tanh(),
+    "x2_tanh": lambda z: z * z * z.tanh(),
+}
+
+MAX_MULTIPLICITY = 8
+_FAR, _NEAR, _TINY = 1e-3, 1e-5, 1e-9
+
+
+def known() -> list[str]:
+    """The names of all activations."""
+    return [*ACTIVATIONS, *sorted({point.name for point in entry_points(group=GROUP)} - set(ACTIVATIONS))]
+
+
+def activation(name: str) -> Activation:
+    """The activation function of this name.
+
+    Raises:
+        InputError: there is none, or the package that should bring it cannot be imported.
+    """
+    if name in ACTIVATIONS:
+        return ACTIVATIONS[name]
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            try:
+                return point.load()  # type: ignore[no-any-return]
+            except (ImportError, AttributeError) as error:
+                raise InputError(f"activation {name!r}: {point.value} cannot be imported ({error})") from None
+    raise InputError(f"activation {name!r} is not known here; allowed: {', '.join(known())}")
+
+
+@cache
+def multiplicity(name: str) -> int:
+    """The multiplicity p of an activation (Zhou 2022b, definition 1): the order of its first derivative at 0 that is not 0.
+
+    0 where it has none: all derivatives up to order 8 vanish, or one of them jumps at 0 before another is found that does not.
+    """
+    function = activation(name)
+    for order in range(1, MAX_MULTIPLICITY + 1):
+        there, far, near = _derivative(function, order)
+        if near > _TINY and near > far / 2:
+            return 0
+        if abs(there) > _TINY:
+            return order
+    return 0
+
+
+@cache
+def one_sided_slopes(name: str) -> tuple[float, float]:
+    """The slopes of an activation to the right and to the left of 0."""
+    right, left = _at(activation(name), 1, [_NEAR, -_NEAR])
+    return right, left
+
+
+def _derivative(function: Activation, order: int) -> tuple[float, float, float]:
+    """A derivative at 0, and how much it changes across 0, far apart and near; of a continuous one, the latter is much smaller."""
+    there, *around = _at(function, order, [0.0, _FAR, -_FAR, _NEAR, -_NEAR])
+    return there, abs(around[0] - around[1]), abs(around[2] - around[3])
+
+
+def _at(function: Activation, order: int, places: list[float]) -> list[float]:
+    import torch
+    from torch.func import grad, vmap
+
+    for _ in range(order):
+        function = grad(function)
+    values: list[float] = vmap(function)(torch.tensor(places, dtype=torch.float64)).tolist()
+    return values

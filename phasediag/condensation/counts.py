@@ -1,0 +1,150 @@
+"""From runs to counts: how many lines the neurons of a layer lie on, over the seeds, and from when to when they have condensed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import InputError
+from ..schemas import CONDENSATION
+
+LAYER_KEYS = [
+    "activations",
+    "layer",
+    "activation",
+    "multiplicity",
+    "hidden",
+    "dimension",
+    "std",
+    "method",
+]
+"""What tells the layers of a study's networks from each other, whatever their seed."""
+CONDENSED = 0.85
+"""A layer has condensed if at least this share of its active neurons is within 10 degrees of the centre of their line."""
+SUMMARY_COLUMNS = [
+    *LAYER_KEYS,
+    "seeds",
+    "first",
+    "last",
+    "epoch",
+    "lines",
+    "share",
+    "within_bound",
+    "aligned_fraction",
+    "active_neurons",
+    "predicted_fraction",
+    "sign_fraction",
+]
+
+
+def count(runs: pd.DataFrame) -> pd.DataFrame:
+    """How often each number of lines was found, over the seeds.
+
+    Args:
+        runs: rows of ``runs/`` of a condensation study, or of several.
+
+    Returns:
+        One row for each layer, epoch and number of lines: ``lines``; ``count`` of the seeds with so many, out of ``seeds``; ``share``
+        of these; ``modal``, true for the most frequent number (of several, the smallest); ``left_out``, seeds without a number
+        (diverged, failed, or not trained up to that epoch).
+
+    Raises:
+        InputError: a column is missing.
+    """
+    _require_columns(runs)
+    keys = [*LAYER_KEYS, "epoch"]
+    found = runs.loc[runs["lines"].notna()]
+    counts = found.groupby([*keys, "lines"]).size().rename("count").reset_index()
+    counts["seeds"] = counts.groupby(keys)["count"].transform("sum")
+    counts["share"] = counts["count"] / counts["seeds"]
+    most = counts.sort_values(["count", "lines"], ascending=[False, True]).drop_duplicates(keys).index
+    counts["modal"] = counts.index.isin(most)
+    there = runs.groupby(keys).size().rename("all").reset_index()
+    counts = counts.merge(there, on=keys)
+    counts["left_out"] = counts["all"] - counts["seeds"]
+    counts = counts.astype(dict.fromkeys(("lines", "count", "seeds", "left_out"), "int64"))
+    order = [*CONDENSATION.order, "lines"]
+    counts = counts.sort_values([name for name in order if name in counts], ignore_index=True)
+    return counts.reindex(columns=CONDENSATION.fitted.names)
+
+
+def summarise(runs: pd.DataFrame) -> pd.DataFrame:
+    """Where each layer has condensed, and on how many lines.
+
+    Args:
+        runs: as for `count`.
+
+    Returns:
+        One row for each layer of each network (columns `SUMMARY_COLUMNS`): ``seeds``; ``first`` and ``last`` epoch of the longest range of
+        snapshots in which at least half of the seeds have condensed (NaN if there is none); ``epoch``, the snapshot with the
+        largest median ``aligned_fraction``, and there: ``lines``, the most frequent number, its ``share`` of the seeds, the share
+        ``within_bound`` of those with at most as many lines as the multiplicity (NaN without one), and the medians of
+        ``aligned_fraction`` and ``active_neurons``. ``predicted_fraction`` and ``sign_fraction``: the largest median at any snapshot.
+
+    Raises:
+        InputError: a column is missing.
+    """
+    _require_columns(runs)
+    rows = [_summary(dict(zip(LAYER_KEYS, key, strict=True)), layer) for key, layer in _layers(runs)]
+    return pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
+
+
+def condensed_share(layer: pd.DataFrame) -> pd.Series[float]:
+    """The share of the seeds that have condensed, by epoch, of the rows of one layer; those without a count have not."""
+    condensed = (layer["aligned_fraction"] >= CONDENSED) & (layer["lines"] > 0)
+    return condensed.astype(float).groupby(layer["epoch"]).mean()
+
+
+def _layers(runs: pd.DataFrame) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    for key, layer in runs.groupby(LAYER_KEYS, sort=True):
+        yield key if isinstance(key, tuple) else (key,), layer
+
+
+def _summary(key: dict[str, Any], layer: pd.DataFrame) -> dict[str, Any]:
+    share = condensed_share(layer)
+    first, last = _longest(share.index.to_numpy(), share.to_numpy() >= 0.5)
+    counted = layer.loc[layer["lines"].notna()]
+    empty = dict.fromkeys(SUMMARY_COLUMNS, np.nan) | key | {"seeds": layer["seed"].nunique()}
+    if counted.empty:
+        return empty
+    medians = counted.groupby("epoch")["aligned_fraction"].median().fillna(0.0)
+    epoch = int(medians.index.to_numpy()[medians.to_numpy().argmax()])
+    there = counted.loc[counted["epoch"] == epoch]
+    numbers, times = np.unique(there["lines"].to_numpy(), return_counts=True)
+    bound = key["multiplicity"]
+    return empty | {
+        "first": first,
+        "last": last,
+        "epoch": epoch,
+        "lines": int(numbers[times.argmax()]),
+        "share": float(times.max() / len(there)),
+        "within_bound": float((there["lines"] <= bound).mean()) if bound else np.nan,
+        **{name: float(there[name].median()) for name in ("aligned_fraction", "active_neurons")},
+        **{
+            name: float(counted.groupby("epoch")[name].median().max())
+            for name in ("predicted_fraction", "sign_fraction")
+        },
+    }
+
+
+def _longest(epochs: np.ndarray, condensed: np.ndarray) -> tuple[float, float]:
+    """First and last epoch of the longest run of neighbouring snapshots that have condensed; the earlier one of two."""
+    best, start = (0, np.nan, np.nan), None
+    for index, yes in enumerate([*condensed, False]):
+        if yes and start is None:
+            start = index
+        if not yes and start is not None:
+            if index - start > best[0]:
+                best = index - start, float(epochs[start]), float(epochs[index - 1])
+            start = None
+    return best[1], best[2]
+
+
+def _require_columns(runs: pd.DataFrame) -> None:
+    needed = [*LAYER_KEYS, "epoch", "seed", "lines", "aligned_fraction"]
+    missing = [column for column in needed if column not in runs.columns]
+    if missing:
+        raise InputError(f"runs: missing columns {', '.join(missing)}; needed: {', '.join(needed)}")

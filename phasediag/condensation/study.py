@@ -1,0 +1,242 @@
+"""A condensation study: its spec, its data, and the jobs that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..costs import Cost
+from ..data import Dataset, load_data, make_dataset
+from ..errors import InputError
+from ..study import Cell, Study, hash_of
+from .costs import cost_of
+from .spec import SEPARATOR, CondensationSpec, FunctionData, Names, TrainSpec, name_of
+
+# What the sine of two machines differs by must not make different jobs of the same spec.
+_DECIMALS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One network to train.
+
+    Attributes:
+        job_id: the first 20 hexadecimal digits of the hash of the job's content.
+        activations: one for each hidden layer.
+        dimension: number d of inputs.
+        std: standard deviation of all initial weights.
+        seed: selects the initial weights, and the data where these are drawn for each seed.
+        learning_rate: of this network.
+    """
+
+    job_id: str
+    activations: Names
+    dimension: int
+    std: float
+    seed: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """The data of a study: one data set for all jobs, or one for each dimension and seed.
+
+    Attributes:
+        shared: the one, or None.
+        drawn: the others, by (dimension, seed).
+    """
+
+    shared: Dataset | None
+    drawn: Mapping[tuple[int, int], Dataset]
+
+    def of(self, dimension: int, seed: int) -> Dataset:
+        """The data set of the jobs with this dimension and seed."""
+        return self.drawn[dimension, seed] if self.shared is None else self.shared
+
+    @property
+    def points(self) -> int:
+        """Number n of points of every data set."""
+        return len(next(iter(self.drawn.values())).y if self.shared is None else self.shared.y)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What `data.npz` holds of it: x (n, d), y (n,), or for k data sets x (k, n, largest d), y (k, n), dimension (k,), seed (k,).
+
+        Where the dimensions differ, x is NaN beyond its own.
+        """
+        if self.shared is not None:
+            return {"x": self.shared.x, "y": self.shared.y}
+        keys = sorted(self.drawn)
+        widest = max(dimension for dimension, _ in keys)
+        x = np.full((len(keys), self.points, widest), np.nan)
+        for index, key in enumerate(keys):
+            x[index, :, : key[0]] = self.drawn[key].x
+        dimension, seed = np.array(keys).T
+        return {
+            "x": x,
+            "y": np.stack([self.drawn[key].y for key in keys]),
+            "dimension": dimension,
+            "seed": seed,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], source: str) -> Datasets:
+        """The inverse of `arrays`.
+
+        Raises:
+            InputError: the arrays do not belong together.
+        """
+        if arrays["x"].ndim == 2:
+            return cls(make_dataset(arrays["x"], arrays["y"], source), {})
+        try:
+            keys = [(int(d), int(s)) for d, s in zip(arrays["dimension"], arrays["seed"], strict=True)]
+            sets = {
+                key: make_dataset(x[:, : key[0]], y, source)
+                for key, x, y in zip(keys, arrays["x"], arrays["y"], strict=True)
+            }
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(f"{source}: x, y, dimension and seed do not belong together ({error})") from None
+        return cls(None, sets)
+
+    def agrees_with(self, other: Datasets) -> bool:
+        """Whether both have the same data wherever both have any."""
+        if self.shared is not None or other.shared is not None:
+            return self.shared == other.shared
+        return all(self.drawn[key] == other.drawn[key] for key in self.drawn.keys() & other.drawn.keys())
+
+    def united_with(self, other: Datasets) -> Datasets:
+        """All data sets of both."""
+        return Datasets(self.shared, {**other.drawn, **self.drawn})
+
+
+def load_datasets(spec: CondensationSpec, folder: Path, source: str) -> Datasets:
+    """The data of a spec that was read from `source` in `folder`.
+
+    Raises:
+        InputError: they cannot be read, or cannot be trained on.
+    """
+    if not isinstance(spec.data, FunctionData):
+        return Datasets(load_data(spec.data, folder, source), {})
+    if spec.data.spacing == "even":
+        return Datasets(sample_function(spec.data, 1, 0, f"{source}: data"), {})
+    seeds = {seed for grid in spec.grids for seed in grid.seeds} | set(spec.samples.seeds)
+    return Datasets(
+        None,
+        {
+            (dimension, seed): sample_function(spec.data, dimension, seed, f"{source}: data")
+            for dimension in spec.data.dimension
+            for seed in seeds
+        },
+    )
+
+
+def sample_function(data: FunctionData, dimension: int, seed: int, source: str) -> Dataset:
+    """Points of a function of so many inputs, rounded to 8 decimals; random ones are drawn by a generator keyed on (d, seed)."""
+    if data.spacing == "even":
+        x = np.linspace(data.low, data.high, data.samples)[:, None]
+    else:
+        generator = np.random.default_rng([dimension, seed])
+        x = generator.uniform(data.low, data.high, (data.samples, dimension))
+    x = np.round(x, _DECIMALS)
+    if data.target == "sin_mix":
+        y = np.sin(3 * x[:, 0]) + np.sin(6 * x[:, 0]) / 2
+    else:
+        y = np.sum(data.amplitude * np.sin(data.frequency * x + data.phase), axis=1)
+    return make_dataset(x, np.round(y, _DECIMALS), source)
+
+
+class CondensationStudy(Study):
+    """A study of kind "condensation"; its cells are (activations, dimension, std, seed)."""
+
+    spec: CondensationSpec
+    data: Datasets
+
+    grouped_by = "activation"
+
+    def cells(self) -> set[Cell]:
+        return {cell for grid in self.spec.grids for cell in grid.cells(self._dimensions)}
+
+    def sample_jobs(self) -> list[Job]:
+        points = sorted({cell[:3] for cell in self.cells()})
+        seeds = self.spec.samples.seeds
+        return [self.job(names, dimension, std, seed) for names, dimension, std in points for seed in seeds]
+
+    def job(self, activations: Names, dimension: int, std: float, seed: int) -> Job:
+        """The job of one cell."""
+        rate = self.spec.train.rate_of(activations)
+        assert rate is not None  # a valid spec
+        content = {
+            "kind": self.spec.kind,
+            "hidden": list(self.spec.network.hidden),
+            "residual": self.spec.network.residual,
+            "activation": list(activations),
+            "data": self.data.of(dimension, seed).digest,
+            "std": float(std),
+            "seed": int(seed),
+            "train": _train_content(self.spec.train, rate),
+        }
+        return Job(hash_of(content), tuple(activations), int(dimension), float(std), int(seed), rate)
+
+    def stored_job(self, row: Mapping[Any, Any]) -> Job:
+        names = tuple(str(row["activations"]).split(SEPARATOR))
+        layers = len(self.spec.network.hidden)
+        activations = names if len(names) == layers else names * layers
+        return self.job(activations, int(row["dimension"]), float(row["std"]), int(row["seed"]))
+
+    def cost(self, job: Job) -> Cost:
+        return cost_of(job, self.spec.network.hidden, self.data.points, self.spec.train)
+
+    def group(self, job: Job) -> str:
+        return name_of(job.activations)
+
+    @property
+    def _dimensions(self) -> tuple[int, ...]:
+        return self.spec.dimensions if self.data.shared is None else (self.data.shared.x.shape[1],)
+
+    def _fixed_keys(self) -> Iterator[tuple[str, Any]]:
+        yield "name", self.spec.name
+        yield "kind", self.spec.kind
+        for table in ("network", "train"):
+            for key, value in getattr(self.spec, table).model_dump(mode="json").items():
+                if key != "learning_rate":  # that of further activations may be new
+                    yield f"{table}.{key}", value
+        yield "data.kind", self.spec.data.kind
+        yield "data.dimension", list(self._dimensions)
+        if isinstance(self.spec.data, FunctionData):
+            for key, value in self.spec.data.model_dump(exclude={"kind", "dimension"}).items():
+                yield f"data.{key}", value
+
+    def _united(self, stored: CondensationStudy, grids: tuple[Any, ...]) -> CondensationStudy:
+        rates = self._united_rates(stored)
+        self._require_same_data(stored, self.data.agrees_with(stored.data))
+        train = self.spec.train.model_copy(update={"learning_rate": rates})
+        update = {"grid": grids[0], "more_grids": grids[1:], "train": train}
+        data = self.data.united_with(stored.data)
+        return replace(self, spec=self.spec.model_copy(update=update), data=data)
+
+    def _united_rates(self, stored: CondensationStudy) -> float | dict[str, float]:
+        """The learning rates of both, which have to be the same for every activation of the stored study."""
+        mine, theirs = self.spec.train, stored.spec.train
+        for names in sorted({cell[0] for cell in stored.cells()}):
+            rate, known = mine.rate_of(names), theirs.rate_of(names)
+            if rate is not None and rate != known:
+                raise InputError(
+                    f"{self.source}: train.learning_rate: {rate:g} for {name_of(names)} differs from what {stored.source} "
+                    f"holds; allowed: {known:g}, or another output folder"
+                )
+        if isinstance(mine.learning_rate, float):
+            return mine.learning_rate
+        there = {name_of(cell[0]): theirs.rate_of(cell[0]) for cell in stored.cells()}
+        return {**{name: rate for name, rate in there.items() if rate is not None}, **mine.learning_rate}
+
+
+def _train_content(train: TrainSpec, rate: float) -> dict[str, Any]:
+    """What identifies the training of a job with this learning rate."""
+    content = train.model_dump(mode="json", exclude={"learning_rate"}) | {"learning_rate": rate}
+    if train.method != "gradient-flow":
+        del content["accuracy"], content["max_evaluations"]
+    return content

@@ -1,0 +1,198 @@
+"""What commands print: plans, states, fits and comparisons, as tables on a terminal or as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from .plan import Plan
+    from .reproduce import Comparison
+    from .status import Status
+    from .store import Store
+
+_STATUS_LINE_SECONDS = 15.0
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def print_json(content: Any) -> None:
+    typer.echo(json.dumps(_json_ready(content), indent=2, allow_nan=False))
+
+
+def _json_ready(content: Any) -> Any:
+    """The same with None in the place of numbers that JSON does not have."""
+    if isinstance(content, Mapping):
+        return {str(key): _json_ready(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_json_ready(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _table(*columns: str) -> Table:
+    """An empty table: the first column left-aligned, the others, of numbers, to the right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left")
+    return table
+
+
+def print_plan(planned: Plan) -> None:
+    from .progress import format_duration
+
+    table = _table(planned.grouped_by, "jobs", "finished", "failed", "missing", "batches", "CPU time")
+    for row in planned.groups:
+        counts = (row.group, row.total, row.finished, row.failed, row.missing, row.batches)
+        table.add_row(*map(str, counts), format_duration(row.cpu_seconds))
+    _console().print(table)
+    typer.echo(
+        f"{planned.total} jobs: {planned.finished} finished, {planned.failed} failed, "
+        f"{planned.missing} missing; {planned.samples} networks to be kept whole"
+    )
+    typer.echo(
+        f"{planned.batches} batches; predicted: {format_duration(planned.cpu_seconds)} of CPU time, "
+        f"{format_duration(planned.wall_seconds)} of training here with {planned.slots} at a time"
+    )
+
+
+def print_status(status: Status, as_json: bool) -> None:
+    if as_json:
+        print_json(status.to_dict())
+    else:
+        typer.echo(_status_line(status))
+
+
+def _status_line(status: Status) -> str:
+    from .progress import format_duration
+
+    counts = f"{status.finished} done, {status.failed} failed, {status.missing} missing"
+    parts = [f"{status.name}: {status.state}, {counts}"]
+    if status.rate:
+        parts.append(f"{status.rate:.1f} jobs/s")
+    if status.seconds_left is not None and status.missing:
+        parts.append(f"{format_duration(status.seconds_left)} left")
+    return ", ".join(parts)
+
+
+class StatusLog:
+    """Prints a status now and then, if it has changed."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._shown = ""
+        self._time = -math.inf
+
+    def __call__(self, status: Status) -> None:
+        line = _status_line(status)
+        due = time.monotonic() - self._time >= _STATUS_LINE_SECONDS
+        if self._quiet or not due or line == self._shown or status.state != "running":
+            return
+        self._shown, self._time = line, time.monotonic()
+        typer.echo(line)
+        sys.stdout.flush()
+
+
+def print_fit(store: Store) -> None:
+    """What `fit` tells of a folder, whatever its kind."""
+    from .analysis import summary
+
+    {"phase-diagram": _print_slopes, "condensation": _print_counts}[store.kind](summary(store))
+
+
+def _print_slopes(summary: Mapping[str, Any]) -> None:
+    from .fitting import REGIMES
+
+    table = _table("grid points", *REGIMES)
+    for layer, counts in summary["regimes"].items():
+        table.add_row(layer, *(str(counts[regime]) for regime in REGIMES))
+    _console().print(table)
+    lines = _table("critical line, off the predicted one in gamma", "mean", "largest", "rows")
+    for layer, by_slope in summary["critical_line_distance"].items():
+        for column, distance in by_slope.items():
+            lines.add_row(f"{layer}, {_SLOPE_NAMES[column]}", *_distance_cells(distance))
+    if lines.row_count:
+        _console().print(lines)
+    if summary["left_out"]:
+        rows = summary["runs"] + summary["left_out"]
+        typer.echo(
+            f"{summary['left_out']} of {rows} rows are left out of the fits: their runs did not converge"
+        )
+
+
+def _print_counts(summary: Mapping[str, Any]) -> None:
+    rows = summary["layers"]
+    varying = [key for key in ("dimension", "std") if len({row[key] for row in rows}) > 1]
+    by_layer = ["layer"] if len({row["layer"] for row in rows}) > 1 else []
+    columns = ("p", "condensed", "epoch", "lines", "share", "<= p", "aligned", "flow", "sign")
+    table = _table("activation", *by_layer, *varying, *columns)
+    for row in rows:
+        keys = [str(row[key]) for key in by_layer] + [f"{row[key]:g}" for key in varying]
+        table.add_row(row["activation"], *keys, *_count_cells(row))
+    _console().print(table)
+    typer.echo(
+        "condensed: epochs at which half of the seeds or more have 85 % of their active neurons on lines\n"
+        "epoch:     the one with the largest part of neurons on lines (aligned); there, the most frequent\n"
+        "           number of lines, its share of the seeds, and that of seeds with at most p lines\n"
+        "flow:      neurons within 10 degrees of where gradient flow is predicted to send them, at best;\n"
+        "sign:      the same for steps along the sign of the gradient, as Adam's"
+    )
+    if summary["left_out"]:
+        typer.echo(
+            f"{summary['left_out']} of {summary['rows']} rows have no count: their runs did not get there"
+        )
+
+
+def _count_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    multiplicity = str(row["multiplicity"] or "-")
+    if not math.isfinite(row["epoch"]):
+        return multiplicity, "never", *["-"] * 7
+    condensed = f"{row['first']:.0f}-{row['last']:.0f}" if math.isfinite(row["first"]) else "never"
+    shares = ("share", "within_bound", "aligned_fraction", "predicted_fraction", "sign_fraction")
+    return (
+        multiplicity,
+        condensed,
+        f"{row['epoch']:.0f}",
+        f"{row['lines']:.0f}",
+        *(_percent(row[name]) for name in shares),
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if math.isfinite(share) else "-"
+
+
+_SLOPE_NAMES = {"slope": "slope over the widths", "slope_infinite": "slope at infinite width"}
+
+
+def _distance_cells(distance: Mapping[str, float]) -> tuple[str, str, str]:
+    rows = f"{distance['rows']:.0f} of {distance['crossed']:.0f}"
+    if not distance["rows"]:
+        return "-", "-", rows
+    return f"{distance['mean']:.3f}", f"{distance['max']:.3f}", rows
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Stored and recomputed numbers side by side, and the verdict."""
+    typer.echo(f"job {comparison.job.job_id}: {comparison.what}")
+    table = _table(comparison.measure, "stored", "recomputed", "difference")
+    for name, stored in comparison.stored.items():
+        recomputed = comparison.recomputed.get(name, math.nan)
+        table.add_row(name, f"{stored:.8g}", f"{recomputed:.8g}", f"{comparison.difference(name):.1e}")
+    _console().print(table)
+    verdict = "agree" if comparison.agrees else "do not agree"
+    devices = f"stored: {comparison.device_stored or 'unknown'}, here: {comparison.device}"
+    typer.echo(f"they {verdict} to {comparison.tolerance:g} relative ({devices})")
