@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from phasediag.engine.networks import initial_weights
+from phasediag.jobs import Job
 from phasediag.spec import TrainSpec
-from phasediag.study import Job
 from phasediag.theory import LAYERS
 from phasediag.training import train_batch
 

@@ -14,8 +14,8 @@ import torch
 from scipy.stats import qmc
 
 from phasediag.engine.networks import initial_weights
+from phasediag.jobs import Job
 from phasediag.spec import TrainSpec
-from phasediag.study import Job
 from phasediag.training import train_batch
 
 from .plain import GradientDescent, Networks, Outcomes

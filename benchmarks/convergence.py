@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from phasediag.figures import render
-from phasediag.study import Job
+from phasediag.jobs import Job
 from phasediag.style import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE
 
 from . import alternatives

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from phasediag.jobs import Job
 from phasediag.spec import TrainSpec
-from phasediag.study import Job
 from phasediag.training import train_batch
 
 from .common import X, Y, jobs_at, map_sample, table, timed

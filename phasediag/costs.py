@@ -6,12 +6,9 @@ The model only shapes the batches, orders them and predicts how long a sweep tak
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from .jobs import Job
 from .theory import LAYERS, critical_gamma
-
-if TYPE_CHECKING:
-    from .study import Job
 
 
 @dataclass(frozen=True, slots=True)

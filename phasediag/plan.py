@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from .costs import Cost
+from .jobs import AnyJob
 from .schemas import FAILED
-from .study import AnyJob, Study
+from .study import Study
 
 JobT = TypeVar("JobT", bound=AnyJob)
 

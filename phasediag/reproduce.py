@@ -14,9 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .jobs import AnyJob
 from .status import stored_study
 from .store import Store
-from .study import AnyJob, Study
+from .study import Study
 from .trainers import trainer_of
 
 SAME_DEVICE_TOLERANCE = 1e-4

@@ -6,57 +6,22 @@ study, whatever the study's name, the order of its grid or the resources it runs
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from .costs import Cost, cost_of
 from .data import Dataset
 from .errors import InputError
+from .jobs import Job, hash_of
 from .spec import Spec, format_spec
 from .tables import MAX_JOBS
 from .theory import round_exponent
 
-_ID_DIGITS = 20
-
 Cell = tuple[Any, ...]
 """What tells a job of a study from the others."""
-
-
-class AnyJob(Protocol):
-    """One network to train, whatever the kind of its study."""
-
-    @property
-    def job_id(self) -> str:
-        """The first 20 hexadecimal digits of the hash of the job's content."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One network of a phase diagram: its identity, its architecture and its initialisation.
-
-    Attributes:
-        job_id: the first 20 hexadecimal digits of the hash of the job's content.
-        depth: number of layers of weights.
-        width: number m of neurons of each hidden layer.
-        gamma: exponent of the prefactor kappa = m^-gamma, rounded to 10 decimals like the other two.
-        gamma_prime: exponent of the ratio of the outer scales.
-        gamma_1: exponent of the ratio of the output to the middle scale; 0.0 for two layers.
-        seed: selects the initial normalised weights.
-    """
-
-    job_id: str
-    depth: int
-    width: int
-    gamma: float
-    gamma_prime: float
-    gamma_1: float
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -217,9 +182,3 @@ class PhaseDiagramStudy(Study):
     def _united(self, stored: PhaseDiagramStudy, grids: tuple[Any, ...]) -> PhaseDiagramStudy:
         self._require_same_data(stored, self.data == stored.data)
         return replace(self, spec=self.spec.model_copy(update={"grid": grids[0], "more_grids": grids[1:]}))
-
-
-def hash_of(content: Mapping[str, Any]) -> str:
-    """The id of a job of this content: the first 20 hexadecimal digits of the sha256 of its canonical JSON."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:_ID_DIGITS]

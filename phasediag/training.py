@@ -24,8 +24,8 @@ from .version import VERSION
 if TYPE_CHECKING:  # torch takes seconds to import, and describing a failed job needs none of it
     from .engine.descent import Networks
     from .engine.networks import Network, Outcome
+    from .jobs import Job
     from .spec import TrainSpec
-    from .study import Job
 
 Array = NDArray[np.float64]
 Row = dict[str, Any]

@@ -13,9 +13,9 @@ from phasediag import store, training
 from phasediag.engine import descent
 from phasediag.engine.descent import Networks, Settings, descend
 from phasediag.engine.networks import Outcome, initial_weights
+from phasediag.jobs import Job
 from phasediag.schemas import PHASE_DIAGRAM
 from phasediag.spec import TrainSpec
-from phasediag.study import Job
 
 X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
 Y = np.array([0.6, -0.4, 0.5, -0.2])

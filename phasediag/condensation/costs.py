@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ..costs import Cost
-
-if TYPE_CHECKING:
-    from .spec import TrainSpec
-    from .study import Job
+from .jobs import Job
+from .spec import TrainSpec
 
 # Seconds of an evaluation, forward and backward: per point and neuron; per point and weight; and what a batch shares.
 _NEURON, _WEIGHT, _SHARED = 25e-9, 1.2e-9, 300e-6

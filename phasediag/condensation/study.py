@@ -13,33 +13,14 @@ from numpy.typing import NDArray
 from ..costs import Cost
 from ..data import Dataset, load_data, make_dataset
 from ..errors import InputError
-from ..study import Cell, Study, hash_of
+from ..jobs import hash_of
+from ..study import Cell, Study
 from .costs import cost_of
+from .jobs import Job
 from .spec import SEPARATOR, CondensationSpec, FunctionData, Names, TrainSpec, name_of
 
 # What the sine of two machines differs by must not make different jobs of the same spec.
 _DECIMALS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One network to train.
-
-    Attributes:
-        job_id: the first 20 hexadecimal digits of the hash of the job's content.
-        activations: one for each hidden layer.
-        dimension: number d of inputs.
-        std: standard deviation of all initial weights.
-        seed: selects the initial weights, and the data where these are drawn for each seed.
-        learning_rate: of this network.
-    """
-
-    job_id: str
-    activations: Names
-    dimension: int
-    std: float
-    seed: int
-    learning_rate: float
 
 
 @dataclass(frozen=True)

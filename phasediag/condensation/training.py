@@ -25,9 +25,10 @@ from .spec import name_of
 
 if TYPE_CHECKING:  # torch takes seconds to import, and describing a failed job needs none of it
     from .descent import Losses, Snapshot
+    from .jobs import Job
     from .networks import Networks
     from .spec import TrainSpec
-    from .study import Datasets, Job
+    from .study import Datasets
 
 Array = NDArray[np.float64]
 Row = dict[str, Any]
