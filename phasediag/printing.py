@@ -137,18 +137,18 @@ def _print_counts(summary: Mapping[str, Any]) -> None:
     rows = summary["layers"]
     varying = [key for key in ("dimension", "std") if len({row[key] for row in rows}) > 1]
     by_layer = ["layer"] if len({row["layer"] for row in rows}) > 1 else []
-    columns = ("p", "condensed", "epoch", "lines", "share", "<= p", "aligned", "flow", "sign")
+    columns = ("p", "condensed", "at", "lines", "<= p", "aligned", "flow", "sign")
     table = _table("activation", *by_layer, *varying, *columns)
     for row in rows:
         keys = [str(row[key]) for key in by_layer] + [f"{row[key]:g}" for key in varying]
         table.add_row(row["activation"], *keys, *_count_cells(row))
     _console().print(table)
     typer.echo(
-        "condensed: epochs at which half of the seeds or more have 85 % of their active neurons on lines\n"
-        "epoch:     the one with the largest part of neurons on lines (aligned); there, the most frequent\n"
-        "           number of lines, its share of the seeds, and that of seeds with at most p lines\n"
-        "flow:      neurons within 10 degrees of where gradient flow is predicted to send them, at best;\n"
-        "sign:      the same for steps along the sign of the gradient, as Adam's"
+        "condensed: epochs at which at least half of the seeds have 85 % of their active neurons on lines\n"
+        "at:        the epoch with most active neurons on lines (aligned), and there the most frequent\n"
+        "           number of lines with its share of the seeds, and the share with at most p lines\n"
+        "flow:      active neurons within 10 degrees of where gradient flow should send them, at best\n"
+        "sign:      the same for steps along the sign of the gradient, like Adam's"
     )
     if summary["left_out"]:
         typer.echo(
@@ -159,14 +159,14 @@ def _print_counts(summary: Mapping[str, Any]) -> None:
 def _count_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     multiplicity = str(row["multiplicity"] or "-")
     if not math.isfinite(row["epoch"]):
-        return multiplicity, "never", *["-"] * 7
+        return multiplicity, "never", *["-"] * 6
     condensed = f"{row['first']:.0f}-{row['last']:.0f}" if math.isfinite(row["first"]) else "never"
-    shares = ("share", "within_bound", "aligned_fraction", "predicted_fraction", "sign_fraction")
+    shares = ("within_bound", "aligned_fraction", "predicted_fraction", "sign_fraction")
     return (
         multiplicity,
         condensed,
         f"{row['epoch']:.0f}",
-        f"{row['lines']:.0f}",
+        f"{row['lines']:.0f} ({row['share']:.0%})",
         *(_percent(row[name]) for name in shares),
     )
 

@@ -25,9 +25,9 @@ THRESHOLD = 30.0
 NARROW, WIDE = 20.0, 40.0
 """Other thresholds, at which lines are counted to show how much the number depends on it."""
 LEAST_SHARE = 0.05
-"""A group is a line if it holds at least this share of the active neurons, and two of them where ten or more are active."""
+"""A group is a line if it holds at least this share of the active neurons, and two of them where ten or more are active, ..."""
 WITHIN = 10.0
-"""An active neuron is aligned if it is this close, in degrees, to the centre of its line."""
+"""... and if at least half of it is this close, in degrees, to its centre. Neurons that are so close are aligned."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,9 @@ class Directions:
         """The share of the active neurons that are within 10 degrees of the centre of their line; NaN if none is active."""
         if not len(self.units):
             return math.nan
-        close = (
-            np.abs(self.units[members] @ centre_line(self.units[members])) >= math.cos(math.radians(WITHIN))
-            for members in self.groups(threshold)
+        return sum(int(_close(self.units[members]).sum()) for members in self.groups(threshold)) / len(
+            self.units
         )
-        return sum(int(one.sum()) for one in close) / len(self.units)
 
     def in_order(self) -> NDArray[np.int64]:
         """Indices of `units` in which neurons of a line are next to each other: those of the lines, the largest first, then the rest."""
@@ -114,8 +112,17 @@ class Directions:
         labels = fcluster(tree, threshold, criterion="distance") if active > 1 else np.ones(active, int)
         least = max(math.ceil(LEAST_SHARE * active - 1e-9), 2 if active >= 10 else 1)
         groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-        large = [members for members in groups if len(members) >= least]
-        return sorted(large, key=lambda members: (-len(members), int(members[0])))
+        lines = [
+            members
+            for members in groups
+            if len(members) >= least and _close(self.units[members]).mean() >= 0.5
+        ]
+        return sorted(lines, key=lambda members: (-len(members), int(members[0])))
+
+
+def _close(units: Array) -> NDArray[np.bool_]:
+    """Which of the unit vectors (q, k) are within 10 degrees of the line that all are closest to."""
+    return np.asarray(np.abs(units @ centre_line(units)) >= math.cos(math.radians(WITHIN)))
 
 
 def centre_line(units: Array) -> Array:

@@ -80,7 +80,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row for each layer of each network (columns `SUMMARY_COLUMNS`): ``seeds``; ``first`` and ``last`` epoch of the longest range of
         snapshots in which at least half of the seeds have condensed (NaN if there is none); ``epoch``, the snapshot with the
-        largest median ``aligned_fraction``, and there: ``lines``, the most frequent number, its ``share`` of the seeds, the share
+        largest mean ``aligned_fraction``, and there: ``lines``, the most frequent number, its ``share`` of the seeds, the share
         ``within_bound`` of those with at most as many lines as the multiplicity (NaN without one), and the medians of
         ``aligned_fraction`` and ``active_neurons``. ``predicted_fraction`` and ``sign_fraction``: the largest median at any snapshot.
 
@@ -110,8 +110,8 @@ def _summary(key: dict[str, Any], layer: pd.DataFrame) -> dict[str, Any]:
     empty = dict.fromkeys(SUMMARY_COLUMNS, np.nan) | key | {"seeds": layer["seed"].nunique()}
     if counted.empty:
         return empty
-    medians = counted.groupby("epoch")["aligned_fraction"].median().fillna(0.0)
-    epoch = int(medians.index.to_numpy()[medians.to_numpy().argmax()])
+    means = counted.groupby("epoch")["aligned_fraction"].mean().fillna(0.0)
+    epoch = int(means.index.to_numpy()[means.to_numpy().argmax()])
     there = counted.loc[counted["epoch"] == epoch]
     numbers, times = np.unique(there["lines"].to_numpy(), return_counts=True)
     bound = key["multiplicity"]
