@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from .store import Store
 
 _STATUS_LINE_SECONDS = 15.0
+_LOG_WIDTH = 120
 
 
 def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    """Standard output: as wide as the terminal, or as a table needs in a log."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _LOG_WIDTH)
 
 
 def print_json(content: Any) -> None:
@@ -136,19 +138,29 @@ def _print_slopes(summary: Mapping[str, Any]) -> None:
 def _print_counts(summary: Mapping[str, Any]) -> None:
     rows = summary["layers"]
     varying = [key for key in ("dimension", "std") if len({row[key] for row in rows}) > 1]
-    by_layer = ["layer"] if len({row["layer"] for row in rows}) > 1 else []
-    columns = ("p", "condensed", "at", "lines", "<= p", "aligned", "flow", "sign")
-    table = _table("activation", *by_layer, *varying, *columns)
+    several = len({row["layer"] for row in rows}) > 1
+    table = _table(
+        "layer" if several else "activation",
+        *varying,
+        "p",
+        "condensed",
+        "at",
+        "lines",
+        "<= p",
+        "aligned",
+        "flow",
+        "sign",
+    )
     for row in rows:
-        keys = [str(row[key]) for key in by_layer] + [f"{row[key]:g}" for key in varying]
-        table.add_row(row["activation"], *keys, *_count_cells(row))
+        name = f"{row['layer']} {row['activation']}" if several else row["activation"]
+        table.add_row(name, *(f"{row[key]:g}" for key in varying), *_count_cells(row))
     _console().print(table)
     typer.echo(
-        "condensed: epochs at which at least half of the seeds have 85 % of their active neurons on lines\n"
-        "at:        the epoch with most active neurons on lines (aligned), and there the most frequent\n"
-        "           number of lines with its share of the seeds, and the share with at most p lines\n"
-        "flow:      active neurons within 10 degrees of where gradient flow should send them, at best\n"
-        "sign:      the same for steps along the sign of the gradient, like Adam's"
+        "condensed  epochs at which half of the seeds have 85 % of their neurons on lines\n"
+        "at         the epoch with most neurons on lines (aligned); there, the most frequent\n"
+        "           number of lines (share of the seeds), and seeds with at most p lines\n"
+        "flow       neurons within 10 degrees of where gradient flow leads, at best\n"
+        "sign       the same for steps along the sign of the gradient, like Adam's"
     )
     if summary["left_out"]:
         typer.echo(

@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -35,10 +36,11 @@ from scipy.linalg import qr
 
 Array = NDArray[np.float64]
 
-STARTS = 128
-"""Starts of a climb, drawn at random from a fixed seed."""
+STARTS = 192
+"""Starts of a climb, drawn at random from a fixed seed; half of them climb Phi, half -Phi."""
 MOST_COORDINATES = 24
 """In a cube of more dimensions, maxima are too many to be told apart, and to be a prediction."""
+_MOST_FOR_CORNERS = 11
 _SMOOTH_STEPS, _KINKED_STEPS = 250, 600
 _FIRST_STEP, _LAST_STEP = 0.5, 2e-3
 _SAME = math.radians(5.0)
@@ -154,10 +156,23 @@ def _maxima(inputs: Array, residual: Array, leading: Leading, ball: Literal["sph
     geometry = _SPHERE if ball == "sphere" else _CUBE
     start = np.random.default_rng(inputs.shape[1]).standard_normal((STARTS, inputs.shape[1]))
     start = geometry.onto(geometry.unit(start))
-    phi, _ = potential(inputs, residual, leading, start)
-    sign = np.where(phi < 0, -1.0, 1.0)
+    # A neuron climbs Phi or -Phi by the sign of its output weight, whatever the sign of Phi where it starts.
+    sign = np.where(np.arange(STARTS) % 2 == 0, 1.0, -1.0)
+    if ball == "cube" and inputs.shape[1] <= _MOST_FOR_CORNERS:
+        corners, of_corners = _fixed_corners(inputs, residual, leading)
+        start, sign = np.concatenate([start, corners]), np.concatenate([sign, of_corners])
     w, height = (_climb_smooth if leading.power else _climb_kinked)(start, climb, geometry)
     return _distinct(_units(w), height, leading.even_or_odd)
+
+
+def _fixed_corners(inputs: Array, residual: Array, leading: Leading) -> tuple[Array, Array]:
+    """The corners s of the cube with s = +-sign(grad Phi(s)), maxima however small the part of the cube that leads there, and those
+    signs."""
+    signs = np.array(list(product([1.0, -1.0], repeat=inputs.shape[1])))
+    phi, gradient = potential(inputs, residual, leading, signs)
+    sign = np.where(phi < 0, -1.0, 1.0)
+    fixed = (np.sign(gradient) == sign[:, None] * signs).all(axis=1)
+    return signs[fixed], sign[fixed]
 
 
 @dataclass(frozen=True)

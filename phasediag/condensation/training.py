@@ -33,8 +33,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and describing a failed job 
 Array = NDArray[np.float64]
 Row = dict[str, Any]
 
-CHUNK_ELEMENTS = 2**20
-"""Points times neurons of the jobs that are trained together: enough to spread the cost of an operation, and still in the cache."""
+CHUNK_ELEMENTS = {"cpu": 2**17, "cuda": 2**24}
+"""Points times neurons of the jobs that are trained together: on a CPU, a handful of such arrays should stay in its cache."""
 CURVE_POINTS = 401
 FIELD_POINTS, FIELD_MARGIN = 21, 1.3
 """Places along an axis at which the direction field is drawn, and how far beyond the largest weight."""
@@ -106,7 +106,7 @@ class Trainer:
         """The jobs in chunks, ``threads`` at a time, each on a single thread of torch."""
         # Neighbours with the same activation are evaluated together.
         order = sorted(range(len(jobs)), key=lambda index: jobs[index].activations)
-        size = max(1, CHUNK_ELEMENTS // (self.data.points * sum(self.hidden)))
+        size = max(1, CHUNK_ELEMENTS[device] // (self.data.points * sum(self.hidden)))
         chunks = [order[start : start + size] for start in range(0, len(order), size)]
 
         def work(chunk: Sequence[int]) -> list[_Trained]:
