@@ -82,7 +82,7 @@ epochs = 100                      # of gradient-flow: an epoch is the time learn
 learning_rate = 1e-3              # or a table: { tanh = 1e-3, default = 8e-4 }
 snapshots = [10, 20, 50]          # 0 and the last epoch are looked at anyway
 # dtype = "float64"               # or "float32"
-# accuracy = 1e-3                 # of gradient-flow: relative error allowed in a step
+# accuracy = 1e-4                 # of gradient-flow: relative error allowed in a step
 # max_evaluations = 20000         # of gradient-flow
 
 # [resources]                     # of one task

@@ -107,11 +107,9 @@ def descend(
 def normalised(gradient: Parameters) -> Parameters:
     """The gradient with the part of every neuron at length one, or zero."""
     *below, last, output = gradient
-    lengths = [_squares(layer) for layer in below]
-    lengths.append(_squares(last) + output.transpose(1, 2).square())
-    units = [torch.where(squares > 0, squares.rsqrt(), 0.0) for squares in lengths]
-    layers = [part * unit for part, unit in zip([*below, last], units, strict=True)]
-    return [*layers, output * units[-1].transpose(1, 2)]
+    both = torch.cat([last, output.transpose(1, 2)], dim=1)
+    *layers, joint = [_at_length_one(part) for part in [*below, both]]
+    return [*layers, joint[:, :-1], joint[:, -1:].transpose(1, 2)]
 
 
 def losses_of(residual: Tensor) -> list[float]:
@@ -120,9 +118,12 @@ def losses_of(residual: Tensor) -> list[float]:
     return values
 
 
-def _squares(layer: Tensor) -> Tensor:
-    """Squared length of what every neuron has of a layer (B, k, m): (B, 1, m)."""
-    return torch.bmm(layer.new_ones(len(layer), 1, layer.shape[1]), layer.square())
+def _at_length_one(part: Tensor) -> Tensor:
+    """The columns of (B, k, m) at length one, or zero."""
+    largest = part.abs().amax(dim=1, keepdim=True)  # squares of tiny gradients would underflow
+    scaled = torch.where(largest > 0, part / largest, 0.0)
+    squares = torch.bmm(part.new_ones(len(part), 1, part.shape[1]), scaled.square())
+    return torch.where(largest > 0, scaled * squares.rsqrt(), 0.0)
 
 
 def _note(losses: Losses, epoch: float, residual: Tensor) -> None:

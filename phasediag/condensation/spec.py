@@ -219,7 +219,7 @@ class TrainSpec(Table):
     snapshots: Annotated[
         tuple[Annotated[int, Field(strict=True, ge=0)], ...] | None, BeforeValidator(expand_whole_range)
     ] = Field(default=None, validate_default=True, description="a list of epochs")
-    accuracy: Number = Field(default=1e-3, gt=0.0, le=0.1, description="a number above 0, at most 0.1")
+    accuracy: Number = Field(default=1e-4, gt=0.0, le=0.1, description="a number above 0, at most 0.1")
     max_evaluations: Count = Field(default=20000, description=POSITIVE)
     dtype: Literal["float32", "float64"] = Field(default="float64", description="float32, float64")
 
