@@ -301,9 +301,9 @@ def test_the_error_of_the_flow_follows_its_accuracy() -> None:
         counts.append(evaluations)
     orders = np.polyfit(np.log(accuracies), np.log(errors), 1)[0]
     assert np.all((orders > 0.8) & (orders < 1.4))
-    # Of order five: a tenth of the error for 1.6 times the evaluations.
+    # Of order five: a tenth of the error for at most 1.6 times the evaluations, fewer where stability limits steps.
     growth = np.polyfit(np.log10(accuracies), np.log10(counts), 1)[0]
-    assert np.all((growth < -0.12) & (growth > -0.28))
+    assert np.all((growth < -0.05) & (growth > -0.22))
 
 
 def test_gradient_descent_with_small_steps_is_the_flow() -> None:
