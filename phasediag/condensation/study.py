@@ -200,19 +200,24 @@ class CondensationStudy(Study):
         return replace(self, spec=self.spec.model_copy(update=update), data=data)
 
     def _united_rates(self, stored: CondensationStudy) -> float | dict[str, float]:
-        """The learning rates of both, which have to be the same for every activation of the stored study."""
-        mine, theirs = self.spec.train, stored.spec.train
-        for names in sorted({cell[0] for cell in stored.cells()}):
-            rate, known = mine.rate_of(names), theirs.rate_of(names)
-            if rate is not None and rate != known:
+        """The learning rates of the networks of both, which have to agree on those that both have."""
+        mine, theirs = self._rates, stored._rates
+        for name in sorted(mine.keys() & theirs.keys()):
+            if mine[name] != theirs[name]:
                 raise InputError(
-                    f"{self.source}: train.learning_rate: {rate:g} for {name_of(names)} differs from what {stored.source} "
-                    f"holds; allowed: {known:g}, or another output folder"
+                    f"{self.source}: train.learning_rate: {mine[name]:g} for {name} differs from what {stored.source} "
+                    f"holds; allowed: {theirs[name]:g}, or another output folder"
                 )
-        if isinstance(mine.learning_rate, float):
-            return mine.learning_rate
-        there = {name_of(cell[0]): theirs.rate_of(cell[0]) for cell in stored.cells()}
-        return {**{name: rate for name, rate in there.items() if rate is not None}, **mine.learning_rate}
+        both = {**theirs, **mine}
+        return both if len(set(both.values())) > 1 else next(iter(both.values()))
+
+    @property
+    def _rates(self) -> dict[str, float]:
+        """The learning rate of every network of the study, by its activations."""
+        rates = {
+            names: self.spec.train.rate_of(names) for grid in self.spec.grids for names in grid.activation
+        }
+        return {name_of(names): rate for names, rate in rates.items() if rate is not None}
 
 
 def _train_content(train: TrainSpec, rate: float) -> dict[str, Any]:
