@@ -36,12 +36,14 @@ from scipy.linalg import qr
 
 Array = NDArray[np.float64]
 
-STARTS = 192
-"""Starts of a climb, drawn at random from a fixed seed; half of them climb Phi, half -Phi."""
+STARTS, FEWEST_STARTS = 192, 16
+"""Starts of a climb, drawn at random from a fixed seed, half of which climb Phi and half -Phi; and of one over much data."""
 MOST_COORDINATES = 24
 """In a cube of more dimensions, maxima are too many to be told apart, and to be a prediction."""
 _MOST_FOR_CORNERS = 11
 _SMOOTH_STEPS, _KINKED_STEPS = 250, 600
+_WORK = 2**24
+"""Starts, points and coordinates of a climb, multiplied, that are affordable."""
 _FIRST_STEP, _LAST_STEP = 0.5, 2e-3
 _SAME = math.radians(5.0)
 _TINY = float(np.finfo(float).tiny)
@@ -154,10 +156,11 @@ def _maxima(inputs: Array, residual: Array, leading: Leading, ball: Literal["sph
         return sign * phi, sign[:, None] * gradient
 
     geometry = _SPHERE if ball == "sphere" else _CUBE
-    start = np.random.default_rng(inputs.shape[1]).standard_normal((STARTS, inputs.shape[1]))
+    starts = min(max(_WORK // inputs.size, FEWEST_STARTS), STARTS)
+    start = np.random.default_rng(inputs.shape[1]).standard_normal((starts, inputs.shape[1]))
     start = geometry.onto(geometry.unit(start))
     # A neuron climbs Phi or -Phi by the sign of its output weight, whatever the sign of Phi where it starts.
-    sign = np.where(np.arange(STARTS) % 2 == 0, 1.0, -1.0)
+    sign = np.where(np.arange(starts) % 2 == 0, 1.0, -1.0)
     if ball == "cube" and inputs.shape[1] <= _MOST_FOR_CORNERS:
         corners, of_corners = _fixed_corners(inputs, residual, leading)
         start, sign = np.concatenate([start, corners]), np.concatenate([sign, of_corners])

@@ -269,7 +269,7 @@ def _epoch_axis(ax: Axes, first: float, last: float) -> None:
     ax.set_xscale("symlog", linthresh=first, linscale=0.4)
     ax.set_xlim(0, last)
     decades = [10.0**k for k in range(math.ceil(math.log10(first)), math.floor(math.log10(last)) + 1)]
-    shown = decades[:: math.ceil(len(decades) / 4)]
+    shown = decades[:: math.ceil(len(decades) / 4)] if decades else [last]
     names = [f"{epoch:g}" if epoch < 1e5 else rf"$10^{{{math.log10(epoch):.0f}}}$" for epoch in shown]
     ax.set_xticks([0, *shown], ["0", *names])
     ax.minorticks_off()
