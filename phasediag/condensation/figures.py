@@ -30,6 +30,8 @@ NAMES = {
     "relu": "ReLU",
 }
 """How activations are written; others as they are called."""
+NEVER = "#dddddd"
+"""Colour of what never condensed."""
 _BLUE, _RED, _GREEN, _GREY = "#2166ac", "#b2182b", "#1b9e4b", "#6f6f6f"
 _PANEL = 1.15
 """Width of a small panel in inches."""
@@ -274,6 +276,7 @@ def _epoch_axis(ax: Axes, first: float, last: float) -> None:
     ax.set_xticks([0, *shown], ["0", *names])
     ax.minorticks_off()
     ax.tick_params(axis="x", labelsize=6.5)
+    ax.get_xticklabels()[-1].set_horizontalalignment("right" if shown[-1] == last else "center")
 
 
 def _first_epoch(runs: pd.DataFrame) -> float:
@@ -393,7 +396,7 @@ def draw_overview(ax: Axes, summary: pd.DataFrame, norm: Normalize) -> None:
     for row in rows:
         x, y = dimensions.index(row["dimension"]), stds.index(row["std"])
         lines, bound, condensed = row["lines"], row["multiplicity"], bool(np.isfinite(row["first"]))
-        colour: Any = "#dddddd"
+        colour: Any = NEVER
         if condensed:
             colour = ScalarMappable(norm, "RdBu_r").to_rgba(lines - bound) if bound else "white"
         ax.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=colour, linewidth=0)
