@@ -183,13 +183,31 @@ def test_relu_has_directions_that_are_no_lines() -> None:
     assert float(found[0] @ expected) > math.cos(math.radians(1))
 
 
-def test_nothing_is_predicted_without_a_residual_or_in_too_large_a_cube() -> None:
+def test_nothing_is_predicted_without_a_residual() -> None:
     x, e = problem(3, 20, 0)
     assert flow_directions(x, 0 * e, Leading(2)).shape == (0, 4)
     assert sign_directions(x, 0 * e, Leading(2)).shape == (0, 4)
-    wide, e = problem(MOST_COORDINATES, 20, 0)
-    assert len(sign_directions(wide, e, Leading(2))) == 0
-    assert len(sign_directions(wide, e, Leading(1))) == 1
+
+
+@pytest.mark.parametrize("power", [2, 3])
+def test_inputs_and_residuals_of_one_sign_have_one_line_of_signs(power: int) -> None:
+    """Images: whatever w is, the gradient has one sign in every pixel, and pixels that are never lit do not count."""
+    generator = np.random.default_rng(0)
+    x = np.column_stack([generator.uniform(0, 1, (100, 60)), np.zeros((100, 20)), np.ones(100)])
+    x[:, 10:20] *= generator.random((100, 10)) < 0.2
+    found = sign_directions(x, -generator.uniform(1, 9, 100), Leading(power))
+    expected = np.sign(x.sum(axis=0))
+    assert len(found) == 1
+    assert angle(found[0], expected) == pytest.approx(0, abs=1e-5)
+
+
+def test_settled_signs_are_fixed_points_in_many_dimensions() -> None:
+    x, e = problem(MOST_COORDINATES + 10, 80, 0)
+    found = sign_directions(x, e, Leading(2))
+    corners = np.sign(found)
+    phi, gradient = potential(x, e, Leading(2), corners)
+    assert (np.sign(gradient) == np.sign(phi)[:, None] * corners).all()
+    assert len(sign_directions(x, e, Leading(1))) == 1
 
 
 @settings(max_examples=25, deadline=None)

@@ -39,9 +39,9 @@ Array = NDArray[np.float64]
 STARTS, FEWEST_STARTS = 192, 16
 """Starts of a climb, drawn at random from a fixed seed, half of which climb Phi and half -Phi; and of one over much data."""
 MOST_COORDINATES = 24
-"""In a cube of more dimensions, maxima are too many to be told apart, and to be a prediction."""
+"""In a cube of more dimensions, only those of its maxima are looked for that lie in corners."""
 _MOST_FOR_CORNERS = 11
-_SMOOTH_STEPS, _KINKED_STEPS = 250, 600
+_SMOOTH_STEPS, _KINKED_STEPS, _SIGN_STEPS = 250, 600, 60
 _WORK = 2**24
 """Starts, points and coordinates of a climb, multiplied, that are affordable."""
 _FIRST_STEP, _LAST_STEP = 0.5, 2e-3
@@ -98,14 +98,15 @@ def flow_directions(inputs: Array, residual: Array, leading: Leading) -> Array:
 def sign_directions(inputs: Array, residual: Array, leading: Leading) -> Array:
     """The unit vectors (q, k) that steps along the sign of the gradient settle at; the arguments are those of `flow_directions`.
 
-    None for more than `MOST_COORDINATES` coordinates, except for power 1.
+    For more than `MOST_COORDINATES` coordinates, only corners of the cube are looked for, s = +-sign(grad Phi(s)): where steps along
+    signs settle if they do so at all.
     """
     if not np.any(residual):
         return np.empty((0, inputs.shape[1]))
     if leading.power == 1:
         return _units(np.sign(residual @ inputs))
     if inputs.shape[1] > MOST_COORDINATES:
-        return np.empty((0, inputs.shape[1]))
+        return _settled_signs(inputs, residual, leading)
     return _maxima(inputs, residual, leading, "cube")
 
 
@@ -168,6 +169,22 @@ def _maxima(inputs: Array, residual: Array, leading: Leading, ball: Literal["sph
     return _distinct(_units(w), height, leading.even_or_odd)
 
 
+def _settled_signs(inputs: Array, residual: Array, leading: Leading) -> Array:
+    """Unit vectors (q, k) along the corners that s -> +-sign(grad Phi(s)) settles at, from random ones."""
+    start = np.random.default_rng(inputs.shape[1]).standard_normal((FEWEST_STARTS, inputs.shape[1]))
+    signs, settled = np.sign(start), np.zeros(FEWEST_STARTS, dtype=bool)
+    for _ in range(_SIGN_STEPS):
+        phi, gradient = potential(inputs, residual, leading, signs)
+        mapped = np.where(phi < 0, -1.0, 1.0)[:, None] * np.sign(gradient)
+        settled = (mapped == signs).all(axis=1)
+        if settled.all():
+            break
+        signs = mapped
+    corners = signs[settled & signs.any(axis=1)]
+    height = np.abs(potential(inputs, residual, leading, corners)[0])
+    return _distinct(_units(corners), height, leading.even_or_odd)
+
+
 def _fixed_corners(inputs: Array, residual: Array, leading: Leading) -> tuple[Array, Array]:
     """The corners s of the cube with s = +-sign(grad Phi(s)), maxima however small the part of the cube that leads there, and those
     signs."""
@@ -223,6 +240,8 @@ def _climb_kinked(w: Array, climb: Climb, geometry: _Geometry) -> tuple[Array, A
 
 def _distinct(directions: Array, height: Array, antipodal: bool) -> Array:
     """The highest of every group of directions that are the same."""
+    if len(directions) < 2:
+        return directions
     cosines = directions @ directions.T
     angles = np.arccos(np.clip(np.abs(cosines) if antipodal else cosines, -1.0, 1.0))
     groups = fcluster(

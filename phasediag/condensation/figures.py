@@ -276,7 +276,6 @@ def _epoch_axis(ax: Axes, first: float, last: float) -> None:
     ax.set_xticks([0, *shown], ["0", *names])
     ax.minorticks_off()
     ax.tick_params(axis="x", labelsize=6.5)
-    ax.get_xticklabels()[-1].set_horizontalalignment("right" if shown[-1] == last else "center")
 
 
 def _first_epoch(runs: pd.DataFrame) -> float:
