@@ -15,7 +15,7 @@ import torch
 
 import phasediag
 from phasediag import store, trainers
-from phasediag.condensation import training
+from phasediag.condensation import measures, training
 from phasediag.condensation.counts import count, summarise
 from phasediag.condensation.training import Trainer
 from phasediag.schemas import CONDENSATION
@@ -199,7 +199,7 @@ def test_kept_networks_are_those_of_the_rows(study: Any) -> None:
         np.interp(data.x[:, 0], last["x"], last["f"]) - data.y, last["residual"], atol=1e-5
     )
     assert len(last["epochs"]) == len(last["losses"]) == 41
-    assert np.stack(last["field"]).shape == (training.FIELD_POINTS**2, 2)
+    assert np.stack(last["field"]).shape == (measures.FIELD_POINTS**2, 2)
 
 
 def test_the_direction_field_is_that_of_the_definition(study: Any) -> None:
