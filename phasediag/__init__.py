@@ -5,6 +5,8 @@
     slopes = phasediag.fit(runs)
     ax = phasediag.plot_map(slopes, layer="W1")
 
+Of a condensation study, the counts of lines in the place of slopes: ``phasediag.count(runs)``, ``phasediag.summarise(runs)``.
+
 Each name is imported when it is first used: reading, fitting and plotting need neither torch nor ray.
 """
 
@@ -15,6 +17,7 @@ from .errors import InputError, PhasediagError
 from .version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from .condensation.counts import count, summarise
     from .fitting import critical_line, fit
     from .maps import plot_map
     from .studies import read_study
@@ -23,10 +26,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Study": "study",
+    "count": "condensation.counts",
     "critical_line": "fitting",
     "fit": "fitting",
     "plot_map": "maps",
     "read_study": "studies",
+    "summarise": "condensation.counts",
     "train": "trainers",
 }
 
@@ -35,10 +40,12 @@ __all__ = [
     "PhasediagError",
     "Study",
     "__version__",
+    "count",
     "critical_line",
     "fit",
     "plot_map",
     "read_study",
+    "summarise",
     "train",
 ]
 
