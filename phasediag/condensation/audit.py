@@ -17,8 +17,6 @@ import pandas as pd
 import typer
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -28,7 +26,7 @@ from ..figures import render
 from ..store import Store
 from ..style import DOUBLE_COLUMN, STYLE, new_figure
 from .counts import summarise
-from .figures import NEVER, draw_overview, title_of
+from .figures import NEVER, add_overview_bar, draw_overview, title_of
 
 METHODS = {
     "adam": "Adam",
@@ -95,31 +93,23 @@ def _span(numbers: pd.Series[Any]) -> str:
 @rc_context(STYLE)
 def figure_of(summary: pd.DataFrame) -> Figure:
     """Left: over dimensions and scales of initial weights, the most frequent number of lines where condensation is strongest, coloured
-    by how far it is above p. Right: from when to when at least half of the seeds have condensed, in one dimension of the data."""
+    by the share of seeds with more than p. Right: from when to when at least half of the seeds have condensed, in one dimension."""
     methods = [name for name in METHODS if name in set(summary["method"])]
     names = [name for name in _ORDER if name in set(summary["activation"])]
     stds = sorted(summary["std"].unique())
     figure = new_figure(DOUBLE_COLUMN, 1.35 * len(methods) + 0.8)
     grid = figure.add_gridspec(len(methods), len(names) + 1, width_ratios=[*[1.0] * len(names), 1.9])
-    norm = Normalize(-3, 3)
     for row, method in enumerate(methods):
         of_method = summary.loc[summary["method"] == method]
         for column, name in enumerate(names):
             ax = figure.add_subplot(grid[row, column])
             cells = of_method.loc[of_method["activation"] == name]
-            draw_overview(ax, cells, norm)
+            draw_overview(ax, cells)
             _label_panel(ax, cells, row == 0, row == len(methods) - 1, column == 0, METHODS[method])
+            if (row, column) == (len(methods) - 1, len(names) // 2):
+                ax.set_xlabel("dimension $d$ of the data")
         _draw_spans(figure.add_subplot(grid[row, len(names)]), of_method, names, stds, row == 0)
-    figure.supxlabel("dimension $d$ of the data", fontsize=8.5)
-    bar = figure.colorbar(
-        ScalarMappable(norm, "RdBu_r"),
-        ax=figure.axes,
-        location="bottom",
-        aspect=45,
-        shrink=0.6,
-        label="most frequent number of lines $-\\ p$",
-    )
-    bar.ax.tick_params(labelsize=6.5)
+    add_overview_bar(figure, figure.axes, "bottom")
     handles = [
         Line2D([], [], color=colour, linewidth=3, label=f"std {std:g}")
         for std, colour in zip(stds, _STD_COLOURS, strict=False)

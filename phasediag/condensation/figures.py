@@ -6,7 +6,7 @@ Nothing is computed here but what is drawn: DataFrames in, matplotlib figures ou
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ _BLUE, _RED, _GREEN, _GREY = "#2166ac", "#b2182b", "#1b9e4b", "#6f6f6f"
 _PANEL = 1.15
 """Width of a small panel in inches."""
 _ACROSS = 6
+_BEYOND = ScalarMappable(Normalize(0.0, 1.0), "Reds")
+"""Colours of the share of seeds beyond the bound."""
 _THRESHOLDS = np.arange(5.0, 61.0, 1.0)
 _MOST_PLANES = 4
 """Values of dimension and std together, up to which every one gets figures of its own."""
@@ -371,22 +373,30 @@ def thresholds(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 @rc_context(STYLE)
 def overview(runs: pd.DataFrame) -> Figure:
     """The number of lines over dimensions and scales of initial weights, one panel for each activation (see `draw_overview`)."""
-    panels = _panels(summarise(runs).assign(multiplicity=lambda table: table["multiplicity"]))
+    panels = _panels(summarise(runs))
     figure, axes = _grid(len(panels), 1.2, share=False, width=1.5)
-    norm = Normalize(-3, 3)
     for panel, (key, rows) in enumerate(panels):
         ax = axes[0, panel]
         ax.set_title(_panel_title(key, rows, runs["layer"].nunique() > 1), fontsize=7.5)
-        draw_overview(ax, rows, norm)
+        draw_overview(ax, rows)
     axes[0, 0].set_ylabel("std of initial weights")
-    figure.supxlabel("dimension $d$", fontsize=8.5)
-    bar = figure.colorbar(ScalarMappable(norm, "RdBu_r"), ax=axes.ravel().tolist(), aspect=18)
-    bar.set_label("lines $-\\ p$")
+    figure.supxlabel("dimension $d$ of the data", fontsize=8.5)
+    add_overview_bar(figure, axes.ravel().tolist(), "right")
     return figure
 
 
-def draw_overview(ax: Axes, summary: pd.DataFrame, norm: Normalize) -> None:
-    """Cells (dimension, std): the most frequent number of lines where condensation is strongest, coloured by how far it is above p.
+def add_overview_bar(figure: Figure, axes: Sequence[Axes], location: str) -> None:
+    """The colour bar of overviews."""
+    bar = figure.colorbar(
+        _BEYOND, ax=axes, location=location, aspect=45 if location == "bottom" else 18, shrink=0.7
+    )
+    bar.set_label("seeds with more than $p$ lines")
+    bar.set_ticks([0.0, 0.5, 1.0], labels=["0", "50 %", "100 %"])
+
+
+def draw_overview(ax: Axes, summary: pd.DataFrame) -> None:
+    """Cells (dimension, std): the most frequent number of lines where condensation is strongest, coloured by the share of the seeds
+    with more than p.
 
     Grey cells never condensed; without a multiplicity, cells stay white.
     """
@@ -397,10 +407,10 @@ def draw_overview(ax: Axes, summary: pd.DataFrame, norm: Normalize) -> None:
         lines, bound, condensed = row["lines"], row["multiplicity"], bool(np.isfinite(row["first"]))
         colour: Any = NEVER
         if condensed:
-            colour = ScalarMappable(norm, "RdBu_r").to_rgba(lines - bound) if bound else "white"
+            colour = _BEYOND.to_rgba(1.0 - row["within_bound"]) if bound else "white"
         ax.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=colour, linewidth=0)
         if np.isfinite(lines):
-            ink = "white" if condensed and bound and abs(lines - bound) >= 2 else "black"
+            ink = "white" if condensed and row["within_bound"] < 0.3 else "black"
             ax.text(x, y, f"{lines:.0f}", ha="center", va="center", fontsize=7, color=ink)
     ax.set_xticks(range(len(dimensions)), [str(d) for d in dimensions])
     ax.set_yticks(range(len(stds)), [f"{std:g}" for std in stds])
