@@ -302,4 +302,6 @@ def test_normalised_steps_reach_the_extreme_eigenvectors(study: Any) -> None:
     assert (last["lines"] <= 2).mean() >= 0.8
     assert last["predicted_fraction"].median() >= 0.9
     assert (last["predicted_lines"] == 2).all()
+    near = last["lines_near_predicted"]
+    assert (near <= last["lines"]).all() and (near == last["lines"]).mean() >= 0.5
     assert math.isnan(last["sign_fraction"].iloc[0])

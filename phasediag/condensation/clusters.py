@@ -81,6 +81,11 @@ class Directions:
         """The number of lines."""
         return len(self.groups(threshold))
 
+    def centres(self, threshold: float = THRESHOLD) -> Array:
+        """The centre of each line, as unit vectors (lines, k)."""
+        lines = [centre_line(self.units[members]) for members in self.groups(threshold)]
+        return np.stack(lines) if lines else np.empty((0, self.units.shape[1]))
+
     def count_orientations(self, threshold: float = THRESHOLD) -> int:
         """The number of orientations: opposite ones count as two."""
         return len(self._groups(self.orientation_tree, threshold))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .. import measures
 from . import activations
-from .clusters import NARROW, WIDE, Directions, alignment
+from .clusters import NARROW, WIDE, WITHIN, Directions, alignment
 from .directions import Leading, flow_directions, sign_directions
 from .spec import Names
 
@@ -35,8 +35,10 @@ NAMES = (
     "lines_wide",
     "effective_orientations",
     "predicted_lines",
+    "lines_near_predicted",
     "predicted_fraction_initial",
     "sign_lines",
+    "lines_near_sign",
     "sign_fraction",
     "sign_fraction_initial",
     "largest_weight",
@@ -96,6 +98,14 @@ class Predicted:
         there = self.sign if by_sign else self.flow
         return alignment(directions.units, there, lines=self.leading.even_or_odd)
 
+    def lines_near(self, directions: Directions, by_sign: bool = False) -> float:
+        """How many of the lines have their centre within 10 degrees of a direction; NaN where nothing is predicted."""
+        there = self.sign if by_sign else self.flow
+        if not len(there):
+            return math.nan
+        centres = directions.centres()
+        return float(np.any(np.abs(centres @ there.T) >= math.cos(math.radians(WITHIN)), axis=1).sum())
+
 
 def predict(seen: Seen, layer: int, by_sign: bool) -> Predicted:
     """The directions that leading order predicts for a hidden layer (0, 1, ...), from the residual as it is.
@@ -154,7 +164,9 @@ def measure(seen: Seen, layer: int, predicted: Predicted, initial: Predicted, se
         "predicted_alignment_initial": near_initial,
         "predicted_fraction_initial": share_initial,
         "predicted_lines": float(len(predicted.flow) or math.nan),
+        "lines_near_predicted": predicted.lines_near(directions),
         "sign_lines": float(len(predicted.sign) or math.nan),
+        "lines_near_sign": predicted.lines_near(directions, by_sign=True),
         "sign_fraction": sign_share,
         "sign_fraction_initial": sign_share_initial,
         "largest_weight": float(np.linalg.norm(weights, axis=1).max()),
