@@ -110,6 +110,14 @@ def test_the_range_is_the_longest_run_of_snapshots() -> None:
     assert found["aligned_fraction"] == 0.95 and found["seeds"] == 3
 
 
+def test_a_snapshot_that_few_seeds_have_reached_is_not_the_best() -> None:
+    missing = math.nan
+    [found] = summarise(
+        rows({1: [2, 2, 2, 2], 2: [2, 2, 2, 2], 9: [1, missing, missing, missing]}, {1: 0.2, 2: 0.6, 9: 1.0})
+    ).to_dict("records")
+    assert (found["epoch"], found["lines"], found["share"]) == (2, 2, 1.0)
+
+
 def test_what_never_condenses_or_has_no_bound_says_so() -> None:
     runs = pd.concat(
         [

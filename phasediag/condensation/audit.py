@@ -114,9 +114,11 @@ def figure_of(summary: pd.DataFrame) -> Figure:
         Line2D([], [], color=colour, linewidth=3, label=f"std {std:g}")
         for std, colour in zip(stds, _STD_COLOURS, strict=False)
     ]
-    figure.legend(
-        handles=[*handles, Patch(color=NEVER, label="never condensed")], loc="outside upper center", ncols=5
+    never = Patch(color=NEVER, label="never condensed")
+    few = Patch(
+        facecolor="white", hatch="//////", edgecolor="#9a9a9a", label="few neurons active", linewidth=0
     )
+    figure.legend(handles=[*handles, never, few], loc="outside upper center", ncols=6, columnspacing=0.9)
     return figure
 
 

@@ -80,9 +80,10 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row for each layer of each network (columns `SUMMARY_COLUMNS`): ``seeds``; ``first`` and ``last`` epoch of the longest range of
         snapshots in which at least half of the seeds have condensed (NaN if there is none); ``epoch``, the snapshot with the
-        largest mean ``aligned_fraction``, and there: ``lines``, the most frequent number, its ``share`` of the seeds, the share
-        ``within_bound`` of those with at most as many lines as the multiplicity (NaN without one), and the medians of
-        ``aligned_fraction`` and ``active_neurons``. ``predicted_fraction`` and ``sign_fraction``: the largest median at any snapshot.
+        largest mean ``aligned_fraction``, of those that at least half of the seeds have reached, and there: ``lines``, the most frequent
+        number, its ``share`` of the seeds, the share ``within_bound`` of those with at most as many lines as the multiplicity (NaN
+        without one), and the medians of ``aligned_fraction`` and ``active_neurons``. ``predicted_fraction`` and ``sign_fraction``: the
+        largest median at any snapshot.
 
     Raises:
         InputError: a column is missing.
@@ -110,7 +111,9 @@ def _summary(key: dict[str, Any], layer: pd.DataFrame) -> dict[str, Any]:
     empty = dict.fromkeys(SUMMARY_COLUMNS, np.nan) | key | {"seeds": layer["seed"].nunique()}
     if counted.empty:
         return empty
-    means = counted.groupby("epoch")["aligned_fraction"].mean().fillna(0.0)
+    aligned = counted.groupby("epoch")["aligned_fraction"]
+    # Where few seeds have got to, these are not like the others.
+    means = aligned.mean().fillna(0.0).where(aligned.size() >= aligned.size().max() / 2, -1.0)
     epoch = int(means.index.to_numpy()[means.to_numpy().argmax()])
     there = counted.loc[counted["epoch"] == epoch]
     numbers, times = np.unique(there["lines"].to_numpy(), return_counts=True)

@@ -32,6 +32,8 @@ NAMES = {
 """How activations are written; others as they are called."""
 NEVER = "#dddddd"
 """Colour of what never condensed."""
+FEW_ACTIVE = 0.2
+"""With a smaller share of active neurons, being on a line says little."""
 _BLUE, _RED, _GREEN, _GREY = "#2166ac", "#b2182b", "#1b9e4b", "#6f6f6f"
 _PANEL = 1.15
 """Width of a small panel in inches."""
@@ -398,7 +400,7 @@ def draw_overview(ax: Axes, summary: pd.DataFrame) -> None:
     """Cells (dimension, std): the most frequent number of lines where condensation is strongest, coloured by the share of the seeds
     with more than p.
 
-    Grey cells never condensed; without a multiplicity, cells stay white.
+    Grey cells never condensed; without a multiplicity, cells stay white; in hatched ones, few neurons are active.
     """
     dimensions, stds = (sorted(summary[column].unique()) for column in ("dimension", "std"))
     rows: list[dict[str, Any]] = summary.to_dict("records")  # type: ignore[assignment]
@@ -408,7 +410,9 @@ def draw_overview(ax: Axes, summary: pd.DataFrame) -> None:
         colour: Any = NEVER
         if condensed:
             colour = _BEYOND.to_rgba(1.0 - row["within_bound"]) if bound else "white"
-        ax.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=colour, linewidth=0)
+        few = condensed and row["active_neurons"] < FEW_ACTIVE * row["hidden"]
+        box: dict[str, Any] = {"facecolor": colour, "hatch": "////" if few else None, "edgecolor": "#9a9a9a"}
+        ax.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, linewidth=0, **box)
         if np.isfinite(lines):
             ink = "white" if condensed and row["within_bound"] < 0.3 else "black"
             ax.text(x, y, f"{lines:.0f}", ha="center", va="center", fontsize=7, color=ink)
