@@ -185,7 +185,7 @@ class Store:
     def write_data(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Writes arrays, x and y among them, to `data.npz`."""
         buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
         self._publish("data.npz", buffer.getvalue())
 
     # Runs.

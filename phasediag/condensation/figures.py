@@ -414,7 +414,8 @@ def draw_overview(ax: Axes, summary: pd.DataFrame) -> None:
         box: dict[str, Any] = {"facecolor": colour, "hatch": "////" if few else None, "edgecolor": "#9a9a9a"}
         ax.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, linewidth=0, **box)
         if np.isfinite(lines):
-            ink = "white" if condensed and row["within_bound"] < 0.3 else "black"
+            ink = "white" if row["within_bound"] < 0.3 else "black"
+            ink = ink if condensed else "#8a8a8a"
             ax.text(x, y, f"{lines:.0f}", ha="center", va="center", fontsize=7, color=ink)
     ax.set_xticks(range(len(dimensions)), [str(d) for d in dimensions])
     ax.set_yticks(range(len(stds)), [f"{std:g}" for std in stds])
