@@ -121,12 +121,17 @@ def _panel_title(key: tuple[str, str], rows: pd.DataFrame, several_layers: bool)
 
 
 def _grid(
-    panels: int, height: float, rows: int = 1, share: bool = True, width: float = _PANEL
+    panels: int,
+    height: float,
+    rows: int = 1,
+    share: bool = True,
+    width: float = _PANEL,
+    least: float = SINGLE_COLUMN,
 ) -> tuple[Figure, NDArray[Any]]:
     """A figure of so many panels, `_ACROSS` next to each other, each of `rows` axes; axes[row, panel]."""
     across = min(panels, _ACROSS)
     down = math.ceil(panels / across)
-    wide = min(max(across * width + 0.75, SINGLE_COLUMN), DOUBLE_COLUMN)
+    wide = min(max(across * width + 0.75, least), DOUBLE_COLUMN)
     figure = new_figure(wide, height * down * rows + 0.55)
     axes = figure.subplots(down * rows, across, squeeze=False, sharex=share, sharey="row" if share else False)
     placed = np.empty((rows, panels), dtype=object)
@@ -167,7 +172,7 @@ def heatmap(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """
     panels, epochs = _panels(samples), _epochs(runs)
     several = samples["layer"].nunique() > 1
-    figure, axes = _grid(len(panels), _PANEL + 0.12, rows=2, share=False)
+    figure, axes = _grid(len(panels), _PANEL + 0.12, rows=2, share=False, least=2.1)
     norm = Normalize(-1.0, 1.0)
     for panel, (key, rows) in enumerate(panels):
         best = epochs.get(key, int(rows["epoch"].max()))
@@ -265,8 +270,10 @@ def evolution(runs: pd.DataFrame) -> Figure:
     axes[0, 0].set_ylabel("lines")
     axes[1, 0].set_ylabel("share of\nactive neurons")
     figure.supxlabel("epoch", fontsize=8.5)
-    ncols = 4 if len(panels) > 4 else 2
-    figure.legend(handles=_share_handles(runs), loc="outside upper center", ncols=ncols, columnspacing=1.0)
+    room: dict[str, Any] = (
+        {"ncols": 4} if len(panels) > 4 else {"ncols": 2, "fontsize": 6.5, "handlelength": 1.3}
+    )
+    figure.legend(handles=_share_handles(runs), loc="outside upper center", columnspacing=1.0, **room)
     return figure
 
 
@@ -311,8 +318,8 @@ def _stretches(epochs: Array, yes: NDArray[np.bool_]) -> Iterator[tuple[float, f
 
 _SHARES: dict[str, tuple[str, Any, str]] = {
     "aligned_fraction": ("black", "-", "on their lines"),
-    "predicted_fraction": (_GREEN, "-", "near prediction (gradient)"),
-    "sign_fraction": (_RED, "--", "near prediction (sign)"),
+    "predicted_fraction": (_GREEN, "-", "as predicted (gradient)"),
+    "sign_fraction": (_RED, "--", "as predicted (sign)"),
 }
 
 
