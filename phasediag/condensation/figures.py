@@ -168,11 +168,13 @@ def _matrix(value: Any) -> Array:
 def heatmap(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """D(u, v) between the active neurons of kept networks, at the start and where condensation is strongest, ordered by line.
 
-    One column for each activation, or for each layer of a network that has several (Zhou 2022b, figures 2 and 3).
+    One column for each activation, or for each layer of a network that has several (Zhou 2022b, figures 2 and 3). Below each: the
+    number of lines, and in brackets the share of neurons on them.
     """
     panels, epochs = _panels(samples), _epochs(runs)
     several = samples["layer"].nunique() > 1
-    figure, axes = _grid(len(panels), _PANEL + 0.12, rows=2, share=False, least=2.1)
+    figure, axes = _grid(len(panels), _PANEL + 0.3, rows=2, share=False, least=2.1)
+    figure.set_layout_engine("constrained", h_pad=0.06)
     norm = Normalize(-1.0, 1.0)
     for panel, (key, rows) in enumerate(panels):
         best = epochs.get(key, int(rows["epoch"].max()))
@@ -183,7 +185,7 @@ def heatmap(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
             ax.set_title(f"{title}epoch {epoch}", fontsize=7.5)
     bar = figure.colorbar(ScalarMappable(norm, "RdBu_r"), ax=axes.ravel().tolist(), shrink=0.6, aspect=30)
     bar.set_label("$D(u, v)$")
-    figure.supxlabel("neuron, ordered by line", fontsize=8.5)
+    figure.supxlabel("neuron, ordered by line\n(share on lines)", fontsize=8.5)
     return figure
 
 
@@ -202,8 +204,8 @@ def _draw_products(ax: Axes, sample: pd.Series[Any] | None, norm: Normalize) -> 
         if edge < len(order):
             ax.axhline(edge - 0.5, color="black", linewidth=0.4)
             ax.axvline(edge - 0.5, color="black", linewidth=0.4)
-    lines = len(found.groups())
-    ax.set_xlabel(f"{lines} line{'s' if lines != 1 else ''}", fontsize=7.5, labelpad=2)
+    lines, aligned = len(found.groups()), found.aligned_fraction()
+    ax.set_xlabel(f"{lines} line{'s' if lines != 1 else ''} ({aligned:.0%})", fontsize=7.5, labelpad=2)
 
 
 # Counts.
@@ -214,7 +216,7 @@ def counts(runs: pd.DataFrame) -> Figure:
     """The number of lines over the seeds, for every activation or layer, beside the bound p, where condensation is strongest."""
     panels, epochs = _panels(runs), _epochs(runs)
     several = runs["layer"].nunique() > 1
-    figure = new_figure(max(SINGLE_COLUMN, 0.5 * len(panels) + 1.0), 2.7)
+    figure = new_figure(min(max(SINGLE_COLUMN, 0.62 * len(panels) + 1.0), DOUBLE_COLUMN), 2.7)
     ax = figure.subplots()
     labels, highest = [], 1.0
     for place, (key, rows) in enumerate(panels):
@@ -282,7 +284,9 @@ def _epoch_axis(ax: Axes, first: float, last: float) -> None:
     ax.set_xscale("symlog", linthresh=first, linscale=0.4)
     ax.set_xlim(0, last)
     decades = [10.0**k for k in range(math.ceil(math.log10(first)), math.floor(math.log10(last)) + 1)]
-    shown = decades[:: math.ceil(len(decades) / 4)] if decades else [last]
+    shown = decades[:: math.ceil(len(decades) / 4)]
+    if len(shown) < 2:
+        shown = sorted({first, *shown, last})
     names = [f"{epoch:g}" if epoch < 1e5 else rf"$10^{{{math.log10(epoch):.0f}}}$" for epoch in shown]
     ax.set_xticks([0, *shown], ["0", *names])
     ax.minorticks_off()
@@ -350,7 +354,7 @@ def thresholds(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """
     panels, epochs = _panels(samples), _epochs(runs)
     several = samples["layer"].nunique() > 1
-    figure, axes = _grid(len(panels), 1.3)
+    figure, axes = _grid(len(panels), 1.5)
     for panel, (key, rows) in enumerate(panels):
         ax, epoch = axes[0, panel], epochs.get(key, int(rows["epoch"].max()))
         ax.set_title(f"{_panel_title(key, rows, several)}\nepoch {epoch}", fontsize=7.5)
@@ -376,6 +380,14 @@ def thresholds(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         ax.set(ylim=(0, top))
     axes[0, 0].set_ylabel("lines")
     figure.supxlabel("threshold [degrees]", fontsize=8.5)
+    handles = [
+        Line2D([], [], color=_GREY, label="one network"),
+        Line2D(
+            [], [], color=_BLUE, marker="o", markersize=3, linestyle="", label="seeds, mean and deviation"
+        ),
+        Line2D([], [], color=_RED, linewidth=1.0, label="$p$"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, columnspacing=1.0, fontsize=6.5)
     return figure
 
 
