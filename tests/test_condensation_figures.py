@@ -149,6 +149,21 @@ def test_evolution_shades_where_half_of_the_seeds_have_condensed(one_input: Draw
     assert legend[0] == "half of the seeds condensed" and len(legend) == 4
 
 
+@pytest.mark.parametrize(
+    "epochs", [[0, 0], [0, 1], [0, 20, 40], [0, 3], [0, 7, 1_000_000], [0, 1, 10, 100, 1000, 10**5]]
+)
+def test_epoch_axes_have_two_to_six_names_whatever_the_snapshots(one_input: Drawn, epochs: list[int]) -> None:
+    runs, _, _ = one_input
+    found = runs.groupby(["activation", "seed"]).cumcount()
+    runs = runs.assign(epoch=[epochs[k % len(epochs)] for k in found]).drop_duplicates(
+        ["activation", "seed", "epoch"]
+    )
+    figure = figures.evolution(runs)
+    render(figure)
+    names = [label.get_text() for label in figure.axes[-1].get_xticklabels()]
+    assert 2 <= len(names) <= 6 and len(set(names)) == len(names)
+
+
 def test_thresholds_show_the_curve_and_the_means(one_input: Drawn) -> None:
     runs, samples, _ = one_input
     figure = figures.thresholds(samples, runs)

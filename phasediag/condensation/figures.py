@@ -281,10 +281,11 @@ def evolution(runs: pd.DataFrame) -> Figure:
 
 def _epoch_axis(ax: Axes, first: float, last: float) -> None:
     """Epochs from 0 on a logarithmic axis, which is linear up to the first one."""
+    last = max(first, last)
     ax.set_xscale("symlog", linthresh=first, linscale=0.4)
     ax.set_xlim(0, last)
     decades = [10.0**k for k in range(math.ceil(math.log10(first)), math.floor(math.log10(last)) + 1)]
-    shown = decades[:: math.ceil(len(decades) / 4)]
+    shown = decades[:: max(1, math.ceil(len(decades) / 4))]
     if len(shown) < 2:
         shown = sorted({first, *shown, last})
     names = [f"{epoch:g}" if epoch < 1e5 else rf"$10^{{{math.log10(epoch):.0f}}}$" for epoch in shown]
