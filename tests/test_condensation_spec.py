@@ -133,6 +133,7 @@ def test_learning_rates_by_activation() -> None:
         ("learning_rate = 1e-3", "", ["train.learning_rate: required, but missing"]),
         ('"adam"', '"sgd"', ["train.method: 'sgd'", "adam, gd, gradient-flow, normalized-gd"]),
         ("std = [0.005]", "std = [0.0]", ["grid.std[0]: 0.0"]),
+        ("std = [0.005]", "std = [1e-31]", ["grid.std[0]: 1e-31", "from 1e-30 to 1000"]),
         ("std = [0.005]", "std = []", ["grid.std: an empty list"]),
         ("seeds = 20", "seeds = 20\nwidth = [10]", ["grid.width: unknown key", "activation, std, seeds"]),
         ('"sum_sin"', '"sin"', ["data.target: 'sin'", "sum_sin, sin_mix"]),
@@ -204,7 +205,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         },
         "grid": {
             "activation": draw(st.lists(entries, min_size=1, max_size=4)),
-            "std": draw(st.lists(positive, min_size=1, max_size=3)),
+            "std": draw(st.lists(st.floats(1e-30, 1e3), min_size=1, max_size=3)),
             "seeds": draw(st.one_of(st.integers(1, 5), st.lists(st.integers(0, 99), min_size=1, max_size=3))),
         },
         "train": train,

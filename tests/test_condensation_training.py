@@ -15,9 +15,10 @@ import torch
 
 import phasediag
 from phasediag import store, trainers
-from phasediag.condensation import measures, training
+from phasediag.condensation import figures, measures, training
 from phasediag.condensation.counts import count, summarise
 from phasediag.condensation.training import Trainer
+from phasediag.figures import render
 from phasediag.schemas import CONDENSATION
 from phasediag.studies import read_study
 
@@ -124,6 +125,23 @@ def test_a_job_that_diverges_has_a_status_and_no_count(study: Any) -> None:
     rest = rows.drop(gone.index)
     assert set(rest.loc[rest["epoch"] == 0, "status"]) == {"converged"}
     assert set(rest.loc[rest["activation"] == "tanh", "status"]) == {"converged"}
+
+
+def test_a_network_that_is_never_finite_keeps_its_weights_and_is_drawn(study: Any) -> None:
+    here = study(
+        network={"hidden": [12] * 7},
+        data={"dimension": 1},
+        grid={"activation": ["x2_tanh"], "std": [1000.0], "seeds": 2},
+    )
+    rows = frame(trainer(here).batch(here.jobs(), "cpu", 1))
+    assert set(rows["status"]) == {"diverged"}
+    kept = trainer(here).sample(here.jobs()[0], "cpu", 1)
+    samples = pa.Table.from_pylist(kept, schema=CONDENSATION.samples).to_pandas()
+    assert list(samples["layer"]) == [f"H{layer}" for layer in range(1, 8)] and set(samples["epoch"]) == {0}
+    assert np.isfinite(np.stack(samples["input"].iloc[0])).all()
+    assert all(len(samples[name].iloc[0]) == 0 for name in ("predicted", "f", "residual", "losses"))
+    for figure in figures.draw_all(rows, samples, here.data.arrays(), "gone").values():
+        render(figure)
 
 
 def test_snapshots_beyond_the_limit_of_a_flow_say_so(study: Any) -> None:

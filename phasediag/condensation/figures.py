@@ -489,7 +489,7 @@ def _draw_output(ax: Axes, sample: pd.Series[Any], points: tuple[NDArray[Any], N
     if points is not None:
         ax.plot(points[0][:, 0], points[1], "o", color=_GREY, markersize=1.8, markeredgewidth=0)
     ax.plot(x, f, color=_BLUE, linewidth=1.4)
-    if sample["multiplicity"]:
+    if sample["multiplicity"] and len(x):
         fitted = np.polynomial.Polynomial.fit(x, f, int(sample["multiplicity"]))(x)
         ax.plot(x, fitted, color=_RED, linestyle="--", linewidth=1.0)
 
@@ -507,7 +507,7 @@ def directions(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         ax, epoch = axes[0, panel], epochs.get(key, int(rows["epoch"].max()))
         ax.set_title(f"{_panel_title(key, rows, several_layers=False)}, epoch {epoch}", fontsize=7.5)
         sample = _at(rows, epoch)
-        if sample is not None:
+        if sample is not None and len(sample["field_at"]):
             _draw_field(ax, sample)
         ax.tick_params(labelsize=6.5)
     axes[0, 0].set_ylabel("bias $b$")

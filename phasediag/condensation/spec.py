@@ -39,6 +39,8 @@ from .activations import known
 MAX_EPOCHS = 10**8
 MAX_DIMENSION = 10**5
 MAX_SNAPSHOTS = 1000
+MIN_STD, MAX_STD = 1e-30, 1e3
+"""Weights of such scales can be stored as float32."""
 _DEFAULT_SNAPSHOTS = 12
 _DEFAULT_RATE = "default"
 SEPARATOR = "/"
@@ -167,11 +169,11 @@ class GridSpec(Table):
         f"known: {', '.join(known())}"
     )
     std: Annotated[
-        tuple[Annotated[Number, Field(gt=0.0)], ...],
+        tuple[Annotated[Number, Field(ge=MIN_STD, le=MAX_STD)], ...],
         BeforeValidator(expand_range),
         AfterValidator(not_empty),
         AfterValidator(sorted_unique),
-    ] = Field(description="a list of numbers above 0")
+    ] = Field(description=f"a list of numbers from {MIN_STD:g} to {MAX_STD:g}")
     seeds: SeedAxis = Field(description=SEEDS)
 
     def cells(self, dimensions: Sequence[int]) -> Iterator[tuple[Names, int, float, int]]:

@@ -37,6 +37,8 @@ CHUNK_ELEMENTS = {"cpu": 2**17, "cuda": 2**24}
 CURVE_POINTS = 401
 MAX_TRACE = 2000
 """Losses along the training that are kept."""
+_SEEN = ("predicted", "predicted_sign", "field_at", "field", "x", "f", "residual")
+"""What is kept of a layer beside its weights."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,22 @@ class _Trained:
         ]
 
     def kept_rows(self) -> list[Row]:
-        """The rows of ``samples``: one for every snapshot and layer, as long as the training did not diverge."""
+        """The rows of ``samples``: one for every snapshot and layer, as long as the training did not diverge; the initial weights alone
+        of a network whose output is not finite from the start."""
+        layers = range(len(self.trainer.hidden))
+        if not self.predicted:
+            return [
+                {
+                    **self._identity(layer),
+                    "epoch": 0,
+                    "loss": math.nan,
+                    **{name: [] for name in _SEEN},
+                    **_as_float32(_weights_of(self.seen[0], layer)),
+                    **self._trace(there=False),
+                    "version": VERSION,
+                }
+                for layer in layers
+            ]
         last = max(self.predicted)
         return [
             {
@@ -171,7 +188,7 @@ class _Trained:
                 "version": VERSION,
             }
             for epoch, predicted in self.predicted.items()
-            for layer in range(len(self.trainer.hidden))
+            for layer in layers
         ]
 
     def _identity(self, layer: int) -> Row:
@@ -201,23 +218,30 @@ class _Trained:
 
 def _kept(seen: Seen, layer: int, predicted: Predicted) -> Row:
     """What is kept of a layer at a snapshot."""
-    above = seen.weights[layer + 1]
-    output = above[:, None] if above.ndim == 1 else above[:, :-1].T
     places, arrows = measures.direction_field(seen)
     matrices = {
-        "input": seen.weights[layer],
-        "output": output,
+        **_weights_of(seen, layer),
         "predicted": predicted.flow,
         "predicted_sign": predicted.sign,
         "field_at": places,
         "field": arrows,
     }
     return {
-        **{name: list(matrix.astype(np.float32)) for name, matrix in matrices.items()},
+        **_as_float32(matrices),
         "x": seen.curve[0].tolist(),
         "f": seen.curve[1].tolist(),
         "residual": seen.residual.tolist(),
     }
+
+
+def _weights_of(seen: Seen, layer: int) -> dict[str, Array]:
+    """The input weights of a layer, and what its neurons send on."""
+    above = seen.weights[layer + 1]
+    return {"input": seen.weights[layer], "output": above[:, None] if above.ndim == 1 else above[:, :-1].T}
+
+
+def _as_float32(matrices: dict[str, Array]) -> dict[str, list[NDArray[np.float32]]]:
+    return {name: list(matrix.astype(np.float32)) for name, matrix in matrices.items()}
 
 
 def _train_chunk(jobs: Sequence[Job], trainer: Trainer, device: str, keep: bool) -> list[_Trained]:
