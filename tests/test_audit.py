@@ -13,6 +13,7 @@ import pytest
 
 from phasediag.condensation import audit
 from phasediag.condensation.counts import summarise
+from phasediag.condensation.figures import names_of_stds
 from phasediag.errors import InputError
 from phasediag.figures import render
 from phasediag.schemas import CONDENSATION
@@ -80,8 +81,8 @@ def test_the_table_tells_where_neurons_condense_and_what_holds_there(folders: li
     assert found.loc[("adam", "x_tanh", 0.001), "lines"] == "4"
     assert found.loc[("adam", "x_tanh", 0.001), "within_bound"] == 0.0
     assert found.loc[("normalized-gd", "x_tanh", 0.001), "within_bound"] == 1.0
-    assert found.loc[("adam", "tanh", 0.001), "predicted"] == 0.9
-    assert found.loc[("normalized-gd", "tanh", 0.001), "predicted"] == 0.5
+    assert found.loc[("adam", "tanh", 0.001), "as_predicted"] == 0.9
+    assert found.loc[("normalized-gd", "tanh", 0.001), "as_predicted"] == 0.5
 
 
 def test_the_figure_has_a_row_for_each_optimiser_and_a_column_for_each_activation(folders: list[str]) -> None:
@@ -92,6 +93,19 @@ def test_the_figure_has_a_row_for_each_optimiser_and_a_column_for_each_activatio
     panels = [ax for ax in figure.axes if len(ax.texts) == 4]
     assert len(panels) == 2 * 3
     assert len(render(figure)["png"]) > 10_000
+
+
+def test_activations_that_packages_bring_have_columns_of_their_own(folders: list[str]) -> None:
+    summary = summarise(audit.read_runs(folders)).replace({"activation": {"x_tanh": "bump", "relu": "also"}})
+    figure = audit.figure_of(summary)
+    titled = [ax.get_title().split("\n")[0] for ax in figure.axes if ax.get_title()]
+    assert titled[:3] == ["tanh", "also", "bump"]
+    assert list(audit.table(summary)["activation"].unique()) == ["tanh", "also", "bump"]
+
+
+def test_scales_are_written_in_powers_of_ten_where_they_are_small() -> None:
+    assert names_of_stds([0.005, 0.1]) == ["0.005", "0.1"]
+    assert names_of_stds([5e-5, 0.001]) == [r"$5\cdot10^{-5}$", "$10^{-3}$"]
 
 
 def test_the_program_prints_the_table_and_draws(folders: list[str], tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from ..figures import render
 from ..store import Store
 from ..style import DOUBLE_COLUMN, STYLE, new_figure
 from .counts import summarise
-from .figures import NEVER, add_overview_bar, draw_overview, title_of
+from .figures import NEVER, add_overview_bar, draw_overview, names_of_stds, title_of
 
 METHODS = {
     "adam": "Adam",
@@ -62,13 +62,17 @@ def read_runs(folders: Sequence[str]) -> pd.DataFrame:
 def table(summary: pd.DataFrame) -> pd.DataFrame:
     """By optimiser, activation and std: over the dimensions of the data, in how many neurons condense, and what holds of the bound there.
 
-    ``condensed``: dimensions at which at least half of the seeds condense, out of all; ``within_bound``: mean share of seeds with at
-    most p lines, where they do; ``lines``: the range of the most frequent number there; ``predicted``: the smallest share
-    of active neurons near predicted directions at their best snapshot, of the prediction for signs for Adam.
+    ``condensed``: dimensions at which at least half of the seeds condense, out of all; ``lines``: the range of the most frequent number
+    there; ``within_bound``: mean share of seeds with at most p lines, there; ``as_predicted``: the share of active neurons near
+    predicted directions at their best snapshot, the median there; of the prediction for signs for Adam.
     """
-    groups = summary.groupby(["method", "activation", "multiplicity", "std"], sort=False)
     rows = []
-    for key, cells in groups:
+    names = _in_order(summary["activation"])
+    order = summary.sort_values(
+        ["method", "activation", "std"],
+        key=lambda column: column.map(names.index) if column.name == "activation" else column,
+    )
+    for key, cells in order.groupby(["method", "activation", "multiplicity", "std"], sort=False):
         condensed = cells.loc[cells["first"].notna()]
         column = "sign_fraction" if condensed["sign_fraction"].notna().any() else "predicted_fraction"
         rows.append(
@@ -77,10 +81,16 @@ def table(summary: pd.DataFrame) -> pd.DataFrame:
                 "condensed": f"{len(condensed)} of {len(cells)}",
                 "lines": _span(condensed["lines"]),
                 "within_bound": condensed["within_bound"].mean(),
-                "predicted": condensed[column].median(),
+                "as_predicted": condensed[column].median(),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _in_order(activations: pd.Series[Any]) -> list[str]:
+    """The activations in the order of the figure: those that everybody knows by their multiplicity, then others by name."""
+    there = set(activations)
+    return [*(name for name in _ORDER if name in there), *sorted(there - set(_ORDER))]
 
 
 def _span(numbers: pd.Series[Any]) -> str:
@@ -95,7 +105,7 @@ def figure_of(summary: pd.DataFrame) -> Figure:
     """Left: over dimensions and scales of initial weights, the most frequent number of lines where condensation is strongest, coloured
     by the share of seeds with more than p. Right: from when to when at least half of the seeds have condensed, in one dimension."""
     methods = [name for name in METHODS if name in set(summary["method"])]
-    names = [name for name in _ORDER if name in set(summary["activation"])]
+    names = _in_order(summary["activation"])
     stds = sorted(summary["std"].unique())
     figure = new_figure(DOUBLE_COLUMN, 1.35 * len(methods) + 0.8)
     grid = figure.add_gridspec(len(methods), len(names) + 1, width_ratios=[*[1.0] * len(names), 1.9])
@@ -111,8 +121,8 @@ def figure_of(summary: pd.DataFrame) -> Figure:
         _draw_spans(figure.add_subplot(grid[row, len(names)]), of_method, names, stds, row == 0)
     add_overview_bar(figure, figure.axes, "bottom")
     handles = [
-        Line2D([], [], color=colour, linewidth=3, label=f"std {std:g}")
-        for std, colour in zip(stds, _STD_COLOURS, strict=False)
+        Line2D([], [], color=colour, linewidth=3, label=f"std {name}")
+        for name, colour in zip(names_of_stds(stds), _STD_COLOURS, strict=False)
     ]
     never = Patch(color=NEVER, label="never condensed")
     few = Patch(
@@ -180,8 +190,9 @@ def main(
     figure = figure_of(summary)
     figure.set_label("audit of condensation")
     output.write_bytes(render(figure)[kind])
-    with pd.option_context("display.width", 120, "display.max_rows", None, "display.precision", 2):
-        typer.echo(table(summary).to_string(index=False, na_rep="-"))
+    formats: dict[str, Any] = {"p": lambda p: f"{p}" if p else "-", "std": "{:g}".format}
+    formats |= dict.fromkeys(("within_bound", "as_predicted"), lambda share: f"{share:.0%}")
+    typer.echo(table(summary).to_string(index=False, na_rep="-", formatters=formats))
     typer.echo(f"wrote {output}")
 
 

@@ -438,9 +438,18 @@ def draw_overview(ax: Axes, summary: pd.DataFrame) -> None:
             ink = ink if condensed else "#8a8a8a"
             ax.text(x, y, f"{lines:.0f}", ha="center", va="center", fontsize=7, color=ink)
     ax.set_xticks(range(len(dimensions)), [str(d) for d in dimensions])
-    ax.set_yticks(range(len(stds)), [f"{std:g}" for std in stds])
+    ax.set_yticks(range(len(stds)), names_of_stds(stds))
     ax.set(xlim=(-0.5, len(dimensions) - 0.5), ylim=(-0.5, len(stds) - 0.5))
     ax.tick_params(length=0, labelsize=6.5)
+
+
+def names_of_stds(stds: Sequence[float]) -> list[str]:
+    """Scales of initial weights as text, all in powers of ten if one of them is very small."""
+    if min(stds, default=1.0) >= 1e-3:
+        return [f"{std:g}" for std in stds]
+    parts = [f"{std:e}".split("e") for std in stds]
+    factors = ["" if float(factor) == 1 else rf"{float(factor):g}\cdot" for factor, _ in parts]
+    return [rf"${factor}10^{{{int(power)}}}$" for factor, (_, power) in zip(factors, parts, strict=True)]
 
 
 # Networks of one input.
