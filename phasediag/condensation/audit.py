@@ -119,7 +119,7 @@ def figure_of(summary: pd.DataFrame) -> Figure:
             if (row, column) == (len(methods) - 1, len(names) // 2):
                 ax.set_xlabel("dimension $d$ of the data")
         _draw_spans(figure.add_subplot(grid[row, len(names)]), of_method, names, stds, row == 0)
-    add_overview_bar(figure, figure.axes, "bottom")
+    add_overview_bar(figure, figure.axes)
     handles = [
         Line2D([], [], color=colour, linewidth=3, label=f"std {name}")
         for name, colour in zip(names_of_stds(stds), _STD_COLOURS, strict=False)

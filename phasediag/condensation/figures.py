@@ -397,21 +397,24 @@ def overview(runs: pd.DataFrame) -> Figure:
     """The number of lines over dimensions and scales of initial weights, one panel for each activation (see `draw_overview`)."""
     panels = _panels(summarise(runs))
     figure, axes = _grid(len(panels), 1.2, share=False, width=1.5)
+    figure.set_figheight(figure.get_figheight() + 0.45)  # for the bar
     for panel, (key, rows) in enumerate(panels):
         ax = axes[0, panel]
         ax.set_title(_panel_title(key, rows, runs["layer"].nunique() > 1), fontsize=7.5)
         draw_overview(ax, rows)
-    axes[0, 0].set_ylabel("std of initial weights")
-    figure.supxlabel("dimension $d$ of the data", fontsize=8.5)
-    add_overview_bar(figure, axes.ravel().tolist(), "right")
+        ax.set_xlabel("dimension $d$", fontsize=7.5)
+        if panel % _ACROSS:
+            ax.tick_params(labelleft=False)
+        else:
+            ax.set_ylabel("std", fontsize=7.5)
+    add_overview_bar(figure, axes.ravel().tolist())
     return figure
 
 
-def add_overview_bar(figure: Figure, axes: Sequence[Axes], location: str) -> None:
+def add_overview_bar(figure: Figure, axes: Sequence[Axes]) -> None:
     """The colour bar of overviews."""
-    bar = figure.colorbar(
-        _BEYOND, ax=axes, location=location, aspect=45 if location == "bottom" else 18, shrink=0.7
-    )
+    wide = figure.get_figwidth() > SINGLE_COLUMN
+    bar = figure.colorbar(_BEYOND, ax=axes, location="bottom", aspect=45 if wide else 25, shrink=0.7)
     bar.set_label("seeds with more than $p$ lines")
     bar.set_ticks([0.0, 0.5, 1.0], labels=["0", "50 %", "100 %"])
 
