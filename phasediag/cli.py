@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,6 +77,7 @@ def _root(
 ) -> None:
     """Phase diagrams of neural networks, measured: train a grid of networks of several widths, fit how far
     their weights move as the width grows, and draw where the linear regime ends and the condensed one begins.
+    Or, of kind "condensation": count the lines on which their input weights gather early in training.
 
     \b
     Example, from nothing to the figures:
@@ -237,6 +239,7 @@ def fit(out: Out, as_json: Json = False) -> None:
 
     store = _existing(Store(out))
     fit_folder(store)
+    _note_missing(store)
     if as_json:
         printing.print_json(summary(store))
     else:
@@ -247,7 +250,7 @@ def fit(out: Out, as_json: Json = False) -> None:
 def plot(out: Out) -> None:
     """Draw every figure from the files alone.
 
-    Fits first if the slopes are not there or not those of the runs.
+    Fits the slopes, or counts the lines, first if those in the folder are not those of its runs.
 
     \b
     Example:
@@ -260,6 +263,7 @@ def plot(out: Out) -> None:
     if not is_fitted(store):
         fit_folder(store)
         typer.echo(f"wrote {store.name(store.fitted_name)}")
+    _note_missing(store)
     for name in list(plot_folder(store)):
         typer.echo(f"wrote {store.name(name)}")
 
@@ -279,8 +283,9 @@ def reproduce(
 ) -> None:
     """Train one job again and compare.
 
-    What is compared is the relative change of the weights of each layer with the stored one. The exit code is
-    0 if they agree (to 1e-4 on the same kind of device, else to the accuracy of the study), 1 if not.
+    What is compared is the relative change of the weights of each layer, or of a condensation study all measures
+    at every snapshot, with the stored ones. The exit code is 0 if they agree (to 1e-4 on the same kind of device,
+    else to the accuracy of the study), 1 if not.
 
     \b
     Example:
@@ -370,6 +375,16 @@ def _existing(store: Store) -> Store:
     if not store.exists():
         raise InputError(f"{store.out}: holds no study; allowed: a folder that 'phasediag run' has written")
     return store
+
+
+def _note_missing(store: Store) -> None:
+    """Says so if a sweep is not complete: what is fitted or drawn is then of a part of it."""
+    from .status import read_status
+
+    with suppress(InputError):  # the rows may be read where the study cannot
+        found = read_status(store)
+        if found.missing:
+            typer.echo(f"{found.missing} of {found.total} jobs have no rows yet", err=True)
 
 
 def _united(study: Study, store: Store) -> Study:

@@ -54,8 +54,10 @@ def fit(runs: pd.DataFrame) -> pd.DataFrame:
         One row per layer and point, sorted, with the columns `SLOPE_COLUMNS`.
 
     Raises:
-        InputError: a column is missing.
+        InputError: a column is missing, or the rows are of a condensation study.
     """
+    if "lines" in runs.columns:
+        raise InputError("runs: rows of a condensation study have no slopes; allowed: phasediag.count(runs)")
     _require_columns(runs, [*POINT_KEYS, "width", "relative_change", "status"])
     usable = usable_runs(runs)
     table = runs[POINT_KEYS].assign(left_out=~usable).groupby(POINT_KEYS)[["left_out"]].sum()

@@ -139,6 +139,7 @@ def _print_counts(summary: Mapping[str, Any]) -> None:
     rows = summary["layers"]
     varying = [key for key in ("dimension", "std") if len({row[key] for row in rows}) > 1]
     several = len({row["layer"] for row in rows}) > 1
+    networks = len({row["activations"] for row in rows}) > 1
     table = _table(
         "layer" if several else "activation",
         *varying,
@@ -153,12 +154,16 @@ def _print_counts(summary: Mapping[str, Any]) -> None:
     )
     for row in rows:
         name = f"{row['layer']} {row['activation']}" if several else row["activation"]
+        if networks and row["activations"] != row["activation"]:
+            name = f"{row['activations']}: {name}"
         table.add_row(name, *(f"{row[key]:g}" for key in varying), *_count_cells(row))
     _console().print(table)
     typer.echo(
-        "condensed  epochs at which half of the seeds have 85 % of their neurons on lines\n"
+        "condensed  epochs at which half of the seeds have 85 % of their neurons on lines,\n"
+        "           with two neurons or more to a line\n"
         "at         the epoch with most neurons on lines (aligned); there, the most frequent\n"
-        "           number of lines (share of the seeds), and seeds with at most p lines\n"
+        "           number of lines (share of the seeds), and of the seeds with lines\n"
+        "           those with at most p\n"
         "flow       neurons within 10 degrees of where gradient flow leads, at best\n"
         "sign       the same for steps along the sign of the gradient, like Adam's"
     )

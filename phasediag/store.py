@@ -178,9 +178,15 @@ class Store:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-                return arrays | {name: arrays[name].astype(np.float64) for name in ("x", "y")}
+            arrays |= {name: arrays[name].astype(np.float64) for name in ("x", "y")}
         except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
             raise InputError(f"{self.name('data.npz')}: does not hold arrays x and y ({error})") from None
+        x, y = arrays["x"], arrays["y"]
+        sets = [len(arrays[name]) for name in ("dimension", "seed") if name in arrays]
+        if x.ndim != y.ndim + 1 or x.shape[:-1] != y.shape or any(count != len(y) for count in sets):
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+            raise InputError(f"{self.name('data.npz')}: holds arrays that do not belong together ({shapes})")
+        return arrays
 
     def write_data(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Writes arrays, x and y among them, to `data.npz`."""

@@ -293,7 +293,7 @@ def _train_all(
     def work(chunk: Sequence[Job]) -> list[Trained]:
         return _train_chunk(chunk, x, y, settings, device, trace)
 
-    with single_threaded_torch() as pin:
+    with single_threaded() as pin:
         if threads == 1 or len(chunks) == 1:
             return [trained for chunk in chunks for trained in work(chunk)]
         with ThreadPoolExecutor(threads, initializer=pin) as pool:
@@ -311,14 +311,16 @@ def _chunk_elements(device: str, dtype: str) -> int:
 
 
 @contextmanager
-def single_threaded_torch() -> Iterator[Callable[[], None]]:
-    """One thread per operation within; yields what a new thread has to call for the same."""
+def single_threaded() -> Iterator[Callable[[], None]]:
+    """One thread per operation within, of torch and of NumPy's BLAS; yields what a new thread has to call for the same."""
     import torch
+    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield lambda: torch.set_num_threads(1)
+        with threadpool_limits(1, "blas"):
+            yield lambda: torch.set_num_threads(1)
     finally:
         torch.set_num_threads(before)
 

@@ -11,12 +11,27 @@ import torch
 from torch import Tensor
 
 from phasediag.condensation import activations
-from phasediag.condensation.activations import ACTIVATIONS, activation, known, multiplicity, one_sided_slopes
+from phasediag.condensation.activations import (
+    ACTIVATIONS,
+    activation,
+    fault_of,
+    known,
+    multiplicity,
+    one_sided_slopes,
+)
 from phasediag.errors import InputError
 
 
 def gelu(z: Tensor) -> Tensor:
     return 0.5 * z * (1 + (z / math.sqrt(2)).erf())
+
+
+def raises(z: Tensor) -> Tensor:
+    raise RuntimeError("no\nsuch luck")
+
+
+def without_derivatives(z: Tensor) -> Tensor:
+    return torch.from_numpy(z.numpy().round())
 
 
 @pytest.fixture
@@ -26,10 +41,20 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         [
             EntryPoint("gelu", "test_activations:gelu", activations.GROUP),
             EntryPoint("broken", "no_such_module:thing", activations.GROUP),
+            EntryPoint("raises", "test_activations:raises", activations.GROUP),
+            EntryPoint("total", "torch:sum", activations.GROUP),
+            EntryPoint("number", "math:pi", activations.GROUP),
+            EntryPoint("poles", "torch:reciprocal", activations.GROUP),
+            EntryPoint("gone", "math:no_such_thing", activations.GROUP),
+            EntryPoint("steps", "test_activations:without_derivatives", activations.GROUP),
+            EntryPoint("a/b", "torch:sin", activations.GROUP),
+            EntryPoint("default", "torch:sin", activations.GROUP),
         ]
     )
     monkeypatch.setattr(activations, "entry_points", lambda group: points.select(group=group))
+    fault_of.cache_clear()
     yield
+    fault_of.cache_clear()
     multiplicity.cache_clear()
 
 
@@ -92,9 +117,31 @@ def test_an_unknown_activation_lists_the_known() -> None:
 
 @pytest.mark.usefixtures("plugin")
 def test_a_package_can_bring_an_activation() -> None:
-    assert known()[-2:] == ["broken", "gelu"]
+    assert {"broken", "gelu"} <= set(known())
     z = torch.linspace(-3, 3, 7)
     torch.testing.assert_close(activation("gelu")(z), gelu(z))
     assert multiplicity("gelu") == 1
     with pytest.raises(InputError, match=r"'broken': no_such_module:thing cannot be imported"):
         activation("broken")
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("gelu", ""),
+        ("tanh", ""),
+        ("broken", "no_such_module:thing cannot be imported"),
+        ("gone", "math:no_such_thing cannot be imported"),
+        ("raises", "cannot be used (RuntimeError: no such luck); allowed: a function of a tensor"),
+        ("total", "does not map a tensor to one of the same shape and type; allowed: a function"),
+        ("number", "cannot be used (TypeError: 'float' object is not callable); allowed: a function"),
+        ("poles", "is not finite between -1 and 1; allowed: a function"),
+        ("steps", "cannot be used (RuntimeError"),
+        ("a/b", "is no name for an activation; allowed: letters, digits, _ and -"),
+        ("default", "is no name for an activation"),
+    ],
+)
+def test_activations_that_cannot_be_used_are_told_apart(name: str, fault: str) -> None:
+    found = fault_of(name)
+    assert found.startswith(fault) and bool(found) == bool(fault) and "\n" not in found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,22 @@ def test_plot_fits_again_when_there_are_more_runs(sweep: tuple[Path, str]) -> No
     result = invoke("plot", out)
     assert result.exit_code == 0 and "wrote" in result.stdout and "counts.parquet" in result.stdout
     pd.testing.assert_frame_equal(store.fitted(), whole)
+
+
+def test_fit_and_plot_say_that_a_folder_is_a_part(sweep: tuple[Path, str], tmp_path: Path) -> None:
+    whole, _ = sweep
+    out = tmp_path / "part"
+    shutil.copytree(whole, out)
+    text = (out / "study.toml").read_text()
+    store = Store(out)
+    first, *others = sorted((out / "runs").glob("*.parquet"))
+    for path in others:
+        path.unlink()
+    there = store.runs()["job_id"].nunique()
+    for command in ("fit", "plot"):
+        result = invoke(command, out)
+        assert result.exit_code == 0 and f"{12 - there} of 12 jobs have no rows yet" in result.stderr
+    assert (out / "study.toml").read_text() == text and first.exists()
 
 
 def test_status_and_plan_know_the_study(sweep: tuple[Path, str], tmp_path: Path) -> None:

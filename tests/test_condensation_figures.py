@@ -210,6 +210,18 @@ def test_networks_without_active_neurons_are_drawn(one_input: Drawn) -> None:
         render(figure)
 
 
+def test_networks_that_mix_activations_are_told_apart(tmp_path: Path) -> None:
+    runs, samples, data = drawn_from(
+        tmp_path,
+        network={"hidden": [6, 6]},
+        grid={"activation": [["tanh", "relu"], ["tanh", "sigmoid"], "tanh"]},
+    )
+    drawn = figures.draw_all(runs, samples, data, "drawn")
+    found = titles(drawn["evolution"])
+    assert len(set(found)) == 6
+    assert "tanh/ReLU\nH1: tanh, $p=1$" in found and "H1: tanh, $p=1$" in found
+
+
 def test_without_samples_or_data_the_rest_is_drawn(one_input: Drawn) -> None:
     runs, samples, _ = one_input
     assert sorted(figures.draw_all(runs, samples.iloc[:0], None, "drawn")) == ["counts", "evolution"]

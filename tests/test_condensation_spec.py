@@ -133,6 +133,8 @@ def test_learning_rates_by_activation() -> None:
         ("learning_rate = 1e-3", "", ["train.learning_rate: required, but missing"]),
         ('"adam"', '"sgd"', ["train.method: 'sgd'", "adam, gd, gradient-flow, normalized-gd"]),
         ("std = [0.005]", "std = [0.0]", ["grid.std[0]: 0.0"]),
+        ("learning_rate = 1e-3", f"learning_rate = {10**400}", ["train.learning_rate", "at most 1e+12"]),
+        ("low = -4.0", "low = -1e308", ["data.low: -1e+308", "from -1e+09 to 1e+09, below high"]),
         ("std = [0.005]", "std = [1e-31]", ["grid.std[0]: 1e-31", "from 1e-30 to 1000"]),
         ("std = [0.005]", "std = []", ["grid.std: an empty list"]),
         ("seeds = 20", "seeds = 20\nwidth = [10]", ["grid.width: unknown key", "activation, std, seeds"]),
@@ -367,3 +369,16 @@ def test_published_sweeps_parse_and_have_many_seeds(path: Path) -> None:
     spec = parse_spec(path.read_text(), str(path))
     assert isinstance(spec, CondensationSpec)
     assert len(spec.grid.seeds) >= 20
+
+
+def test_planning_knows_what_predictions_cost(tmp_path: Path) -> None:
+    """Those of ReLU climb, over all points and coordinates at every snapshot; those of tanh are one sum."""
+    few = study_of(tmp_path, ('["tanh", "x_tanh"]', '["tanh", "relu"]'))
+    many = study_of(
+        tmp_path,
+        ("dimension = 5\nlow", "dimension = 500\nsamples = 500\nlow"),
+        ('["tanh", "x_tanh"]', '["tanh", "relu"]'),
+    )
+    for study, least in ((few, 1.05), (many, 5.0)):
+        cost = {job.activations[0]: study.cost(job).seconds for job in study.jobs()}
+        assert cost["relu"] > least * cost["tanh"]

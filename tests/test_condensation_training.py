@@ -127,6 +127,21 @@ def test_a_job_that_diverges_has_a_status_and_no_count(study: Any) -> None:
     assert set(rest.loc[rest["activation"] == "tanh", "status"]) == {"converged"}
 
 
+def test_a_loss_that_has_exploded_is_no_condensate(study: Any) -> None:
+    """Weights beyond what float32 can hold, and losses of 1e18 on the way there, are finite numbers, but no result."""
+    here = study(
+        grid={"activation": ["tanh", "x2_tanh", "relu"]}, train={"method": "gd", "learning_rate": 1e6}
+    )
+    rows = frame(trainer(here).batch(here.jobs(), "cpu", 1))
+    later = rows.loc[rows["epoch"] == 40]
+    assert set(later["status"]) == {"diverged"} and later["lines"].isna().all()
+    kept = [row for job in here.sample_jobs() for row in trainer(here).sample(job, "cpu", 1)]
+    samples = pa.Table.from_pylist(kept, schema=CONDENSATION.samples).to_pandas()
+    assert all(np.isfinite(np.stack(weights)).all() for weights in samples["input"])
+    for figure in figures.draw_all(rows, samples, here.data.arrays(), "gone").values():
+        render(figure)
+
+
 def test_a_network_that_is_never_finite_keeps_its_weights_and_is_drawn(study: Any) -> None:
     here = study(
         network={"hidden": [12] * 7},

@@ -137,3 +137,24 @@ def test_a_summary_has_a_row_for_every_layer_of_every_network() -> None:
     runs = pd.concat([rows({1: [2]}), rows({1: [2]}, layer="H2"), rows({1: [2]}, std=0.5)])
     assert len(summarise(runs)) == 3
     assert not summarise(runs).duplicated(LAYER_KEYS).any()
+
+
+def test_few_neurons_on_as_many_lines_have_not_condensed() -> None:
+    table = rows({0: [4, 4], 1: [4, 4], 2: [2, 2]})
+    table["active_neurons"] = 4.0
+    [found] = summarise(table).to_dict("records")
+    assert (found["first"], found["last"]) == (2, 2)
+
+
+def test_the_start_is_no_place_to_condense_at() -> None:
+    [found] = summarise(rows({0: [1, 1], 1: [2, 2]}, {0: 0.9, 1: 0.5})).to_dict("records")
+    assert found["epoch"] == 1 and found["lines"] == 2
+    [found] = summarise(rows({0: [1, 1], 1: [np.nan, np.nan]})).to_dict("records")
+    assert found["epoch"] == 0
+
+
+def test_no_line_is_not_within_the_bound() -> None:
+    [found] = summarise(rows({1: [0, 0, 1, 2, 9]})).to_dict("records")
+    assert found["within_bound"] == pytest.approx(2 / 3)
+    [found] = summarise(rows({1: [0, 0]})).to_dict("records")
+    assert np.isnan(found["within_bound"])

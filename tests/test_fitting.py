@@ -214,3 +214,8 @@ def test_fitting_and_plotting_import_nothing_heavy():
         [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_runs_of_a_condensation_study_are_sent_where_they_belong():
+    with pytest.raises(InputError, match=r"have no slopes; allowed: phasediag\.count\(runs\)"):
+        fitting.fit(pd.DataFrame({"lines": [1.0]}))

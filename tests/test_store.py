@@ -143,6 +143,26 @@ def test_study_data_and_driver_round_trip(store):
     store.check_writable()
 
 
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"x": np.zeros((3, 1)), "y": np.zeros(2)},
+        {"x": np.zeros(3), "y": np.zeros(3)},
+        {
+            "x": np.zeros((2, 3, 1)),
+            "y": np.zeros((2, 3)),
+            "dimension": np.array([1]),
+            "seed": np.array([0, 1]),
+        },
+    ],
+)
+def test_data_that_do_not_belong_together_are_refused(store, arrays):
+    store.check_writable()
+    store.write_data(arrays)
+    with pytest.raises(InputError, match=r"data\.npz: holds arrays that do not belong together \(x \("):
+        store.read_data()
+
+
 def test_runs_round_trip_in_order_of_content(store):
     store.publish_runs(job_rows("b", width=1000) + job_rows("c", "stalled", width=10))
     store.publish_runs(runs_table(job_rows("a", "diverged")))

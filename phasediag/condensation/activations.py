@@ -6,12 +6,14 @@ ones without any change here, by an entry point of the group ``phasediag.activat
     [project.entry-points."phasediag.activations"]
     gelu = "my_package:gelu"        # def gelu(z): return 0.5 * z * (1 + (z / 2**0.5).erf())
 
-It has to be installed wherever networks are trained. Jobs are identified by the names of their activations: what a name stands for must
-not change. Everything else is derived from the function by automatic differentiation.
+It has to be installed wherever networks are trained. Its name has letters, digits, _ and -, and is none of those here. Jobs are
+identified by the names of their activations: what a name stands for must not change. Everything else is derived from the function by
+automatic differentiation.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import entry_points
@@ -34,7 +36,10 @@ ACTIVATIONS: dict[str, Activation] = {
     "x2_tanh": lambda z: z * z * z.tanh(),
 }
 
+RESERVED = "default"
+"""A key among activations in tables of learning rates."""
 MAX_MULTIPLICITY = 8
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _FAR, _NEAR, _TINY = 1e-3, 1e-5, 1e-9
 
 
@@ -55,9 +60,42 @@ def activation(name: str) -> Activation:
         if point.name == name:
             try:
                 return point.load()  # type: ignore[no-any-return]
-            except (ImportError, AttributeError) as error:
+            except Exception as error:  # whatever the package does when it is imported
                 raise InputError(f"activation {name!r}: {point.value} cannot be imported ({error})") from None
     raise InputError(f"activation {name!r} is not known here; allowed: {', '.join(known())}")
+
+
+@cache
+def fault_of(name: str) -> str:
+    """What is wrong with a known activation that a package brings; "" if nothing is."""
+    if name in ACTIVATIONS:
+        return ""
+    if name == RESERVED or not _NAME.fullmatch(name):
+        return f"is no name for an activation; allowed: letters, digits, _ and -, not {RESERVED!r}"
+    try:
+        function = activation(name)
+    except InputError as error:
+        return str(error).partition(": ")[2]
+    return _fault_of(function, name)
+
+
+def _fault_of(function: Activation, name: str) -> str:
+    import torch
+
+    z = torch.linspace(-1.0, 1.0, 5, dtype=torch.float64)
+    expected = (
+        "; allowed: a function of a tensor that returns one of the same shape and type, with derivatives"
+    )
+    try:
+        values = function(z)
+        if not (isinstance(values, torch.Tensor) and values.shape == z.shape and values.dtype == z.dtype):
+            return f"does not map a tensor to one of the same shape and type{expected}"
+        if not torch.isfinite(values).all():
+            return f"is not finite between -1 and 1{expected}"
+        multiplicity(name)
+    except Exception as error:  # whatever it raises
+        return f"cannot be used ({type(error).__name__}: {' '.join(str(error).split())[:200]}){expected}"
+    return ""
 
 
 @cache

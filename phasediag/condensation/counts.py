@@ -23,7 +23,9 @@ LAYER_KEYS = [
 ]
 """What tells the layers of a study's networks from each other, whatever their seed."""
 CONDENSED = 0.85
-"""A layer has condensed if at least this share of its active neurons is within 10 degrees of the centre of their line."""
+"""A layer has condensed if at least this share of its active neurons is within 10 degrees of the centre of their line, ..."""
+NEURONS_PER_LINE = 2
+"""... and if there are at least so many active neurons to a line: each of a few neurons is on a line of its own."""
 SUMMARY_COLUMNS = [
     *LAYER_KEYS,
     "seeds",
@@ -79,11 +81,11 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row for each layer of each network (columns `SUMMARY_COLUMNS`): ``seeds``; ``first`` and ``last`` epoch of the longest range of
-        snapshots in which at least half of the seeds have condensed (NaN if there is none); ``epoch``, the snapshot with the
-        largest mean ``aligned_fraction``, of those that at least half of the seeds have reached, and there: ``lines``, the most frequent
-        number, its ``share`` of the seeds, the share ``within_bound`` of those with at most as many lines as the multiplicity (NaN
-        without one), and the medians of ``aligned_fraction`` and ``active_neurons``. ``predicted_fraction`` and ``sign_fraction``: the
-        largest median at any snapshot.
+        snapshots in which at least half of the seeds have condensed (NaN if there is none); ``epoch``, the snapshot after the start with
+        the largest mean ``aligned_fraction``, of those that at least half of the seeds have reached, and there: ``lines``, the most
+        frequent number, its ``share`` of the seeds, of those with any line the share ``within_bound`` with at most as many as the
+        multiplicity (NaN without one), and the medians of ``aligned_fraction`` and ``active_neurons``. ``predicted_fraction`` and
+        ``sign_fraction``: the largest median at any snapshot.
 
     Raises:
         InputError: a column is missing.
@@ -95,7 +97,8 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
 
 def condensed_share(layer: pd.DataFrame) -> pd.Series[float]:
     """The share of the seeds that have condensed, by epoch, of the rows of one layer; those without a count have not."""
-    condensed = (layer["aligned_fraction"] >= CONDENSED) & (layer["lines"] > 0)
+    gathered = layer["active_neurons"] >= NEURONS_PER_LINE * layer["lines"]
+    condensed = (layer["aligned_fraction"] >= CONDENSED) & (layer["lines"] > 0) & gathered
     return condensed.astype(float).groupby(layer["epoch"]).mean()
 
 
@@ -114,17 +117,19 @@ def _summary(key: dict[str, Any], layer: pd.DataFrame) -> dict[str, Any]:
     aligned = counted.groupby("epoch")["aligned_fraction"]
     # Where few seeds have got to, these are not like the others.
     means = aligned.mean().fillna(0.0).where(aligned.size() >= aligned.size().max() / 2, -1.0)
+    trained = means.loc[(means.index > 0) & (means >= 0)]
+    means = trained if len(trained) else means
     epoch = int(means.index.to_numpy()[means.to_numpy().argmax()])
     there = counted.loc[counted["epoch"] == epoch]
     numbers, times = np.unique(there["lines"].to_numpy(), return_counts=True)
-    bound = key["multiplicity"]
+    bound, any_line = key["multiplicity"], there.loc[there["lines"] > 0, "lines"]
     return empty | {
         "first": first,
         "last": last,
         "epoch": epoch,
         "lines": int(numbers[times.argmax()]),
         "share": float(times.max() / len(there)),
-        "within_bound": float((there["lines"] <= bound).mean()) if bound else np.nan,
+        "within_bound": float((any_line <= bound).mean()) if bound else np.nan,
         **{name: float(there[name].median()) for name in ("aligned_fraction", "active_neurons")},
         **{
             name: float(counted.groupby("epoch")[name].median().max())
@@ -147,7 +152,7 @@ def _longest(epochs: np.ndarray, condensed: np.ndarray) -> tuple[float, float]:
 
 
 def _require_columns(runs: pd.DataFrame) -> None:
-    needed = [*LAYER_KEYS, "epoch", "seed", "lines", "aligned_fraction"]
+    needed = [*LAYER_KEYS, "epoch", "seed", "lines", "active_neurons", "aligned_fraction"]
     missing = [column for column in needed if column not in runs.columns]
     if missing:
         raise InputError(f"runs: missing columns {', '.join(missing)}; needed: {', '.join(needed)}")

@@ -42,6 +42,7 @@ MOST_COORDINATES = 24
 """In a cube of more dimensions, only those of its maxima are looked for that lie in corners."""
 _MOST_FOR_CORNERS = 11
 _SMOOTH_STEPS, _KINKED_STEPS, _SIGN_STEPS = 250, 600, 60
+CLIMB_STEPS = max(_SMOOTH_STEPS, _KINKED_STEPS)
 _WORK = 2**24
 """Starts, points and coordinates of a climb, multiplied, that are affordable."""
 _FIRST_STEP, _LAST_STEP = 0.5, 2e-3
@@ -147,6 +148,11 @@ def _within_span(inputs: Array, residual: Array, leading: Leading) -> Array:
     return np.asarray(_maxima(inputs @ basis, residual, leading, "sphere") @ basis.T)
 
 
+def climb_starts(size: int) -> int:
+    """How many starts are affordable over so many points times coordinates."""
+    return min(max(_WORK // size, FEWEST_STARTS), STARTS)
+
+
 def _maxima(inputs: Array, residual: Array, leading: Leading, ball: Literal["sphere", "cube"]) -> Array:
     """Local maxima of |Phi| over a ball, as unit vectors (q, k), the highest first; ends of climbs within 5 degrees are one."""
     inputs = inputs / np.sqrt(np.mean(np.sum(inputs**2, axis=1)))
@@ -157,7 +163,7 @@ def _maxima(inputs: Array, residual: Array, leading: Leading, ball: Literal["sph
         return sign * phi, sign[:, None] * gradient
 
     geometry = _SPHERE if ball == "sphere" else _CUBE
-    starts = min(max(_WORK // inputs.size, FEWEST_STARTS), STARTS)
+    starts = climb_starts(inputs.size)
     start = np.random.default_rng(inputs.shape[1]).standard_normal((starts, inputs.shape[1]))
     start = geometry.onto(geometry.unit(start))
     # A neuron climbs Phi or -Phi by the sign of its output weight, whatever the sign of Phi where it starts.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -95,8 +95,22 @@ def title_of(activation: str) -> str:
     return NAMES.get(activation, activation)
 
 
-def _panels(table: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
-    """(network, layer) and its rows, by multiplicity and layer; without multiplicity last."""
+class _Panel(NamedTuple):
+    """What a panel shows: a network, or a layer of one.
+
+    Attributes:
+        key: (activations, layer).
+        rows: those of a table that belong to it.
+        title: tells it from the others.
+    """
+
+    key: tuple[str, str]
+    rows: pd.DataFrame
+    title: str
+
+
+def _panels(table: pd.DataFrame) -> list[_Panel]:
+    """The panels of a table, by multiplicity and layer; without multiplicity last."""
     found = [
         ((str(key[0]), str(key[1])), rows)
         for key, rows in table.groupby(["activations", "layer"])
@@ -110,14 +124,17 @@ def _panels(table: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
         alone = rows["activation"].iloc[0] == network
         return (not alone, (first or 99) if alone else 0, order.get(network, 99), network, layer)
 
-    return sorted(found, key=place)
+    layers, networks = table["layer"].nunique() > 1, table["activations"].nunique() > 1
+    return [_Panel(key, rows, _title(key, rows, layers, networks)) for key, rows in sorted(found, key=place)]
 
 
-def _panel_title(key: tuple[str, str], rows: pd.DataFrame, several_layers: bool) -> str:
+def _title(key: tuple[str, str], rows: pd.DataFrame, several_layers: bool, several_networks: bool) -> str:
+    network, layer = key
     first = rows.iloc[0]
     p = f", $p={first['multiplicity']}$" if first["multiplicity"] else ""
-    layer = f"{key[1]}: " if several_layers else ""
-    return f"{layer}{title_of(first['activation'])}{p}"
+    mixed = several_networks and network != first["activation"]
+    above = f"{'/'.join(map(title_of, network.split('/')))}\n" if mixed else ""
+    return f"{above}{f'{layer}: ' if several_layers else ''}{title_of(first['activation'])}{p}"
 
 
 def _grid(
@@ -172,16 +189,15 @@ def heatmap(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     number of lines, and in brackets the share of neurons on them.
     """
     panels, epochs = _panels(samples), _epochs(runs)
-    several = samples["layer"].nunique() > 1
     figure, axes = _grid(len(panels), _PANEL + 0.3, rows=2, share=False, least=2.1)
     figure.set_layout_engine("constrained", h_pad=0.06)
     norm = Normalize(-1.0, 1.0)
-    for panel, (key, rows) in enumerate(panels):
+    for panel, (key, rows, name) in enumerate(panels):
         best = epochs.get(key, int(rows["epoch"].max()))
         for row, epoch in enumerate((int(rows["epoch"].min()), best)):
             ax = axes[row, panel]
             _draw_products(ax, _at(rows, epoch), norm)
-            title = f"{_panel_title(key, rows, several)}\n" if row == 0 else ""
+            title = f"{name}\n" if row == 0 else ""
             ax.set_title(f"{title}epoch {epoch}", fontsize=7.5)
     bar = figure.colorbar(ScalarMappable(norm, "RdBu_r"), ax=axes.ravel().tolist(), shrink=0.6, aspect=30)
     bar.set_label("$D(u, v)$")
@@ -215,11 +231,10 @@ def _draw_products(ax: Axes, sample: pd.Series[Any] | None, norm: Normalize) -> 
 def counts(runs: pd.DataFrame) -> Figure:
     """The number of lines over the seeds, for every activation or layer, beside the bound p, where condensation is strongest."""
     panels, epochs = _panels(runs), _epochs(runs)
-    several = runs["layer"].nunique() > 1
     figure = new_figure(min(max(SINGLE_COLUMN, 0.62 * len(panels) + 1.0), DOUBLE_COLUMN), 2.7)
     ax = figure.subplots()
     labels, highest = [], 1.0
-    for place, (key, rows) in enumerate(panels):
+    for place, (key, rows, name) in enumerate(panels):
         first, epoch = rows.iloc[0], epochs.get(key)
         there = rows.loc[(rows["epoch"] == epoch) & rows["lines"].notna()]
         numbers, times = np.unique(there["lines"], return_counts=True)
@@ -229,12 +244,11 @@ def counts(runs: pd.DataFrame) -> Figure:
         )
         if first["multiplicity"]:
             ax.plot([place - 0.4, place + 0.4], 2 * [first["multiplicity"]], color=_RED, linewidth=1.6)
-        name = f"{key[1]}\n" if several else ""
-        p = f"$p={first['multiplicity']}$" if first["multiplicity"] else "no $p$"
+        what = name.replace(", ", "\n").replace(": ", "\n")
         when = f"epoch {epoch}" if epoch is not None else "no count"
-        labels.append(f"{name}{title_of(first['activation'])}\n{p}\n{when}")
+        labels.append("\n".join([what, *([] if first["multiplicity"] else ["no $p$"]), when]))
     ax.set_xticks(range(len(labels)), labels, fontsize=6.5 if len(labels) > 4 else 7.5)
-    ax.set(ylabel="lines", ylim=(-0.3, highest + 0.7), xlim=(-0.6, len(labels) - 0.4))
+    ax.set(ylabel="lines", ylim=(-0.6, highest + 0.7), xlim=(-0.6, len(labels) - 0.4))
     ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     ax.grid(axis="y", linewidth=0.3, color="#d0d0d0")
     ax.set_axisbelow(True)
@@ -258,12 +272,11 @@ def evolution(runs: pd.DataFrame) -> Figure:
     """When condensation appears and dissolves: above, the number of lines over the seeds at every snapshot, with the bound p; below,
     the shares of active neurons on their lines and near predicted directions, median and quartiles."""
     panels = _panels(runs)
-    several = runs["layer"].nunique() > 1
     figure, axes = _grid(len(panels), 1.25, rows=2, width=1.25)
     most = float(np.nanmax(runs["lines"].to_numpy(float)))
-    for panel, (key, rows) in enumerate(panels):
+    for panel, (_, rows, name) in enumerate(panels):
         above, below = axes[0, panel], axes[1, panel]
-        above.set_title(_panel_title(key, rows, several), fontsize=7.5)
+        above.set_title(name, fontsize=7.5)
         _draw_lines(above, rows, most)
         _draw_shares(below, rows)
         for ax in (above, below):
@@ -302,7 +315,13 @@ def _draw_lines(ax: Axes, rows: pd.DataFrame, most: float) -> None:
     seeds = rows["seed"].nunique()
     table = rows.dropna(subset=["lines"]).groupby(["epoch", "lines"]).size().rename("seeds").reset_index()
     ax.scatter(
-        table["epoch"], table["lines"], s=32 * table["seeds"] / seeds, color=_BLUE, linewidth=0, zorder=3
+        table["epoch"],
+        table["lines"],
+        s=32 * table["seeds"] / seeds,
+        color=_BLUE,
+        linewidth=0,
+        zorder=3,
+        clip_on=False,
     )
     bound = rows["multiplicity"].iloc[0]
     if bound:
@@ -354,11 +373,10 @@ def thresholds(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     The curve is that of a kept network; the dots are means over all seeds, with their standard deviation.
     """
     panels, epochs = _panels(samples), _epochs(runs)
-    several = samples["layer"].nunique() > 1
     figure, axes = _grid(len(panels), 1.5)
-    for panel, (key, rows) in enumerate(panels):
+    for panel, (key, rows, name) in enumerate(panels):
         ax, epoch = axes[0, panel], epochs.get(key, int(rows["epoch"].max()))
-        ax.set_title(f"{_panel_title(key, rows, several)}\nepoch {epoch}", fontsize=7.5)
+        ax.set_title(f"{name}\nepoch {epoch}", fontsize=7.5)
         sample = _at(rows, epoch)
         if sample is not None:
             found = Directions.of(_matrix(sample["input"]))
@@ -398,9 +416,9 @@ def overview(runs: pd.DataFrame) -> Figure:
     panels = _panels(summarise(runs))
     figure, axes = _grid(len(panels), 1.2, share=False, width=1.5)
     figure.set_figheight(figure.get_figheight() + 0.45)  # for the bar
-    for panel, (key, rows) in enumerate(panels):
+    for panel, (_, rows, name) in enumerate(panels):
         ax = axes[0, panel]
-        ax.set_title(_panel_title(key, rows, runs["layer"].nunique() > 1), fontsize=7.5)
+        ax.set_title(name, fontsize=7.5)
         draw_overview(ax, rows)
         ax.set_xlabel("dimension $d$", fontsize=7.5)
         if panel % _ACROSS:
@@ -463,11 +481,11 @@ def outputs(samples: pd.DataFrame, runs: pd.DataFrame, data: Mapping[str, NDArra
     """The function of kept networks of one input, where condensation is strongest and at the end, and its best polynomial of degree p."""
     panels, epochs = _panels(samples), _epochs(runs)
     figure, axes = _grid(len(panels), 1.35, rows=2, share=False, width=1.6)
-    for panel, (key, rows) in enumerate(panels):
+    for panel, (key, rows, name) in enumerate(panels):
         last = int(rows["epoch"].max())
         for row, epoch in enumerate((epochs.get(key, last), last)):
             ax, sample = axes[row, panel], _at(rows, epoch)
-            title = f"{_panel_title(key, rows, several_layers=False)}\n" if row == 0 else ""
+            title = f"{name}\n" if row == 0 else ""
             ax.set_title(f"{title}epoch {epoch}", fontsize=7.5)
             if sample is not None:
                 _draw_output(ax, sample, _points(data, sample) if row else None)
@@ -510,14 +528,15 @@ def _draw_output(ax: Axes, sample: pd.Series[Any], points: tuple[NDArray[Any], N
 def directions(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """The direction field of kept networks of one input in the plane of weight and bias, where condensation is strongest.
 
-    Arrows: where an input weight with output weight a > 0 goes, of one length; with a < 0 it goes the other way. Dots: the neurons,
+    Arrows: where an input weight with output weight a > 0 goes, the residual being as it is at that epoch, of one length; with a < 0 it
+    goes the other way. A neuron that the field of earlier epochs has moved may lie where this one leads away from. Dots: the neurons,
     by the sign of their output weight. Lines: the directions that leading order predicts.
     """
     panels, epochs = _panels(samples), _epochs(runs)
     figure, axes = _grid(len(panels), 1.9, share=False, width=1.95)
-    for panel, (key, rows) in enumerate(panels):
+    for panel, (key, rows, name) in enumerate(panels):
         ax, epoch = axes[0, panel], epochs.get(key, int(rows["epoch"].max()))
-        ax.set_title(f"{_panel_title(key, rows, several_layers=False)}, epoch {epoch}", fontsize=7.5)
+        ax.set_title(f"{name}, epoch {epoch}", fontsize=7.5)
         sample = _at(rows, epoch)
         if sample is not None and len(sample["field_at"]):
             _draw_field(ax, sample)
@@ -529,7 +548,13 @@ def directions(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         Line2D([], [], color=_BLUE, marker="o", markersize=3, linestyle="", label="$a < 0$"),
         Line2D([], [], color=_GREEN, label="predicted lines"),
         Line2D(
-            [], [], color=_GREY, marker=r"$\rightarrow$", markersize=7, linestyle="", label="field, $a > 0$"
+            [],
+            [],
+            color=_GREY,
+            marker=r"$\rightarrow$",
+            markersize=7,
+            linestyle="",
+            label="field then, $a > 0$",
         ),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, columnspacing=1.0)
@@ -576,7 +601,7 @@ def training(samples: pd.DataFrame) -> Figure:
     ax = figure.subplots()
     traced = samples.loc[[len(losses) > 0 for losses in samples["losses"]]]
     colours = ["#2166ac", "#b2182b", "#1b9e4b", "#b8860b", "#6a51a3", "#444444"]
-    for index, ((network, _), rows) in enumerate(_panels(traced)):
+    for index, ((network, _), rows, _) in enumerate(_panels(traced)):
         epochs, losses = (np.asarray(rows[key].iloc[0], dtype=float) for key in ("epochs", "losses"))
         label = " / ".join(title_of(name) for name in network.split("/"))
         style = "-" if index < len(colours) else "--"

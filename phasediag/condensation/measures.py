@@ -20,6 +20,9 @@ Array = NDArray[np.float64]
 Curve = tuple[Array, Array]
 """A fine grid over the data of one input, and f on it; empty for more inputs."""
 
+DIVERGED = 1e6
+"""A loss that has grown by this factor has diverged."""
+_LARGEST = float(np.finfo(np.float32).max)
 FIELD_POINTS, FIELD_MARGIN = 21, 1.3
 """Places along an axis at which the direction field is kept, and how far beyond the largest weight."""
 NAMES = (
@@ -73,10 +76,11 @@ class Seen:
         with np.errstate(over="ignore", invalid="ignore"):
             return float(np.mean(np.square(self.residual)))
 
-    @property
-    def is_finite(self) -> bool:
-        """Whether the training has not diverged."""
-        return math.isfinite(self.loss) and all(np.isfinite(part).all() for part in self.weights)
+    def has_diverged(self, initial_loss: float) -> bool:
+        """Whether the loss is not finite, or a million times as large as at the start, or a weight too large to be stored."""
+        largest = max(float(np.abs(part).max()) for part in self.weights)
+        sane = self.loss <= DIVERGED * initial_loss and largest <= _LARGEST  # NaN is not
+        return not (sane and math.isfinite(self.loss))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
@@ -34,15 +33,17 @@ from ..tables import (
     shown,
     sorted_unique,
 )
-from .activations import known
+from .activations import RESERVED, fault_of, known
 
 MAX_EPOCHS = 10**8
 MAX_DIMENSION = 10**5
 MAX_SNAPSHOTS = 1000
 MIN_STD, MAX_STD = 1e-30, 1e3
 """Weights of such scales can be stored as float32."""
+MAX_RATE = 1e12
+MAX_NUMBER = 1e9
+"""Largest number, of either sign, that describes a function."""
 _DEFAULT_SNAPSHOTS = 12
-_DEFAULT_RATE = "default"
 SEPARATOR = "/"
 
 Names = tuple[str, ...]
@@ -52,6 +53,8 @@ Names = tuple[str, ...]
 def _known(name: Any) -> str:
     if not isinstance(name, str) or name not in known():
         raise ValueError(f"{shown(name)} is not a known activation; allowed: {', '.join(known())}")
+    if fault := fault_of(name):
+        raise ValueError(f"{name} {fault}")
     return name
 
 
@@ -66,15 +69,17 @@ def _read_names(entry: Any) -> Any:
 
 def _read_rates(value: Any) -> Any:
     """A learning rate, or a table of them by activation."""
-    rates = value if isinstance(value, dict) else {_DEFAULT_RATE: value}
+    rates = value if isinstance(value, dict) else {RESERVED: value}
     for key, rate in rates.items():
-        if key != _DEFAULT_RATE:
+        if key != RESERVED:
             for name in key.split(SEPARATOR):
                 _known(name)
         number = isinstance(rate, int | float) and not isinstance(rate, bool)
-        if not (number and math.isfinite(rate) and rate > 0):
+        if not (number and 0 < rate <= MAX_RATE):
             where = f"{key}: " if isinstance(value, dict) else ""
-            raise ValueError(f"{where}{shown(rate)} is not supported; allowed: a finite number above 0")
+            raise ValueError(
+                f"{where}{shown(rate)} is not supported; allowed: a number above 0, at most {MAX_RATE:g}"
+            )
     if not rates:
         raise ValueError("an empty table is not supported; allowed: a rate for each activation, or default")
     return {key: float(rate) for key, rate in rates.items()} if isinstance(value, dict) else float(value)
@@ -95,7 +100,8 @@ Dimensions = Annotated[
     AfterValidator(not_empty),
     AfterValidator(sorted_unique),
 ]
-_POSITIVE_NUMBER = "a finite number above 0"
+Moderate = Annotated[Number, Field(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+_MODERATE = f"a number from {-MAX_NUMBER:g} to {MAX_NUMBER:g}"
 
 
 class NetworkSpec(Table):
@@ -125,14 +131,14 @@ class FunctionData(Table):
 
     kind: Literal["function"]
     target: Literal["sum_sin", "sin_mix"] = Field(description="sum_sin, sin_mix")
-    amplitude: Number = Field(default=1.0, description="a finite number")
-    frequency: Number = Field(default=1.0, description="a finite number")
-    phase: Number = Field(default=0.0, description="a finite number")
+    amplitude: Moderate = Field(default=1.0, description=_MODERATE)
+    frequency: Moderate = Field(default=1.0, description=_MODERATE)
+    phase: Moderate = Field(default=0.0, description=_MODERATE)
     dimension: Dimensions = Field(
         default=(1,), description=f"a whole number from 1 to {MAX_DIMENSION}, or a list of such"
     )
-    low: Number = Field(description="a finite number below high")
-    high: Number = Field(description="a finite number above low")
+    low: Moderate = Field(description=f"{_MODERATE}, below high")
+    high: Moderate = Field(description=f"{_MODERATE}, above low")
     samples: int = Field(default=80, strict=True, ge=2, le=10**7, description="a whole number of at least 2")
     spacing: Literal["uniform-random", "even"] = Field(
         default="uniform-random", description="uniform-random, even"
@@ -216,7 +222,7 @@ class TrainSpec(Table):
         strict=True, ge=1, le=MAX_EPOCHS, description=f"a whole number from 1 to {MAX_EPOCHS}"
     )
     learning_rate: Annotated[float | dict[str, float], BeforeValidator(_read_rates)] = Field(
-        description="a finite number above 0, or a table of them by activation"
+        description=f"a number above 0, at most {MAX_RATE:g}, or a table of them by activation"
     )
     snapshots: Annotated[
         tuple[Annotated[int, Field(strict=True, ge=0)], ...] | None, BeforeValidator(expand_whole_range)
@@ -246,7 +252,7 @@ class TrainSpec(Table):
         """The learning rate of a network, None if the table has none for it."""
         if isinstance(self.learning_rate, float):
             return self.learning_rate
-        return self.learning_rate.get(name_of(names), self.learning_rate.get(_DEFAULT_RATE))
+        return self.learning_rate.get(name_of(names), self.learning_rate.get(RESERVED))
 
 
 class SamplesSpec(Table):
@@ -302,7 +308,7 @@ class CondensationSpec(Table):
             if self.train.rate_of(names) is None:
                 raise ValueError(
                     f"train.learning_rate: has no rate for {name_of(names)}; allowed: one for each activation, "
-                    f"or {_DEFAULT_RATE}"
+                    f"or {RESERVED}"
                 )
         return self
 

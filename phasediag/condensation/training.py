@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..training import device_name, single_threaded_torch
+from ..training import device_name, single_threaded
 from ..version import VERSION
 from . import measures
 from .activations import multiplicity
@@ -94,7 +94,7 @@ class Trainer:
         def work(chunk: Sequence[int]) -> list[_Trained]:
             return _train_chunk([jobs[index] for index in chunk], self, device, keep)
 
-        with single_threaded_torch() as pin:
+        with single_threaded() as pin:
             if threads == 1 or len(chunks) == 1:
                 done = [trained for chunk in chunks for trained in work(chunk)]
             else:
@@ -113,6 +113,7 @@ class _Trained:
     keep: bool = False
     measured: dict[int, list[Row]] = field(default_factory=dict)  # by epoch: of each layer
     at_start: list[Predicted] = field(default_factory=list)  # for each layer
+    initial_loss: float = math.nan
     seen: dict[int, Seen] = field(default_factory=dict)
     predicted: dict[int, list[Predicted]] = field(default_factory=dict)
     trace: tuple[list[float], list[float]] = ([], [])
@@ -124,7 +125,8 @@ class _Trained:
         layers = range(len(self.trainer.hidden))
         if self.keep:
             self.seen[epoch] = seen
-        if not seen.is_finite:
+        self.initial_loss = seen.loss if epoch == 0 else self.initial_loss
+        if seen.has_diverged(self.initial_loss):
             self.measured[epoch] = [{"status": "diverged"} for _ in layers]
             return
         by_sign = self.trainer.settings.method == "adam"
