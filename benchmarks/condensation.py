@@ -136,7 +136,7 @@ def ends_of(name: str, seeds: int, accuracy: float) -> tuple[list[Array], list[i
     ends: dict[int, Array] = {}
 
     def observe(snapshot: Snapshot) -> None:
-        for job, there in snapshot.jobs:
+        for job, there in snapshot.jobs if snapshot.epoch else ():
             ends[job] = snapshot.networks.weights(snapshot.parameters, there)[0]
 
     networks = drawn([name], seeds)
@@ -192,10 +192,14 @@ def scipy_ends(name: str, seeds: int, tolerance: float) -> tuple[list[Array], li
     return ends, evaluations
 
 
-def flow(seeds: int) -> None:
+def flow(seeds: int, steps_of_descent: Sequence[int]) -> None:
     rows = []
     for name in ("tanh", "x_tanh", "relu"):
-        exact, _ = ends_of(name, seeds, 1e-8 if name != "relu" else 1e-6)
+        # On the kinks of ReLU the flow slides, and no tolerance is met for long: small steps get there.
+        smooth = name != "relu"
+        exact = (
+            ends_of(name, seeds, 1e-8)[0] if smooth else descent_ends(name, seeds, 8 * steps_of_descent[-1])
+        )
 
         def error(ends: Sequence[Array], exact: Sequence[Array] = exact) -> str:
             apart = [np.linalg.norm(e - x) / np.linalg.norm(x) for e, x in zip(ends, exact, strict=True)]
@@ -214,14 +218,15 @@ def flow(seeds: int) -> None:
             )
         (ends, evaluations), seconds = timed(lambda n=name: scipy_ends(n, seeds, 1e-4))  # type: ignore[misc]
         rows.append([name, "scipy RK45, rtol 1e-4", _count(evaluations), error(ends), f"{seconds:.2f}"])
-        for steps in (500, 4000):
+        for steps in steps_of_descent:
             ends, seconds = timed(lambda n=name, k=steps: descent_ends(n, seeds, k))  # type: ignore[misc]
             rows.append([name, f"gradient descent, {steps} steps", str(steps), error(ends), f"{seconds:.2f}"])
     table(
         f"Gradient flow to time {FLOW_TIME:g}: {seeds} networks of {NEURONS} neurons on {POINTS} points, std {STD}",
         ["activation", "method", "evaluations", "error of input weights", "seconds"],
         rows,
-        "evaluations and error: medians over the seeds",
+        "evaluations and error: medians over the seeds; the error is that against accuracy 1e-8, or for relu against "
+        f"{8 * steps_of_descent[-1]} steps of descent",
     )
 
 
@@ -236,7 +241,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print(machine())
     training(seeds=3 if quick else 20, epochs=10 if quick else 100)
-    flow(seeds=2 if quick else 10)
+    flow(seeds=2 if quick else 10, steps_of_descent=(50, 100) if quick else (500, 4000))
 
 
 if __name__ == "__main__":
