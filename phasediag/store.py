@@ -178,14 +178,20 @@ class Store:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-            arrays |= {name: arrays[name].astype(np.float64) for name in ("x", "y")}
+            x, y = arrays["x"], arrays["y"]
         except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
             raise InputError(f"{self.name('data.npz')}: does not hold arrays x and y ({error})") from None
-        x, y = arrays["x"], arrays["y"]
-        sets = [len(arrays[name]) for name in ("dimension", "seed") if name in arrays]
-        if x.ndim != y.ndim + 1 or x.shape[:-1] != y.shape or any(count != len(y) for count in sets):
-            shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-            raise InputError(f"{self.name('data.npz')}: holds arrays that do not belong together ({shapes})")
+        numbers = all(np.can_cast(array.dtype, np.float64, "same_kind") for array in arrays.values())
+        sets = [arrays[name].shape for name in ("dimension", "seed") if name in arrays]
+        if (
+            not numbers
+            or x.ndim != y.ndim + 1
+            or x.shape[:-1] != y.shape
+            or any(s != y.shape[:1] for s in sets)
+        ):
+            found = ", ".join(f"{name} {array.shape} of {array.dtype}" for name, array in arrays.items())
+            raise InputError(f"{self.name('data.npz')}: holds arrays that do not belong together ({found})")
+        arrays |= {"x": x.astype(np.float64), "y": y.astype(np.float64)}
         return arrays
 
     def write_data(self, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -324,6 +324,12 @@ def test_arrays_that_do_not_belong_together_are_refused() -> None:
         Datasets.from_arrays({"x": x, "y": y}, "OUT: data")
     with pytest.raises(InputError, match="do not belong together"):
         Datasets.from_arrays({"x": x, "y": y, "dimension": np.array([1]), "seed": np.array([0, 1])}, "OUT")
+    points = np.arange(6.0).reshape(2, 3, 1)
+    kept = Datasets.from_arrays(
+        {"x": points, "y": y, "dimension": np.array([1, 1]), "seed": np.array([0, 1])}, "OUT"
+    )
+    with pytest.raises(InputError, match="none for dimension 1 and seed 7"):
+        kept.of(1, 7)
 
 
 def test_a_grid_may_grow_with_its_data_and_its_rates(tmp_path: Path) -> None:

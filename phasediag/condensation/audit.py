@@ -19,14 +19,13 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from ..errors import InputError
 from ..figures import render
 from ..store import Store
 from ..style import DOUBLE_COLUMN, STYLE, new_figure
 from .counts import summarise
-from .figures import NEVER, add_overview_bar, draw_overview, names_of_stds, title_of
+from .figures import add_overview_bar, draw_overview, names_of_stds, overview_handles, title_of
 
 METHODS = {
     "adam": "Adam",
@@ -124,11 +123,9 @@ def figure_of(summary: pd.DataFrame) -> Figure:
         Line2D([], [], color=colour, linewidth=3, label=f"std {name}")
         for name, colour in zip(names_of_stds(stds), _STD_COLOURS, strict=False)
     ]
-    never = Patch(color=NEVER, label="never condensed")
-    few = Patch(
-        facecolor="white", hatch="//////", edgecolor="#9a9a9a", label="few neurons active", linewidth=0
+    figure.legend(
+        handles=[*handles, *overview_handles()], loc="outside upper center", ncols=6, columnspacing=0.9
     )
-    figure.legend(handles=[*handles, never, few], loc="outside upper center", ncols=6, columnspacing=0.9)
     return figure
 
 

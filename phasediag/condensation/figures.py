@@ -17,6 +17,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -205,10 +206,14 @@ def heatmap(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     return figure
 
 
+def _say_not_reached(ax: Axes) -> None:
+    ax.text(0.5, 0.5, "not reached", ha="center", va="center", transform=ax.transAxes)
+
+
 def _draw_products(ax: Axes, sample: pd.Series[Any] | None, norm: Normalize) -> None:
     ax.set(xticks=[], yticks=[])
     if sample is None:
-        ax.text(0.5, 0.5, "not reached", ha="center", va="center", transform=ax.transAxes)
+        _say_not_reached(ax)
         return
     found = Directions.of(_matrix(sample["input"]))
     order = found.in_order()
@@ -247,7 +252,14 @@ def counts(runs: pd.DataFrame) -> Figure:
         what = name.replace(", ", "\n").replace(": ", "\n")
         when = f"epoch {epoch}" if epoch is not None else "no count"
         labels.append("\n".join([what, *([] if first["multiplicity"] else ["no $p$"]), when]))
-    ax.set_xticks(range(len(labels)), labels, fontsize=6.5 if len(labels) > 4 else 7.5)
+    long = len(labels) > 10 or any(
+        len(line) > 12 for label in labels for line in label.split("\n") if "$" not in line
+    )
+    if long:
+        labels = [label.replace("\n", ", ") for label in labels]
+    ax.set_xticks(
+        range(len(labels)), labels, fontsize=6.5 if len(labels) > 4 else 7.5, rotation=90 if long else 0
+    )
     ax.set(ylabel="lines", ylim=(-0.6, highest + 0.7), xlim=(-0.6, len(labels) - 0.4))
     ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     ax.grid(axis="y", linewidth=0.3, color="#d0d0d0")
@@ -415,7 +427,7 @@ def overview(runs: pd.DataFrame) -> Figure:
     """The number of lines over dimensions and scales of initial weights, one panel for each activation (see `draw_overview`)."""
     panels = _panels(summarise(runs))
     figure, axes = _grid(len(panels), 1.2, share=False, width=1.5)
-    figure.set_figheight(figure.get_figheight() + 0.45)  # for the bar
+    figure.set_figheight(figure.get_figheight() + 0.7)  # for the bar and the legend
     for panel, (_, rows, name) in enumerate(panels):
         ax = axes[0, panel]
         ax.set_title(name, fontsize=7.5)
@@ -426,7 +438,17 @@ def overview(runs: pd.DataFrame) -> Figure:
         else:
             ax.set_ylabel("std", fontsize=7.5)
     add_overview_bar(figure, axes.ravel().tolist())
+    figure.legend(handles=overview_handles(), loc="outside upper center", ncols=2)
     return figure
+
+
+def overview_handles() -> list[Patch]:
+    """What the cells of overviews that have no colour of the bar are."""
+    never = Patch(color=NEVER, label="less than half condensed")
+    few = Patch(
+        facecolor="white", hatch="//////", edgecolor="#9a9a9a", label="few neurons active", linewidth=0
+    )
+    return [never, few]
 
 
 def add_overview_bar(figure: Figure, axes: Sequence[Axes]) -> None:
@@ -489,6 +511,8 @@ def outputs(samples: pd.DataFrame, runs: pd.DataFrame, data: Mapping[str, NDArra
             ax.set_title(f"{title}epoch {epoch}", fontsize=7.5)
             if sample is not None:
                 _draw_output(ax, sample, _points(data, sample) if row else None)
+            else:
+                _say_not_reached(ax)
             ax.tick_params(labelsize=6.5)
     axes[0, 0].set_ylabel("$f(x)$")
     axes[1, 0].set_ylabel("$f(x)$")
@@ -540,6 +564,8 @@ def directions(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         sample = _at(rows, epoch)
         if sample is not None and len(sample["field_at"]):
             _draw_field(ax, sample)
+        else:
+            _say_not_reached(ax)
         ax.tick_params(labelsize=6.5)
     axes[0, 0].set_ylabel("bias $b$")
     figure.supxlabel("weight $w$", fontsize=8.5)
@@ -606,6 +632,8 @@ def training(samples: pd.DataFrame) -> Figure:
         label = " / ".join(title_of(name) for name in network.split("/"))
         style = "-" if index < len(colours) else "--"
         ax.plot(epochs, losses / losses[0], style, color=colours[index % len(colours)], label=label)
+    if any(np.max(losses) > 10 * losses[0] for losses in traced["losses"]):
+        ax.set_yscale("log")
     longest = max((float(np.max(epochs)) for epochs in traced["epochs"]), default=1.0)
     _epoch_axis(ax, max(longest / 1000, 1.0), longest)
     ax.set(xlabel="epoch", ylabel="loss / initial loss")

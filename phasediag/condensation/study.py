@@ -36,8 +36,16 @@ class Datasets:
     drawn: Mapping[tuple[int, int], Dataset]
 
     def of(self, dimension: int, seed: int) -> Dataset:
-        """The data set of the jobs with this dimension and seed."""
-        return self.drawn[dimension, seed] if self.shared is None else self.shared
+        """The data set of the jobs with this dimension and seed.
+
+        Raises:
+            InputError: there is none, of a folder whose files do not belong together.
+        """
+        if self.shared is not None:
+            return self.shared
+        if (dimension, seed) not in self.drawn:
+            raise InputError(f"data: there are none for dimension {dimension} and seed {seed}")
+        return self.drawn[dimension, seed]
 
     @property
     def points(self) -> int:
