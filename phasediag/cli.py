@@ -269,6 +269,29 @@ def plot(out: Out) -> None:
 
 
 @app.command()
+def export(
+    out: Out,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.parquet", help="Where to write it.", show_default=False)
+    ],
+) -> None:
+    """Write all rows to one sorted file, for an archive.
+
+    A file of that name is replaced. It holds what runs/ holds, whatever batches the rows came in.
+
+    \b
+    Example:
+      phasediag export results/study study.parquet
+    """
+    from .store import Store
+
+    store = _existing(Store(out))
+    rows = store.export_runs(file)
+    _note_missing(store)
+    typer.echo(f"wrote {file}: {rows} rows")
+
+
+@app.command()
 def reproduce(
     out: Out,
     job_id: Annotated[

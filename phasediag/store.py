@@ -245,6 +245,35 @@ class Store:
         runs = runs.iloc[np.argsort(runs["status"].to_numpy() == FAILED, kind="stable")]
         return self._sorted(runs.drop_duplicates(list(self.tables.run_key)))
 
+    def export_runs(self, file: Path) -> int:
+        """Writes all runs, in the order of their content, to one file outside the folder, and returns the number of rows.
+
+        The file is what any file of ``runs/`` is, and can stand in the place of all of them. One that is there is replaced.
+
+        Raises:
+            InputError: there are no runs, or the file cannot be written there.
+        """
+        if file.suffix != ".parquet":
+            raise InputError(f"{file}: is not supported; allowed: a name that ends in .parquet")
+        if self._local and Path(self._root).resolve() in file.resolve().parents:
+            raise InputError(f"{file}: lies within {self.out}; allowed: a file outside of it")
+        runs, schema = self.runs(), self.tables.runs
+        if runs.empty:
+            raise InputError(
+                f"{self.name('runs')}: holds no rows; allowed: a folder that 'phasediag run' has written"
+            )
+        try:
+            _replace(
+                file,
+                _to_parquet(pa.Table.from_pandas(runs, schema, preserve_index=False), schema),
+                file.parent,
+            )
+        except OSError as error:
+            raise InputError(
+                f"{file}: cannot be written ({error.strerror}); allowed: a writable folder"
+            ) from None
+        return len(runs)
+
     # Networks kept whole, and what is derived.
 
     def publish_sample(self, sample: pa.Table | Sequence[Mapping[str, object]]) -> str:
@@ -448,7 +477,7 @@ def _check_writable_folder(folder: Path, out: str) -> None:
 
 
 def _replace(target: Path, content: bytes, staging: Path) -> None:
-    """Writes aside, then moves into place; durable when it returns."""
+    """Writes aside, in `staging`, then moves into place; durable when it returns."""
     target.parent.mkdir(parents=True, exist_ok=True)
     staging.mkdir(parents=True, exist_ok=True)
     temporary = staging / f"{target.name}.{uuid.uuid4().hex}"

@@ -20,7 +20,7 @@ from phasediag.spec import parse_spec
 from phasediag.starters import STARTERS
 from phasediag.store import Store
 
-COMMANDS = ("init", "plan", "run", "status", "fit", "plot", "reproduce", "locate")
+COMMANDS = ("init", "plan", "run", "status", "fit", "plot", "export", "reproduce", "locate")
 
 SPEC = """
 name = "cli"
@@ -105,6 +105,7 @@ BAD_INPUT = {
     "status of nothing": (["status", "out"], ["out", "no study"]),
     "fit of nothing": (["fit", "out"], ["out", "no study"]),
     "plot of nothing": (["plot", "out"], ["out", "no study"]),
+    "export of nothing": (["export", "out", "x.parquet"], ["out", "no study"]),
     "reproduce of nothing": (["reproduce", "out", "abc"], ["out", "no study"]),
     "init over a file": (["init", "spec.toml"], ["spec.toml", "exists"]),
     "init in no folder": (["init", "missing/spec.toml"], ["missing/spec.toml"]),

@@ -129,6 +129,14 @@ def test_fit_and_plot_say_that_a_folder_is_a_part(sweep: tuple[Path, str], tmp_p
     assert (out / "study.toml").read_text() == text and first.exists()
 
 
+def test_export_writes_one_file(sweep: tuple[Path, str], tmp_path: Path) -> None:
+    out, _ = sweep
+    file = tmp_path / "all.parquet"
+    result = invoke("export", out, file)
+    assert result.exit_code == 0 and result.stdout == f"wrote {file}: 36 rows\n" and result.stderr == ""
+    pd.testing.assert_frame_equal(pd.read_parquet(file), Store(out).runs())
+
+
 def test_status_and_plan_know_the_study(sweep: tuple[Path, str], tmp_path: Path) -> None:
     out, _ = sweep
     status = json.loads(invoke("status", out, "--json").stdout)

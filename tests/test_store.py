@@ -1,6 +1,7 @@
 """Storage: one suite that every file system must pass, then what a local folder promises beyond it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -496,3 +497,51 @@ def test_reading_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_export_is_one_sorted_file_that_can_stand_for_all(store, tmp_path):
+    store.publish_runs(job_rows("b", width=1000) + job_rows("c", "stalled", width=10))
+    store.publish_runs(job_rows("a", "failed"))
+    file = tmp_path / "elsewhere" / "all.parquet"
+    assert store.export_runs(file) == len(store.runs()) == 6
+    pd.testing.assert_frame_equal(pd.read_parquet(file), store.runs())
+    assert [path.name for path in file.parent.iterdir()] == ["all.parquet"]
+    other = Store(tmp_path / "other")
+    (tmp_path / "other" / "runs").mkdir(parents=True)
+    file.rename(tmp_path / "other" / "runs" / file.name)
+    pd.testing.assert_frame_equal(other.runs(), store.runs())
+    assert other.statuses() == store.statuses()
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("all.csv", "allowed: a name that ends in .parquet"),
+        ("out/runs/all.parquet", "lies within"),
+        ("study.toml/all.parquet", "cannot be written"),
+    ],
+)
+def test_an_export_that_would_do_harm_is_refused(tmp_path, file, words):
+    store = Store(tmp_path / "out")
+    (tmp_path / "study.toml").touch()
+    store.publish_runs(job_rows("a"))
+    before = sorted((tmp_path / "out").rglob("*"))
+    with pytest.raises(InputError, match=words):
+        store.export_runs(tmp_path / file)
+    assert sorted((tmp_path / "out").rglob("*")) == before
+
+
+def test_two_folders_of_one_study_are_merged_by_copying_their_runs(tmp_path):
+    """As the documentation says: files are named by what they hold, and a job that both have run appears once."""
+    both, parts = Store(tmp_path / "both"), [Store(tmp_path / "one"), Store(tmp_path / "two")]
+    parts[0].publish_runs(job_rows("a") + job_rows("b"))
+    parts[0].publish_runs(job_rows("c", "failed"))
+    parts[1].publish_runs(job_rows("b") + job_rows("c"))
+    parts[1].publish_runs(job_rows("d"))
+    (tmp_path / "both" / "runs").mkdir(parents=True)
+    for part in parts:
+        for file in Path(part.out, "runs").iterdir():
+            shutil.copy(file, tmp_path / "both" / "runs")
+    runs = both.runs()
+    assert runs.groupby("job_id")["layer"].apply(list).to_dict() == {key: ["W1", "a"] for key in "abcd"}
+    assert set(both.statuses().values()) == {"converged"} and set(runs["status"]) == {"converged"}
