@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .study import Study
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+_IDS_SHOWN = 5
 
 
 class _Group(TyperGroup):
@@ -443,8 +444,12 @@ def _run(study: Study, store: Store, retry_failed: bool) -> bool:
     if outcome.failed_samples:
         typer.echo(f"{outcome.failed_samples} networks could not be kept for the figures", err=True)
     if outcome.failed:
+        shown = ", ".join(outcome.failed_ids[:_IDS_SHOWN])
+        more = f" and {outcome.failed - _IDS_SHOWN} more" if outcome.failed > _IDS_SHOWN else ""
         typer.echo(
-            f"{outcome.failed} jobs failed; 'phasediag run' tries them again with --retry-failed", err=True
+            f"{outcome.failed} jobs failed: {shown}{more}. Column 'error' of runs/ says why; "
+            "'phasediag run' tries them again with --retry-failed",
+            err=True,
         )
     return bool(outcome.failed or outcome.failed_samples)
 

@@ -20,12 +20,14 @@ class Cost:
         seconds: predicted, on one core.
         shared: seconds that all jobs of its batch share, however many these are: those of the longest.
         numbers: 8-byte numbers that its training keeps at one time.
+        worst: seconds, alone, if it goes on to its limit of evaluations.
     """
 
     shape: tuple[object, ...]
     seconds: float
     shared: float
     numbers: int
+    worst: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +90,16 @@ _ARRAYS_PER_WEIGHT = 4
 _ARRAYS_PER_ACTIVATION = 12
 
 
-def cost_of(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> Cost:
-    """What a job on so many points of so many inputs takes; the arguments are those of `predicted_seconds`."""
+def cost_of(job: Job, points: int, inputs: int, limit: int, max_evaluations: int | None = None) -> Cost:
+    """What a job on so many points of so many inputs takes, at most ``limit`` evaluations; the other arguments are those of
+    `predicted_seconds`."""
     evaluations = predicted_evaluations(job, points, inputs, max_evaluations)
     seconds = predicted_seconds(job, points, inputs, max_evaluations)
     shared = evaluations * _engine(job, points, inputs, max_evaluations).shared
     weights = inputs + 2 + (job.width if job.depth == 3 else 0)
     numbers = job.width * (_ARRAYS_PER_WEIGHT * weights + _ARRAYS_PER_ACTIVATION * points)
-    return Cost((job.depth, job.width), seconds, shared, numbers)
+    worst = (seconds + shared) * max(limit / evaluations, 1.0)
+    return Cost((job.depth, job.width), seconds, shared, numbers, worst)
 
 
 def predicted_evaluations(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> float:

@@ -7,6 +7,7 @@ again resumes.
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import secrets
@@ -28,8 +29,9 @@ from ray import exceptions as failures
 
 from .errors import InputError, PhasediagError
 from .lease import Lease, check_free, hold, holds
-from .plan import Batch, missing_batches, split
+from .plan import Batch, missing_batches
 from .progress import Progress
+from .retries import Attempt, Misfortune, next_attempts
 from .schemas import FAILED
 from .store import Store
 from .study import Study
@@ -38,8 +40,8 @@ from .trainers import Trainer, trainer_of
 
 WINDOW_PER_SLOT = 3
 """Tasks in flight per slot: enough that a slot never waits for the driver."""
-MAX_DEATHS = 3
-"""How often a batch may lose its worker, or fail to publish, before the driver acts on it."""
+STORE_PATIENCE = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Seconds that a worker waits before it tries again to store what it has trained."""
 POLL_SECONDS = 0.5
 _SLOTS_SECONDS = 10.0
 _CONNECT_SECONDS = 10.0
@@ -56,6 +58,7 @@ class Outcome:
         total: jobs of the study.
         finished: those that have rows by now, without the failed ones.
         failed: those that could not be run.
+        failed_ids: ids of these.
         failed_samples: networks that could not be kept whole.
         trained: jobs that this driver has run.
         seconds: duration of the training.
@@ -64,6 +67,7 @@ class Outcome:
     total: int
     finished: int
     failed: int
+    failed_ids: tuple[str, ...]
     failed_samples: int
     trained: int
     seconds: float
@@ -77,6 +81,7 @@ class _Shared:
     resources: ResourcesSpec
     store: Store
     token: str
+    patience: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -88,14 +93,6 @@ class _Receipt:
 
     statuses: Mapping[str, int] | None = None
     error: str = ""
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """A batch and how often it was lost before."""
-
-    batch: Batch
-    deaths: int = 0
 
 
 def run(
@@ -152,9 +149,13 @@ def _missing(study: Study, store: Store, retry_failed: bool) -> bool:
 
 def _as_stored(study: Study, store: Store) -> Outcome:
     """The outcome of a sweep that was complete before it began."""
-    statuses = _statuses(study, store)
-    failed = _count_failed(statuses)
-    return Outcome(len(statuses), len(statuses) - failed, failed, failed_samples=0, trained=0, seconds=0.0)
+    return _outcome(_statuses(study, store), failed_samples=0, trained=0, seconds=0.0)
+
+
+def _outcome(statuses: Mapping[str, str], failed_samples: int, trained: int, seconds: float) -> Outcome:
+    failed = tuple(sorted(job_id for job_id, status in statuses.items() if status == FAILED))
+    total = len(statuses)
+    return Outcome(total, total - len(failed), len(failed), failed, failed_samples, trained, seconds)
 
 
 # The cluster.
@@ -333,12 +334,41 @@ def _signals() -> Iterator[None]:
 @ray.remote(max_retries=0, max_calls=0)
 def _task(batch: Batch, shared: _Shared) -> _Receipt:
     """Trains a batch and publishes its rows. Errors of the training come back as text; others are raised."""
+    with _time_limit(batch.limit):
+        return _train_and_publish(batch, shared)
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Ends the process if a `with` block takes longer, whatever it is stuck in, having written where into the worker's log.
+
+    The driver cannot: Ray 2.60 aborts it if a task ends by itself while it is being killed.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True, file=2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _train_and_publish(batch: Batch, shared: _Shared) -> _Receipt:
     try:
         rows = _train(batch, shared)
     except InputError:
         raise  # this node cannot do what the study asks for
     except Exception as error:  # whatever it is, it belongs to this batch alone
         return _Receipt(error=_describe(error))
+    for seconds in (*shared.patience, None):
+        try:
+            return _publish(batch, shared, rows)
+        except (OSError, InputError):  # a storage that does not answer now may do so in a moment
+            if seconds is None:
+                raise
+            time.sleep(seconds)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _publish(batch: Batch, shared: _Shared, rows: Sequence[dict[str, Any]]) -> _Receipt:
     if not holds(shared.store, shared.token):
         return _Receipt()
     if batch.sample:
@@ -404,15 +434,16 @@ class _Sweep:
         self._cluster = cluster
         self._slots, self._slots_time = cluster.slots(), time.monotonic()
         self._trainer = trainer
-        self._waiting: deque[_Attempt] = deque()
-        self._in_flight: dict[ray.ObjectRef[Any], _Attempt] = {}
+        self._waiting: deque[Attempt] = deque()
+        self._alone: deque[Attempt] = deque()  # for the end, when nothing else runs
+        self._in_flight: dict[ray.ObjectRef[Any], Attempt] = {}
         self._trained = self._failed_samples = 0
         self._started = time.monotonic()
 
     def run(self) -> Outcome:
         self._prepare()
         try:
-            while self._waiting or self._in_flight:
+            while self._waiting or self._in_flight or self._alone:
                 self._lease.check()
                 self._submit()
                 self._collect(POLL_SECONDS)
@@ -426,14 +457,16 @@ class _Sweep:
     def _prepare(self) -> None:
         statuses = _statuses(self._study, self._store)
         batches = missing_batches(self._study, statuses, self._store.sample_ids(), self._slots)
-        self._waiting.extend(_Attempt(batch) for batch in batches)
+        self._waiting.extend(Attempt(batch) for batch in batches)
         total = len(self._study.jobs())
         failed = _count_failed(statuses)
         self._lease.describe(total, len(statuses))
         self._progress.start(total, len(statuses), failed, sum(batch.seconds for batch in batches))
         self._progress.phase("training")
         resources = self._study.spec.resources
-        self._shared = ray.put(_Shared(self._trainer, resources, self._store, self._lease.token))
+        self._shared = ray.put(
+            _Shared(self._trainer, resources, self._store, self._lease.token, STORE_PATIENCE)
+        )
         self._submit_task = _task.options(
             num_cpus=resources.cpus_per_task, num_gpus=resources.gpus_per_task or None
         )
@@ -442,76 +475,75 @@ class _Sweep:
         """Fills the window with what waits."""
         if time.monotonic() - self._slots_time > _SLOTS_SECONDS:
             self._slots, self._slots_time = self._cluster.slots(), time.monotonic()
+        if not (self._waiting or self._in_flight):
+            self._fly(self._alone.popleft())
         while self._waiting and len(self._in_flight) < WINDOW_PER_SLOT * self._slots:
-            attempt = self._waiting.popleft()
-            self._in_flight[self._submit_task.remote(attempt.batch, self._shared)] = attempt
+            self._fly(self._waiting.popleft())
+
+    def _fly(self, attempt: Attempt) -> None:
+        self._in_flight[self._submit_task.remote(attempt.batch, self._shared)] = attempt
 
     def _collect(self, timeout: float) -> None:
         """Waits for a task to end, for a while, and takes in all that have."""
         flying = list(self._in_flight)
         ray.wait(flying, num_returns=1, timeout=timeout)
         ended, _ = ray.wait(flying, num_returns=len(flying), timeout=0)
-        lost = [attempt for attempt in map(self._take_in, ended) if attempt is not None]
-        if lost:
-            self._try_again(lost)
+        for ref in ended:
+            attempt = self._in_flight.pop(ref)
+            trouble = self._take_in(ref, attempt.batch)
+            if trouble is not None:
+                self._mend(attempt, *trouble)
 
-    def _take_in(self, ref: ray.ObjectRef[Any]) -> _Attempt | None:
-        """Takes in what a task left; returns the attempt if it was lost without a receipt."""
-        attempt = self._in_flight.pop(ref)
+    def _take_in(self, ref: ray.ObjectRef[Any], batch: Batch) -> tuple[Misfortune, str] | None:
+        """Takes in what a task left; returns what went wrong if there are no rows."""
         try:
             receipt: _Receipt = ray.get(ref)
         except failures.RayTaskError as error:
-            return self._lost(attempt, error.cause or error, fatal=True)
+            return Misfortune.UNSTORED, _last_line(error.cause or error)
+        except (failures.WorkerCrashedError, failures.OutOfMemoryError) as error:
+            return Misfortune.DIED, _death(error, batch)
         except failures.RayError as error:
-            return self._lost(attempt, error)
+            return Misfortune.LOST, _last_line(error)
         if receipt.error:
-            self._give_up_or_split(attempt.batch, receipt.error)
-        elif receipt.statuses is None:
+            return Misfortune.RAISED, receipt.error
+        if receipt.statuses is None:
             self._lease.check()
-            return self._lost(attempt, PhasediagError("driver.json was replaced or removed"), fatal=True)
-        else:
-            self._count(attempt.batch, receipt.statuses.get(FAILED, 0))
+            return Misfortune.UNSTORED, "driver.json was replaced or removed"
+        self._count(batch, receipt.statuses.get(FAILED, 0))
         return None
 
-    def _lost(self, attempt: _Attempt, error: BaseException, fatal: bool = False) -> _Attempt:
-        """The attempt with one more death.
+    def _mend(self, attempt: Attempt, misfortune: Misfortune, error: str) -> None:
+        """Puts a batch that came back without its rows first in the queue again, or its halves, or gives it up.
 
         Raises:
-            PhasediagError: the batch was trained and could not be published, again and again: no other could
-                either.
+            PhasediagError: it was trained and could not be stored, again and again: no other could either.
         """
-        text, deaths = _last_line(error), attempt.deaths + 1
-        self._progress.note(f"{_name(attempt.batch)} was lost ({deaths} of {MAX_DEATHS} times): {text}")
-        if fatal and deaths >= MAX_DEATHS:
-            raise PhasediagError(f"{self._store.out}: workers cannot train or store anything: {text}")
-        return _Attempt(attempt.batch, deaths)
-
-    def _try_again(self, lost: Sequence[_Attempt]) -> None:
-        """Puts lost batches first in the queue again, unless the worker had published them before it died."""
-        stored, kept = self._store.statuses(), self._store.sample_ids()
-        for attempt in lost:
-            batch = attempt.batch
-            published = kept if batch.sample else stored
-            if all(job.job_id in published for job in batch.jobs):
-                self._count(batch, 0)
-            elif attempt.deaths >= MAX_DEATHS:
-                self._give_up_or_split(batch, f"the worker died {attempt.deaths} times")
-            else:
-                self._waiting.appendleft(attempt)
-
-    def _give_up_or_split(self, batch: Batch, error: str) -> None:
-        """Halves a batch that failed; a single job that failed gets a row that says so."""
-        if len(batch.jobs) > 1:
-            self._progress.note(f"{_name(batch)} failed and is split: {error}")
-            self._waiting.extendleft(_Attempt(half) for half in reversed(split(batch)))
+        batch = attempt.batch
+        if misfortune is not Misfortune.RAISED and self._is_stored(batch):  # the worker died after that
+            self._count(batch, 0)
             return
-        self._progress.note(f"{_name(batch)} failed: {error}")
+        again = next_attempts(attempt, misfortune, error)
+        self._progress.note(f"{_name(batch)} {_fate(attempt, again)}: {error}")
+        if not again and misfortune is Misfortune.UNSTORED:
+            raise PhasediagError(f"{self._store.out}: workers cannot train or store anything: {error}")
+        if not again:
+            self._give_up(batch, error)
+        for following in reversed(again):
+            (self._alone if following.alone else self._waiting).appendleft(following)
+
+    def _is_stored(self, batch: Batch) -> bool:
+        stored = self._store.sample_ids() if batch.sample else self._store.statuses()
+        return all(job.job_id in stored for job in batch.jobs)
+
+    def _give_up(self, batch: Batch, error: str) -> None:
+        """A single job that failed gets a row that says so; a batch that the cluster lost too often, a row for each."""
         if batch.sample:
             self._failed_samples += 1
             self._count(batch, 0)
             return
-        self._store.publish_runs(self._trainer.failed(batch.jobs[0], error))
-        self._count(batch, 1)
+        for job in batch.jobs:
+            self._store.publish_runs(self._trainer.failed(job, error))
+        self._count(batch, len(batch.jobs))
 
     def _count(self, batch: Batch, failed: int) -> None:
         jobs = 0 if batch.sample else len(batch.jobs)
@@ -539,20 +571,37 @@ class _Sweep:
             PhasediagError: rows that were published are not there.
         """
         statuses, total = _statuses(self._study, self._store), len(self._study.jobs())
-        failed = _count_failed(statuses)
         if len(statuses) < total:
             raise PhasediagError(
                 f"{self._store.out}: rows of {total - len(statuses)} jobs that were trained are not there; "
                 "all nodes must see the same folder"
             )
-        seconds = time.monotonic() - self._started
-        return Outcome(total, total - failed, failed, self._failed_samples, self._trained, seconds)
+        return _outcome(statuses, self._failed_samples, self._trained, time.monotonic() - self._started)
 
 
 def _name(batch: Batch) -> str:
     what = "sample" if batch.sample else "job"
     several = f" and {len(batch.jobs) - 1} more" if len(batch.jobs) > 1 else ""
     return f"{what} {batch.jobs[0].job_id}{several}"
+
+
+def _fate(attempt: Attempt, again: Sequence[Attempt]) -> str:
+    """What becomes of a batch, for the log."""
+    if not again:
+        return "failed"
+    if len(again) > 1:
+        return "failed and is split"
+    if again[0].alone:
+        return "failed and will be tried alone at the end"
+    if again[0].failures == attempt.failures:
+        return "was lost and is run again"
+    return "failed and is tried again"
+
+
+def _death(error: BaseException, batch: Batch) -> str:
+    if isinstance(error, failures.OutOfMemoryError):
+        return "the worker ran out of memory and was ended"
+    return f"the worker died: crashed, ended from outside, or not done within {batch.limit:.0f} s (its log says which)"
 
 
 def _statuses(study: Study, store: Store) -> dict[str, str]:

@@ -21,6 +21,9 @@ MAX_BATCH_SECONDS = 60.0
 """Predicted duration that a batch of several jobs does not exceed: what a worker that dies loses."""
 MAX_BATCH_BYTES = 2**30
 MAX_BATCH_JOBS = 4096
+LIMIT_SECONDS, LIMIT_FACTOR = 900.0, 10.0
+"""A batch is stuck if it takes longer than this: that much, and so many times what it would take if its longest job went to the limit of
+evaluations. Nothing that progresses should ever be stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,13 @@ class Batch:
         jobs: the jobs.
         seconds: predicted duration on one core.
         sample: the network of the only job is kept whole.
+        limit: seconds after which it must be stuck.
     """
 
     jobs: tuple[AnyJob, ...]
     seconds: float
     sample: bool = False
+    limit: float = LIMIT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,13 @@ def make_batches(jobs: Sequence[JobT], cost: Callable[[JobT], Cost], slots: int)
     while len(groups) < min(wanted, len(jobs)):
         limit *= 0.7
         groups = list(_groups(costed, limit))
-    return longest_first(Batch(tuple(one.job for one in group), _together(group)) for group in groups)
+    return longest_first(_batch(group) for group in groups)
+
+
+def _batch(costed: Sequence[_Costed], sample: bool = False) -> Batch:
+    seconds = _together(costed)
+    limit = LIMIT_SECONDS + LIMIT_FACTOR * (seconds + max(one.cost.worst for one in costed))
+    return Batch(tuple(one.job for one in costed), seconds, sample, limit)
 
 
 def longest_first(batches: Iterable[Batch]) -> list[Batch]:
@@ -117,11 +128,11 @@ def longest_first(batches: Iterable[Batch]) -> list[Batch]:
 
 
 def split(batch: Batch) -> tuple[Batch, Batch]:
-    """The two halves of a batch of several jobs."""
+    """The two halves of a batch of several jobs, with its limit."""
     middle = len(batch.jobs) // 2
     halves = batch.jobs[:middle], batch.jobs[middle:]
     first, second = (
-        Batch(jobs, batch.seconds * len(jobs) / len(batch.jobs), batch.sample) for jobs in halves
+        Batch(jobs, batch.seconds * len(jobs) / len(batch.jobs), batch.sample, batch.limit) for jobs in halves
     )
     return first, second
 
@@ -140,7 +151,7 @@ def missing_batches(
     kept = set(kept)
     missing = [job for job in study.jobs() if job.job_id not in statuses]
     samples = [_Costed(job, study.cost(job)) for job in study.sample_jobs() if job.job_id not in kept]
-    whole = [Batch((one.job,), _together([one]), sample=True) for one in samples]
+    whole = [_batch([one], sample=True) for one in samples]
     return longest_first([*make_batches(missing, study.cost, slots), *whole])
 
 

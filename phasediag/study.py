@@ -154,9 +154,8 @@ class PhaseDiagramStudy(Study):
     def cost(self, job: Job) -> Cost:
         points, inputs = self.data.x.shape
         train = self.spec.train
-        return cost_of(
-            job, points, inputs, None if train.method == "gradient-flow" else train.max_evaluations
-        )
+        fixed = None if train.method == "gradient-flow" else train.max_evaluations
+        return cost_of(job, points, inputs, train.max_evaluations, fixed)
 
     def group(self, job: Job) -> int:
         return job.width

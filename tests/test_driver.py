@@ -3,12 +3,14 @@
 What the tasks do is replaced by something quick wherever the training itself is not the point.
 """
 
+import ctypes
 import functools
 import os
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import pytest
 import ray
 from waiting import wait_for
 
-from phasediag import driver, lease
+from phasediag import driver, lease, plan
 from phasediag.data import make_dataset
 from phasediag.errors import InputError, PhasediagError
 from phasediag.progress import Progress
@@ -107,6 +109,43 @@ def die_for_seed_3(marker, times, jobs, *arguments):
             file.write("x")
         if Path(marker).stat().st_size <= times:
             os._exit(1)
+    return succeed(jobs, *arguments)
+
+
+def crash_for_seed_3(jobs, *arguments):
+    """A segmentation fault, as compiled code makes them."""
+    if any(job.seed == 3 for job in jobs):
+        ctypes.string_at(0)
+    return succeed(jobs, *arguments)
+
+
+def hang_for_seed_3(jobs, *arguments):
+    """Waits where no other thread of Python gets to run."""
+    if any(job.seed == 3 and job.gamma == 0.5 for job in jobs):
+        ctypes.PyDLL(None).sleep(600)
+    return succeed(jobs, *arguments)
+
+
+def need_the_cluster_for_seed_3(marker, jobs, *arguments):
+    """Fits into memory only as long as no other task has begun."""
+    others = Path(marker)
+    if any(job.seed == 3 for job in jobs):
+        begun = sum(1 for _ in others.iterdir())
+        time.sleep(1.0)
+        if begun < 40 - 2 or sum(1 for _ in others.iterdir()) > begun:
+            raise MemoryError
+    for job in jobs:
+        (others / job.job_id).touch()
+    return succeed(jobs, *arguments)
+
+
+def lose_storage_once(store, marker, jobs, *arguments):
+    """Puts a file where the folder of rows should be, for a moment."""
+    runs = Path(store.out, "runs")
+    if not Path(marker).exists():
+        Path(marker).touch()
+        runs.touch()
+        threading.Timer(1.0, runs.unlink).start()
     return succeed(jobs, *arguments)
 
 
@@ -203,7 +242,42 @@ def test_a_job_that_raises_fails_alone_and_is_tried_again_on_request(store):
     assert_every_job_once(store, study())
 
 
-def test_rows_that_cannot_be_stored_end_the_sweep(store):
+def test_a_job_that_crashes_its_worker_fails_alone(store):
+    outcome = run(study(), store, crash_for_seed_3)
+    failed = store.runs().query("status == 'failed'")
+    assert (outcome.finished, outcome.failed) == (38, 2)
+    assert set(failed["job_id"]) == set(outcome.failed_ids) and set(failed["seed"]) == {3}
+    assert all("the worker died: crashed" in error for error in failed["error"])
+    assert_every_job_once(store, study())
+
+
+def test_a_job_that_hangs_is_ended_and_fails_alone(store, monkeypatch):
+    monkeypatch.setattr(plan, "LIMIT_SECONDS", 1.0)
+    monkeypatch.setattr(plan, "LIMIT_FACTOR", 0.0)
+    outcome = run(study(seeds=5), store, hang_for_seed_3)
+    failed = store.runs().query("status == 'failed'")
+    assert (outcome.finished, outcome.failed) == (9, 1)
+    assert all("not done within 1 s" in error for error in failed["error"])
+    assert_every_job_once(store, study(seeds=5))
+
+
+def test_a_job_that_runs_out_of_memory_has_the_cluster_for_itself_at_last(store, tmp_path):
+    marker = tmp_path / "begun"
+    marker.mkdir()
+    outcome = run(study(), store, functools.partial(need_the_cluster_for_seed_3, marker))
+    assert (outcome.finished, outcome.failed) == (40, 0)
+    assert_every_job_once(store, study())
+
+
+def test_a_worker_tries_again_to_store_what_it_has_trained(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "STORE_PATIENCE", (0.5,) * 6)
+    outcome = run(study(), store, functools.partial(lose_storage_once, store, tmp_path / "lost"))
+    assert (outcome.finished, outcome.failed) == (40, 0)
+    assert_every_job_once(store, study())
+
+
+def test_rows_that_cannot_be_stored_end_the_sweep(store, monkeypatch):
+    monkeypatch.setattr(driver, "STORE_PATIENCE", (0.01, 0.01))
     with pytest.raises(PhasediagError, match="runs"):
         run(study(), store, functools.partial(block_runs, store))
     assert store.read_driver()["state"] == "failed"

@@ -32,7 +32,7 @@ def study(width=(10, 100), gamma=(0.5, 1.0, 1.75), seeds=2, samples=()):
 
 
 def on_four_points(job):
-    return cost_of(job, 4, 1)
+    return cost_of(job, 4, 1, 20_000)
 
 
 def ids(batches):
@@ -48,7 +48,7 @@ def ids(batches):
 )
 def test_batches_hold_every_job_once_in_one_shape_and_within_bounds(widths, seeds, points, slots):
     jobs = study(sorted(widths), seeds=seeds).jobs()
-    batches = make_batches(jobs, lambda job: cost_of(job, points, 1), slots)
+    batches = make_batches(jobs, lambda job: cost_of(job, points, 1, 20_000), slots)
     assert sorted(ids(batches)) == sorted(job.job_id for job in jobs)
     assert all(len({job.width for job in batch.jobs}) == 1 for batch in batches)
     assert len(batches) >= min(plan.BATCHES_PER_SLOT * slots, len(jobs))

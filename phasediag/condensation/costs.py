@@ -38,7 +38,9 @@ def cost_of(job: Job, hidden: Sequence[int], points: int, train: TrainSpec) -> C
     seconds = evaluations * itemsize * points * (_NEURON * neurons + _WEIGHT * weights) + measuring
     shared = evaluations * _SHARED * len(hidden)
     numbers = _ARRAYS * points * (neurons + job.dimension) + 8 * weights
-    return Cost((job.dimension,), seconds, shared, numbers)
+    most = train.max_evaluations if train.method == "gradient-flow" else evaluations
+    worst = (seconds + shared) * max(most / evaluations, 1.0)
+    return Cost((job.dimension,), seconds, shared, numbers, worst)
 
 
 def _climb_seconds(activation: str, points: int, coordinates: int) -> float:
