@@ -20,9 +20,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from ray import exceptions as failures
@@ -40,8 +41,9 @@ from .trainers import Trainer, trainer_of
 
 WINDOW_PER_SLOT = 3
 """Tasks in flight per slot: enough that a slot never waits for the driver."""
+_Result = TypeVar("_Result")
 STORE_PATIENCE = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-"""Seconds that a worker waits before it tries again to store what it has trained."""
+"""Seconds to wait before trying the storage again, for a worker that has trained something, and for the driver of a sweep under way."""
 POLL_SECONDS = 0.5
 _SLOTS_SECONDS = 10.0
 _CONNECT_SECONDS = 10.0
@@ -327,6 +329,16 @@ def _signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _patiently(work: Callable[[], _Result], patience: Sequence[float]) -> _Result:
+    """Does something with the storage, which may not answer now and do so in a moment."""
+    for seconds in patience:
+        try:
+            return work()
+        except (OSError, InputError):
+            time.sleep(seconds)
+    return work()
+
+
 # The worker's side.
 
 
@@ -358,14 +370,7 @@ def _train_and_publish(batch: Batch, shared: _Shared) -> _Receipt:
         raise  # this node cannot do what the study asks for
     except Exception as error:  # whatever it is, it belongs to this batch alone
         return _Receipt(error=_describe(error))
-    for seconds in (*shared.patience, None):
-        try:
-            return _publish(batch, shared, rows)
-        except (OSError, InputError):  # a storage that does not answer now may do so in a moment
-            if seconds is None:
-                raise
-            time.sleep(seconds)
-    raise AssertionError("the last attempt returns or raises")
+    return _patiently(lambda: _publish(batch, shared, rows), shared.patience)
 
 
 def _publish(batch: Batch, shared: _Shared, rows: Sequence[dict[str, Any]]) -> _Receipt:
@@ -532,7 +537,8 @@ class _Sweep:
             (self._alone if following.alone else self._waiting).appendleft(following)
 
     def _is_stored(self, batch: Batch) -> bool:
-        stored = self._store.sample_ids() if batch.sample else self._store.statuses()
+        read = self._store.sample_ids if batch.sample else self._store.statuses
+        stored = _patiently(read, STORE_PATIENCE)
         return all(job.job_id in stored for job in batch.jobs)
 
     def _give_up(self, batch: Batch, error: str) -> None:
@@ -542,7 +548,8 @@ class _Sweep:
             self._count(batch, 0)
             return
         for job in batch.jobs:
-            self._store.publish_runs(self._trainer.failed(job, error))
+            rows = self._trainer.failed(job, error)
+            _patiently(partial(self._store.publish_runs, rows), STORE_PATIENCE)
         self._count(batch, len(batch.jobs))
 
     def _count(self, batch: Batch, failed: int) -> None:
@@ -570,7 +577,8 @@ class _Sweep:
         Raises:
             PhasediagError: rows that were published are not there.
         """
-        statuses, total = _statuses(self._study, self._store), len(self._study.jobs())
+        statuses = _patiently(lambda: _statuses(self._study, self._store), STORE_PATIENCE)
+        total = len(self._study.jobs())
         if len(statuses) < total:
             raise PhasediagError(
                 f"{self._store.out}: rows of {total - len(statuses)} jobs that were trained are not there; "

@@ -27,6 +27,8 @@ SILENCE_SECONDS = 60.0
 # Workers that checked the lease just before it changed hands have published by then.
 _HANDOVER_SECONDS = 1.0
 
+_RELEASE_ATTEMPTS = 5
+
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 
 
@@ -82,12 +84,17 @@ class Lease:
             raise PhasediagError(f"{self._store.out}: another driver has taken over; this one stops")
 
     def release(self, state: str) -> None:
-        """Ends the lease, leaving behind how the sweep ended."""
+        """Ends the lease, leaving behind how the sweep ended; without that, if the storage does not answer: it is stale soon."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
         self._record["state"] = state
-        self._renew()
+        for _ in range(_RELEASE_ATTEMPTS):
+            try:
+                self._renew()
+                return
+            except (OSError, InputError):
+                time.sleep(1.0)
 
     def _keep_alive(self) -> None:
         while not self.lost and not self._stop.wait(HEARTBEAT_SECONDS):

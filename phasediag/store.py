@@ -29,6 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -446,6 +447,12 @@ class Store:
 def _resolve(out: str) -> tuple[fs.FileSystem, str]:
     if "://" not in out:
         return fs.LocalFileSystem(), out
+    parts = urlsplit(out)
+    if "@" in parts.netloc or any(
+        key in parts.query.lower() for key in ("access_key", "secret_key", "token")
+    ):
+        where = f"{parts.scheme}://...{parts.path}"  # what it holds must not get into a log
+        raise InputError(f"{where}: holds credentials; allowed: none in the URI, but in the environment")
     try:
         filesystem, root = fs.FileSystem.from_uri(_with_single_put(out))
     except (pa.ArrowException, OSError, ValueError) as error:

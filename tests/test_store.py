@@ -545,3 +545,17 @@ def test_two_folders_of_one_study_are_merged_by_copying_their_runs(tmp_path):
     runs = both.runs()
     assert runs.groupby("job_id")["layer"].apply(list).to_dict() == {key: ["W1", "a"] for key in "abcd"}
     assert set(both.statuses().values()) == {"converged"} and set(runs["status"]) == {"converged"}
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://KEY:SECRET@bucket/out",
+        "s3://bucket/out?access_key=KEY&secret_key=SECRET",
+        "s3://bucket/out?session_token=SECRET",
+    ],
+)
+def test_credentials_in_a_uri_are_refused_and_not_repeated(uri):
+    with pytest.raises(InputError, match="allowed: none in the URI, but in the environment") as caught:
+        Store(uri)
+    assert "SECRET" not in str(caught.value) and "KEY" not in str(caught.value)
