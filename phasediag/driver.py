@@ -17,10 +17,10 @@ import threading
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -493,11 +493,19 @@ class _Sweep:
         flying = list(self._in_flight)
         ray.wait(flying, num_returns=1, timeout=timeout)
         ended, _ = ray.wait(flying, num_returns=len(flying), timeout=0)
+        stored = cache(self._stored)  # once for all that a node takes with it
         for ref in ended:
             attempt = self._in_flight.pop(ref)
             trouble = self._take_in(ref, attempt.batch)
-            if trouble is not None:
-                self._mend(attempt, *trouble)
+            if trouble is None:
+                continue
+            misfortune, error = trouble
+            batch = attempt.batch
+            there = misfortune is not Misfortune.RAISED and stored(batch.sample)
+            if there and all(job.job_id in there for job in batch.jobs):  # the worker died after that
+                self._count(batch, 0)
+            else:
+                self._mend(attempt, misfortune, error)
 
     def _take_in(self, ref: ray.ObjectRef[Any], batch: Batch) -> tuple[Misfortune, str] | None:
         """Takes in what a task left; returns what went wrong if there are no rows."""
@@ -524,9 +532,6 @@ class _Sweep:
             PhasediagError: it was trained and could not be stored, again and again: no other could either.
         """
         batch = attempt.batch
-        if misfortune is not Misfortune.RAISED and self._is_stored(batch):  # the worker died after that
-            self._count(batch, 0)
-            return
         again = next_attempts(attempt, misfortune, error)
         self._progress.note(f"{_name(batch)} {_fate(attempt, again)}: {error}")
         if not again and misfortune is Misfortune.UNSTORED:
@@ -536,10 +541,10 @@ class _Sweep:
         for following in reversed(again):
             (self._alone if following.alone else self._waiting).appendleft(following)
 
-    def _is_stored(self, batch: Batch) -> bool:
-        read = self._store.sample_ids if batch.sample else self._store.statuses
-        stored = _patiently(read, STORE_PATIENCE)
-        return all(job.job_id in stored for job in batch.jobs)
+    def _stored(self, samples: bool) -> Collection[str]:
+        """Ids of the jobs that have rows, or of the networks that are kept."""
+        read = self._store.sample_ids if samples else self._store.statuses
+        return _patiently(read, STORE_PATIENCE)
 
     def _give_up(self, batch: Batch, error: str) -> None:
         """A single job that failed gets a row that says so; a batch that the cluster lost too often, a row for each."""

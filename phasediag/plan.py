@@ -24,6 +24,7 @@ MAX_BATCH_JOBS = 4096
 LIMIT_SECONDS, LIMIT_FACTOR = 900.0, 10.0
 """A batch is stuck if it takes longer than this: that much, and so many times what it would take if its longest job went to the limit of
 evaluations. Nothing that progresses should ever be stopped."""
+MAX_LIMIT_SECONDS = 30 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,8 @@ def make_batches(jobs: Sequence[JobT], cost: Callable[[JobT], Cost], slots: int)
 
 def _batch(costed: Sequence[_Costed], sample: bool = False) -> Batch:
     seconds = _together(costed)
-    limit = LIMIT_SECONDS + LIMIT_FACTOR * (seconds + max(one.cost.worst for one in costed))
+    worst = seconds + max(one.cost.worst for one in costed)
+    limit = min(LIMIT_SECONDS + LIMIT_FACTOR * worst, MAX_LIMIT_SECONDS)
     return Batch(tuple(one.job for one in costed), seconds, sample, limit)
 
 

@@ -98,6 +98,17 @@ def test_halves_of_a_batch_share_its_jobs_and_its_time():
     assert math.isclose(sum(half.seconds for half in halves), 5.0)
 
 
+def test_no_batch_is_stuck_before_its_longest_job_could_have_reached_its_limit():
+    here = study(samples=[(0.5, 0.0)])
+    for batch in missing_batches(here, {}, [], 2):
+        worst = max(here.cost(job).worst for job in batch.jobs)
+        assert worst >= max(here.cost(job).seconds for job in batch.jobs)
+        assert batch.limit >= plan.LIMIT_SECONDS + plan.LIMIT_FACTOR * worst
+    train = here.spec.train.model_copy(update={"max_evaluations": 2**31 - 1})
+    long = PhaseDiagramStudy(here.spec.model_copy(update={"train": train}), here.data, here.source)
+    assert all(batch.limit <= plan.MAX_LIMIT_SECONDS for batch in missing_batches(long, {}, [], 2))
+
+
 def test_finished_jobs_and_kept_networks_are_left_out():
     here = study(samples=[(0.5, 0.0), (1.0, 0.0)])
     jobs, samples = here.jobs(), here.sample_jobs()
