@@ -1,0 +1,101 @@
+"""What operators touch: cluster files have the form that Ray asks for; the Slurm script, with stand-ins for Slurm, does what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+CLUSTER = Path(__file__).parent.parent / "cluster"
+
+
+@pytest.mark.parametrize("name", ["aws.yaml", "on-premises.yaml"])
+def test_launcher_files_have_the_form_that_ray_ships(name: str) -> None:
+    schema = json.loads(files("ray").joinpath("autoscaler/ray-schema.json").read_text())
+    document = yaml.safe_load((CLUSTER / name).read_text())
+    jsonschema.validate(document, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**document, "max_worker": 3}, schema)
+
+
+STAND_INS = {
+    "scontrol": 'printf "node7\\nnode8\\nnode9\\n"',
+    "srun": 'printf "%s|" srun "$@" >> "$CALLS"; echo >> "$CALLS"; exit "${SRUN_EXIT:-0}"',
+    "phasediag": 'printf "%s|" phasediag "$@" >> "$CALLS"; echo >> "$CALLS"; exit "${STATUS_EXIT:-0}"',
+}
+"""Commands that are not Slurm's, and only write down how they were called."""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path):  # type: ignore[no-untyped-def]
+    """Runs the script with stand-ins in the PATH; returns the process and the calls."""
+    for name, body in STAND_INS.items():
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/usr/bin/env bash\n{body}\n")
+        path.chmod(0o755)
+    (tmp_path / "my study.toml").touch()
+    calls = tmp_path / "calls"
+    calls.touch()
+
+    def run(*arguments: str, **environment: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+        result = subprocess.run(
+            ["bash", str(CLUSTER / "slurm.sh"), *arguments],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+                "CALLS": str(calls),
+                "SLURM_JOB_NUM_NODES": "3",
+                "SLURM_JOB_NODELIST": "node[7-9]",
+                **environment,
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return result, calls.read_text().splitlines()
+
+    return run
+
+
+def test_the_slurm_script_starts_ray_on_all_nodes_and_the_sweep_on_the_first(slurm) -> None:  # type: ignore[no-untyped-def]
+    result, calls = slurm("my study.toml", "out folder")
+    assert result.returncode == 0 and result.stdout == "Ray at node7:6379, 3 nodes\n"
+    ray = ["ray", "symmetric-run", "--address", "node7:6379", "--min-nodes", "3", "--"]
+    sweep = [
+        "env",
+        "RAY_ADDRESS=node7:6379",
+        "python",
+        "-m",
+        "phasediag",
+        "run",
+        "my study.toml",
+        "--out",
+        "out folder",
+    ]
+    assert [call.split("|")[:-1] for call in calls] == [
+        ["srun", "--nodes=3", "--ntasks=3", "--ntasks-per-node=1", *ray, *sweep],
+        ["phasediag", "status", "out folder", "--wait"],
+    ]
+
+
+def test_the_slurm_script_ends_as_the_sweep_did(slurm) -> None:  # type: ignore[no-untyped-def]
+    assert slurm("my study.toml", "out", SRUN_EXIT="1")[0].returncode == 0
+    assert slurm("my study.toml", "out", STATUS_EXIT="1")[0].returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["x.toml"], "usage: sbatch"), (["x.toml", "out"], "x.toml: there is no such file")],
+)
+def test_the_slurm_script_refuses_what_it_cannot_run(slurm, arguments: list[str], words: str) -> None:  # type: ignore[no-untyped-def]
+    result, calls = slurm(*arguments)
+    assert result.returncode == 2 and words in result.stderr and calls == []
