@@ -330,6 +330,11 @@ def slowly(jobs, *arguments):
     return succeed(jobs, *arguments)
 
 
+def very_slowly(jobs, *arguments):
+    time.sleep(2.0)
+    return succeed(jobs, *arguments)
+
+
 def report_cluster(jobs, *arguments):
     address = ray.get_runtime_context().gcs_address
     return [{**row, "device": address} for row in succeed(jobs, *arguments)]

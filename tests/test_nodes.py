@@ -36,7 +36,7 @@ def test_nodes_that_are_killed_and_replaced_cost_no_row(cluster: Cluster, tmp_pa
     nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
     store, study = Store(tmp_path / "out"), test_driver.study(seeds=40)
     with ThreadPoolExecutor(1) as pool:  # Ray starts nodes in the main thread only
-        sweep = pool.submit(test_driver.run, study, store, test_driver.slowly)
+        sweep = pool.submit(test_driver.run, study, store, test_driver.very_slowly)
         for _ in range(KILLS):
             before = len(store.statuses())
             wait_for(lambda before=before: sweep.done() or len(store.statuses()) > before)
