@@ -210,6 +210,15 @@ def test_settled_signs_are_fixed_points_in_many_dimensions() -> None:
     assert len(sign_directions(x, e, Leading(1))) == 1
 
 
+def test_an_eigenvalue_of_zero_predicts_nothing() -> None:
+    """Two points in three dimensions, residuals of one sign: of four eigenvalues two are positive and two are zero."""
+    x, e = problem(3, 2, 0)
+    [line] = flow_directions(x, np.abs(e), Leading(2))
+    matrix = (x.T * np.abs(e)) @ x
+    np.testing.assert_allclose(matrix @ line, np.linalg.eigvalsh(matrix)[-1] * line, atol=1e-9)
+    assert len(flow_directions(x, np.array([1.0, -1.0]), Leading(2))) == 2
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     inputs=st.integers(1, 6),

@@ -47,6 +47,7 @@ _WORK = 2**24
 """Starts, points and coordinates of a climb, multiplied, that are affordable."""
 _FIRST_STEP, _LAST_STEP = 0.5, 2e-3
 _SAME = math.radians(5.0)
+_NO_EIGENVALUE = 1e-10
 _TINY = float(np.finfo(float).tiny)
 
 
@@ -89,8 +90,10 @@ def flow_directions(inputs: Array, residual: Array, leading: Leading) -> Array:
     if inputs.shape[1] == 2 and leading.power:
         return _roots(inputs[:, 0], residual, leading.power)
     if leading.power == 2:
-        _, vectors = np.linalg.eigh((inputs.T * residual) @ inputs)
-        return np.ascontiguousarray(vectors[:, [0, -1]].T)
+        values, vectors = np.linalg.eigh((inputs.T * residual) @ inputs)
+        # With fewer points than coordinates, an end of the spectrum may be 0: nothing moves along its many eigenvectors.
+        ends = [end for end in (0, -1) if abs(values[end]) > _NO_EIGENVALUE * np.abs(values).max()]
+        return np.ascontiguousarray(vectors[:, ends].T)
     if len(inputs) < inputs.shape[1]:
         return _within_span(inputs, residual, leading)
     return _maxima(inputs, residual, leading, "sphere")
