@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any
 
 import ray
 from ray import exceptions as failures
@@ -34,14 +34,13 @@ from .plan import Batch, missing_batches
 from .progress import Progress
 from .retries import Attempt, Misfortune, next_attempts
 from .schemas import FAILED
-from .store import Store
+from .store import Store, patiently
 from .study import Study
 from .tables import ResourcesSpec
 from .trainers import Trainer, trainer_of
 
 WINDOW_PER_SLOT = 3
 """Tasks in flight per slot: enough that a slot never waits for the driver."""
-_Result = TypeVar("_Result")
 STORE_PATIENCE = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds to wait before trying the storage again, for a worker that has trained something, and for the driver of a sweep under way."""
 POLL_SECONDS = 0.5
@@ -329,16 +328,6 @@ def _signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _patiently(work: Callable[[], _Result], patience: Sequence[float]) -> _Result:
-    """Does something with the storage, which may not answer now and do so in a moment."""
-    for seconds in patience:
-        try:
-            return work()
-        except (OSError, InputError):
-            time.sleep(seconds)
-    return work()
-
-
 # The worker's side.
 
 
@@ -370,7 +359,7 @@ def _train_and_publish(batch: Batch, shared: _Shared) -> _Receipt:
         raise  # this node cannot do what the study asks for
     except Exception as error:  # whatever it is, it belongs to this batch alone
         return _Receipt(error=_describe(error))
-    return _patiently(lambda: _publish(batch, shared, rows), shared.patience)
+    return patiently(lambda: _publish(batch, shared, rows), shared.patience)
 
 
 def _publish(batch: Batch, shared: _Shared, rows: Sequence[dict[str, Any]]) -> _Receipt:
@@ -544,7 +533,7 @@ class _Sweep:
     def _stored(self, samples: bool) -> Collection[str]:
         """Ids of the jobs that have rows, or of the networks that are kept."""
         read = self._store.sample_ids if samples else self._store.statuses
-        return _patiently(read, STORE_PATIENCE)
+        return patiently(read, STORE_PATIENCE)
 
     def _give_up(self, batch: Batch, error: str) -> None:
         """A single job that failed gets a row that says so; a batch that the cluster lost too often, a row for each."""
@@ -554,7 +543,7 @@ class _Sweep:
             return
         for job in batch.jobs:
             rows = self._trainer.failed(job, error)
-            _patiently(partial(self._store.publish_runs, rows), STORE_PATIENCE)
+            patiently(partial(self._store.publish_runs, rows), STORE_PATIENCE)
         self._count(batch, len(batch.jobs))
 
     def _count(self, batch: Batch, failed: int) -> None:
@@ -582,7 +571,7 @@ class _Sweep:
         Raises:
             PhasediagError: rows that were published are not there.
         """
-        statuses = _patiently(lambda: _statuses(self._study, self._store), STORE_PATIENCE)
+        statuses = patiently(lambda: _statuses(self._study, self._store), STORE_PATIENCE)
         total = len(self._study.jobs())
         if len(statuses) < total:
             raise PhasediagError(

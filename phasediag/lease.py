@@ -13,12 +13,12 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError, PhasediagError
-from .store import Store
+from .store import Store, patiently
 from .version import VERSION
 
 HEARTBEAT_SECONDS = 5.0
@@ -27,7 +27,7 @@ SILENCE_SECONDS = 60.0
 # Workers that checked the lease just before it changed hands have published by then.
 _HANDOVER_SECONDS = 1.0
 
-_RELEASE_ATTEMPTS = 5
+_RELEASE_PATIENCE = (1.0, 1.0, 1.0, 1.0)
 
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 
@@ -89,12 +89,8 @@ class Lease:
         if self._thread.is_alive():
             self._thread.join()
         self._record["state"] = state
-        for _ in range(_RELEASE_ATTEMPTS):
-            try:
-                self._renew()
-                return
-            except (OSError, InputError):
-                time.sleep(1.0)
+        with suppress(OSError, InputError):
+            patiently(self._renew, _RELEASE_PATIENCE)
 
     def _keep_alive(self) -> None:
         while not self.lost and not self._stop.wait(HEARTBEAT_SECONDS):

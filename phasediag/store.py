@@ -75,6 +75,21 @@ def _column(field: pa.Field, values: list[object]) -> pa.Array:
     return pa.array(values, type=field.type)
 
 
+def patiently(work: Callable[[], _T], patience: Sequence[float]) -> _T:
+    """Does something with a storage that may not answer now and do so in a moment; raises what the last attempt raises.
+
+    Args:
+        work: what to do.
+        patience: seconds to wait after each attempt but the last.
+    """
+    for seconds in patience:
+        try:
+            return work()
+        except (OSError, InputError):
+            time.sleep(seconds)
+    return work()
+
+
 class Store:
     """The folder of one study.
 

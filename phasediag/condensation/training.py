@@ -166,30 +166,17 @@ class _Trained:
         """The rows of ``samples``: one for every snapshot and layer, as long as the training did not diverge; the initial weights alone
         of a network whose output is not finite from the start."""
         layers = range(len(self.trainer.hidden))
-        if not self.predicted:
-            return [
-                {
-                    **self._identity(layer),
-                    "epoch": 0,
-                    "loss": math.nan,
-                    **{name: [] for name in _SEEN},
-                    **_as_float32(_weights_of(self.seen[0], layer)),
-                    **self._trace(there=False),
-                    "version": VERSION,
-                }
-                for layer in layers
-            ]
-        last = max(self.predicted)
+        predicted: dict[int, Sequence[Predicted | None]] = {**self.predicted} or {0: [None for _ in layers]}
+        last = max(predicted)
         return [
             {
                 **self._identity(layer),
                 "epoch": epoch,
-                "loss": self.seen[epoch].loss,
-                **_kept(self.seen[epoch], layer, predicted[layer]),
-                **self._trace(there=epoch == last and layer == 0),
+                **_kept(self.seen[epoch], layer, of_layers[layer]),
+                **self._trace(there=bool(self.predicted) and epoch == last and layer == 0),
                 "version": VERSION,
             }
-            for epoch, predicted in self.predicted.items()
+            for epoch, of_layers in predicted.items()
             for layer in layers
         ]
 
@@ -218,17 +205,21 @@ class _Trained:
         }
 
 
-def _kept(seen: Seen, layer: int, predicted: Predicted) -> Row:
-    """What is kept of a layer at a snapshot."""
+def _kept(seen: Seen, layer: int, predicted: Predicted | None) -> Row:
+    """What is kept of a layer at a snapshot; the weights alone without anything predicted."""
+    weights = _as_float32(_weights_of(seen, layer))
+    if predicted is None:
+        return {"loss": math.nan, **{name: [] for name in _SEEN}, **weights}
     places, arrows = measures.direction_field(seen)
     matrices = {
-        **_weights_of(seen, layer),
         "predicted": predicted.flow,
         "predicted_sign": predicted.sign,
         "field_at": places,
         "field": arrows,
     }
     return {
+        "loss": seen.loss,
+        **weights,
         **_as_float32(matrices),
         "x": seen.curve[0].tolist(),
         "f": seen.curve[1].tolist(),
