@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -168,6 +168,12 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also run the jobs again that have failed before.")
     ] = False,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            "--log", metavar="FILE", help="Append a line of JSON per batch of jobs.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Train what is missing on Ray, then fit and plot.
 
@@ -189,7 +195,7 @@ def run(
     store = store.of_kind(study.kind)
     store.statuses()  # foreign files in the folder: refused before anything is written
     try:
-        failed = _run(study, store, retry_failed)
+        failed = _run(study, store, retry_failed, log)
     except KeyboardInterrupt:
         resume = f"phasediag run {spec} --out {out}"
         raise _exit(f"interrupted; what is finished is kept, resume with: {resume}", INTERRUPTED) from None
@@ -418,14 +424,15 @@ def _united(study: Study, store: Store) -> Study:
     return study.merged_with(stored_study(store)) if store.exists() else study
 
 
-def _run(study: Study, store: Store, retry_failed: bool) -> bool:
+def _run(study: Study, store: Store, retry_failed: bool, log_file: Path | None) -> bool:
     """Trains, fits, plots and sums up; returns whether anything failed."""
     from . import driver
     from .analysis import fit_folder, plot_folder
+    from .log import Log
     from .progress import Progress, format_duration
 
     started = time.monotonic()
-    with Progress().shown() as progress:
+    with closing(Log(log_file)) as log, Progress().shown() as progress:
 
         def finish() -> None:
             progress.phase("fitting")
@@ -433,7 +440,7 @@ def _run(study: Study, store: Store, retry_failed: bool) -> bool:
             progress.phase("drawing")
             list(plot_folder(store))
 
-        outcome = driver.run(study, store, progress, retry_failed=retry_failed, finish=finish)
+        outcome = driver.run(study, store, progress, retry_failed=retry_failed, finish=finish, log=log)
     seconds = format_duration(time.monotonic() - started)
     typer.echo(
         f"{outcome.finished} of {outcome.total} jobs finished, {outcome.failed} failed; "

@@ -27,9 +27,13 @@ from typing import Any
 
 import ray
 from ray import exceptions as failures
+from ray.util.metrics import Counter as RayCounter
+from ray.util.metrics import Gauge, Histogram
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from .errors import InputError, PhasediagError
 from .lease import Lease, check_free, hold, holds
+from .log import Log
 from .plan import Batch, missing_batches
 from .progress import Progress
 from .retries import Attempt, Misfortune, next_attempts
@@ -45,6 +49,7 @@ STORE_PATIENCE = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds to wait before trying the storage again, for a worker that has trained something, and for the driver of a sweep under way."""
 POLL_SECONDS = 0.5
 _SLOTS_SECONDS = 10.0
+_RATE_SECONDS = 10.0
 _CONNECT_SECONDS = 10.0
 # After an interruption, for tasks that are about to publish.
 _DRAIN_SECONDS = 1.0
@@ -90,10 +95,20 @@ class _Receipt:
     """What comes back from a task: the status counts of its jobs, or the error of the training, or neither.
 
     Neither means that the worker found its driver replaced and published nothing.
+
+    Attributes:
+        statuses: number of jobs by status.
+        error: of the training.
+        evaluations: full-batch forward and backward passes of all jobs.
+        seconds: duration of the training.
+        where: host and process of the worker.
     """
 
     statuses: Mapping[str, int] | None = None
     error: str = ""
+    evaluations: int = 0
+    seconds: float = 0.0
+    where: str = ""
 
 
 def run(
@@ -104,6 +119,7 @@ def run(
     retry_failed: bool = False,
     trainer: Trainer | None = None,
     finish: Callable[[], None] | None = None,
+    log: Log | None = None,
 ) -> Outcome:
     """Trains what is missing of a study, on the Ray cluster there is or else on a local one.
 
@@ -114,6 +130,7 @@ def run(
         retry_failed: try the jobs again that have failed before.
         trainer: in place of the study's own, for tests.
         finish: called when all jobs have ended, while the folder is still this driver's.
+        log: gets a line per batch.
 
     Raises:
         InputError: another driver runs in the folder, or a task asks for more than any node has; nothing is
@@ -127,6 +144,7 @@ def run(
     cluster = nullcontext() if complete else _connected(study)
     with _signals(), cluster as joined, _signals(), hold(store) as lease:
         store.clean_staging()
+        store.drop_repeated()
         store.write_data(study.data.arrays())
         store.write_study(study.to_toml())
         if retry_failed:
@@ -134,7 +152,8 @@ def run(
         if joined is None:
             outcome = _as_stored(study, store)
         else:
-            outcome = _Sweep(study, store, lease, joined, progress, trainer or trainer_of(study)).run()
+            sweep = _Sweep(study, store, lease, joined, progress, trainer or trainer_of(study), log or Log())
+            outcome = sweep.run()
         if finish is not None:
             finish()
     return outcome
@@ -171,7 +190,16 @@ class _Cluster:
 
     def slots(self) -> int:
         """How many tasks can run at a time now."""
-        return max(count_slots(_nodes(), self.resources), 1)
+        return max(count_slots(_resources(), self.resources), 1)
+
+    def roomiest(self) -> NodeAffinitySchedulingStrategy | str:
+        """A strategy for a task that needs memory: on the node that has most of it, of those on which it fits."""
+        fitting = [node for node in _nodes() if _fitting(node["Resources"], self.resources)]
+        if not fitting:
+            return "DEFAULT"
+        largest = max(fitting, key=lambda node: float(node["Resources"].get("memory", 0.0)))
+        # Soft: the node may be gone before the task gets there.
+        return NodeAffinitySchedulingStrategy(largest["NodeID"], soft=True)
 
 
 @contextmanager
@@ -202,9 +230,9 @@ def _checked(cluster: _Cluster, source: str) -> _Cluster:
     """The same cluster; raises `InputError` if no task fits on any of its nodes."""
     resources = cluster.resources
     for key, name in (("cpus_per_task", "CPU"), ("gpus_per_task", "GPU")):
-        largest = max((node.get(name, 0.0) for node in _nodes()), default=0.0)
+        largest = max((node.get(name, 0.0) for node in _resources()), default=0.0)
         _check_fits(key, getattr(resources, key), largest, source)
-    if not count_slots(_nodes(), resources):
+    if not count_slots(_resources(), resources):
         raise InputError(
             f"{source}: resources.cpus_per_task, resources.gpus_per_task: no single node has "
             f"{resources.cpus_per_task:g} CPUs and {resources.gpus_per_task:g} GPUs"
@@ -266,10 +294,15 @@ def _silence_raylet() -> None:
         internals.print_to_stdstream = lambda *_, **__: None
 
 
-def _nodes() -> list[Mapping[str, float]]:
-    """The resources of every node that is alive."""
+def _nodes() -> list[dict[str, Any]]:
+    """The nodes that are alive."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node["Resources"] for node in nodes if node["Alive"]]
+    return [node for node in nodes if node["Alive"]]
+
+
+def _resources() -> list[Mapping[str, float]]:
+    """What every node that is alive has to offer."""
+    return [node["Resources"] for node in _nodes()]
 
 
 def count_slots(nodes: Sequence[Mapping[str, float]], resources: ResourcesSpec) -> int:
@@ -353,23 +386,32 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
 
 def _train_and_publish(batch: Batch, shared: _Shared) -> _Receipt:
+    where, started = f"{socket.gethostname()}:{os.getpid()}", time.monotonic()
     try:
         rows = _train(batch, shared)
     except InputError:
         raise  # this node cannot do what the study asks for
     except Exception as error:  # whatever it is, it belongs to this batch alone
-        return _Receipt(error=_describe(error))
-    return patiently(lambda: _publish(batch, shared, rows), shared.patience)
+        return _Receipt(error=_describe(error), where=where)
+    seconds = time.monotonic() - started
+    if not patiently(lambda: _publish(batch, shared, rows), shared.patience):
+        return _Receipt(where=where)
+    if batch.sample:
+        return _Receipt(statuses={}, seconds=seconds, where=where)
+    jobs = {row["job_id"]: row for row in rows}.values()  # the layers of a job agree in what follows
+    statuses, evaluations = Counter(job["status"] for job in jobs), sum(job["evaluations"] for job in jobs)
+    return _Receipt(statuses, evaluations=evaluations, seconds=seconds, where=where)
 
 
-def _publish(batch: Batch, shared: _Shared, rows: Sequence[dict[str, Any]]) -> _Receipt:
+def _publish(batch: Batch, shared: _Shared, rows: Sequence[dict[str, Any]]) -> bool:
+    """Publishes the rows, unless another driver has taken over; whether it has done so."""
     if not holds(shared.store, shared.token):
-        return _Receipt()
+        return False
     if batch.sample:
         shared.store.publish_sample(rows)
-        return _Receipt(statuses={})
-    shared.store.publish_runs(rows)
-    return _Receipt(statuses=Counter({row["job_id"]: row["status"] for row in rows}.values()))
+    else:
+        shared.store.publish_runs(rows)
+    return True
 
 
 def _train(batch: Batch, shared: _Shared) -> list[dict[str, Any]]:
@@ -412,6 +454,57 @@ def _last_line(error: BaseException) -> str:
 # The driver's side.
 
 
+class _Metrics:
+    """What Ray exports of a sweep, to Prometheus say, under names that begin with ``ray_phasediag_``."""
+
+    def __init__(self, study: Study) -> None:
+        tags = {"study": study.spec.name}
+
+        def tagged(metric: Any) -> Any:
+            metric.set_default_tags(tags)
+            return metric
+
+        keys = tuple(tags)
+        self._done = tagged(RayCounter("phasediag_jobs_done", "Jobs that have ended, failed ones too.", keys))
+        self._failed = tagged(RayCounter("phasediag_jobs_failed", "Jobs that could not be run.", keys))
+        self._flying = tagged(Gauge("phasediag_jobs_in_flight", "Jobs handed to the cluster.", keys))
+        self._evaluations = tagged(
+            RayCounter("phasediag_evaluations", "Full-batch forward and backward passes.", keys)
+        )
+        self._rate = tagged(Gauge("phasediag_evaluations_per_second", "The same per second, lately.", keys))
+        self._seconds = tagged(
+            Histogram(
+                "phasediag_batch_seconds",
+                "Duration of the training of a batch.",
+                boundaries=[0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000],
+                tag_keys=keys,
+            )
+        )
+        self._lately, self._since = 0, time.monotonic()
+
+    def fly(self, attempts: Collection[Attempt]) -> None:
+        """Tells what is in flight; to be called now and then."""
+        self._flying.set(sum(len(attempt.batch.jobs) for attempt in attempts if not attempt.batch.sample))
+        seconds = time.monotonic() - self._since
+        if seconds >= _RATE_SECONDS:
+            self._rate.set(self._lately / seconds)
+            self._lately, self._since = 0, time.monotonic()
+
+    def count(self, jobs: int, failed: int) -> None:
+        """Counts jobs that have ended."""
+        if jobs:
+            self._done.inc(jobs)
+        if failed:
+            self._failed.inc(failed)
+
+    def observe(self, receipt: _Receipt) -> None:
+        """Counts what a batch took."""
+        self._seconds.observe(receipt.seconds)
+        if receipt.evaluations:
+            self._evaluations.inc(receipt.evaluations)
+            self._lately += receipt.evaluations
+
+
 class _Sweep:
     """The batches of one sweep on their way: waiting, in flight, ended."""
 
@@ -423,8 +516,10 @@ class _Sweep:
         cluster: _Cluster,
         progress: Progress,
         trainer: Trainer,
+        log: Log,
     ) -> None:
         self._study, self._store, self._lease, self._progress = study, store, lease, progress
+        self._log, self._metrics = log, _Metrics(study)
         self._cluster = cluster
         self._slots, self._slots_time = cluster.slots(), time.monotonic()
         self._trainer = trainer
@@ -441,7 +536,8 @@ class _Sweep:
                 self._lease.check()
                 self._submit()
                 self._collect(POLL_SECONDS)
-        except BaseException:
+        except BaseException as error:
+            self._log.write("stop", error=_describe(error), done=self._progress.done)
             self._progress.phase("stopping")
             with suppress(failures.RayError):  # there may be no cluster any more
                 self._stop()
@@ -457,13 +553,22 @@ class _Sweep:
         self._lease.describe(total, len(statuses))
         self._progress.start(total, len(statuses), failed, sum(batch.seconds for batch in batches))
         self._progress.phase("training")
+        self._log.write(
+            "start",
+            study=self._study.spec.name,
+            out=self._store.out,
+            total=total,
+            done=len(statuses),
+            failed=failed,
+            batches=len(batches),
+            slots=self._slots,
+        )
         resources = self._study.spec.resources
         self._shared = ray.put(
             _Shared(self._trainer, resources, self._store, self._lease.token, STORE_PATIENCE)
         )
-        self._submit_task = _task.options(
-            num_cpus=resources.cpus_per_task, num_gpus=resources.gpus_per_task or None
-        )
+        self._options = {"num_cpus": resources.cpus_per_task, "num_gpus": resources.gpus_per_task or None}
+        self._task = _task.options(**self._options)
 
     def _submit(self) -> None:
         """Fills the window with what waits."""
@@ -473,9 +578,13 @@ class _Sweep:
             self._fly(self._alone.popleft())
         while self._waiting and len(self._in_flight) < WINDOW_PER_SLOT * self._slots:
             self._fly(self._waiting.popleft())
+        self._metrics.fly(self._in_flight.values())
 
     def _fly(self, attempt: Attempt) -> None:
-        self._in_flight[self._submit_task.remote(attempt.batch, self._shared)] = attempt
+        task = self._task
+        if attempt.alone:
+            task = _task.options(**self._options, scheduling_strategy=self._cluster.roomiest())
+        self._in_flight[task.remote(attempt.batch, self._shared)] = attempt
 
     def _collect(self, timeout: float) -> None:
         """Waits for a task to end, for a while, and takes in all that have."""
@@ -511,7 +620,19 @@ class _Sweep:
         if receipt.statuses is None:
             self._lease.check()
             return Misfortune.UNSTORED, "driver.json was replaced or removed"
+        self._metrics.observe(receipt)
         self._count(batch, receipt.statuses.get(FAILED, 0))
+        self._log.write(
+            "batch",
+            **_content(batch),
+            statuses=dict(receipt.statuses),
+            seconds=round(receipt.seconds, 3),
+            predicted_seconds=round(batch.seconds, 3),
+            evaluations=receipt.evaluations,
+            worker=receipt.where,
+            done=self._progress.done,
+            total=self._progress.total,
+        )
         return None
 
     def _mend(self, attempt: Attempt, misfortune: Misfortune, error: str) -> None:
@@ -522,7 +643,17 @@ class _Sweep:
         """
         batch = attempt.batch
         again = next_attempts(attempt, misfortune, error)
-        self._progress.note(f"{_name(batch)} {_fate(attempt, again)}: {error}")
+        fate = _fate(attempt, again)
+        self._progress.note(f"{_name(batch)} {fate}: {error}")
+        self._log.write(
+            "trouble",
+            **_content(batch),
+            kind=misfortune.name.lower(),
+            error=error,
+            fate=fate,
+            failures=attempt.failures,
+            losses=attempt.losses,
+        )
         if not again and misfortune is Misfortune.UNSTORED:
             raise PhasediagError(f"{self._store.out}: workers cannot train or store anything: {error}")
         if not again:
@@ -549,6 +680,7 @@ class _Sweep:
     def _count(self, batch: Batch, failed: int) -> None:
         jobs = 0 if batch.sample else len(batch.jobs)
         self._trained += jobs
+        self._metrics.count(jobs, failed)
         self._progress.advance(jobs, failed, batch.seconds)
 
     def _stop(self) -> None:
@@ -566,11 +698,12 @@ class _Sweep:
                 ray.cancel(ref)
 
     def _outcome(self) -> Outcome:
-        """What the folder holds now.
+        """What the folder holds now, each job once.
 
         Raises:
             PhasediagError: rows that were published are not there.
         """
+        patiently(self._store.drop_repeated, STORE_PATIENCE)
         statuses = patiently(lambda: _statuses(self._study, self._store), STORE_PATIENCE)
         total = len(self._study.jobs())
         if len(statuses) < total:
@@ -578,7 +711,20 @@ class _Sweep:
                 f"{self._store.out}: rows of {total - len(statuses)} jobs that were trained are not there; "
                 "all nodes must see the same folder"
             )
-        return _outcome(statuses, self._failed_samples, self._trained, time.monotonic() - self._started)
+        outcome = _outcome(statuses, self._failed_samples, self._trained, time.monotonic() - self._started)
+        self._log.write(
+            "end",
+            finished=outcome.finished,
+            failed=outcome.failed,
+            trained=outcome.trained,
+            seconds=round(outcome.seconds, 3),
+        )
+        return outcome
+
+
+def _content(batch: Batch) -> dict[str, object]:
+    """What a batch holds, for the log: the first id and the number of jobs, for all of them may be thousands."""
+    return {"job_id": batch.jobs[0].job_id, "jobs": len(batch.jobs), "sample": batch.sample}
 
 
 def _name(batch: Batch) -> str:

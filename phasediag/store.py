@@ -27,6 +27,8 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -88,6 +90,15 @@ def patiently(work: Callable[[], _T], patience: Sequence[float]) -> _T:
         except (OSError, InputError):
             time.sleep(seconds)
     return work()
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The jobs of a file of ``runs/`` that finished, or that failed."""
+
+    path: str
+    ids: frozenset[str]
+    failed: bool
 
 
 class Store:
@@ -251,6 +262,23 @@ class Store:
         Files of failed jobs are deleted; one with other rows too, which only other programs write, is replaced.
         """
         return len(set().union(*self._for_each_file("runs", self._drop_failed_from)))
+
+    def drop_repeated(self) -> int:
+        """Removes rows of jobs that other files hold too, and returns the number of jobs.
+
+        That happens where folders were merged, or two drivers ran at a time for want of a lock. A finished row stays rather than a
+        failed one, then that of the larger file: in an order that all drivers agree on, so that two of them that do this at the same
+        time do not remove both.
+        """
+        held = [rows for file in self._for_each_file("runs", self._held) for rows in file]
+        seen: set[str] = set()
+        repeated: set[str] = set()
+        for rows in sorted(held, key=lambda rows: (rows.failed, -len(rows.ids), rows.path)):
+            if twice := rows.ids & seen:
+                self._rewrite_without(rows.path, partial(_of_jobs, ids=twice, failed=rows.failed))
+                repeated |= twice
+            seen |= rows.ids
+        return len(repeated)
 
     def runs(self) -> pd.DataFrame:
         """All runs in the order of their content, whichever files they are in; without rows if there are none.
@@ -433,19 +461,34 @@ class Store:
                 "delete it: what it held is made again"
             ) from None
 
+    def _held(self, path: str) -> list[_Held]:
+        """Which jobs a file holds, the finished and the failed ones apart."""
+        table = self._read_parquet(path, self.tables.runs, ["job_id", "status"])
+        ids: tuple[set[str], set[str]] = (set(), set())
+        if table is not None:
+            for job_id, status in zip(*(column.to_pylist() for column in table.columns), strict=True):
+                ids[status == FAILED].add(job_id)
+        return [
+            _Held(path, frozenset(found), failed) for found, failed in zip(ids, (False, True), strict=True)
+        ]
+
     def _drop_failed_from(self, path: str) -> set[str]:
         """Removes the failed rows of one file and returns the ids of their jobs."""
+        return self._rewrite_without(path, lambda rows: pc.equal(rows.column("status"), FAILED))
+
+    def _rewrite_without(self, path: str, unwanted: Callable[[pa.Table], pa.ChunkedArray]) -> set[str]:
+        """Removes rows of one file, the file too if no other is left, and returns the ids of their jobs."""
         schema = self.tables.runs
         table = self._read_parquet(path, schema)
         if table is None:
             return set()
-        failed = pc.equal(table.column("status"), FAILED)
-        kept = table.filter(pc.invert(failed))
+        gone = unwanted(table)
+        kept = table.filter(pc.invert(gone))
         if kept.num_rows == 0:
             self._fs.delete_file(path)
         elif kept.num_rows < table.num_rows:
             self._publish(path.removeprefix(f"{self._root}/"), _to_parquet(kept, schema))
-        return set(table.filter(failed).column("job_id").to_pylist())
+        return set(table.filter(gone).column("job_id").to_pylist())
 
     def _publish(self, path: str, content: bytes) -> None:
         """Makes `content` appear under `path`, complete or not at all."""
@@ -533,6 +576,14 @@ def _modified(path: Path) -> float:
 
 def _hash_ids(job_ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(set(job_ids))).encode()).hexdigest()[:20]
+
+
+def _of_jobs(table: pa.Table, ids: Iterable[str], failed: bool) -> pa.ChunkedArray:
+    """Which rows of a table are those of these jobs and have failed, or have not."""
+    match = pc.equal(table.column("status"), FAILED)
+    return pc.and_(
+        pc.is_in(table.column("job_id"), pa.array(sorted(ids), STR)), match if failed else pc.invert(match)
+    )
 
 
 def _to_parquet(table: pa.Table, schema: pa.Schema) -> bytes:

@@ -190,6 +190,49 @@ def test_a_job_with_two_outcomes_counts_as_finished(store):
     assert store.runs()["status"].tolist() == ["converged"] * 4
 
 
+def test_drop_repeated_leaves_each_job_once(store):
+    store.publish_runs(runs_table([row("a"), row("b")]))
+    store.publish_runs(runs_table([row("b"), row("c"), row("d")]))
+    store.publish_runs(runs_table([row("c")]))
+    store.publish_runs(runs_table([row("e", status="failed"), row("a", status="failed")]))
+    before = store.statuses()
+    assert store.drop_repeated() == 3
+    assert store.drop_repeated() == 0
+    assert store.statuses() == before
+    assert sorted(held_rows(store)) == ["a", "b", "c", "d", "e"]
+
+
+def held_rows(store):
+    """Ids of all rows, repeated as often as they are there."""
+    tables = store._read_folder("runs", RUNS_SCHEMA, ["job_id"])
+    return [job_id for table in tables for job_id in table.column("job_id").to_pylist()]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    files=st.lists(
+        st.dictionaries(st.sampled_from("abcde"), st.sampled_from(["converged", "failed"]), min_size=1),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_two_that_drop_repeated_rows_at_a_time_remove_no_job(files):
+    """Files as other programs may write them, finished and failed jobs in one; the second has read them before the first began."""
+    store = Store("bucket/out", filesystem=fs._MockFileSystem())
+    for number, jobs in enumerate(files):
+        rows = runs_table([row(job_id, status=status) for job_id, status in jobs.items()])
+        store._publish(f"runs/{number}.parquet", store_module._to_parquet(rows, RUNS_SCHEMA))
+    statuses = store.statuses()
+    held = store._for_each_file("runs", store._held)
+    late = Store("bucket/out", filesystem=store._fs)
+    late._for_each_file = lambda folder, work: held
+    store.drop_repeated()
+    assert sorted(held_rows(store)) == sorted(statuses)
+    late.drop_repeated()
+    assert sorted(held_rows(store)) == sorted(statuses)
+    assert store.statuses() == statuses
+
+
 def test_drop_failed_makes_jobs_missing_again(store):
     store.publish_runs(job_rows("a"))
     store.publish_runs(job_rows("b", "failed"))
