@@ -51,6 +51,8 @@ POLL_SECONDS = 0.5
 _SLOTS_SECONDS = 10.0
 _RATE_SECONDS = 10.0
 _CONNECT_SECONDS = 10.0
+# A driver sends no token unless it is told to, even if there is one; Ray's own error does not say so.
+_TOKEN_HINT = "; a cluster with token authentication is joined with RAY_AUTH_MODE=token and its RAY_AUTH_TOKEN"
 # After an interruption, for tasks that are about to publish.
 _DRAIN_SECONDS = 1.0
 _ERROR_LENGTH = 500
@@ -278,7 +280,7 @@ def _start_ray(address: str) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, ValueError, RuntimeError, failures.RayError) as error:
         where = "a local Ray could not be started" if local else f"RAY_ADDRESS: {address} cannot be joined"
-        raise InputError(f"{where}: {_last_line(error)}") from None
+        raise InputError(f"{where}: {_last_line(error)}{'' if local else _TOKEN_HINT}") from None
     except SystemExit:  # while it starts, Ray's own handler of SIGTERM is in place
         raise KeyboardInterrupt from None
     _silence_raylet()

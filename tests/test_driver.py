@@ -29,9 +29,6 @@ from phasediag.store import Store
 from phasediag.study import PhaseDiagramStudy
 from phasediag.training import failed_rows
 
-# The functions below run in workers, which cannot import this module.
-ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-
 SPEC = """
 name = "driver"
 kind = "phase-diagram"

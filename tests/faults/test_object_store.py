@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import ray
-import test_driver
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from pyarrow import fs
 from werkzeug.serving import make_server
 
-from phasediag import driver
+from faults import sweeps
+from phasediag import driver, lease
+from phasediag.errors import InputError
 from phasediag.status import read_status
 from phasediag.store import Store
 
@@ -98,23 +98,14 @@ def store(server: Server, tmp_path: Path) -> Iterator[Store]:
     server.fault = ""
 
 
-def assert_every_job_once(store: Store) -> None:
-    runs = pd.read_parquet(f"{store.out}/runs")
-    study = test_driver.study()
-    assert sorted(zip(runs["job_id"], runs["layer"], strict=True)) == sorted(
-        (job.job_id, layer) for job in study.jobs() for layer in ("W1", "a")
-    )
-    assert set(runs["status"]) == {"converged"}
-
-
 def test_a_sweep_into_a_bucket_resumes_and_is_read_back(store: Store) -> None:
-    outcome = test_driver.run(test_driver.study(seeds=10), store)
-    assert (outcome.finished, outcome.failed) == (20, 0)
-    outcome = test_driver.run(test_driver.study(), store)
-    assert (outcome.finished, outcome.trained) == (40, 20)
-    assert_every_job_once(store)
+    outcome = sweeps.sweep(sweeps.study_of(5), store, sweeps.nothing)
+    assert (outcome.finished, outcome.failed) == (30, 0)
+    outcome = sweeps.sweep(study := sweeps.study_of(), store, sweeps.nothing)
+    assert (outcome.finished, outcome.trained) == (60, 30)
+    sweeps.check("a sweep into a bucket grows", 1, study, store)
     status = read_status(store)
-    assert (status.state, status.finished) == ("complete", 40)
+    assert (status.state, status.finished) == ("complete", 60)
     bucket, root = fs.FileSystem.from_uri(store.out)
     found = bucket.get_file_info(fs.FileSelector(root, recursive=True))
     assert {Path(info.path).suffix for info in found if info.type == fs.FileType.File} == {
@@ -125,9 +116,11 @@ def test_a_sweep_into_a_bucket_resumes_and_is_read_back(store: Store) -> None:
     }
 
 
-@pytest.mark.parametrize("fault", ["error", "drop"])
+@pytest.mark.parametrize(
+    ("fault", "name"), [("error", "the bucket answers 500"), ("drop", "the bucket drops connections")]
+)
 def test_requests_that_fail_lose_nothing(
-    store: Store, server: Server, fault: str, monkeypatch: pytest.MonkeyPatch
+    store: Store, server: Server, fault: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(driver, "STORE_PATIENCE", (0.2,) * 10)
 
@@ -136,10 +129,10 @@ def test_requests_that_fail_lose_nothing(
         server.fault = fault
 
     threading.Thread(target=misbehave).start()
-    outcome = test_driver.run(test_driver.study(), store, test_driver.slowly)
+    outcome = sweeps.sweep(study := sweeps.study_of(), store, sweeps.Pause(0.4))
     server.fault = ""
-    assert (outcome.finished, outcome.failed) == (40, 0) and server.faults > 0
-    assert_every_job_once(store)
+    assert (outcome.finished, outcome.failed) == (60, 0)
+    sweeps.check(name, server.faults, study, store)
 
 
 def test_a_server_that_is_gone_for_a_while_is_waited_for(
@@ -156,7 +149,28 @@ def test_a_server_that_is_gone_for_a_while_is_waited_for(
         restarted.set()
 
     threading.Thread(target=restart).start()
-    outcome = test_driver.run(test_driver.study(), store, test_driver.slowly)
+    outcome = sweeps.sweep(study := sweeps.study_of(), store, sweeps.Pause(0.4))
     assert restarted.wait(30)
-    assert (outcome.finished, outcome.failed) == (40, 0)
-    assert_every_job_once(store)
+    assert (outcome.finished, outcome.failed) == (60, 0)
+    sweeps.check("the bucket's server is restarted", 1, study, store)
+
+
+def test_a_second_driver_is_refused_while_the_first_is_alive_and_a_silent_one_is_replaced(
+    store: Store,
+) -> None:
+    study = sweeps.study_of(2)
+    silent = {"token": "x", "state": "running", "host": "elsewhere", "pid": 1, "heartbeat": time.time() - 5}
+    store.write_driver(silent)
+    with pytest.raises(InputError, match="elsewhere"):
+        sweeps.sweep(study, store, sweeps.nothing)
+    assert store.statuses() == {}
+    store.write_driver({**silent, "heartbeat": time.time() - lease.SILENCE_SECONDS - 1})
+    assert sweeps.sweep(study, store, sweeps.nothing).finished == 12
+    sweeps.check("a driver elsewhere falls silent, in a bucket", 1, study, store)
+
+
+def test_a_driver_that_lost_the_race_for_the_bucket_stops_and_does_no_harm(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweeps.race(store, ray.get_runtime_context().gcs_address, monkeypatch)
+    sweeps.check("two drivers start in the same instant, in a bucket", 1, sweeps.study_of(20), store)

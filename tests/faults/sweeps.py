@@ -1,0 +1,254 @@
+"""The sweep that the faults disturb, how they get into its tasks, and what is looked at afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import fs
+from waiting import wait_for
+
+from phasediag import driver, lease
+from phasediag.data import make_dataset
+from phasediag.jobs import Job
+from phasediag.progress import Progress
+from phasediag.schemas import PHASE_DIAGRAM
+from phasediag.spec import parse_spec
+from phasediag.store import Store
+from phasediag.study import PhaseDiagramStudy
+from phasediag.trainers import Trainer, train, trainer_of
+
+SPEC = """
+name = "faults"
+kind = "phase-diagram"
+network = {{ depth = 2 }}
+data = {{ kind = "points", x = [[-1.0], [0.5]], y = [0.5, -0.5] }}
+grid = {{ width = [10, 40], gamma = [0.5, 1.0, 1.75], gamma_prime = [0.0], seeds = {seeds} }}
+samples = {{ points = [] }}
+"""
+POISON = 3
+"""Seed of the jobs that faults of a job befall: one for each width and gamma."""
+
+Disturbance = Callable[[Sequence[Job]], None]
+Rows = list[dict[str, Any]]
+
+
+def study_of(seeds: int = 10) -> PhaseDiagramStudy:
+    """Six jobs per seed."""
+    data = make_dataset(np.array([[-1.0], [0.5]]), np.array([0.5, -0.5]), "data")
+    return PhaseDiagramStudy(parse_spec(SPEC.format(seeds=seeds), "faults.toml"), data, "faults.toml")
+
+
+def poisoned(study: PhaseDiagramStudy) -> set[str]:
+    """Ids of the jobs that faults of a job befall."""
+    return {job.job_id for job in study.jobs() if is_poison(job)}
+
+
+def is_poison(job: Job) -> bool:
+    return job.seed == POISON and job.width == 10 and job.gamma == 0.5
+
+
+@dataclass(frozen=True)
+class Disturbed:
+    """The trainer of a study, with something that happens in the worker before each batch."""
+
+    trainer: Trainer
+    disturb: Disturbance
+
+    def batch(self, jobs: Sequence[Job], device: str, threads: int) -> Rows:
+        self.disturb(jobs)
+        return self.trainer.batch(jobs, device, threads)
+
+    def sample(self, job: Job, device: str, threads: int) -> Rows:
+        return self.trainer.sample(job, device, threads)
+
+    def weights(self, job: Job, device: str) -> Any:
+        return self.trainer.weights(job, device)
+
+    def failed(self, job: Job, error: str) -> Rows:
+        return self.trainer.failed(job, error)
+
+
+def sweep(study: PhaseDiagramStudy, store: Store, disturb: Disturbance, **options: Any) -> driver.Outcome:
+    """Runs a sweep on the Ray that runs in this process, or on one of its own."""
+    return driver.run(study, store, Progress(), trainer=Disturbed(trainer_of(study), disturb), **options)
+
+
+def nothing(jobs: Sequence[Job]) -> None:
+    """No fault at all."""
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Makes every batch last, so that there is something in flight to hit."""
+
+    seconds: float
+
+    def __call__(self, jobs: Sequence[Job]) -> None:
+        time.sleep(self.seconds)
+
+
+# A driver in a process of its own, to be killed.
+
+_SCRIPT = """
+import sys
+from faults import sweeps
+from phasediag.store import Store
+{before}
+sweeps.sweep(sweeps.study_of({seeds}), Store(sys.argv[1]), sweeps.Pause({pause}))
+"""
+
+
+def start_driver(
+    out: str, seeds: int = 10, pause: float = 0.5, before: str = "", **environment: str
+) -> subprocess.Popen[str]:
+    """Starts a driver; `before` is Python that it runs first. RAY_ADDRESS="" is a Ray of its own."""
+    script = _SCRIPT.format(before=before, seeds=seeds, pause=pause)
+    return subprocess.Popen(
+        [sys.executable, "-c", script, out],
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def race(store: Store, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two drivers in one folder, on one cluster, neither of which saw the other as it began, with batches of their own. The workers of
+    the first do not see that it was replaced either, as if they had looked a moment earlier."""
+    study = study_of(20)
+    careless = (
+        "from phasediag import driver, lease\n"
+        "driver.holds = lambda store, token: True\n"
+        "lease.HEARTBEAT_SECONDS = 2.0\n"
+    )
+    with start_driver(store.out, seeds=20, pause=0.7, before=careless, RAY_ADDRESS=address) as first:
+        wait_for(lambda: len(store.statuses()) > 0)
+        with monkeypatch.context() as patch:
+            patch.setattr(lease, "check_free", lambda store: None)
+            patch.setattr(driver, "check_free", lambda store: None)
+            outcome = sweep(study, store, Pause(0.7))
+        assert (outcome.finished, outcome.failed) == (120, 0) and outcome.trained > 0
+        assert first.wait(timeout=60) != 0
+        assert first.stderr is not None and "another driver has taken over" in first.stderr.read()
+
+
+# What is looked at afterwards.
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a fault did to a sweep that came to its end in spite of it.
+
+    Attributes:
+        fault: what it was.
+        injected: how often it struck.
+        jobs: jobs of the sweep.
+        lost: rows that are not there.
+        duplicated: rows that are there more than once.
+        changed: rows that differ from those of an undisturbed run, in anything but time, device and version.
+        stray: entries of ``runs/`` that do not belong there.
+    """
+
+    fault: str
+    injected: int
+    jobs: int
+    lost: int
+    duplicated: int
+    changed: int
+    stray: int
+
+
+def report(
+    fault: str, injected: int, study: PhaseDiagramStudy, store: Store, failed: Collection[str] = ()
+) -> Report:
+    """Looks at every file of a sweep, and at every value.
+
+    Args:
+        failed: ids of the jobs that have to have failed.
+    """
+    rows, stray = _rows(store)
+    expected = undisturbed(study, frozenset(failed))
+    found = Counter(_key(row) for row in rows)
+    changed = sum(not _same(row, expected[_key(row)]) for row in rows if _key(row) in expected)
+    return Report(
+        fault,
+        injected,
+        len(study.jobs()),
+        lost=len(expected.keys() - found.keys()),
+        duplicated=sum(found.values()) - len(found) + len(found.keys() - expected.keys()),
+        changed=changed,
+        stray=stray,
+    )
+
+
+def check(
+    fault: str, injected: int, study: PhaseDiagramStudy, store: Store, failed: Collection[str] = ()
+) -> None:
+    """Fails the test unless the fault struck and did no harm; notes the report in the file that PHASEDIAG_FAULTS names."""
+    found = report(fault, injected, study, store, failed)
+    if path := os.environ.get("PHASEDIAG_FAULTS"):
+        with Path(path).open("a") as file:
+            file.write(json.dumps(asdict(found)) + "\n")
+    assert found.injected > 0, f"{fault}: never struck"
+    assert (found.lost, found.duplicated, found.changed, found.stray) == (0, 0, 0, 0), found
+
+
+_NOT_COMPARED = ("wall_seconds", "device", "version", "error")
+
+
+@cache
+def undisturbed(study: PhaseDiagramStudy, failed: frozenset[str]) -> Mapping[tuple[str, str], dict[str, Any]]:
+    """The rows of the study by job and layer, trained in this process in other batches; those of the failed jobs without measures."""
+    frame: pd.DataFrame = train(study)
+    rows = [row for row in frame.to_dict("records") if row["job_id"] not in failed]
+    trainer = trainer_of(study)
+    for job in study.jobs():
+        if job.job_id in failed:
+            rows += trainer.failed(job, "")
+    return {_key(row): row for row in rows}
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["job_id"], row["layer"]
+
+
+def _same(row: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+    return all(
+        _equal(row[name], expected[name]) for name in PHASE_DIAGRAM.runs.names if name not in _NOT_COMPARED
+    )
+
+
+def _equal(value: Any, expected: Any) -> bool:
+    if isinstance(expected, float):
+        return bool(np.isclose(value, expected, rtol=1e-6, atol=0.0, equal_nan=True))
+    return bool(value == expected)
+
+
+def _rows(store: Store) -> tuple[Rows, int]:
+    """All rows of all files of ``runs/``, and the number of entries that are no complete Parquet file."""
+    filesystem, root = (
+        fs.FileSystem.from_uri(store.out) if "://" in store.out else (fs.LocalFileSystem(), store.out)
+    )
+    rows: Rows = []
+    stray = 0
+    for info in filesystem.get_file_info(fs.FileSelector(f"{root}/runs")):
+        try:
+            with filesystem.open_input_file(info.path) as file:
+                rows += pq.read_table(file, schema=PHASE_DIAGRAM.runs).to_pylist()
+        except (pa.ArrowException, OSError):
+            stray += 1
+    return rows, stray

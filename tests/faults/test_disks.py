@@ -1,0 +1,102 @@
+"""Disks that are full, or that nobody may write to any more, in the middle of a sweep: for a while, or for good."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from waiting import wait_for
+
+from faults import sweeps
+from phasediag import driver
+from phasediag.errors import InputError
+from phasediag.store import Store
+
+pytestmark = pytest.mark.usefixtures("two_cores")
+
+SMALL, LARGE = "size=100k", "size=8m"
+Remount = Callable[[str], None]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[tuple[Store, Remount]]:
+    """A folder on a small disk of its own, in memory, and what changes the options of that disk."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(options: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["mount", *arguments, "-o", options, "tmpfs", str(folder)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    try:
+        mounted = mount(SMALL, "-t", "tmpfs").returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("needs the right to mount a disk")
+
+    def remount(options: str) -> None:
+        # Busy as long as a file is open for writing, if it is to become read-only.
+        wait_for(lambda: mount(f"remount,{options}", "-t", "tmpfs").returncode == 0)
+
+    yield Store(folder / "out"), remount
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(("fault", "broken"), [("the disk is full", SMALL), ("the disk is read-only", "ro")])
+def test_a_disk_that_takes_nothing_for_a_while_is_waited_for(
+    disk: tuple[Store, Remount], monkeypatch: pytest.MonkeyPatch, fault: str, broken: str
+) -> None:
+    monkeypatch.setattr(driver, "STORE_PATIENCE", (0.5,) * 30)
+    (store, remount), study = disk, sweeps.study_of()
+    if broken != SMALL:
+        remount(LARGE)
+    with ThreadPoolExecutor(1) as pool:
+        sweep = pool.submit(sweeps.sweep, study, store, sweeps.Pause(0.3))
+        wait_for(lambda: len(store.statuses()) > 0)
+        if broken != SMALL:
+            remount(broken)
+        time.sleep(1.0)
+        before = settled(store)
+        assert 0 < before < 60 and not sweep.done()
+        remount(f"rw,{LARGE}")
+        outcome = sweep.result()
+    assert (outcome.finished, outcome.failed) == (60, 0)
+    sweeps.check(f"{fault} for a while", 1, study, store)
+
+
+def settled(store: Store) -> int:
+    """Waits until no more rows arrive, and returns how many jobs have some."""
+    found = -1
+    while found != (found := len(store.statuses())):
+        time.sleep(1.5)
+    return found
+
+
+@pytest.mark.parametrize(("fault", "broken"), [("the disk is full", SMALL), ("the disk is read-only", "ro")])
+def test_a_disk_that_takes_nothing_any_more_ends_the_sweep_and_another_resumes(
+    disk: tuple[Store, Remount], two_cores: str, fault: str, broken: str
+) -> None:
+    (store, remount), study = disk, sweeps.study_of()
+    if broken != SMALL:
+        remount(LARGE)
+    impatient = "from phasediag import driver; driver.STORE_PATIENCE = (0.05, 0.05)"
+    with sweeps.start_driver(store.out, pause=0.3, before=impatient, RAY_ADDRESS=two_cores) as first:
+        wait_for(lambda: len(store.statuses()) > 0)
+        if broken != SMALL:
+            remount(broken)
+        assert first.wait(timeout=60) == 1 and first.stderr is not None
+        assert re.search("No space left on device|Read-only file system", first.stderr.read())
+    assert 0 < len(store.statuses()) < 60
+    if broken == "ro":
+        with pytest.raises(InputError, match="cannot be written"):
+            store.check_writable()
+    remount(f"rw,{LARGE}")
+    outcome = sweeps.sweep(study, store, sweeps.nothing)
+    assert (outcome.finished, outcome.failed) == (60, 0)
+    sweeps.check(f"{fault} for good; resumed after that", 1, study, store)

@@ -1,0 +1,132 @@
+"""Nodes that die or are drained under a sweep, and one that runs out of memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+from waiting import wait_for
+
+from faults import sweeps
+from phasediag.jobs import Job
+from phasediag.store import Store
+
+GIB = 2**30
+DEATH = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Cluster]]:
+    """Starts a cluster whose head runs no tasks, with these settings of Ray's."""
+    found: list[Cluster] = []
+
+    def start(**settings: Any) -> Cluster:
+        head = {"num_cpus": 0, "_system_config": settings, "include_dashboard": False}
+        found.append(Cluster(initialize_head=True, head_node_args=head))
+        ray.init(address=found[0].address, log_to_driver=False)
+        return found[0]
+
+    yield start
+    ray.shutdown()
+    for cluster in found:
+        cluster.shutdown()
+
+
+def test_nodes_that_are_killed_and_replaced_cost_no_row(start: Callable[..., Cluster], store: Store) -> None:
+    cluster, study, kills = start(**DEATH), sweeps.study_of(), 3
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
+    with ThreadPoolExecutor(1) as pool:  # Ray starts nodes in the main thread only
+        sweep = pool.submit(sweeps.sweep, study, store, sweeps.Pause(1.5))
+        for _ in range(kills):
+            before = len(store.statuses())
+            wait_for(lambda before=before: sweep.done() or len(store.statuses()) > before)  # type: ignore[misc]
+            assert not sweep.done()
+            cluster.remove_node(nodes.pop(0), allow_graceful=False)
+            nodes.append(cluster.add_node(num_cpus=1))
+        outcome = sweep.result()
+    assert (outcome.finished, outcome.failed) == (60, 0)
+    sweeps.check("a node is killed and replaced", kills, study, store)
+
+
+@dataclass(frozen=True)
+class NoteNode:
+    """Writes down when a batch began, and on which node."""
+
+    folder: Path
+
+    def __call__(self, jobs: Sequence[Job]) -> None:
+        node = ray.get_runtime_context().get_node_id()
+        (self.folder / f"{time.time():.3f}-{node}").touch()
+        time.sleep(0.8)
+
+
+@pytest.mark.slow
+def test_a_node_that_drains_gets_no_new_tasks_and_loses_none(
+    start: Callable[..., Cluster], store: Store, tmp_path: Path
+) -> None:
+    cluster, study, folder = start(**DEATH), sweeps.study_of(), tmp_path / "begun"
+    folder.mkdir()
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
+    with ThreadPoolExecutor(1) as pool:
+        sweep = pool.submit(sweeps.sweep, study, store, NoteNode(folder))
+        wait_for(lambda: len(list(folder.iterdir())) >= 4)
+        drain(cluster.address, nodes[0].node_id)
+        drained = time.time() + 0.5
+        outcome = sweep.result()
+    begun = [path.name.split("-") for path in folder.iterdir()]
+    assert any(node == nodes[0].node_id for _, node in begun)
+    assert all(float(when) < drained for when, node in begun if node == nodes[0].node_id)
+    assert (outcome.finished, outcome.failed) == (60, 0)
+    sweeps.check("a node drains", 1, study, store)
+
+
+def drain(address: str, node_id: str) -> None:
+    """What an autoscaler asks for before it takes a node away (`ray drain-node` does it so)."""
+    from ray._raylet import GcsClient
+    from ray.core.generated import autoscaler_pb2
+
+    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    deadline = int(1000 * (time.time() + 600))
+    accepted, why = GcsClient(address=address).drain_node(node_id, reason, "preempted", deadline)
+    assert accepted, why
+
+
+@dataclass(frozen=True)
+class Devours:
+    """The poison job takes memory until it is stopped; its neighbours are innocent."""
+
+    most: int
+
+    def __call__(self, jobs: Sequence[Job]) -> None:
+        if not any(map(sweeps.is_poison, jobs)):
+            time.sleep(0.3)
+            return
+        taken = []
+        for _ in range(self.most // (GIB // 8)):
+            taken.append(b"x" * (GIB // 8))
+            time.sleep(0.1)
+        raise AssertionError("nobody has stopped it")
+
+
+@pytest.mark.slow
+def test_a_job_that_takes_all_memory_fails_alone(start: Callable[..., Cluster], store: Store) -> None:
+    memory = psutil.virtual_memory()
+    if memory.available < 6 * GIB:
+        pytest.skip("needs 6 GiB of free memory")
+    threshold = (memory.total - memory.available + 2 * GIB) / memory.total
+    cluster, study = start(memory_usage_threshold=threshold, memory_monitor_refresh_ms=200), sweeps.study_of()
+    cluster.add_node(num_cpus=2)
+    outcome = sweeps.sweep(study, store, Devours(5 * GIB))
+    poison = sweeps.poisoned(study)
+    assert (outcome.finished, set(outcome.failed_ids)) == (59, poison)
+    [error] = set(store.runs().query("status == 'failed'")["error"])
+    assert "ran out of memory" in error
+    sweeps.check("a job takes all memory (Ray's monitor)", 1, study, store, failed=poison)
