@@ -1,4 +1,4 @@
-"""A sweep submitted to a running cluster with `ray job submit`, as an operator would."""
+"""Clusters as operators have them: submitted sweeps, one that is stopped, a head that dies."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from waiting import wait_for
 
-PORT, DASHBOARD, AGENT, TOKEN = 6401, 8299, 8297, "a" * 64
+from faults import sweeps
+from phasediag.store import Store
+from phasediag.studies import read_study
+
+PORT, DASHBOARD, AGENT, METRICS, TOKEN = 6401, 8299, 8297, 8298, "a" * 64
 SPEC = """
 name = "submitted"
 kind = "phase-diagram"
@@ -24,13 +30,23 @@ network = { depth = 2 }
 data = { kind = "points", x = [[-1.0], [-0.35], [0.3], [1.0]], y = [0.6, -0.4, 0.5, -0.2] }
 grid = { width = [20, 80], gamma = [0.5, 1.0, 1.75], gamma_prime = [0.0], seeds = 2 }
 """
+LONG = """
+name = "long"
+kind = "phase-diagram"
+network = { depth = 2 }
+data = { kind = "points", x = [[-1.0], [-0.35], [0.3], [1.0]], y = [0.6, -0.4, 0.5, -0.2] }
+grid = { width = [200, 400], gamma = [0.5, 1.0, 1.5], gamma_prime = [0.0, 0.5], seeds = 20 }
+train = { method = "gd", learning_rate = 1e-3, max_evaluations = 15000 }
+samples = { points = [] }
+"""
+"""Some half a minute on two cores."""
 
 
-def environment() -> dict[str, str]:
+def environment(**more: str) -> dict[str, str]:
     """That of the tests, with their own Python first, no cluster, and a token for the one to come."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     others = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    return {**others, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    return {**others, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, **more}
 
 
 def command(line: str) -> list[str]:
@@ -49,52 +65,149 @@ def answers() -> bool:
     return True
 
 
-@pytest.fixture
-def dashboard() -> Iterator[str]:
-    """The address of the dashboard of a cluster of one node on this machine."""
+@contextmanager
+def head(*options: str, port: int = PORT) -> Iterator[subprocess.Popen[bytes]]:
+    """A cluster of one node on this machine. It need not be alive any more at the end."""
     with tempfile.TemporaryDirectory(prefix="pd-", ignore_cleanup_errors=True) as folder:
         start = command(
-            f"ray start --head --block --node-ip-address=127.0.0.1 --port={PORT} --min-worker-port=21000 "
-            f"--max-worker-port=21999 --dashboard-host=127.0.0.1 --dashboard-port={DASHBOARD} "
-            f"--num-cpus=2 --dashboard-agent-listen-port={AGENT} "
-            f"--temp-dir={folder} --disable-usage-stats"
+            f"ray start --head --block --node-ip-address=127.0.0.1 --port={port} "
+            f"--min-worker-port={21000 + 1000 * (port - PORT)} --max-worker-port={21999 + 1000 * (port - PORT)} "
+            f"--num-cpus=2 --temp-dir={folder} --disable-usage-stats {' '.join(options)}"
         )
-        head = subprocess.Popen(
-            start, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        process = subprocess.Popen(
+            start,
+            env=environment(RAY_metrics_report_interval_ms="1000"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         try:
-            wait_for(answers, 90)
-            yield f"http://127.0.0.1:{DASHBOARD}"
+            yield process
         finally:
-            head.terminate()
-            head.wait(timeout=60)
+            process.terminate()
+            process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def dashboard() -> Iterator[str]:
+    """The address of the dashboard of a cluster."""
+    with head(
+        f"--dashboard-host=127.0.0.1 --dashboard-port={DASHBOARD}",
+        f"--dashboard-agent-listen-port={AGENT} --metrics-export-port={METRICS}",
+    ):
+        wait_for(answers, 90)
+        yield f"http://127.0.0.1:{DASHBOARD}"
 
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=240)
 
 
-def test_a_submitted_sweep_joins_the_cluster_and_finishes(dashboard: str, tmp_path: Path) -> None:
-    folder, out = tmp_path / "work", tmp_path / "out"
-    folder.mkdir()
-    (folder / "spec.toml").write_text(SPEC)
-    submit = command(
-        f"ray job submit --address {dashboard} --working-dir {folder} -- "
+def submit(
+    dashboard: str, folder: Path, text: str, out: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
+    """`ray job submit` as in the README; tried again as long as the cluster has not quite come up."""
+    folder.mkdir(exist_ok=True)
+    (folder / "spec.toml").write_text(text)
+    line = command(
+        f"ray job submit --address {dashboard} --working-dir {folder} {' '.join(options)} -- "
         f"python -m phasediag run spec.toml --out {out}"
     )
-    job, end = run(submit), time.monotonic() + 60
+    job, end = run(line), time.monotonic() + 60
     while "No available agent" in job.stderr and time.monotonic() < end:
-        job = run(submit)  # the dashboard is up a little earlier than what starts jobs
+        job = run(line)  # the dashboard is up a little earlier than what starts jobs
+    return job
+
+
+def wait_for_end(out: Path) -> None:
+    """`phasediag status --wait`, from another process than the cluster's."""
+    line = [sys.executable, "-m", "phasediag", "status", str(out), "--wait"]
+    waited = subprocess.run(line, capture_output=True, text=True, timeout=240)
+    assert waited.returncode == 0, waited.stdout + waited.stderr
+
+
+def test_a_submitted_sweep_joins_the_cluster_and_finishes(dashboard: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    job = submit(dashboard, tmp_path / "work", SPEC, out)
     assert "12 of 12 jobs finished, 0 failed" in job.stdout, job.stdout + job.stderr
     assert "ray.init" not in job.stdout
-    waited = subprocess.run(
-        [sys.executable, "-m", "phasediag", "status", str(out), "--wait"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (waited.returncode, waited.stderr) == (0, "")
+    wait_for_end(out)
     runs = pd.read_parquet(out / "runs")
     assert len(runs) == 24
     assert not runs.duplicated(["job_id", "layer"]).any()
     assert (out / "figures" / "slope_map_W1.png").stat().st_size > 0
+
+
+def exported(study: str) -> dict[str, float]:
+    """What the node exports of the sweeps of a study to Prometheus, by name (the sum over other labels)."""
+    found: dict[str, float] = {}
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{METRICS}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        if line.startswith("ray_phasediag_") and f'study="{study}"' in line:
+            name, _, value = line.partition("{")[0], *line.rpartition(" ")[1:]
+            found[name] = found.get(name, 0.0) + float(value)
+    return found
+
+
+METRICS_OF_A_SWEEP = {
+    "ray_phasediag_jobs_done_total",
+    "ray_phasediag_jobs_in_flight",
+    "ray_phasediag_evaluations_total",
+    "ray_phasediag_evaluations_per_second",
+    "ray_phasediag_batch_seconds_sum",
+}
+
+
+@pytest.mark.slow
+def test_a_sweep_shows_its_metrics_is_stopped_and_resumes(dashboard: str, tmp_path: Path) -> None:
+    out, work = tmp_path / "out", tmp_path / "work"
+    store = Store(out)
+    job = submit(dashboard, work, LONG, out, "--no-wait", "--submission-id=to-be-stopped")
+    assert job.returncode == 0, job.stderr
+    wait_for(lambda: {name for name, value in exported("long").items() if value > 0} >= METRICS_OF_A_SWEEP)
+    stop = run(command(f"ray job stop --address {dashboard} to-be-stopped"))
+    assert stop.returncode == 0, stop.stderr
+    before = len(store.statuses())
+    job = submit(dashboard, work, LONG, out)
+    assert "240 of 240 jobs finished, 0 failed" in job.stdout, job.stdout + job.stderr
+    assert 0 < before < 240
+    wait_for_end(out)
+    sweeps.check("ray job stop, submitted again", 1, read_study(work / "spec.toml"), store)
+
+
+@pytest.mark.slow
+def test_a_head_that_dies_is_followed_by_a_new_cluster(store: Store) -> None:
+    port, study = PORT + 1, sweeps.study_of()
+    patience = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5", **environment(RAY_ADDRESS=f"127.0.0.1:{port}")}
+    with head("--include-dashboard=false", port=port) as first, start_when_ready(store, patience) as driver:
+        processes = [first_process := psutil.Process(first.pid), *first_process.children(recursive=True)]
+        wait_for(lambda: len(store.statuses()) > 0)
+        for process in processes:
+            process.kill()
+        first.wait()
+        assert driver.wait(timeout=120) != 0
+    before = len(store.statuses())
+    assert 0 < before < 60
+    with head("--include-dashboard=false", port=port), start_when_ready(store, patience, pause=0.0) as driver:
+        assert driver.wait(timeout=120) == 0
+    assert len(store.statuses()) == 60
+    sweeps.check("the head dies; a new cluster", 1, study, store)
+
+
+@contextmanager
+def start_when_ready(
+    store: Store, patience: dict[str, str], pause: float = 1.0
+) -> Iterator[subprocess.Popen[str]]:
+    """A driver, started again as long as there is no cluster to join yet."""
+    end = time.monotonic() + 60
+    while True:
+        driver = sweeps.start_driver(store.out, pause=pause, **patience)
+        wait_for(lambda driver=driver: driver.poll() is not None or store.read_driver() is not None)  # type: ignore[misc]
+        if driver.poll() in (None, 0) or time.monotonic() > end:
+            break
+        driver.communicate()
+    with driver:
+        yield driver
