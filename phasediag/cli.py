@@ -191,6 +191,8 @@ def run(
     study = read_study(spec)
     store = Store(out)
     store.check_writable()
+    if log is not None:
+        store.check_outside(log)
     study = _united(study, store)
     store = store.of_kind(study.kind)
     store.statuses()  # foreign files in the folder: refused before anything is written

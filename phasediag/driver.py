@@ -27,6 +27,7 @@ from typing import Any
 
 import ray
 from ray import exceptions as failures
+from ray.autoscaler.sdk import request_resources
 from ray.util.metrics import Counter as RayCounter
 from ray.util.metrics import Gauge, Histogram
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -48,11 +49,15 @@ WINDOW_PER_SLOT = 3
 STORE_PATIENCE = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds to wait before trying the storage again, for a worker that has trained something, and for the driver of a sweep under way."""
 POLL_SECONDS = 0.5
+NODE_SECONDS = 900.0
+"""How long a cluster without nodes for tasks may take to start the first."""
 _SLOTS_SECONDS = 10.0
 _RATE_SECONDS = 10.0
 _CONNECT_SECONDS = 10.0
 # A driver sends no token unless it is told to, even if there is one; Ray's own error does not say so.
-_TOKEN_HINT = "; a cluster with token authentication is joined with RAY_AUTH_MODE=token and its RAY_AUTH_TOKEN"
+_TOKEN_HINT = (
+    "; a cluster with token authentication is joined with RAY_AUTH_MODE=token and its RAY_AUTH_TOKEN"
+)
 # After an interruption, for tasks that are about to publish.
 _DRAIN_SECONDS = 1.0
 _ERROR_LENGTH = 500
@@ -143,7 +148,7 @@ def run(
     check_free(store)
     complete = not _missing(study, store, retry_failed)
     progress.phase("starting" if complete else "starting Ray")
-    cluster = nullcontext() if complete else _connected(study)
+    cluster = nullcontext() if complete else _connected(study, progress)
     with _signals(), cluster as joined, _signals(), hold(store) as lease:
         store.clean_staging()
         store.drop_repeated()
@@ -205,7 +210,7 @@ class _Cluster:
 
 
 @contextmanager
-def _connected(study: Study) -> Iterator[_Cluster]:
+def _connected(study: Study, progress: Progress) -> Iterator[_Cluster]:
     """Ray for the duration of a `with` block.
 
     A Ray that runs in this process already is used as it is; RAY_ADDRESS is joined; otherwise a local one is
@@ -214,6 +219,7 @@ def _connected(study: Study) -> Iterator[_Cluster]:
     resources = study.spec.resources
     _check_device(resources, study.source)
     if ray.is_initialized():
+        _await_node(resources, progress)
         yield _checked(_Cluster(resources, borrowed=True), study.source)
         return
     address = os.environ.get("RAY_ADDRESS") or "local"
@@ -223,9 +229,34 @@ def _connected(study: Study) -> Iterator[_Cluster]:
     _check_reachable(address)
     _start_ray(address)
     try:
+        if address != "local":
+            _await_node(resources, progress)
         yield _checked(_Cluster(resources, borrowed=False), study.source)
     finally:
         ray.shutdown()
+
+
+def _await_node(resources: ResourcesSpec, progress: Progress) -> None:
+    """On a cluster without any CPU, or GPU if tasks want one, asks for a node and waits for it: such a cluster grows when work comes.
+
+    One that has some, but less than a task wants, is not waited for, nor is one for longer than `NODE_SECONDS`.
+    """
+    wanted = {"CPU": resources.cpus_per_task, "GPU": resources.gpus_per_task}
+    bundle = {name: number for name, number in wanted.items() if number}
+
+    def lacking() -> bool:
+        return any(all(not node.get(name) for node in _resources()) for name in bundle)
+
+    if not lacking():
+        return
+    progress.phase("waiting for a node with " + " and ".join(f"{n:g} {name}" for name, n in bundle.items()))
+    request_resources(bundles=[bundle])
+    try:
+        end = time.monotonic() + NODE_SECONDS
+        while lacking() and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+    finally:
+        request_resources(bundles=[])  # stands until it is replaced, also beyond this driver
 
 
 def _checked(cluster: _Cluster, source: str) -> _Cluster:
@@ -268,6 +299,7 @@ def _start_ray(address: str) -> None:
     local = address == "local"
     options: dict[str, Any] = {"include_dashboard": False, "num_cpus": os.cpu_count()} if local else {}
     if local:
+        _keep_loopback()
         options["_node_ip_address"] = "127.0.0.1"
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # A private cluster gets a token of its own. Ray would write one to the home directory, and clusters
@@ -284,6 +316,17 @@ def _start_ray(address: str) -> None:
     except SystemExit:  # while it starts, Ray's own handler of SIGTERM is in place
         raise KeyboardInterrupt from None
     _silence_raylet()
+
+
+def _keep_loopback() -> None:
+    """Makes a Ray that is started at 127.0.0.1 listen there alone.
+
+    Ray 2.60 would take the address of the machine on its network instead, and has no public switch; a version that does not have this
+    function does as it likes.
+    """
+    services = ray._private.services
+    if hasattr(services, "resolve_ip_for_localhost"):
+        services.resolve_ip_for_localhost = lambda host: host
 
 
 def _silence_raylet() -> None:

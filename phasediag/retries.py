@@ -3,8 +3,8 @@
 Separate budgets for separate misfortunes. A node that is preempted or dies, and whatever else befalls the cluster, says nothing of the
 jobs: these are run again, up to `MAX_LOSSES` times. A training that raises, and a worker that dies (crashed, out of memory, or ended
 since it took too long), may be the fault of a job: a batch is halved until the job stands alone, which is then tried `MAX_FAILURES`
-times; at last, where memory may be what it lacks, once with nothing else on the cluster, on the node with most memory. Rows that cannot be stored are nobody's fault:
-after `MAX_UNSTORED` times the sweep has to end.
+times; at last, where memory may be what it lacks, once with nothing else on the cluster, on the node with most memory. Rows that cannot
+be stored are nobody's fault: after `MAX_UNSTORED` times the sweep has to end.
 """
 
 from __future__ import annotations

@@ -175,6 +175,11 @@ class Store:
         if self._local:
             _check_writable_folder(Path(self._root, "runs"), self.out)
 
+    def check_outside(self, file: Path) -> None:
+        """Raises `InputError` if a file lies within the folder, which holds its own files alone."""
+        if self._local and Path(self._root).resolve() in file.resolve().parents:
+            raise InputError(f"{file}: lies within {self.out}; allowed: a file outside of it")
+
     # The study.
 
     def read_study(self) -> str | None:
@@ -299,8 +304,7 @@ class Store:
         """
         if file.suffix != ".parquet":
             raise InputError(f"{file}: is not supported; allowed: a name that ends in .parquet")
-        if self._local and Path(self._root).resolve() in file.resolve().parents:
-            raise InputError(f"{file}: lies within {self.out}; allowed: a file outside of it")
+        self.check_outside(file)
         runs, schema = self.runs(), self.tables.runs
         if runs.empty:
             raise InputError(

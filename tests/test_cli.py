@@ -63,6 +63,18 @@ def sweep(tmp_path_factory):
         return folder / "out", ran, finish(watching, 30)
 
 
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [("out/log", "lies within"), ("nowhere/log", "cannot be written"), (".", "cannot be written")],
+)
+def test_a_log_that_cannot_be_written_is_refused_and_nothing_is_written(tmp_path, monkeypatch, log, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "spec.toml").write_text(SPEC)
+    result = invoke("run", "spec.toml", "--out", "out", "--log", log)
+    assert result.exit_code == 2 and words in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["spec.toml"]
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_describes_the_command_and_shows_an_example(command):
     result = invoke(command, "--help")

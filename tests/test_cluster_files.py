@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -23,6 +24,45 @@ def test_launcher_files_have_the_form_that_ray_ships(name: str) -> None:
     jsonschema.validate(document, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**document, "max_worker": 3}, schema)
+
+
+RAYJOB = Path(__file__).parent / "data" / "kuberay" / "rayjob-schema.json.gz"
+"""The schema of KubeRay 1.7.0 for a RayJob, made by fetch.py beside it."""
+
+
+def invalid_places(manifest: object) -> list[str]:
+    """Where a manifest is not a RayJob."""
+    validator = jsonschema.Draft202012Validator(json.loads(gzip.decompress(RAYJOB.read_bytes())))
+    return [error.json_path for error in validator.iter_errors(manifest)]
+
+
+@pytest.mark.parametrize("name", ["kuberay-cpu.yaml", "kuberay-gpu.yaml"])
+def test_manifests_have_the_form_that_kuberay_publishes(name: str) -> None:
+    manifest = yaml.safe_load((CLUSTER / name).read_text())
+    assert invalid_places(manifest) == []
+    worker = manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]
+    worker["toleration"] = []
+    manifest["spec"]["backoffLimits"] = 1
+    assert invalid_places(manifest) == [
+        "$.spec",
+        "$.spec.rayClusterSpec.workerGroupSpecs[0].template.spec",
+    ]
+
+
+@pytest.mark.parametrize("name", ["kuberay-cpu.yaml", "kuberay-gpu.yaml"])
+def test_manifests_promise_what_their_comments_say(name: str) -> None:
+    spec = yaml.safe_load((CLUSTER / name).read_text())["spec"]
+    cluster = spec["rayClusterSpec"]
+    assert cluster["authOptions"] == {"mode": "token"}
+    assert spec["shutdownAfterJobFinishes"] and spec["backoffLimit"] > 0
+    assert cluster["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0"}
+    [workers] = cluster["workerGroupSpecs"]
+    assert cluster["enableInTreeAutoscaling"] and workers["minReplicas"] == 0 < workers["maxReplicas"]
+    pod = workers["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] > 30
+    if "gpu" in name:
+        assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+        assert {"nvidia.com/gpu", "cloud.google.com/gke-spot"} <= {one["key"] for one in pod["tolerations"]}
 
 
 STAND_INS = {

@@ -7,36 +7,38 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from linecache import getline
 from types import FrameType
 from typing import Any
 
 from phasediag import store
 
-WRITING = {
-    "write_driver",
-    "write_data",
-    "write_study",
-    "write_fitted",
-    "publish_runs",
-    "drop_failed",
-    "drop_repeated",
-    "_rewrite_without",
-    "_publish",
-    "_replace",
-    "_sync_folder",
-}
+WRITING = {"_replace", "_sync_folder", "drop_failed", "drop_repeated", "_rewrite_without", "clean_staging"}
+EFFECTS = (
+    ".mkdir(",
+    ".open(",
+    ".write(",
+    "fsync(",
+    ".replace(",
+    "unlink(",
+    "_sync_folder(",
+    "_publish(",
+    "delete_file(",
+)
+"""What the lines that change something on disk hold: before each of them, what is there is something else."""
 
 
 def kill_at(step: int) -> Callable[[], int]:
-    """From now on, in this thread and those to come, counts the lines of the store that write, and kills this process before that one.
+    """From now on, in this thread and those to come, counts the lines of the store that change something, and kills this process
+    before that one.
 
-    Returns what tells how many lines there were so far.
+    Returns what tells how many there were so far.
     """
     count = 0
 
     def line(frame: FrameType, event: str, arg: Any) -> Any:
         nonlocal count
-        if event == "line":
+        if event == "line" and any(effect in getline(store.__file__, frame.f_lineno) for effect in EFFECTS):
             count += 1
             if count == step:
                 os.kill(os.getpid(), signal.SIGKILL)

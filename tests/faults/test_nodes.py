@@ -16,6 +16,8 @@ from ray.cluster_utils import Cluster
 from waiting import wait_for
 
 from faults import sweeps
+from phasediag import driver
+from phasediag.errors import InputError
 from phasediag.jobs import Job
 from phasediag.store import Store
 
@@ -130,3 +132,29 @@ def test_a_job_that_takes_all_memory_fails_alone(start: Callable[..., Cluster], 
     [error] = set(store.runs().query("status == 'failed'")["error"])
     assert "ran out of memory" in error
     sweeps.check("a job takes all memory (Ray's monitor)", 1, study, store, failed=poison)
+
+
+def test_a_cluster_without_nodes_is_asked_for_one_and_waited_for(
+    start: Callable[..., Cluster], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, study = start(), sweeps.study_of(1)
+    asked: list[list[dict[str, float]]] = []
+    monkeypatch.setattr(driver, "request_resources", lambda bundles: asked.append(bundles))
+    with ThreadPoolExecutor(1) as pool:
+        sweep = pool.submit(sweeps.sweep, study, store, sweeps.nothing)
+        wait_for(lambda: asked)
+        assert not sweep.done() and not Path(store.out).exists()
+        cluster.add_node(num_cpus=1)
+        assert sweep.result().finished == 6
+    assert asked == [[{"CPU": 1.0}], []]
+    sweeps.check("a cluster without nodes", 1, study, store)
+
+
+def test_a_cluster_that_gets_no_node_is_not_waited_for_without_end(
+    start: Callable[..., Cluster], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start()
+    monkeypatch.setattr(driver, "NODE_SECONDS", 1.0)
+    with pytest.raises(InputError, match="cpus_per_task: 1 is more than any node has"):
+        sweeps.sweep(sweeps.study_of(1), store, sweeps.nothing)
+    assert not Path(store.out).exists()

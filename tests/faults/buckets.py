@@ -1,0 +1,69 @@
+"""An S3 server that fails now and then: moto's, in this process; the client of the sweeps is the real one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from pyarrow import fs
+from werkzeug.serving import make_server
+
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Server:
+    """An S3 server that can be stopped and started again with what it holds, and that fails on request.
+
+    Attributes:
+        fault: what becomes of every third request: "" for nothing, "error", or (of every tenth, for the client waits longer) "drop".
+        faults: how many requests have met it.
+    """
+
+    def __init__(self) -> None:
+        self.fault, self.faults, self._requests = "", 0, 0
+        self._application: Application = DomainDispatcherApplication(create_backend_app)
+        self.port = 0
+        self.start()
+
+    def __call__(self, environ: dict[str, Any], respond: Callable[..., Any]) -> Iterable[bytes]:
+        self._requests += 1
+        if self.fault and self._requests % (10 if self.fault == "drop" else 3) == 0:
+            self.faults += 1
+            if self.fault == "drop":
+                environ["werkzeug.socket"].close()
+                return []
+            respond("500 Internal Server Error", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>InternalError</Code><Message>no such luck</Message></Error>"]
+        return self._application(environ, respond)
+
+    def start(self) -> None:
+        self._server = make_server("127.0.0.1", self.port, self, threaded=True)
+        self.port = self._server.port
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def environment(self) -> dict[str, str]:
+        """What a process needs to know of it."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+
+def make_bucket() -> None:
+    """Makes the bucket "bucket" on the server of the environment."""
+    maker, _ = fs.FileSystem.from_uri("s3://bucket?allow_bucket_creation=true")
+    maker.create_dir("bucket")

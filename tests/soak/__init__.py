@@ -1,0 +1,1 @@
+"""A randomised mixture of faults; see __main__.py."""
