@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
+import tomllib
 from importlib.resources import files
 from pathlib import Path
 
@@ -144,3 +146,19 @@ def test_shellcheck_has_nothing_to_say() -> None:
 def test_the_slurm_script_refuses_what_it_cannot_run(slurm, arguments: list[str], words: str) -> None:  # type: ignore[no-untyped-def]
     result, calls = slurm(*arguments)
     assert result.returncode == 2 and words in result.stderr and calls == []
+
+
+def test_the_image_is_made_of_files_that_are_there_and_not_ignored() -> None:
+    root, text = CLUSTER.parent, (CLUSTER / "Dockerfile").read_text()
+    copied = [name for line in text.splitlines() if line.startswith("COPY ") for name in line.split()[1:-1]]
+    allowed = (CLUSTER / "Dockerfile.dockerignore").read_text().splitlines()
+    assert {"phasediag", "pyproject.toml"} <= set(copied)
+    assert all((root / name).exists() and f"!{name}" in allowed for name in copied)
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert {project.get("readme", "README.md"), *project["license-files"]} <= set(copied)
+
+
+def test_manifests_ask_for_the_ray_of_the_image() -> None:
+    [version] = re.findall(r"^ARG RAY=(\S+)$", (CLUSTER / "Dockerfile").read_text(), re.MULTILINE)
+    for path in CLUSTER.glob("kuberay-*.yaml"):
+        assert yaml.safe_load(path.read_text())["spec"]["rayClusterSpec"]["rayVersion"] == version
