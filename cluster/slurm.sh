@@ -29,6 +29,10 @@ hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
 address="${hosts%%$'\n'*}:${RAY_PORT:-6379}"  # of the first; `| head` would end scontrol, and the script, by SIGPIPE
 echo "Ray at $address, $nodes nodes"
 
+# Others who reach these nodes cannot run anything on this cluster. srun hands the environment on.
+RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
+
 # In the background, so that the signal before the time limit is passed on at once: what is finished is kept.
 srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 \
     ray symmetric-run --address "$address" --min-nodes "$nodes" -- \

@@ -24,6 +24,9 @@ def test_launcher_files_have_the_form_that_ray_ships(name: str) -> None:
     schema = json.loads(files("ray").joinpath("autoscaler/ray-schema.json").read_text())
     document = yaml.safe_load((CLUSTER / name).read_text())
     jsonschema.validate(document, schema)
+    assert "~/.ray/auth_token" in document["file_mounts"]
+    starts = document["head_start_ray_commands"] + document["worker_start_ray_commands"]
+    assert all("RAY_AUTH_MODE=token" in line for line in starts if "ray start" in line)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**document, "max_worker": 3}, schema)
 
@@ -69,7 +72,8 @@ def test_manifests_promise_what_their_comments_say(name: str) -> None:
 
 STAND_INS = {
     "scontrol": "seq --format=node%g 7 100000",
-    "srun": 'printf "%s|" srun "$@" >> "$CALLS"; echo >> "$CALLS"; exit "${SRUN_EXIT:-0}"',
+    "srun": "test ${#RAY_AUTH_TOKEN} = 64 && test $RAY_AUTH_MODE = token || exit 9; "
+    'printf "%s|" srun "$@" >> "$CALLS"; echo >> "$CALLS"; exit "${SRUN_EXIT:-0}"',
     "phasediag": 'printf "%s|" phasediag "$@" >> "$CALLS"; echo >> "$CALLS"; exit "${STATUS_EXIT:-0}"',
 }
 """Commands that are not Slurm's, and only write down how they were called."""

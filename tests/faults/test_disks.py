@@ -48,7 +48,13 @@ def disk(tmp_path: Path) -> Iterator[tuple[Store, Remount]]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@pytest.mark.parametrize(("fault", "broken"), [("the disk is full", SMALL), ("the disk is read-only", "ro")])
+@pytest.mark.parametrize(
+    ("fault", "broken"),
+    [
+        ("the disk is full", SMALL),
+        pytest.param("the disk is read-only", "ro", marks=pytest.mark.slow),
+    ],
+)
 def test_a_disk_that_takes_nothing_for_a_while_is_waited_for(
     disk: tuple[Store, Remount], monkeypatch: pytest.MonkeyPatch, fault: str, broken: str
 ) -> None:
@@ -78,6 +84,7 @@ def settled(store: Store) -> int:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "broken"), [("the disk is full", SMALL), ("the disk is read-only", "ro")])
 def test_a_disk_that_takes_nothing_any_more_ends_the_sweep_and_another_resumes(
     disk: tuple[Store, Remount], two_cores: str, fault: str, broken: str

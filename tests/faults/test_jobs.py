@@ -50,8 +50,8 @@ def hangs(jobs: Sequence[Job]) -> None:
     [
         ("a job raises", raises, "ArithmeticError: no such luck"),
         ("a job crashes its worker (SIGSEGV)", crashes, "the worker died: crashed"),
-        ("a job ends its worker", exits, "the worker died"),
-        ("a job hangs", hangs, "not done within 3 s"),
+        pytest.param("a job ends its worker", exits, "the worker died", marks=pytest.mark.slow),
+        pytest.param("a job hangs", hangs, "not done within 3 s", marks=pytest.mark.slow),
     ],
 )
 def test_a_poison_job_fails_alone_and_is_tried_again_on_request(

@@ -66,7 +66,11 @@ def test_a_sweep_into_a_bucket_resumes_and_is_read_back(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "name"), [("error", "the bucket answers 500"), ("drop", "the bucket drops connections")]
+    ("fault", "name"),
+    [
+        ("error", "the bucket answers 500"),
+        pytest.param("drop", "the bucket drops connections", marks=pytest.mark.slow),
+    ],
 )
 def test_requests_that_fail_lose_nothing(
     store: Store, server: Server, fault: str, name: str, monkeypatch: pytest.MonkeyPatch
@@ -84,6 +88,7 @@ def test_requests_that_fail_lose_nothing(
     sweeps.check(name, server.faults, study, store)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_gone_for_a_while_is_waited_for(
     store: Store, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +123,7 @@ def test_a_second_driver_is_refused_while_the_first_is_alive_and_a_silent_one_is
     sweeps.check("a driver elsewhere falls silent, in a bucket", 1, study, store)
 
 
+@pytest.mark.slow
 def test_a_driver_that_lost_the_race_for_the_bucket_stops_and_does_no_harm(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
