@@ -135,7 +135,8 @@ def plan(
     Example:
       phasediag plan study.toml --out results/study
     """
-    import os
+
+    from joblib import cpu_count
 
     from .plan import make_plan
     from .store import Store
@@ -150,7 +151,7 @@ def plan(
         study = _united(study, store)
         store = store.of_kind(study.kind)
         statuses, kept = store.statuses(), store.sample_ids()
-    slots = max(1, int((os.cpu_count() or 1) / study.spec.resources.cpus_per_task))
+    slots = max(1, int(cpu_count() / study.spec.resources.cpus_per_task))
     planned = make_plan(study, statuses, kept, slots)
     if as_json:
         printing.print_json(planned.to_dict())
@@ -171,7 +172,10 @@ def run(
     log: Annotated[
         Path | None,
         typer.Option(
-            "--log", metavar="FILE", help="Append a line of JSON per batch of jobs.", show_default=False
+            "--log",
+            metavar="FILE",
+            help="Append a line of JSON per batch of jobs; to standard output if it is -.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:
@@ -191,7 +195,7 @@ def run(
     study = read_study(spec)
     store = Store(out)
     store.check_writable()
-    if log is not None:
+    if log is not None and str(log) != "-":
         store.check_outside(log)
     study = _united(study, store)
     store = store.of_kind(study.kind)

@@ -13,6 +13,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -20,12 +21,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import ray
+from joblib import cpu_count
 from ray import exceptions as failures
 from ray.autoscaler.sdk import request_resources
 from ray.util.metrics import Counter as RayCounter
@@ -145,13 +147,13 @@ def run(
         PhasediagError: the sweep cannot go on (the rows cannot be stored, say). What was finished is kept.
         KeyboardInterrupt: interrupted by Ctrl-C or SIGTERM. What was finished is kept.
     """
-    check_free(store)
+    progress.phase("looking for other drivers")
+    previous = check_free(store)
     complete = not _missing(study, store, retry_failed)
     progress.phase("starting" if complete else "starting Ray")
     cluster = nullcontext() if complete else _connected(study, progress)
-    with _signals(), cluster as joined, _signals(), hold(store) as lease:
+    with _signals(), cluster as joined, _signals(), hold(store, previous) as lease:
         store.clean_staging()
-        store.drop_repeated()
         store.write_data(study.data.arrays())
         store.write_study(study.to_toml())
         if retry_failed:
@@ -176,7 +178,7 @@ def _missing(study: Study, store: Store, retry_failed: bool) -> bool:
 
 def _as_stored(study: Study, store: Store) -> Outcome:
     """The outcome of a sweep that was complete before it began."""
-    return _outcome(_statuses(study, store), failed_samples=0, trained=0, seconds=0.0)
+    return _outcome(_of_study(study, store.settle()), failed_samples=0, trained=0, seconds=0.0)
 
 
 def _outcome(statuses: Mapping[str, str], failed_samples: int, trained: int, seconds: float) -> Outcome:
@@ -224,13 +226,14 @@ def _connected(study: Study, progress: Progress) -> Iterator[_Cluster]:
         return
     address = os.environ.get("RAY_ADDRESS") or "local"
     if address == "local":
-        _check_fits("cpus_per_task", resources.cpus_per_task, float(os.cpu_count() or 1), study.source)
+        _check_fits("cpus_per_task", resources.cpus_per_task, float(cpu_count()), study.source)
         _check_fits("gpus_per_task", resources.gpus_per_task, _local_gpus(resources), study.source)
     _check_reachable(address)
     _start_ray(address)
     try:
         if address != "local":
-            _await_node(resources, progress)
+            with _signals():  # Ray has its own in place now
+                _await_node(resources, progress)
         yield _checked(_Cluster(resources, borrowed=False), study.source)
     finally:
         ray.shutdown()
@@ -297,7 +300,7 @@ def _check_reachable(address: str) -> None:
 
 def _start_ray(address: str) -> None:
     local = address == "local"
-    options: dict[str, Any] = {"include_dashboard": False, "num_cpus": os.cpu_count()} if local else {}
+    options: dict[str, Any] = {"include_dashboard": False, "num_cpus": cpu_count()} if local else {}
     if local:
         _keep_loopback()
         options["_node_ip_address"] = "127.0.0.1"
@@ -437,15 +440,28 @@ def _train_and_publish(batch: Batch, shared: _Shared) -> _Receipt:
     except InputError:
         raise  # this node cannot do what the study asks for
     except Exception as error:  # whatever it is, it belongs to this batch alone
+        _leave_if_broken(error)
         return _Receipt(error=_describe(error), where=where)
     seconds = time.monotonic() - started
     if not patiently(lambda: _publish(batch, shared, rows), shared.patience):
+        time.sleep(
+            shared.patience[0]
+        )  # if it is this node that sees another folder, others are to have the work
         return _Receipt(where=where)
     if batch.sample:
         return _Receipt(statuses={}, seconds=seconds, where=where)
     jobs = {row["job_id"]: row for row in rows}.values()  # the layers of a job agree in what follows
     statuses, evaluations = Counter(job["status"] for job in jobs), sum(job["evaluations"] for job in jobs)
     return _Receipt(statuses, evaluations=evaluations, seconds=seconds, where=where)
+
+
+def _leave_if_broken(error: Exception) -> None:
+    """Ends a process whose GPU context is lost: everything that follows in it would fail too."""
+    text = str(error)
+    if "CUDA error" in text and "out of memory" not in text:
+        traceback.print_exception(error)
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def _publish(batch: Batch, shared: _Shared, rows: Sequence[dict[str, Any]]) -> bool:
@@ -535,6 +551,11 @@ class _Metrics:
             self._rate.set(self._lately / seconds)
             self._lately, self._since = 0, time.monotonic()
 
+    def end(self) -> None:
+        """Tells that nothing is in flight any more."""
+        self._flying.set(0)
+        self._rate.set(0)
+
     def count(self, jobs: int, failed: int) -> None:
         """Counts jobs that have ended."""
         if jobs:
@@ -570,8 +591,10 @@ class _Sweep:
         self._trainer = trainer
         self._waiting: deque[Attempt] = deque()
         self._alone: deque[Attempt] = deque()  # for the end, when nothing else runs
-        self._in_flight: dict[ray.ObjectRef[Any], Attempt] = {}
+        self._in_flight: dict[ray.ObjectRef[Any], tuple[Attempt, float]] = {}
         self._trained = self._failed_samples = 0
+        self._stored = 0  # batches, and how many of them there were when one last could not be stored:
+        self._stored_before: dict[Batch, int] = {}
         self._started = time.monotonic()
 
     def run(self) -> Outcome:
@@ -583,6 +606,7 @@ class _Sweep:
                 self._collect(POLL_SECONDS)
         except BaseException as error:
             self._log.write("stop", error=_describe(error), done=self._progress.done)
+            self._metrics.end()
             self._progress.phase("stopping")
             with suppress(failures.RayError):  # there may be no cluster any more
                 self._stop()
@@ -590,12 +614,12 @@ class _Sweep:
         return self._outcome()
 
     def _prepare(self) -> None:
-        statuses = _statuses(self._study, self._store)
+        statuses = _of_study(self._study, self._store.settle())
         batches = missing_batches(self._study, statuses, self._store.sample_ids(), self._slots)
         self._waiting.extend(Attempt(batch) for batch in batches)
         total = len(self._study.jobs())
         failed = _count_failed(statuses)
-        self._lease.describe(total, len(statuses))
+        patiently(lambda: self._lease.describe(total, len(statuses)), STORE_PATIENCE)
         self._progress.start(total, len(statuses), failed, sum(batch.seconds for batch in batches))
         self._progress.phase("training")
         self._log.write(
@@ -623,41 +647,42 @@ class _Sweep:
             self._fly(self._alone.popleft())
         while self._waiting and len(self._in_flight) < WINDOW_PER_SLOT * self._slots:
             self._fly(self._waiting.popleft())
-        self._metrics.fly(self._in_flight.values())
+        self._metrics.fly([attempt for attempt, _ in self._in_flight.values()])
 
     def _fly(self, attempt: Attempt) -> None:
         task = self._task
         if attempt.alone:
             task = _task.options(**self._options, scheduling_strategy=self._cluster.roomiest())
-        self._in_flight[task.remote(attempt.batch, self._shared)] = attempt
+        self._in_flight[task.remote(attempt.batch, self._shared)] = attempt, time.monotonic()
 
     def _collect(self, timeout: float) -> None:
         """Waits for a task to end, for a while, and takes in all that have."""
         flying = list(self._in_flight)
         ray.wait(flying, num_returns=1, timeout=timeout)
         ended, _ = ray.wait(flying, num_returns=len(flying), timeout=0)
-        stored = cache(self._stored)  # once for all that a node takes with it
         for ref in ended:
-            attempt = self._in_flight.pop(ref)
-            trouble = self._take_in(ref, attempt.batch)
-            if trouble is None:
-                continue
-            misfortune, error = trouble
-            batch = attempt.batch
-            there = misfortune is not Misfortune.RAISED and stored(batch.sample)
-            if there and all(job.job_id in there for job in batch.jobs):  # the worker died after that
-                self._count(batch, 0)
-            else:
-                self._mend(attempt, misfortune, error)
+            attempt, begun = self._in_flight.pop(ref)
+            trouble = self._take_in(ref, attempt.batch, time.monotonic() - begun)
+            if trouble is not None:
+                self._mend(attempt, *trouble)
 
-    def _take_in(self, ref: ray.ObjectRef[Any], batch: Batch) -> tuple[Misfortune, str] | None:
-        """Takes in what a task left; returns what went wrong if there are no rows."""
+    def _take_in(
+        self, ref: ray.ObjectRef[Any], batch: Batch, seconds: float
+    ) -> tuple[Misfortune, str] | None:
+        """Takes in what a task left, that many seconds after it was handed out; returns what went wrong if there are no rows."""
         try:
             receipt: _Receipt = ray.get(ref)
         except failures.RayTaskError as error:
             return Misfortune.UNSTORED, _last_line(error.cause or error)
-        except (failures.WorkerCrashedError, failures.OutOfMemoryError) as error:
-            return Misfortune.DIED, _death(error, batch)
+        except failures.OutOfMemoryError:
+            return Misfortune.DIED, "the worker ran out of memory and was ended"
+        except failures.WorkerCrashedError:
+            if seconds >= batch.limit:
+                return (
+                    Misfortune.STUCK,
+                    f"not done within {batch.limit:.0f} s (the worker's log says where it was)",
+                )
+            return Misfortune.DIED, "the worker died: crashed, or ended from outside (its log may say more)"
         except failures.RayError as error:
             return Misfortune.LOST, _last_line(error)
         if receipt.error:
@@ -665,6 +690,7 @@ class _Sweep:
         if receipt.statuses is None:
             self._lease.check()
             return Misfortune.UNSTORED, "driver.json was replaced or removed"
+        self._stored += 1
         self._metrics.observe(receipt)
         self._count(batch, receipt.statuses.get(FAILED, 0))
         self._log.write(
@@ -681,13 +707,18 @@ class _Sweep:
         return None
 
     def _mend(self, attempt: Attempt, misfortune: Misfortune, error: str) -> None:
-        """Puts a batch that came back without its rows first in the queue again, or its halves, or gives it up.
+        """Puts a batch that came back without its rows into the queue again, or its halves, or gives it up.
 
         Raises:
-            PhasediagError: it was trained and could not be stored, again and again: no other could either.
+            PhasediagError: it was trained and could not be stored, again and again, and no other could either.
         """
         batch = attempt.batch
-        again = next_attempts(attempt, misfortune, error)
+        if misfortune is not Misfortune.RAISED and self._is_there(batch):  # the worker died after that
+            self._count(batch, 0)
+            return
+        unstored = misfortune is Misfortune.UNSTORED
+        others = self._stored > self._stored_before.get(batch, self._stored)
+        again = next_attempts(attempt, misfortune, error, others)
         fate = _fate(attempt, again)
         self._progress.note(f"{_name(batch)} {fate}: {error}")
         self._log.write(
@@ -699,17 +730,25 @@ class _Sweep:
             failures=attempt.failures,
             losses=attempt.losses,
         )
-        if not again and misfortune is Misfortune.UNSTORED:
+        if unstored:
+            self._stored_before[batch] = self._stored
+            self._waiting.extend(
+                again
+            )  # at the end: the node may be to blame, and others are to have their turn
+            if again:
+                return
             raise PhasediagError(f"{self._store.out}: workers cannot train or store anything: {error}")
         if not again:
             self._give_up(batch, error)
+            return
         for following in reversed(again):
             (self._alone if following.alone else self._waiting).appendleft(following)
 
-    def _stored(self, samples: bool) -> Collection[str]:
-        """Ids of the jobs that have rows, or of the networks that are kept."""
-        read = self._store.sample_ids if samples else self._store.statuses
-        return patiently(read, STORE_PATIENCE)
+    def _is_there(self, batch: Batch) -> bool:
+        """Whether a batch was published all the same."""
+        ids = [job.job_id for job in batch.jobs]
+        look = partial(self._store.has_sample, ids[0]) if batch.sample else partial(self._store.has_runs, ids)
+        return patiently(look, STORE_PATIENCE)
 
     def _give_up(self, batch: Batch, error: str) -> None:
         """A single job that failed gets a row that says so; a batch that the cluster lost too often, a row for each."""
@@ -719,8 +758,16 @@ class _Sweep:
             return
         for job in batch.jobs:
             rows = self._trainer.failed(job, error)
-            patiently(partial(self._store.publish_runs, rows), STORE_PATIENCE)
+            if not patiently(partial(self._publish_failed, rows), STORE_PATIENCE):
+                raise PhasediagError(f"{self._store.out}: another driver has taken over; this one stops")
         self._count(batch, len(batch.jobs))
+
+    def _publish_failed(self, rows: Sequence[dict[str, Any]]) -> bool:
+        """Publishes the rows of a job that failed, unless another driver has taken over; whether it has done so."""
+        ours = holds(self._store, self._lease.token)
+        if ours:
+            self._store.publish_runs(rows)
+        return ours
 
     def _count(self, batch: Batch, failed: int) -> None:
         jobs = 0 if batch.sample else len(batch.jobs)
@@ -748,8 +795,8 @@ class _Sweep:
         Raises:
             PhasediagError: rows that were published are not there.
         """
-        patiently(self._store.drop_repeated, STORE_PATIENCE)
-        statuses = patiently(lambda: _statuses(self._study, self._store), STORE_PATIENCE)
+        self._metrics.end()
+        statuses = _of_study(self._study, patiently(self._store.settle, STORE_PATIENCE))
         total = len(self._study.jobs())
         if len(statuses) < total:
             raise PhasediagError(
@@ -787,20 +834,13 @@ def _fate(attempt: Attempt, again: Sequence[Attempt]) -> str:
     if again[0].alone:
         return "failed and will be tried alone at the end"
     if again[0].failures == attempt.failures:
-        return "was lost and is run again"
+        return "came back without its rows and is run again"
     return "failed and is tried again"
 
 
-def _death(error: BaseException, batch: Batch) -> str:
-    if isinstance(error, failures.OutOfMemoryError):
-        return "the worker ran out of memory and was ended"
-    return f"the worker died: crashed, ended from outside, or not done within {batch.limit:.0f} s (its log says which)"
-
-
-def _statuses(study: Study, store: Store) -> dict[str, str]:
+def _of_study(study: Study, statuses: Mapping[str, str]) -> dict[str, str]:
     """The status of every job of the study that has rows."""
-    stored = store.statuses()
-    return {job.job_id: stored[job.job_id] for job in study.jobs() if job.job_id in stored}
+    return {job.job_id: statuses[job.job_id] for job in study.jobs() if job.job_id in statuses}
 
 
 def _count_failed(statuses: Mapping[str, str]) -> int:

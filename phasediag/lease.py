@@ -24,9 +24,12 @@ from .version import VERSION
 HEARTBEAT_SECONDS = 5.0
 SILENCE_SECONDS = 60.0
 """A driver on another host that has been silent for so long is gone."""
+LOOK_SECONDS = 15.0
+"""How long one that seems to have been silent for long enough is watched all the same: its clock may be another."""
 # Workers that checked the lease just before it changed hands have published by then.
 _HANDOVER_SECONDS = 1.0
 
+_WATCH_SECONDS = 0.5
 _RELEASE_PATIENCE = (1.0, 1.0, 1.0, 1.0)
 
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
@@ -59,18 +62,22 @@ class Lease:
             "version": VERSION,
         }
 
-    def acquire(self) -> None:
+    def acquire(self, known: Mapping[str, Any] | None = None) -> None:
         """Takes the lease.
+
+        Args:
+            known: what `check_free` has found a moment ago.
 
         Raises:
             InputError: another driver holds it.
         """
-        previous = check_free(self._store)
+        previous = check_free(self._store, known)
         self._write()
         if previous is not None and previous.get("state") == RUNNING:
             time.sleep(_HANDOVER_SECONDS)
-        if not holds(self._store, self.token):  # another driver started in the same instant
-            check_free(self._store)
+        record = self._store.read_driver()
+        if record is not None and record.get("token") != self.token:  # it started in the same instant
+            raise _refusal(self._store, record)
         self._thread.start()
 
     def describe(self, total: int, done: int) -> None:
@@ -111,14 +118,18 @@ class Lease:
 
 
 @contextmanager
-def hold(store: Store) -> Iterator[Lease]:
+def hold(store: Store, known: Mapping[str, Any] | None = None) -> Iterator[Lease]:
     """The lease of a folder for the duration of a `with` block; how the block ends is noted in the folder.
+
+    Args:
+        store: the folder.
+        known: what `check_free` has found a moment ago.
 
     Raises:
         InputError: another driver holds it.
     """
     lease = Lease(store)
-    lease.acquire()
+    lease.acquire(known)
     state = FAILED
     try:
         yield lease
@@ -130,17 +141,46 @@ def hold(store: Store) -> Iterator[Lease]:
         lease.release(state)
 
 
-def check_free(store: Store) -> dict[str, Any] | None:
+def check_free(store: Store, known: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
     """What the last driver left, or None if there was none.
+
+    A driver on this host is alive if its process is. One on another host is watched: it is alive if its sign of life changes, whatever
+    the clocks. That takes a minute at most, and less if it seems to have been silent for long.
+
+    Args:
+        store: the folder.
+        known: what this function has found a moment ago, which is not watched again.
 
     Raises:
         InputError: it is still running.
     """
     record = store.read_driver()
-    if record is not None and is_alive(record):
-        where = f"process {record.get('pid')} on {record.get('host')}"
-        raise InputError(f"{store.out}: another driver is running it ({where}); allowed: one at a time")
+    if record is None or record.get("state") != RUNNING or (known and _beat(record) == _beat(known)):
+        return record
+    if process_is_alive(record) if is_local(record) else _beats(store, record):
+        raise _refusal(store, record)
     return record
+
+
+def _refusal(store: Store, record: Mapping[str, Any]) -> InputError:
+    where = f"process {record.get('pid')} on {record.get('host')}"
+    return InputError(f"{store.out}: another driver is running it ({where}); allowed: one at a time")
+
+
+def _beats(store: Store, record: Mapping[str, Any]) -> bool:
+    """Whether the sign of life of a driver changes."""
+    silent = time.time() - float(record.get("heartbeat", 0.0)) > SILENCE_SECONDS
+    end = time.monotonic() + (LOOK_SECONDS if silent else SILENCE_SECONDS)
+    while time.monotonic() < end:
+        time.sleep(_WATCH_SECONDS)
+        now = store.read_driver()
+        if now is not None and _beat(now) != _beat(record):
+            return now.get("state") == RUNNING
+    return False
+
+
+def _beat(record: Mapping[str, Any]) -> tuple[object, object]:
+    return record.get("token"), record.get("heartbeat")
 
 
 def holds(store: Store, token: str) -> bool:

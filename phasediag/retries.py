@@ -3,8 +3,9 @@
 Separate budgets for separate misfortunes. A node that is preempted or dies, and whatever else befalls the cluster, says nothing of the
 jobs: these are run again, up to `MAX_LOSSES` times. A training that raises, and a worker that dies (crashed, out of memory, or ended
 since it took too long), may be the fault of a job: a batch is halved until the job stands alone, which is then tried `MAX_FAILURES`
-times; at last, where memory may be what it lacks, once with nothing else on the cluster, on the node with most memory. Rows that cannot
-be stored are nobody's fault: after `MAX_UNSTORED` times the sweep has to end.
+times; at last, where memory may be what it lacks, once with nothing else on the cluster, on the node with most memory. One that gets stuck
+costs its whole time limit, so that it has fewer tries, and none alone. Rows that cannot be stored are nobody's fault: after
+`MAX_UNSTORED` times, if no other could be stored meanwhile, the sweep has to end.
 """
 
 from __future__ import annotations
@@ -18,17 +19,21 @@ MAX_FAILURES = 3
 """How often a job fails before it has failed."""
 MAX_DEATHS = 2
 """How often a batch of several jobs may lose its worker before it is split: the first time, a neighbour may have been the cause."""
+MAX_STUCK = 2
+"""How often a job gets stuck before it has failed."""
 MAX_LOSSES = 20
 """How often a batch may be lost to the cluster."""
 MAX_UNSTORED = 3
-"""How often a batch may be trained in vain."""
+"""How often a batch may be trained in vain, while no other is stored."""
 
 
 class Misfortune(Enum):
-    """Why a batch came back without its rows: RAISED by the training, DIED with its worker, LOST by the cluster, or UNSTORED."""
+    """Why a batch came back without its rows: RAISED by the training, DIED with its worker, STUCK until its time was over, LOST by the
+    cluster, or UNSTORED."""
 
     RAISED = auto()
     DIED = auto()
+    STUCK = auto()
     LOST = auto()
     UNSTORED = auto()
 
@@ -41,7 +46,7 @@ class Attempt:
         batch: the batch.
         failures: how often it raised, or its worker died.
         losses: how often the cluster lost it.
-        unstored: how often its rows could not be stored.
+        unstored: how often its rows could not be stored, since others could.
         alone: nothing else runs beside it.
     """
 
@@ -52,21 +57,31 @@ class Attempt:
     alone: bool = False
 
 
-def next_attempts(attempt: Attempt, misfortune: Misfortune, error: str) -> list[Attempt]:
-    """What to do next: the same batch again, its halves, or the only job alone; nothing if it is given up."""
+def next_attempts(
+    attempt: Attempt, misfortune: Misfortune, error: str, others_stored: bool = False
+) -> list[Attempt]:
+    """What to do next: the same batch again, its halves, or the only job alone; nothing if it is given up.
+
+    Args:
+        attempt: the batch, and what befell it before.
+        misfortune: what befell it now.
+        error: in words.
+        others_stored: other batches were stored since this one last was not.
+    """
     if misfortune is Misfortune.LOST:
         losses = attempt.losses + 1
         return [replace(attempt, losses=losses)] if losses < MAX_LOSSES else []
     if misfortune is Misfortune.UNSTORED:
-        unstored = attempt.unstored + 1
+        unstored = 1 if others_stored else attempt.unstored + 1
         return [replace(attempt, unstored=unstored)] if unstored < MAX_UNSTORED else []
-    died, failures = misfortune is Misfortune.DIED, attempt.failures + 1
+    died, stuck = misfortune is Misfortune.DIED, misfortune is Misfortune.STUCK
+    failures = attempt.failures + 1
     if len(attempt.batch.jobs) > 1:
         if died and failures < MAX_DEATHS:
             return [replace(attempt, failures=failures)]
         return [Attempt(half, losses=attempt.losses) for half in split(attempt.batch)]
     if attempt.alone:
         return []
-    if failures < MAX_FAILURES:
+    if failures < (MAX_STUCK if stuck else MAX_FAILURES):
         return [replace(attempt, failures=failures)]
     return [replace(attempt, failures=failures, alone=True)] if died or "memory" in error.lower() else []

@@ -8,8 +8,8 @@
 
 What the tables hold depends on the kind of the study (`phasediag.schemas`).
 
-On a local file system a file is written aside, in `.staging`, and moved into place when it is complete. On any other
-(object stores above all) it is written in one go under its final name.
+A file is written aside, in `.staging`, and moved into place when it is complete; on an object store, which shows objects when they are
+complete, it is written in one go under its final name.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ def patiently(work: Callable[[], _T], patience: Sequence[float]) -> _T:
 
 @dataclass(frozen=True)
 class _Held:
-    """The jobs of a file of ``runs/`` that finished, or that failed."""
+    """The jobs of a file of ``runs/`` that finished, or that failed: their status by id."""
 
     path: str
-    ids: frozenset[str]
+    statuses: dict[str, str]
     failed: bool
 
 
@@ -162,7 +162,7 @@ class Store:
 
     def exists(self) -> bool:
         """Whether the folder holds a study."""
-        return bool(self._info("study.toml").type == fs.FileType.File)
+        return self._is_file("study.toml")
 
     def check_folder(self) -> None:
         """Raises `InputError` if there is a file in the place of the folder."""
@@ -237,8 +237,9 @@ class Store:
     def publish_runs(self, runs: pa.Table | Sequence[Mapping[str, object]]) -> str:
         """Publishes the rows of a batch of jobs as one file, and returns its name.
 
-        The name is a hash of the ids of the jobs: a batch that is run twice replaces itself. Failed jobs have files of their own,
-        so that `drop_failed` has nothing to rewrite under the eyes of a reader that opens a file more than once.
+        The name is a hash of the ids of the jobs: a batch that is run twice replaces itself. Failed jobs have files of their own, of
+        other names, so that they never replace a finished one, and `drop_failed` has nothing to rewrite under the eyes of a reader that
+        opens a file more than once.
         """
         table = runs if isinstance(runs, pa.Table) else runs_table(runs, self.tables.runs)
         if table.num_rows == 0:
@@ -247,9 +248,17 @@ class Store:
         statuses = set(table.column("status").to_pylist())
         if FAILED in statuses and len(statuses) > 1:
             raise ValueError("failed and finished jobs belong in different files")
-        name = f"{_hash_ids(table.column('job_id').to_pylist())}.parquet"
+        name = _runs_name(table.column("job_id").to_pylist(), failed=FAILED in statuses)
         self._publish(f"runs/{name}", content)
         return name
+
+    def has_runs(self, job_ids: Iterable[str]) -> bool:
+        """Whether these jobs finished and were published together. Looks for their file alone, however many there are."""
+        return self._is_file(f"runs/{_runs_name(job_ids, failed=False)}")
+
+    def has_sample(self, job_id: str) -> bool:
+        """Whether the network of this job is kept."""
+        return self._is_file(f"samples/{job_id}.parquet")
 
     def statuses(self) -> dict[str, str]:
         """The status of every job that has rows."""
@@ -268,22 +277,20 @@ class Store:
         """
         return len(set().union(*self._for_each_file("runs", self._drop_failed_from)))
 
-    def drop_repeated(self) -> int:
-        """Removes rows of jobs that other files hold too, and returns the number of jobs.
+    def settle(self) -> dict[str, str]:
+        """Removes rows of jobs that other files hold too, and returns the status of every job.
 
-        That happens where folders were merged, or two drivers ran at a time for want of a lock. A finished row stays rather than a
-        failed one, then that of the larger file: in an order that all drivers agree on, so that two of them that do this at the same
-        time do not remove both.
+        Rows repeat where folders were merged, or two drivers ran at a time for want of a lock. A finished row stays rather than a
+        failed one, then that of the file that is first by its name: an order that nothing changes, so that two drivers that do this at
+        the same time do not remove both.
         """
         held = [rows for file in self._for_each_file("runs", self._held) for rows in file]
-        seen: set[str] = set()
-        repeated: set[str] = set()
-        for rows in sorted(held, key=lambda rows: (rows.failed, -len(rows.ids), rows.path)):
-            if twice := rows.ids & seen:
+        found: dict[str, str] = {}
+        for rows in sorted(held, key=lambda rows: (rows.failed, rows.path)):
+            if twice := rows.statuses.keys() & found.keys():
                 self._rewrite_without(rows.path, partial(_of_jobs, ids=twice, failed=rows.failed))
-                repeated |= twice
-            seen |= rows.ids
-        return len(repeated)
+            found = rows.statuses | found
+        return found
 
     def runs(self) -> pd.DataFrame:
         """All runs in the order of their content, whichever files they are in; without rows if there are none.
@@ -406,6 +413,9 @@ class Store:
         """How a file of the folder is called in messages."""
         return f"{self.out.rstrip('/')}/{path}"
 
+    def _is_file(self, path: str) -> bool:
+        return bool(self._info(path).type == fs.FileType.File)
+
     def _path(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root
 
@@ -416,7 +426,7 @@ class Store:
             raise InputError(f"{self.out}: cannot be reached ({_one_line(error)})") from None
 
     def _read(self, path: str) -> bytes | None:
-        if self._info(path).type != fs.FileType.File:
+        if not self._is_file(path):
             return None
         try:
             with self._fs.open_input_stream(self._path(path)) as stream:
@@ -468,13 +478,11 @@ class Store:
     def _held(self, path: str) -> list[_Held]:
         """Which jobs a file holds, the finished and the failed ones apart."""
         table = self._read_parquet(path, self.tables.runs, ["job_id", "status"])
-        ids: tuple[set[str], set[str]] = (set(), set())
+        held = [_Held(path, {}, failed=False), _Held(path, {}, failed=True)]
         if table is not None:
             for job_id, status in zip(*(column.to_pylist() for column in table.columns), strict=True):
-                ids[status == FAILED].add(job_id)
-        return [
-            _Held(path, frozenset(found), failed) for found, failed in zip(ids, (False, True), strict=True)
-        ]
+                held[status == FAILED].statuses[job_id] = status
+        return held
 
     def _drop_failed_from(self, path: str) -> set[str]:
         """Removes the failed rows of one file and returns the ids of their jobs."""
@@ -500,9 +508,17 @@ class Store:
             _replace(Path(self._root, path), content, Path(self._root, ".staging"))
             return
         target = self._path(path)
-        if self._fs.type_name not in _OBJECT_STORES:
-            self._fs.create_dir(str(PurePosixPath(target).parent), recursive=True)
-        with self._fs.open_output_stream(target) as stream:
+        if self._fs.type_name in _OBJECT_STORES:
+            self._write(target, content)
+            return
+        aside = self._path(f".staging/{PurePosixPath(path).name}.{uuid.uuid4().hex}")
+        for file in (aside, target):
+            self._fs.create_dir(str(PurePosixPath(file).parent), recursive=True)
+        self._write(aside, content)
+        self._fs.move(aside, target)
+
+    def _write(self, path: str, content: bytes) -> None:
+        with self._fs.open_output_stream(path) as stream:
             stream.write(content)
 
 
@@ -510,9 +526,7 @@ def _resolve(out: str) -> tuple[fs.FileSystem, str]:
     if "://" not in out:
         return fs.LocalFileSystem(), out
     parts = urlsplit(out)
-    if "@" in parts.netloc or any(
-        key in parts.query.lower() for key in ("access_key", "secret_key", "token")
-    ):
+    if parts.password or any(key in parts.query.lower() for key in ("access_key", "secret_key", "token")):
         where = f"{parts.scheme}://...{parts.path}"  # what it holds must not get into a log
         raise InputError(f"{where}: holds credentials; allowed: none in the URI, but in the environment")
     try:
@@ -578,8 +592,10 @@ def _modified(path: Path) -> float:
         return time.time()
 
 
-def _hash_ids(job_ids: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(set(job_ids))).encode()).hexdigest()[:20]
+def _runs_name(job_ids: Iterable[str], failed: bool) -> str:
+    """The file of a batch of jobs, which has finished or failed."""
+    content = [*sorted(set(job_ids)), *(["failed"] if failed else [])]
+    return f"{hashlib.sha256(chr(10).join(content).encode()).hexdigest()[:20]}.parquet"
 
 
 def _of_jobs(table: pa.Table, ids: Iterable[str], failed: bool) -> pa.ChunkedArray:

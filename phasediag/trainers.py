@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -58,12 +57,13 @@ def train(study: Study, progress: Callable[[int, int], None] | None = None) -> p
     sorted by job.
     """
     import pandas as pd
+    from joblib import cpu_count
 
     trainer, tables = trainer_of(study), TABLES[study.kind]
     device, total = resolve_device(study.spec.resources.device), len(study.jobs())
     rows: list[Row] = []
     for batch in missing_batches(study, {}, [job.job_id for job in study.sample_jobs()], 1):
-        rows += trainer.batch(batch.jobs, device, os.cpu_count() or 1)
+        rows += trainer.batch(batch.jobs, device, cpu_count())
         if progress is not None:
             progress(len({row["job_id"] for row in rows}), total)
     return pd.DataFrame(rows, columns=tables.runs.names).sort_values(list(tables.order), ignore_index=True)

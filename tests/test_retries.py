@@ -13,6 +13,7 @@ from phasediag.retries import (
     MAX_DEATHS,
     MAX_FAILURES,
     MAX_LOSSES,
+    MAX_STUCK,
     MAX_UNSTORED,
     Attempt,
     Misfortune,
@@ -51,7 +52,9 @@ def played(
 @given(
     jobs=st.integers(1, 40),
     poison=st.dictionaries(
-        st.integers(0, 39), st.sampled_from([Misfortune.RAISED, Misfortune.DIED]), max_size=6
+        st.integers(0, 39),
+        st.sampled_from([Misfortune.RAISED, Misfortune.DIED, Misfortune.STUCK]),
+        max_size=6,
     ),
     losses=st.lists(st.booleans(), max_size=MAX_LOSSES - 1),
 )
@@ -82,6 +85,18 @@ def test_a_job_that_raises_is_tried_alone_only_if_memory_may_help() -> None:
     ] * MAX_FAILURES
     assert ladder(Misfortune.RAISED, "RuntimeError: not enough memory: you tried")[-1].alone
     assert ladder(Misfortune.RAISED, "MemoryError")[-1].alone
+
+
+def test_a_job_that_gets_stuck_has_few_tries_and_none_alone() -> None:
+    assert [attempt.alone for attempt in ladder(Misfortune.STUCK)] == [False] * MAX_STUCK
+    assert len(next_attempts(Attempt(batch_of(4)), Misfortune.STUCK, "")) == 2
+
+
+def test_a_batch_that_cannot_be_stored_while_others_are_is_not_given_up() -> None:
+    attempt = Attempt(batch_of(1))
+    for _ in range(3 * MAX_UNSTORED):
+        [attempt] = next_attempts(attempt, Misfortune.UNSTORED, "", others_stored=True)
+    assert attempt.unstored == 1
 
 
 def test_budgets_are_separate() -> None:

@@ -190,15 +190,14 @@ def test_a_job_with_two_outcomes_counts_as_finished(store):
     assert store.runs()["status"].tolist() == ["converged"] * 4
 
 
-def test_drop_repeated_leaves_each_job_once(store):
+def test_settle_leaves_each_job_once(store):
     store.publish_runs(runs_table([row("a"), row("b")]))
     store.publish_runs(runs_table([row("b"), row("c"), row("d")]))
     store.publish_runs(runs_table([row("c")]))
     store.publish_runs(runs_table([row("e", status="failed"), row("a", status="failed")]))
     before = store.statuses()
-    assert store.drop_repeated() == 3
-    assert store.drop_repeated() == 0
-    assert store.statuses() == before
+    assert store.settle() == before
+    assert store.settle() == store.statuses() == before
     assert sorted(held_rows(store)) == ["a", "b", "c", "d", "e"]
 
 
@@ -208,29 +207,46 @@ def held_rows(store):
     return [job_id for table in tables for job_id in table.column("job_id").to_pylist()]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     files=st.lists(
-        st.dictionaries(st.sampled_from("abcde"), st.sampled_from(["converged", "failed"]), min_size=1),
+        st.dictionaries(st.sampled_from("abcdefg"), st.sampled_from(["converged", "failed"]), min_size=1),
         min_size=1,
-        max_size=5,
-    )
+        max_size=6,
+    ),
+    looked=st.integers(0, 6),
 )
-def test_two_that_drop_repeated_rows_at_a_time_remove_no_job(files):
-    """Files as other programs may write them, finished and failed jobs in one; the second has read them before the first began."""
+def test_two_that_settle_at_a_time_remove_no_job(files, looked):
+    """Files as other programs may write them, finished and failed jobs in one; the second looks at them between any two steps of the
+    first, and acts when that one has come to its end."""
     store = Store("bucket/out", filesystem=fs._MockFileSystem())
     for number, jobs in enumerate(files):
         rows = runs_table([row(job_id, status=status) for job_id, status in jobs.items()])
         store._publish(f"runs/{number}.parquet", store_module._to_parquet(rows, RUNS_SCHEMA))
-    statuses = store.statuses()
-    held = store._for_each_file("runs", store._held)
-    late = Store("bucket/out", filesystem=store._fs)
-    late._for_each_file = lambda folder, work: held
-    store.drop_repeated()
+    statuses, second = store.statuses(), Store("bucket/out", filesystem=store._fs)
+    seen, rewrite = [], store._rewrite_without
+
+    def look_then_rewrite(*arguments):
+        if len(seen) <= looked:
+            seen.append(second._for_each_file("runs", second._held))
+        return rewrite(*arguments)
+
+    store._rewrite_without = look_then_rewrite
+    assert store.settle() == statuses
     assert sorted(held_rows(store)) == sorted(statuses)
-    late.drop_repeated()
-    assert sorted(held_rows(store)) == sorted(statuses)
+    if seen:
+        second._for_each_file = lambda folder, work: seen[-1]
+        second.settle()
     assert store.statuses() == statuses
+    second.__dict__.pop("_for_each_file", None)
+    assert second.settle() == statuses and sorted(held_rows(store)) == sorted(statuses)
+
+
+def test_a_job_that_failed_does_not_replace_the_rows_it_got_meanwhile(store):
+    store.publish_runs(runs_table([row("a")]))
+    store.publish_runs(runs_table([row("a", status="failed")]))
+    assert store.statuses() == {"a": "converged"}
+    assert store.has_runs(["a"]) and not store.has_runs(["b"])
 
 
 def test_drop_failed_makes_jobs_missing_again(store):
