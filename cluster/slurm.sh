@@ -5,11 +5,12 @@
 #
 # Both paths are on a file system that all nodes see, and the environment in which phasediag is installed is active when the job is
 # submitted. Nodes are taken whole: at the end, Ray stops everything of Ray on them. Needs Ray 2.49 or later (ray symmetric-run).
+# What is finished is kept when the time is over; two minutes before, Slurm asks the processes to end.
 #SBATCH --job-name=phasediag
 #SBATCH --exclusive
 #SBATCH --ntasks-per-node=1
 #SBATCH --time=12:00:00
-#SBATCH --signal=B:TERM@120
+#SBATCH --signal=TERM@120
 
 set -euo pipefail
 
@@ -23,6 +24,7 @@ if [[ ! -f $spec ]]; then
     echo "$spec: there is no such file; allowed: the spec of a study, on a file system that all nodes see" >&2
     exit 2
 fi
+phasediag plan "$spec"  # a spec that is refused does not get as far as the nodes
 
 nodes=${SLURM_JOB_NUM_NODES:?run it with sbatch}
 hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
@@ -32,14 +34,16 @@ echo "Ray at $address, $nodes nodes"
 # Others who reach these nodes cannot run anything on this cluster. srun hands the environment on.
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
+# Nodes that import from a busy shared file system take longer than the 30 seconds that Ray would give them.
+export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT="${RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT:-600}"
 
-# In the background, so that the signal before the time limit is passed on at once: what is finished is kept.
+code=0
 srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 \
     ray symmetric-run --address "$address" --min-nodes "$nodes" -- \
-    env RAY_ADDRESS="$address" python -m phasediag run "$spec" --out "$out" &
-step=$!
-trap 'kill -TERM "$step"; wait "$step"' TERM
-wait "$step" || true
+    env RAY_ADDRESS="$address" python -m phasediag run "$spec" --out "$out" || code=$?
 
-# The exit code of srun is that of the worst of its tasks; how the sweep ended is in the files.
-phasediag status "$out" --wait
+# The exit code of srun is that of the worst of its tasks; how the sweep ended is in the files, if it began.
+if phasediag status "$out"; then
+    phasediag status "$out" --wait >/dev/null && exit 0
+fi
+exit "$((code > 0 ? code : 1))"

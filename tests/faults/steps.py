@@ -13,7 +13,7 @@ from typing import Any
 
 from phasediag import store
 
-WRITING = {"_replace", "_sync_folder", "drop_failed", "drop_repeated", "_rewrite_without", "clean_staging"}
+WRITING = {"_replace", "_sync_folder", "_rewrite_without", "clean_staging"}
 EFFECTS = (
     ".mkdir(",
     ".open(",
@@ -28,6 +28,10 @@ EFFECTS = (
 """What the lines that change something on disk hold: before each of them, what is there is something else."""
 
 
+seen: set[str] = set()
+"""Functions in which there was such a line."""
+
+
 def kill_at(step: int) -> Callable[[], int]:
     """From now on, in this thread and those to come, counts the lines of the store that change something, and kills this process
     before that one.
@@ -40,6 +44,7 @@ def kill_at(step: int) -> Callable[[], int]:
         nonlocal count
         if event == "line" and any(effect in getline(store.__file__, frame.f_lineno) for effect in EFFECTS):
             count += 1
+            seen.add(frame.f_code.co_name)
             if count == step:
                 os.kill(os.getpid(), signal.SIGKILL)
         return line

@@ -88,6 +88,17 @@ def sweep(study: PhaseDiagramStudy, store: Store, disturb: Disturbance, **option
     return driver.run(study, store, Progress(), trainer=Disturbed(trainer_of(study), disturb), **options)
 
 
+def make_a_mess(study: PhaseDiagramStudy, store: Store) -> None:
+    """A folder with a job that failed, some that several files hold, and the litter of a process that was killed."""
+    trainer, jobs = trainer_of(study), study.jobs()
+    store.publish_runs(trainer.failed(jobs[0], "no such luck"))
+    for batch in (jobs[1:3], jobs[2:4], jobs[1:2]):
+        store.publish_runs([row for job in batch for row in trainer.batch([job], "cpu", 1)])
+    litter = Path(store.out, ".staging", "litter")
+    litter.touch()
+    os.utime(litter, (0, 0))
+
+
 def nothing(jobs: Sequence[Job]) -> None:
     """No fault at all."""
 
@@ -102,6 +113,14 @@ class Pause:
         time.sleep(self.seconds)
 
 
+class Careless(Pause):
+    """Workers that do not notice that their driver was replaced, as if they had looked a moment earlier."""
+
+    def __call__(self, jobs: Sequence[Job]) -> None:
+        driver.holds = lambda store, token: True
+        super().__call__(jobs)
+
+
 # A driver in a process of its own, to be killed.
 
 _SCRIPT = """
@@ -109,15 +128,20 @@ import sys
 from faults import sweeps
 from phasediag.store import Store
 {before}
-sweeps.sweep(sweeps.study_of({seeds}), Store(sys.argv[1]), sweeps.Pause({pause}))
+sweeps.sweep(sweeps.study_of({seeds}), Store(sys.argv[1]), sweeps.{disturb}({pause}))
 """
 
 
 def start_driver(
-    out: str, seeds: int = 10, pause: float = 0.5, before: str = "", **environment: str
+    out: str,
+    seeds: int = 10,
+    pause: float = 0.5,
+    before: str = "",
+    disturb: str = "Pause",
+    **environment: str,
 ) -> subprocess.Popen[str]:
     """Starts a driver; `before` is Python that it runs first. RAY_ADDRESS="" is a Ray of its own."""
-    script = _SCRIPT.format(before=before, seeds=seeds, pause=pause)
+    script = _SCRIPT.format(before=before, seeds=seeds, pause=pause, disturb=disturb)
     return subprocess.Popen(
         [sys.executable, "-c", script, out],
         env={**os.environ, **environment},
@@ -126,24 +150,33 @@ def start_driver(
     )
 
 
-def race(store: Store, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two drivers in one folder, on one cluster, neither of which saw the other as it began, with batches of their own. The workers of
-    the first do not see that it was replaced either, as if they had looked a moment earlier."""
-    study = study_of(20)
-    careless = (
-        "from phasediag import driver, lease\n"
-        "driver.holds = lambda store, token: True\n"
-        "lease.HEARTBEAT_SECONDS = 2.0\n"
-    )
-    with start_driver(store.out, seeds=20, pause=0.7, before=careless, RAY_ADDRESS=address) as first:
-        wait_for(lambda: len(store.statuses()) > 0)
+def race(store: Store, address: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Two drivers in one folder, on one cluster, neither of which saw the other as it began, with batches of their own, and workers of
+    the first that do not see that it was replaced. Returns how many files held jobs that others held too."""
+    study, repeated = study_of(20), 0
+    slow = "from phasediag import lease; lease.HEARTBEAT_SECONDS = 3.0"
+    rewrite = Store._rewrite_without
+
+    def count(*arguments: Any) -> Any:
+        nonlocal repeated
+        repeated += 1
+        return rewrite(*arguments)
+
+    with start_driver(
+        store.out, seeds=20, pause=0.5, before=slow, disturb="Careless", RAY_ADDRESS=address
+    ) as first:
+        wait_for(
+            lambda: len(store.statuses()) > 0
+        )  # the same jobs in the same batches would have the same files
         with monkeypatch.context() as patch:
-            patch.setattr(lease, "check_free", lambda store: None)
+            patch.setattr(lease, "check_free", lambda store, known=None: None)
             patch.setattr(driver, "check_free", lambda store: None)
-            outcome = sweep(study, store, Pause(0.7))
+            patch.setattr(Store, "_rewrite_without", count)
+            outcome = sweep(study, store, Pause(0.5))
         assert (outcome.finished, outcome.failed) == (120, 0) and outcome.trained > 0
         assert first.wait(timeout=60) != 0
         assert first.stderr is not None and "another driver has taken over" in first.stderr.read()
+    return repeated
 
 
 # What is looked at afterwards.

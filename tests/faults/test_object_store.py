@@ -75,15 +75,20 @@ def test_a_sweep_into_a_bucket_resumes_and_is_read_back(store: Store) -> None:
 def test_requests_that_fail_lose_nothing(
     store: Store, server: Server, fault: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "STORE_PATIENCE", (0.2,) * 10)
+    """Long enough for the client to give up, twice in a sweep."""
+    monkeypatch.setattr(driver, "STORE_PATIENCE", (0.2,) * 40)
 
     def misbehave() -> None:
-        time.sleep(0.5)
-        server.fault = fault
+        for seconds in (1.0, 4.0):
+            time.sleep(seconds)
+            server.fault = fault
+            time.sleep(6.0)
+            server.fault = ""
 
-    threading.Thread(target=misbehave).start()
-    outcome = sweeps.sweep(study := sweeps.study_of(), store, sweeps.Pause(0.4))
-    server.fault = ""
+    thread = threading.Thread(target=misbehave)
+    thread.start()
+    outcome = sweeps.sweep(study := sweeps.study_of(), store, sweeps.Pause(0.7))
+    thread.join()
     assert (outcome.finished, outcome.failed) == (60, 0)
     sweeps.check(name, server.faults, study, store)
 
@@ -109,16 +114,18 @@ def test_a_server_that_is_gone_for_a_while_is_waited_for(
     sweeps.check("the bucket's server is restarted", 1, study, store)
 
 
-def test_a_second_driver_is_refused_while_the_first_is_alive_and_a_silent_one_is_replaced(
-    store: Store,
+def test_a_driver_elsewhere_is_waited_out_if_it_is_silent_and_refused_if_it_is_not(
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lease, "SILENCE_SECONDS", 2.0)
     study = sweeps.study_of(2)
-    silent = {"token": "x", "state": "running", "host": "elsewhere", "pid": 1, "heartbeat": time.time() - 5}
-    store.write_driver(silent)
+    record = {"token": "x", "state": "running", "host": "elsewhere", "pid": 1}
+    store.write_driver({**record, "heartbeat": time.time()})
+    beat = threading.Timer(1.0, lambda: store.write_driver({**record, "heartbeat": time.time()}))
+    beat.start()
     with pytest.raises(InputError, match="elsewhere"):
         sweeps.sweep(study, store, sweeps.nothing)
     assert store.statuses() == {}
-    store.write_driver({**silent, "heartbeat": time.time() - lease.SILENCE_SECONDS - 1})
     assert sweeps.sweep(study, store, sweeps.nothing).finished == 12
     sweeps.check("a driver elsewhere falls silent, in a bucket", 1, study, store)
 
@@ -127,5 +134,5 @@ def test_a_second_driver_is_refused_while_the_first_is_alive_and_a_silent_one_is
 def test_a_driver_that_lost_the_race_for_the_bucket_stops_and_does_no_harm(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweeps.race(store, ray.get_runtime_context().gcs_address, monkeypatch)
-    sweeps.check("two drivers start in the same instant, in a bucket", 1, sweeps.study_of(20), store)
+    repeated = sweeps.race(store, ray.get_runtime_context().gcs_address, monkeypatch)
+    sweeps.check("two drivers start in the same instant, in a bucket", repeated, sweeps.study_of(20), store)
