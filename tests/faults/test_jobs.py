@@ -82,9 +82,8 @@ class NeedsTheCluster:
         running.touch()
         try:
             time.sleep(0.3)
-            if any(map(sweeps.is_poison, jobs)) and len(list(self.folder.glob("running-*"))) > 1:
-                raise MemoryError
-            if any(map(sweeps.is_poison, jobs)) and not (self.folder / "met").exists():
+            neighbours = len(list(self.folder.glob("running-*"))) - 1
+            if any(map(sweeps.is_poison, jobs)) and (neighbours or not (self.folder / "met").exists()):
                 (self.folder / "met").touch()
                 raise MemoryError
         finally:

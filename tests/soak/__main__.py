@@ -32,6 +32,8 @@ from phasediag.store import Store  # noqa: E402
 from soak.driver import SEEDS  # noqa: E402
 
 NODES = 3
+MAX_EXITS = 30
+"""Drivers that may end by themselves, as they have to when their cluster or their bucket is gone for too long."""
 
 
 class Soak:
@@ -42,6 +44,7 @@ class Soak:
         self.signs = folder / "at-work"
         self.signs.mkdir()
         self.events: Counter[str] = Counter()
+        self.exits: Counter[str] = Counter()
         self.server = Server()
         os.environ.update(self.server.environment())
         make_bucket()
@@ -85,6 +88,7 @@ class Soak:
     def driver_is_killed(self) -> bool:
         self.driver.kill()
         self.driver.wait()
+        self.exits["driver ended with -9"] -= 1  # as it will be counted, though it was us
         return True
 
     def driver_sleeps(self) -> bool:
@@ -138,7 +142,10 @@ class Soak:
             time.sleep(self.choice.uniform(1.0, 5.0))
             if self.driver.poll() == 0:
                 break
-            if self.driver.poll() is not None:
+            if (code := self.driver.poll()) is not None:
+                self.exits[f"driver ended with {code}"] += 1
+                if sum(self.exits.values()) > MAX_EXITS:
+                    raise SystemExit(f"drivers end again and again: {dict(self.exits)}")
                 self.start_driver(out)
                 continue
             self.happen(bucket)
@@ -177,6 +184,8 @@ def main() -> int:
             )
         soak.close()
     events = ", ".join(f"{name} {times}" for name, times in sorted(soak.events.items()))
+    exits = ", ".join(f"{name}: {times}" for name, times in sorted(soak.exits.items()) if times)
+    print(f"\nby themselves, and started again: {exits or 'none'}")
     print(
         f"\nseed {arguments.seed}: {number} sweeps, {sum(soak.events.values())} faults ({events}); harm: {harm}"
     )
