@@ -7,23 +7,16 @@ again resumes.
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 import os
 import secrets
-import signal
 import socket
-import sys
-import threading
 import time
-import traceback
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import ray
@@ -35,6 +28,7 @@ from ray.util.metrics import Gauge, Histogram
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from .errors import InputError, PhasediagError
+from .interruption import interruptible
 from .lease import Lease, check_free, hold, holds
 from .log import Log
 from .plan import Batch, missing_batches
@@ -45,6 +39,7 @@ from .store import Store, patiently
 from .study import Study
 from .tables import ResourcesSpec
 from .trainers import Trainer, trainer_of
+from .worker import ERROR_LENGTH, Receipt, Shared, describe, work
 
 WINDOW_PER_SLOT = 3
 """Tasks in flight per slot: enough that a slot never waits for the driver."""
@@ -62,7 +57,6 @@ _TOKEN_HINT = (
 )
 # After an interruption, for tasks that are about to publish.
 _DRAIN_SECONDS = 1.0
-_ERROR_LENGTH = 500
 
 
 @dataclass(frozen=True)
@@ -86,38 +80,6 @@ class Outcome:
     failed_samples: int
     trained: int
     seconds: float
-
-
-@dataclass(frozen=True)
-class _Shared:
-    """What every task needs, sent to each node once."""
-
-    trainer: Trainer
-    resources: ResourcesSpec
-    store: Store
-    token: str
-    patience: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class _Receipt:
-    """What comes back from a task: the status counts of its jobs, or the error of the training, or neither.
-
-    Neither means that the worker found its driver replaced and published nothing.
-
-    Attributes:
-        statuses: number of jobs by status.
-        error: of the training.
-        evaluations: full-batch forward and backward passes of all jobs.
-        seconds: duration of the training.
-        where: host and process of the worker.
-    """
-
-    statuses: Mapping[str, int] | None = None
-    error: str = ""
-    evaluations: int = 0
-    seconds: float = 0.0
-    where: str = ""
 
 
 def run(
@@ -152,7 +114,7 @@ def run(
     complete = not _missing(study, store, retry_failed)
     progress.phase("starting" if complete else "starting Ray")
     cluster = nullcontext() if complete else _connected(study, progress)
-    with _signals(), cluster as joined, _signals(), hold(store, previous) as lease:
+    with interruptible(), cluster as joined, interruptible(), hold(store, previous) as lease:
         store.clean_staging()
         store.write_data(study.data.arrays())
         store.write_study(study.to_toml())
@@ -232,7 +194,7 @@ def _connected(study: Study, progress: Progress) -> Iterator[_Cluster]:
     _start_ray(address)
     try:
         if address != "local":
-            with _signals():  # Ray has its own in place now
+            with interruptible():  # Ray has its own in place now
                 _await_node(resources, progress)
         yield _checked(_Cluster(resources, borrowed=False), study.source)
     finally:
@@ -380,139 +342,10 @@ def _check_device(resources: ResourcesSpec, source: str) -> None:
         )
 
 
-# Signals.
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Makes SIGTERM and the first Ctrl-C raise KeyboardInterrupt, and the second end the process at once.
-
-    To be entered again when Ray has started: it replaces handlers that were installed before.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    received = 0
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal received
-        received += 1
-        if received > 1:
-            os._exit(130)
-        raise KeyboardInterrupt
-
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-# The worker's side.
-
+# The sweep.
 
 # max_calls: a GPU task would otherwise get a process, and a CUDA context, of its own.
-@ray.remote(max_retries=0, max_calls=0)
-def _task(batch: Batch, shared: _Shared) -> _Receipt:
-    """Trains a batch and publishes its rows. Errors of the training come back as text; others are raised."""
-    with _time_limit(batch.limit):
-        return _train_and_publish(batch, shared)
-
-
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Ends the process if a `with` block takes longer, whatever it is stuck in, having written where into the worker's log.
-
-    The driver cannot: Ray 2.60 aborts it if a task ends by itself while it is being killed.
-    """
-    faulthandler.dump_traceback_later(seconds, exit=True, file=2)
-    try:
-        yield
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-
-
-def _train_and_publish(batch: Batch, shared: _Shared) -> _Receipt:
-    where, started = f"{socket.gethostname()}:{os.getpid()}", time.monotonic()
-    try:
-        rows = _train(batch, shared)
-    except InputError:
-        raise  # this node cannot do what the study asks for
-    except Exception as error:  # whatever it is, it belongs to this batch alone
-        _leave_if_broken(error)
-        return _Receipt(error=_describe(error), where=where)
-    seconds = time.monotonic() - started
-    if not patiently(lambda: _publish(batch, shared, rows), shared.patience):
-        time.sleep(
-            shared.patience[0]
-        )  # if it is this node that sees another folder, others are to have the work
-        return _Receipt(where=where)
-    if batch.sample:
-        return _Receipt(statuses={}, seconds=seconds, where=where)
-    jobs = {row["job_id"]: row for row in rows}.values()  # the layers of a job agree in what follows
-    statuses, evaluations = Counter(job["status"] for job in jobs), sum(job["evaluations"] for job in jobs)
-    return _Receipt(statuses, evaluations=evaluations, seconds=seconds, where=where)
-
-
-def _leave_if_broken(error: Exception) -> None:
-    """Ends a process whose GPU context is lost: everything that follows in it would fail too."""
-    text = str(error)
-    if "CUDA error" in text and "out of memory" not in text:
-        traceback.print_exception(error)
-        sys.stderr.flush()
-        os._exit(1)
-
-
-def _publish(batch: Batch, shared: _Shared, rows: Sequence[dict[str, Any]]) -> bool:
-    """Publishes the rows, unless another driver has taken over; whether it has done so."""
-    if not holds(shared.store, shared.token):
-        return False
-    if batch.sample:
-        shared.store.publish_sample(rows)
-    else:
-        shared.store.publish_runs(rows)
-    return True
-
-
-def _train(batch: Batch, shared: _Shared) -> list[dict[str, Any]]:
-    device = _device(shared.resources)
-    threads = max(1, int(shared.resources.cpus_per_task))
-    if batch.sample:
-        return shared.trainer.sample(batch.jobs[0], device, threads)
-    return shared.trainer.batch(batch.jobs, device, threads)
-
-
-def _device(resources: ResourcesSpec) -> str:
-    """The device of this worker. Ray shows a task only the GPUs that it was given."""
-    if not resources.gpus_per_task:
-        return "cpu"
-    from .training import resolve_device
-
-    device = resolve_device(resources.device)
-    if device == "cuda" and resources.gpus_per_task < 1:
-        import torch
-
-        # A fraction is a promise only, unless the process keeps to it.
-        torch.cuda.set_per_process_memory_fraction(resources.gpus_per_task)
-    return device
-
-
-def _describe(error: BaseException) -> str:
-    """The type and the message of an error, and where it was raised, within bounds."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    text = " ".join("".join(traceback.format_exception_only(error)).split())
-    return f"{text[:_ERROR_LENGTH]}{place}"
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    text = f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
-    return text[:_ERROR_LENGTH]
-
-
-# The driver's side.
+_task = ray.remote(max_retries=0, max_calls=0)(work)
 
 
 class _Metrics:
@@ -563,7 +396,7 @@ class _Metrics:
         if failed:
             self._failed.inc(failed)
 
-    def observe(self, receipt: _Receipt) -> None:
+    def observe(self, receipt: Receipt) -> None:
         """Counts what a batch took."""
         self._seconds.observe(receipt.seconds)
         if receipt.evaluations:
@@ -605,7 +438,7 @@ class _Sweep:
                 self._submit()
                 self._collect(POLL_SECONDS)
         except BaseException as error:
-            self._log.write("stop", error=_describe(error), done=self._progress.done)
+            self._log.write("stop", error=describe(error), done=self._progress.done)
             self._metrics.end()
             self._progress.phase("stopping")
             with suppress(failures.RayError):  # there may be no cluster any more
@@ -634,7 +467,7 @@ class _Sweep:
         )
         resources = self._study.spec.resources
         self._shared = ray.put(
-            _Shared(self._trainer, resources, self._store, self._lease.token, STORE_PATIENCE)
+            Shared(self._trainer, resources, self._store, self._lease.token, STORE_PATIENCE)
         )
         self._options = {"num_cpus": resources.cpus_per_task, "num_gpus": resources.gpus_per_task or None}
         self._task = _task.options(**self._options)
@@ -671,7 +504,7 @@ class _Sweep:
     ) -> tuple[Misfortune, str] | None:
         """Takes in what a task left, that many seconds after it was handed out; returns what went wrong if there are no rows."""
         try:
-            receipt: _Receipt = ray.get(ref)
+            receipt: Receipt = ray.get(ref)
         except failures.RayTaskError as error:
             return Misfortune.UNSTORED, _last_line(error.cause or error)
         except failures.OutOfMemoryError:
@@ -845,3 +678,9 @@ def _of_study(study: Study, statuses: Mapping[str, str]) -> dict[str, str]:
 
 def _count_failed(statuses: Mapping[str, str]) -> int:
     return sum(status == FAILED for status in statuses.values())
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    text = f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
+    return text[:ERROR_LENGTH]

@@ -22,7 +22,7 @@ import pytest
 from pyarrow import fs
 from waiting import wait_for
 
-from phasediag import driver, lease
+from phasediag import driver, lease, worker
 from phasediag.data import make_dataset
 from phasediag.jobs import Job
 from phasediag.progress import Progress
@@ -117,7 +117,7 @@ class Careless(Pause):
     """Workers that do not notice that their driver was replaced, as if they had looked a moment earlier."""
 
     def __call__(self, jobs: Sequence[Job]) -> None:
-        driver.holds = lambda store, token: True
+        worker.holds = lambda store, token: True
         super().__call__(jobs)
 
 
