@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import tempfile
 import time
@@ -47,7 +48,8 @@ def three_nodes() -> Iterator[tuple[Cluster, list[object]]]:
     head = {"num_cpus": 0, "_system_config": DEATH, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
-    ray.init(address=cluster.address, log_to_driver=False)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    driver._silence_raylet()  # a node that dies leaves pages otherwise
     try:
         yield cluster, nodes
     finally:
