@@ -16,6 +16,9 @@ logging.getLogger("werkzeug").setLevel(logging.ERROR)
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
+SECRET = "not-to-be-found-anywhere"
+
+
 class Server:
     """An S3 server that can be stopped and started again with what it holds, and that fails on request.
 
@@ -57,7 +60,7 @@ class Server:
         return {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
             "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ import ray
 from pyarrow import fs
 
 from faults import sweeps
-from faults.buckets import Server, make_bucket
+from faults.buckets import SECRET, Server, make_bucket
 from phasediag import driver, lease
 from phasediag.errors import InputError
+from phasediag.log import Log
 from phasediag.status import read_status
 from phasediag.store import Store
 
@@ -47,8 +49,12 @@ def store(server: Server, tmp_path: Path) -> Iterator[Store]:
     server.fault = ""
 
 
-def test_a_sweep_into_a_bucket_resumes_and_is_read_back(store: Store) -> None:
-    outcome = sweeps.sweep(sweeps.study_of(5), store, sweeps.nothing)
+def test_a_sweep_into_a_bucket_resumes_and_is_read_back_and_keeps_no_secret(
+    store: Store, tmp_path: Path
+) -> None:
+    log_file = tmp_path / "log"
+    with closing(Log(log_file)) as log:
+        outcome = sweeps.sweep(sweeps.study_of(5), store, sweeps.nothing, log=log)
     assert (outcome.finished, outcome.failed) == (30, 0)
     outcome = sweeps.sweep(study := sweeps.study_of(), store, sweeps.nothing)
     assert (outcome.finished, outcome.trained) == (60, 30)
@@ -57,12 +63,10 @@ def test_a_sweep_into_a_bucket_resumes_and_is_read_back(store: Store) -> None:
     assert (status.state, status.finished) == ("complete", 60)
     bucket, root = fs.FileSystem.from_uri(store.out)
     found = bucket.get_file_info(fs.FileSelector(root, recursive=True))
-    assert {Path(info.path).suffix for info in found if info.type == fs.FileType.File} == {
-        ".parquet",
-        ".json",
-        ".toml",
-        ".npz",
-    }
+    files = [info.path for info in found if info.type == fs.FileType.File]
+    assert {Path(path).suffix for path in files} == {".parquet", ".json", ".toml", ".npz"}
+    contents = [bucket.open_input_stream(path).read() for path in files]
+    assert not any(SECRET.encode() in content for content in [*contents, log_file.read_bytes()])
 
 
 @pytest.mark.parametrize(
