@@ -37,13 +37,17 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 # Nodes that import from a busy shared file system take longer than the 30 seconds that Ray would give them.
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT="${RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT:-600}"
 
+# How the sweep ended: srun's own code is that of the worst of its tasks. This script runs on the first node, and so does the sweep.
+ended=$(mktemp)
+trap 'rm -f "$ended"' EXIT
 code=0
+# shellcheck disable=SC2016  # for the other shell
 srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 \
     ray symmetric-run --address "$address" --min-nodes "$nodes" -- \
+    bash -c '"$@"; echo $? >"$0"' "$ended" \
     env RAY_ADDRESS="$address" python -m phasediag run "$spec" --out "$out" || code=$?
-
-# The exit code of srun is that of the worst of its tasks; how the sweep ended is in the files, if it began.
-if phasediag status "$out"; then
-    phasediag status "$out" --wait >/dev/null && exit 0
+if [[ -s $ended ]]; then
+    exit "$(<"$ended")"
 fi
+echo "the sweep did not begin, or was ended with its nodes; what is finished is kept" >&2
 exit "$((code > 0 ? code : 1))"

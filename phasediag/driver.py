@@ -110,7 +110,8 @@ def run(
         KeyboardInterrupt: interrupted by Ctrl-C or SIGTERM. What was finished is kept.
     """
     progress.phase("looking for other drivers")
-    previous = check_free(store)
+    with interruptible():
+        previous = check_free(store)
     complete = not _missing(study, store, retry_failed)
     progress.phase("starting" if complete else "starting Ray")
     cluster = nullcontext() if complete else _connected(study, progress)
@@ -124,7 +125,10 @@ def run(
             outcome = _as_stored(study, store)
         else:
             sweep = _Sweep(study, store, lease, joined, progress, trainer or trainer_of(study), log or Log())
-            outcome = sweep.run()
+            try:
+                outcome = sweep.run()
+            except InputError as error:  # of the storage: what was asked for was found possible before
+                raise PhasediagError(str(error)) from None
         if finish is not None:
             finish()
     return outcome
@@ -484,6 +488,8 @@ class _Sweep:
 
     def _fly(self, attempt: Attempt) -> None:
         task = self._task
+        if attempt.unstored:  # elsewhere: the node may be to blame
+            task = _task.options(**self._options, scheduling_strategy="SPREAD")
         if attempt.alone:
             task = _task.options(**self._options, scheduling_strategy=self._cluster.roomiest())
         self._in_flight[task.remote(attempt.batch, self._shared)] = attempt, time.monotonic()
@@ -513,7 +519,7 @@ class _Sweep:
             if seconds >= batch.limit:
                 return (
                     Misfortune.STUCK,
-                    f"not done within {batch.limit:.0f} s (the worker's log says where it was)",
+                    f"not done within {batch.limit:.0f} s of being handed out (the worker's log says where it was)",
                 )
             return Misfortune.DIED, "the worker died: crashed, or ended from outside (its log may say more)"
         except failures.RayError as error:
@@ -581,7 +587,10 @@ class _Sweep:
         """Whether a batch was published all the same."""
         ids = [job.job_id for job in batch.jobs]
         look = partial(self._store.has_sample, ids[0]) if batch.sample else partial(self._store.has_runs, ids)
-        return patiently(look, STORE_PATIENCE)
+        try:
+            return patiently(look, STORE_PATIENCE)
+        except (OSError, InputError):  # whether the storage is gone for good is for others to say
+            return False
 
     def _give_up(self, batch: Batch, error: str) -> None:
         """A single job that failed gets a row that says so; a batch that the cluster lost too often, a row for each."""

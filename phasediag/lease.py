@@ -81,9 +81,10 @@ class Lease:
         self._thread.start()
 
     def describe(self, total: int, done: int) -> None:
-        """Notes the size of the sweep and how much of it was done at the start."""
+        """Notes the size of the sweep and how much was done at the start; raises `PhasediagError` if another driver has taken over."""
         self._record |= {"total": total, "done_at_start": done, "started": time.time()}
-        self._write()
+        self._renew()
+        self.check()
 
     def check(self) -> None:
         """Raises `PhasediagError` if another driver has taken over."""
@@ -107,14 +108,14 @@ class Lease:
                 continue  # a storage that does not answer now may do so at the next beat
 
     def _renew(self) -> None:
-        record = self._store.read_driver()
-        self.lost = record is not None and record.get("token") != self.token
-        if not self.lost:
-            self._write()
+        with self._lock:  # two threads renew
+            record = self._store.read_driver()
+            self.lost = self.lost or (record is not None and record.get("token") != self.token)
+            if not self.lost:
+                self._write()
 
     def _write(self) -> None:
-        with self._lock:
-            self._store.write_driver({**self._record, "heartbeat": time.time()})
+        self._store.write_driver({**self._record, "heartbeat": time.time()})
 
 
 @contextmanager
@@ -145,7 +146,7 @@ def check_free(store: Store, known: Mapping[str, Any] | None = None) -> dict[str
     """What the last driver left, or None if there was none.
 
     A driver on this host is alive if its process is. One on another host is watched: it is alive if its sign of life changes, whatever
-    the clocks. That takes a minute at most, and less if it seems to have been silent for long.
+    the clocks. That takes a minute at most, and a quarter of one if it seems to have been silent for a minute.
 
     Args:
         store: the folder.
@@ -173,7 +174,10 @@ def _beats(store: Store, record: Mapping[str, Any]) -> bool:
     end = time.monotonic() + (LOOK_SECONDS if silent else SILENCE_SECONDS)
     while time.monotonic() < end:
         time.sleep(_WATCH_SECONDS)
-        now = store.read_driver()
+        try:
+            now = store.read_driver()
+        except (OSError, InputError):
+            continue  # that says nothing of the driver
         if now is not None and _beat(now) != _beat(record):
             return now.get("state") == RUNNING
     return False
@@ -184,9 +188,9 @@ def _beat(record: Mapping[str, Any]) -> tuple[object, object]:
 
 
 def holds(store: Store, token: str) -> bool:
-    """Whether the driver with this token holds the lease of the folder."""
+    """Whether the driver with this token is running and holds the lease of the folder."""
     record = store.read_driver()
-    return record is not None and record.get("token") == token
+    return record is not None and record.get("token") == token and record.get("state") == RUNNING
 
 
 def is_alive(record: Mapping[str, Any]) -> bool:

@@ -47,6 +47,8 @@ from .schemas import FAILED, FLOAT, INT, METADATA, SCHEMA_VERSION, STATUSES, STR
 _READERS = 8
 # Object stores have no folders to create: a marker object in their place would only be in the way.
 _OBJECT_STORES = ("s3", "gcs", "abfs")
+# In the options of a URI, words that credentials go by, and the sign that sets them off in a nested one.
+_SECRETS = ("access_key", "account_key", "secret", "password", "token", "credential", "sas", "@", "%40")
 _T = TypeVar("_T")
 
 
@@ -290,7 +292,17 @@ class Store:
             if twice := rows.statuses.keys() & found.keys():
                 self._rewrite_without(rows.path, partial(_of_jobs, ids=twice, failed=rows.failed))
             found = rows.statuses | found
+        self._rename_failed(held)
         return found
+
+    def _rename_failed(self, held: Sequence[_Held]) -> None:
+        """Gives files of failed jobs alone, which an earlier version named as if these had finished, the names they have now."""
+        for rows in held:
+            if rows.failed and rows.path.endswith(f"/{_runs_name(rows.statuses, failed=False)}"):
+                table = self._read_parquet(rows.path, self.tables.runs)
+                if table is not None and set(table.column("status").to_pylist()) == {FAILED}:
+                    self.publish_runs(table)
+                    self._fs.delete_file(rows.path)
 
     def runs(self) -> pd.DataFrame:
         """All runs in the order of their content, whichever files they are in; without rows if there are none.
@@ -526,7 +538,7 @@ def _resolve(out: str) -> tuple[fs.FileSystem, str]:
     if "://" not in out:
         return fs.LocalFileSystem(), out
     parts = urlsplit(out)
-    if parts.password or any(key in parts.query.lower() for key in ("access_key", "secret_key", "token")):
+    if parts.password or any(word in parts.query.lower() for word in _SECRETS):
         where = f"{parts.scheme}://...{parts.path}"  # what it holds must not get into a log
         raise InputError(f"{where}: holds credentials; allowed: none in the URI, but in the environment")
     try:
