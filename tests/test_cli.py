@@ -19,6 +19,7 @@ from phasediag.cli import app
 from phasediag.spec import parse_spec
 from phasediag.starters import STARTERS
 from phasediag.store import Store
+from phasediag.trainers import trainer_of
 
 COMMANDS = ("init", "plan", "run", "status", "fit", "plot", "export", "reproduce", "locate")
 
@@ -61,6 +62,37 @@ def sweep(tmp_path_factory):
         with start("run", folder / "spec.toml", "--out", folder / "out") as running:
             ran = finish(running)
         return folder / "out", ran, finish(watching, 30)
+
+
+POISONED = """
+name = "poisoned"
+kind = "phase-diagram"
+network = { depth = 2 }
+data = { kind = "points", x = [[-1.0], [0.5]], y = [0.5, -0.5] }
+grid = { width = [10, 40], gamma = [0.5], gamma_prime = [0.0], seeds = 4 }
+samples = { points = [] }
+"""
+
+
+def test_run_exits_1_if_jobs_failed_names_them_and_tries_them_again(tmp_path, monkeypatch):
+    from faults import sweeps, test_jobs
+
+    from phasediag import driver
+
+    (tmp_path / "spec.toml").write_text(POISONED)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            driver, "trainer_of", lambda study: sweeps.Disturbed(trainer_of(study), test_jobs.raises)
+        )
+        result = invoke("run", tmp_path / "spec.toml", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    [failed] = [job for job, status in Store(tmp_path / "out").statuses().items() if status == "failed"]
+    assert failed in result.stderr and "--retry-failed" in result.stderr
+    assert "7 of 8 jobs finished, 1 failed" in result.output
+    assert invoke("run", tmp_path / "spec.toml", "--out", tmp_path / "out").exit_code == 1
+    again = invoke("run", tmp_path / "spec.toml", "--out", tmp_path / "out", "--retry-failed")
+    assert again.exit_code == 0 and "8 of 8 jobs finished, 0 failed; 1 run now" in again.output
 
 
 @pytest.mark.parametrize(

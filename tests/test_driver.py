@@ -242,6 +242,44 @@ def test_a_driver_is_alive_by_its_heartbeat_or_its_process(age, host, alive):
     assert not lease.is_alive({**record, "state": "interrupted"})
 
 
+def test_a_driver_that_lost_the_lease_never_writes_it_again(store):
+    with lease.hold(store) as held:
+        store.write_driver({"token": "another", "state": "running", "host": "elsewhere"})
+        with pytest.raises(PhasediagError, match="another driver"):
+            held.describe(10, 0)
+    assert store.read_driver()["token"] == "another"
+    assert not lease.holds(store, held.token)
+
+
+def test_a_storage_that_errs_says_nothing_of_the_driver_elsewhere(store, monkeypatch):
+    monkeypatch.setattr(lease, "SILENCE_SECONDS", 3.0)
+    record = {"token": "x", "state": "running", "host": "elsewhere", "heartbeat": time.time()}
+    store.write_driver(record)
+    read, reads = store.read_driver, []
+
+    def err_at_first():
+        reads.append(1)
+        if 1 < len(reads) < 4:
+            raise InputError("no such luck")
+        return read()
+
+    store.read_driver = err_at_first
+    assert lease.check_free(store)["token"] == "x"
+    assert len(reads) > 4
+
+
+def test_a_worker_whose_gpu_context_is_lost_ends():
+    script = (
+        "from phasediag.worker import _leave_if_broken as leave; leave(RuntimeError({!r})); print('goes on')"
+    )
+    for text, output in (("CUDA error: device-side assert", ""), ("CUDA out of memory", "goes on\n")):
+        ended = subprocess.run(
+            [sys.executable, "-c", script.format(text)], capture_output=True, text=True, check=False
+        )
+        assert (ended.stdout, ended.returncode) == (output, 0 if output else 1)
+        assert output or text in ended.stderr
+
+
 def test_a_process_that_has_the_number_of_an_older_one_is_not_taken_for_it():
     record = {"state": "running", "host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time()}
     assert lease.is_alive(record)

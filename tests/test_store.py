@@ -242,6 +242,17 @@ def test_two_that_settle_at_a_time_remove_no_job(files, looked):
     assert second.settle() == statuses and sorted(held_rows(store)) == sorted(statuses)
 
 
+def test_failed_rows_of_an_earlier_version_get_their_own_name(store):
+    """Whose file had the name that the job's finished rows would have."""
+    failed = runs_table([row("a", status="failed")])
+    old = store_module._runs_name(["a"], failed=False)
+    store._publish(f"runs/{old}", store_module._to_parquet(failed, RUNS_SCHEMA))
+    assert store.settle() == {"a": "failed"} == store.statuses()
+    assert not store.has_runs(["a"]) and held_rows(store) == ["a"]
+    store.publish_runs(runs_table([row("a")]))
+    assert store.statuses() == {"a": "converged"}
+
+
 def test_a_job_that_failed_does_not_replace_the_rows_it_got_meanwhile(store):
     store.publish_runs(runs_table([row("a")]))
     store.publish_runs(runs_table([row("a", status="failed")]))
@@ -610,6 +621,8 @@ def test_two_folders_of_one_study_are_merged_by_copying_their_runs(tmp_path):
     "uri",
     [
         "s3://KEY:SECRET@bucket/out",
+        "abfs://container@account.dfs.core.windows.net/out?client_secret=SECRET",
+        "s3://bucket/out?endpoint_override=http://user:SECRET@host",
         "s3://bucket/out?access_key=KEY&secret_key=SECRET",
         "s3://bucket/out?session_token=SECRET",
     ],
