@@ -242,6 +242,14 @@ def test_a_driver_is_alive_by_its_heartbeat_or_its_process(age, host, alive):
     assert not lease.is_alive({**record, "state": "interrupted"})
 
 
+def test_a_storage_that_is_gone_in_the_middle_is_no_bad_input(store, monkeypatch):
+    monkeypatch.setattr(driver, "STORE_PATIENCE", (0.01, 0.01))
+    monkeypatch.setattr(Store, "has_runs", lambda *_: (_ for _ in ()).throw(InputError("cannot be reached")))
+    with pytest.raises(PhasediagError) as caught:
+        run(study(), store, functools.partial(block_runs, store))
+    assert not isinstance(caught.value, InputError)
+
+
 def test_a_driver_that_lost_the_lease_never_writes_it_again(store):
     with lease.hold(store) as held:
         store.write_driver({"token": "another", "state": "running", "host": "elsewhere"})

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +11,6 @@ from pathlib import Path
 import pytest
 import ray
 from pyarrow import fs
-from waiting import wait_for
 
 from faults import sweeps
 from faults.buckets import SECRET, Server, make_bucket
@@ -120,35 +116,6 @@ def test_a_server_that_is_gone_for_a_while_is_waited_for(
     assert restarted.wait(30)
     assert (outcome.finished, outcome.failed) == (60, 0)
     sweeps.check("the bucket's server is restarted", 1, study, store)
-
-
-def test_a_bucket_that_is_gone_for_good_ends_the_sweep_with_1_and_another_resumes(
-    store: Store, server: Server, tmp_path: Path
-) -> None:
-    """By the command line: exit 2 is for bad input alone."""
-    study = sweeps.study_of()
-    script = (
-        "import sys; from faults import sweeps; from phasediag import cli, driver, studies; from phasediag.trainers import trainer_of\n"
-        "driver.STORE_PATIENCE = (0.1, 0.1)\n"
-        "driver.trainer_of = lambda study: sweeps.Disturbed(trainer_of(study), sweeps.Pause(0.5))\n"
-        "cli.main()"
-    )
-    (tmp_path / "spec.toml").write_text(sweeps.SPEC.format(seeds=10))
-    address = ray.get_runtime_context().gcs_address
-    with subprocess.Popen(
-        [sys.executable, "-c", script, "run", str(tmp_path / "spec.toml"), "--out", store.out],
-        env={**os.environ, "RAY_ADDRESS": address},
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as run:
-        wait_for(lambda: len(store.statuses()) > 0)
-        server.stop()
-        _, errors = run.communicate(timeout=200)
-    server.start()
-    assert run.returncode == 1 and "error: " in errors and "Traceback" not in errors, errors
-    assert 0 < len(store.statuses()) < 60
-    assert sweeps.sweep(study, store, sweeps.nothing).finished == 60
-    sweeps.check("the bucket is gone for good; resumed after that", 1, study, store)
 
 
 def test_a_driver_elsewhere_is_waited_out_if_it_is_silent_and_refused_if_it_is_not(
