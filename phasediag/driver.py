@@ -268,7 +268,6 @@ def _start_ray(address: str) -> None:
     local = address == "local"
     options: dict[str, Any] = {"include_dashboard": False, "num_cpus": cpu_count()} if local else {}
     if local:
-        _keep_loopback()
         options["_node_ip_address"] = "127.0.0.1"
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # A private cluster gets a token of its own. Ray would write one to the home directory, and clusters
@@ -278,7 +277,8 @@ def _start_ray(address: str) -> None:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
     )  # Ray's future default; silences its notice
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+        with _loopback() if local else nullcontext():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, ValueError, RuntimeError, failures.RayError) as error:
         where = "a local Ray could not be started" if local else f"RAY_ADDRESS: {address} cannot be joined"
         raise InputError(f"{where}: {_last_line(error)}{'' if local else _TOKEN_HINT}") from None
@@ -287,15 +287,22 @@ def _start_ray(address: str) -> None:
     _silence_raylet()
 
 
-def _keep_loopback() -> None:
-    """Makes a Ray that is started at 127.0.0.1 listen there alone.
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Makes a Ray that is started at 127.0.0.1 within a `with` block listen there alone.
 
     Ray 2.60 would take the address of the machine on its network instead, and has no public switch; a version that does not have this
     function does as it likes.
     """
-    services = ray._private.services
-    if hasattr(services, "resolve_ip_for_localhost"):
-        services.resolve_ip_for_localhost = lambda host: host
+    services, name = ray._private.services, "resolve_ip_for_localhost"
+    resolve = getattr(services, name, None)
+    if resolve is not None:
+        setattr(services, name, lambda host: host)
+    try:
+        yield
+    finally:
+        if resolve is not None:
+            setattr(services, name, resolve)
 
 
 def _silence_raylet() -> None:
