@@ -33,7 +33,7 @@ from .lease import Lease, check_free, hold, holds
 from .log import Log
 from .plan import Batch, missing_batches
 from .progress import Progress
-from .retries import Attempt, Misfortune, next_attempts
+from .retries import Attempt, Misfortune, describe_fate, next_attempts
 from .schemas import FAILED
 from .store import Store, patiently
 from .study import Study
@@ -565,7 +565,7 @@ class _Sweep:
         unstored = misfortune is Misfortune.UNSTORED
         others = self._stored > self._stored_before.get(batch, self._stored)
         again = next_attempts(attempt, misfortune, error, others)
-        fate = _fate(attempt, again)
+        fate = describe_fate(attempt, again)
         self._progress.note(f"{_name(batch)} {fate}: {error}")
         self._log.write(
             "trouble",
@@ -672,19 +672,6 @@ def _name(batch: Batch) -> str:
     what = "sample" if batch.sample else "job"
     several = f" and {len(batch.jobs) - 1} more" if len(batch.jobs) > 1 else ""
     return f"{what} {batch.jobs[0].job_id}{several}"
-
-
-def _fate(attempt: Attempt, again: Sequence[Attempt]) -> str:
-    """What becomes of a batch, for the log."""
-    if not again:
-        return "failed"
-    if len(again) > 1:
-        return "failed and is split"
-    if again[0].alone:
-        return "failed and will be tried alone at the end"
-    if again[0].failures == attempt.failures:
-        return "came back without its rows and is run again"
-    return "failed and is tried again"
 
 
 def _of_study(study: Study, statuses: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ costs its whole time limit, so that it has fewer tries, and none alone. Rows tha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
@@ -85,3 +86,16 @@ def next_attempts(
     if failures < (MAX_STUCK if stuck else MAX_FAILURES):
         return [replace(attempt, failures=failures)]
     return [replace(attempt, failures=failures, alone=True)] if died or "memory" in error.lower() else []
+
+
+def describe_fate(attempt: Attempt, again: Sequence[Attempt]) -> str:
+    """The same in words, for the log: `again` is what `next_attempts` returned."""
+    if not again:
+        return "failed"
+    if len(again) > 1:
+        return "failed and is split"
+    if again[0].alone:
+        return "failed and will be tried alone at the end"
+    if again[0].failures == attempt.failures:
+        return "came back without its rows and is run again"
+    return "failed and is tried again"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +119,48 @@ class Devours:
             taken.append(b"x" * (GIB // 8))
             time.sleep(0.1)
         raise AssertionError("nobody has stopped it")
+
+
+@contextmanager
+def blind_node(address: str, folder: Path) -> Iterator[None]:
+    """A node of one CPU that sees an empty disk where the others see the folder, for the duration of a `with` block."""
+    folder.mkdir()
+    join = f"-m ray.scripts.scripts start --address={address} --num-cpus=1 --block"
+    mounts = f"mount -t tmpfs tmpfs '{folder}' && exec '{sys.executable}' {join}"
+    command = ["unshare", "--mount", "sh", "-c"]
+    try:
+        allowed = subprocess.run(
+            [*command, f"mount -t tmpfs tmpfs '{folder}'"], capture_output=True, check=False
+        )
+    except FileNotFoundError:
+        pytest.skip("needs `unshare`")
+    if allowed.returncode:
+        pytest.skip("needs the right to mount a disk")
+    with subprocess.Popen([*command, mounts], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as node:
+        try:
+            yield
+        finally:
+            node.terminate()
+
+
+@pytest.mark.slow
+def test_a_node_that_does_not_see_the_folder_costs_no_row(
+    start: Callable[..., Cluster], tmp_path: Path
+) -> None:
+    cluster, study = start(**DEATH), sweeps.study_of()
+    cluster.add_node(num_cpus=1)
+    store, begun = Store(tmp_path / "shared" / "out"), tmp_path / "begun"
+    begun.mkdir()
+    with blind_node(cluster.address, tmp_path / "shared"):
+        wait_for(lambda: len(driver._nodes()) == 3)
+        outcome = sweeps.sweep(study, store, NoteNode(begun))
+        blind = {path.name.split("-")[1] for path in begun.iterdir()} - {
+            node.node_id for node in cluster.list_all_nodes()
+        }
+    assert (outcome.finished, outcome.failed) == (60, 0)
+    assert len(blind) == 1
+    in_vain = sum(path.name.endswith(*blind) for path in begun.iterdir())
+    sweeps.check("a node does not see the folder", in_vain, study, store)
 
 
 @pytest.mark.slow
