@@ -6,7 +6,10 @@ Jobs that train nothing, on a local Ray with two workers, into a temporary folde
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import resource
+import secrets
 import sys
 import tempfile
 import time
@@ -119,11 +122,15 @@ def main() -> None:
     )
     numbers = parser.parse_args().jobs
     print(machine())
+    os.environ.setdefault(
+        "RAY_AUTH_TOKEN", secrets.token_hex(32)
+    )  # Ray would write one to the home directory
     ray.init(
         address="local",
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,
+        logging_level=logging.ERROR,
         _node_ip_address="127.0.0.1",
     )
     rows = [measure(jobs) for jobs in sorted(numbers)]

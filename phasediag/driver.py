@@ -591,13 +591,14 @@ class _Sweep:
             (self._alone if following.alone else self._waiting).appendleft(following)
 
     def _is_there(self, batch: Batch) -> bool:
-        """Whether a batch was published all the same."""
+        """Whether a batch was published all the same.
+
+        Raises:
+            InputError, OSError: the storage does not answer any more. There may be hundreds to look for: the first ends the sweep.
+        """
         ids = [job.job_id for job in batch.jobs]
         look = partial(self._store.has_sample, ids[0]) if batch.sample else partial(self._store.has_runs, ids)
-        try:
-            return patiently(look, STORE_PATIENCE)
-        except (OSError, InputError):  # whether the storage is gone for good is for others to say
-            return False
+        return patiently(look, STORE_PATIENCE)
 
     def _give_up(self, batch: Batch, error: str) -> None:
         """A single job that failed gets a row that says so; a batch that the cluster lost too often, a row for each."""

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import ray
 from pyarrow import fs
+from waiting import wait_for
 
 from faults import sweeps
 from faults.buckets import SECRET, Server, make_bucket
+from faults.test_disks import start_impatient
 from phasediag import driver, lease
 from phasediag.errors import InputError
 from phasediag.log import Log
@@ -116,6 +118,27 @@ def test_a_server_that_is_gone_for_a_while_is_waited_for(
     assert restarted.wait(30)
     assert (outcome.finished, outcome.failed) == (60, 0)
     sweeps.check("the bucket's server is restarted", 1, study, store)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_gone_for_good_ends_the_sweep_with_1_and_another_resumes(
+    store: Store, server: Server, tmp_path: Path
+) -> None:
+    """By the command line, after a few of the client's own attempts, and not after some for every task in flight."""
+    study, address = sweeps.study_of(), ray.get_runtime_context().gcs_address
+    with start_impatient(tmp_path, store, RAY_ADDRESS=address) as first:
+        wait_for(lambda: len(store.statuses()) > 0)
+        server.stop()
+        try:
+            _, errors = first.communicate(timeout=240)
+        finally:
+            server.start()
+    assert first.returncode == 1 and "Traceback" not in errors, errors
+    assert "cannot be reached" in errors
+    assert 0 < len(store.statuses()) < 60
+    outcome = sweeps.sweep(study, store, sweeps.nothing)
+    assert (outcome.finished, outcome.failed) == (60, 0)
+    sweeps.check("the bucket is gone for good; resumed after that", 1, study, store)
 
 
 def test_a_driver_elsewhere_is_waited_out_if_it_is_silent_and_refused_if_it_is_not(
