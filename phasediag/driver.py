@@ -51,10 +51,6 @@ NODE_SECONDS = 900.0
 _SLOTS_SECONDS = 10.0
 _RATE_SECONDS = 10.0
 _CONNECT_SECONDS = 10.0
-# A driver sends no token unless it is told to, even if there is one; Ray's own error does not say so.
-_TOKEN_HINT = (
-    "; a cluster with token authentication is joined with RAY_AUTH_MODE=token and its RAY_AUTH_TOKEN"
-)
 # After an interruption, for tasks that are about to publish.
 _DRAIN_SECONDS = 1.0
 
@@ -113,7 +109,7 @@ def run(
     with interruptible():
         previous = check_free(store)
     complete = not _missing(study, store, retry_failed)
-    progress.phase("starting" if complete else "starting Ray")
+    progress.phase("starting" if complete else _starting())
     cluster = nullcontext() if complete else _connected(study, progress)
     with interruptible(), cluster as joined, interruptible(), hold(store, previous) as lease:
         store.clean_staging()
@@ -190,7 +186,7 @@ def _connected(study: Study, progress: Progress) -> Iterator[_Cluster]:
         _await_node(resources, progress)
         yield _checked(_Cluster(resources, borrowed=True), study.source)
         return
-    address = os.environ.get("RAY_ADDRESS") or "local"
+    address = _address()
     if address == "local":
         _check_fits("cpus_per_task", resources.cpus_per_task, float(cpu_count()), study.source)
         _check_fits("gpus_per_task", resources.gpus_per_task, _local_gpus(resources), study.source)
@@ -251,8 +247,23 @@ def _local_gpus(resources: ResourcesSpec) -> float:
     return float(torch.cuda.device_count())
 
 
+def _starting() -> str:
+    """What is under way until there is a Ray."""
+    address = _address()
+    return "starting Ray" if address == "local" else f"joining the cluster at {address}"
+
+
+def _address() -> str:
+    return os.environ.get("RAY_ADDRESS") or "local"
+
+
 def _check_reachable(address: str) -> None:
     """Raises `InputError` if nothing listens at HOST:PORT; Ray itself would try for minutes."""
+    if address.startswith(("http://", "https://")):
+        raise InputError(
+            f"RAY_ADDRESS: {address} is an address for 'ray job submit'; allowed for 'phasediag run': HOST:PORT of the head, "
+            "port 6379 if no other was chosen"
+        )
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdigit():
         return  # "local", "auto" or a URI: for Ray to resolve
@@ -281,10 +292,21 @@ def _start_ray(address: str) -> None:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, ValueError, RuntimeError, failures.RayError) as error:
         where = "a local Ray could not be started" if local else f"RAY_ADDRESS: {address} cannot be joined"
-        raise InputError(f"{where}: {_last_line(error)}{'' if local else _TOKEN_HINT}") from None
+        hint = "" if local else _joining_hint(error)
+        raise InputError(f"{where}: {_last_line(error)}{hint}") from None
     except SystemExit:  # while it starts, Ray's own handler of SIGTERM is in place
         raise KeyboardInterrupt from None
     _silence_raylet()
+
+
+def _joining_hint(error: Exception) -> str:
+    """What to do about a cluster that cannot be joined although something answers there."""
+    if not isinstance(error, ConnectionError):
+        return "; allowed: HOST:PORT of the head of a cluster"
+    # Ray's own error does not say so, nor that a driver sends no token unless it is told to.
+    if os.environ.get("RAY_AUTH_MODE") == "token":
+        return "; RAY_AUTH_TOKEN may not be the token of that cluster"
+    return "; a cluster that asks for a token is joined with RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
 
 
 @contextmanager
@@ -446,6 +468,7 @@ class _Sweep:
         try:
             while self._waiting or self._in_flight or self._alone:
                 self._lease.check()
+                self._lease.note(seconds_left=self._progress.seconds_left())
                 self._submit()
                 self._collect(POLL_SECONDS)
         except BaseException as error:
@@ -573,8 +596,6 @@ class _Sweep:
             kind=misfortune.name.lower(),
             error=error,
             fate=fate,
-            failures=attempt.failures,
-            losses=attempt.losses,
         )
         if unstored:
             self._stored_before[batch] = self._stored

@@ -59,6 +59,7 @@ class Lease:
             "state": RUNNING,
             "total": None,
             "done_at_start": None,
+            "seconds_left": None,
             "version": VERSION,
         }
 
@@ -85,6 +86,10 @@ class Lease:
         self._record |= {"total": total, "done_at_start": done, "started": time.time()}
         self._renew()
         self.check()
+
+    def note(self, seconds_left: float | None) -> None:
+        """Keeps what is predicted to be left, for the next sign of life."""
+        self._record["seconds_left"] = seconds_left
 
     def check(self) -> None:
         """Raises `PhasediagError` if another driver has taken over."""
