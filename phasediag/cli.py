@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from .study import Study
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-_IDS_SHOWN = 5
 
 
 class _Group(TyperGroup):
@@ -230,7 +229,7 @@ def status(
     if not wait:
         printing.print_status(statuses.read_status(store), as_json)
         return
-    final = statuses.wait(store, printing.StatusLog(quiet=as_json))
+    final = statuses.wait(store, printing.StatusLog(store.out, quiet=as_json))
     printing.print_status(final, as_json)
     raise typer.Exit(SOME_FAILED if final.failed or final.missing else DONE)
 
@@ -248,9 +247,8 @@ def fit(out: Out, as_json: Json = False) -> None:
       phasediag fit results/study
     """
     from .analysis import fit_folder, summary
-    from .store import Store
 
-    store = _existing(Store(out))
+    store = _existing_and_writable(out)
     fit_folder(store)
     _note_missing(store)
     if as_json:
@@ -270,9 +268,8 @@ def plot(out: Out) -> None:
       phasediag plot results/study
     """
     from .analysis import fit_folder, is_fitted, plot_folder
-    from .store import Store
 
-    store = _existing(Store(out))
+    store = _existing_and_writable(out)
     if not is_fitted(store):
         fit_folder(store)
         typer.echo(f"wrote {store.name(store.fitted_name)}")
@@ -290,7 +287,8 @@ def export(
 ) -> None:
     """Write all rows to one sorted file, for an archive.
 
-    A file of that name is replaced. It holds what runs/ holds, whatever batches the rows came in.
+    A file of that name is replaced. It holds what runs/ holds, whatever batches the rows came in; of a sweep that
+    is not complete, what there is so far, which is said on standard error.
 
     \b
     Example:
@@ -413,6 +411,14 @@ def _existing(store: Store) -> Store:
     return store
 
 
+def _existing_and_writable(out: str) -> Store:
+    from .store import Store
+
+    store = _existing(Store(out))
+    store.check_writable()
+    return store
+
+
 def _note_missing(store: Store) -> None:
     """Says so if a sweep is not complete: what is fitted or drawn is then of a part of it."""
     from .status import read_status
@@ -457,13 +463,7 @@ def _run(study: Study, store: Store, retry_failed: bool, log_file: Path | None) 
     if outcome.failed_samples:
         typer.echo(f"{outcome.failed_samples} networks could not be kept for the figures", err=True)
     if outcome.failed:
-        shown = ", ".join(outcome.failed_ids[:_IDS_SHOWN])
-        more = f" and {outcome.failed - _IDS_SHOWN} more" if outcome.failed > _IDS_SHOWN else ""
-        typer.echo(
-            f"{outcome.failed} jobs failed: {shown}{more}. Column 'error' of runs/ says why; "
-            "'phasediag run' tries them again with --retry-failed",
-            err=True,
-        )
+        printing.print_failed(outcome.failed_ids, store.errors())
     return bool(outcome.failed or outcome.failed_samples)
 
 

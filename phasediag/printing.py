@@ -6,7 +6,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _STATUS_LINE_SECONDS = 15.0
 _LOG_WIDTH = 120
+_FAILED_SHOWN, _REASONS_SHOWN, _REASON_LENGTH = 5, 3, 300
 
 
 def _console() -> Console:
@@ -76,6 +78,30 @@ def print_status(status: Status, as_json: bool) -> None:
         print_json(status.to_dict())
     else:
         typer.echo(_status_line(status))
+        for line in _next_steps(status):
+            typer.echo(line)
+
+
+def _next_steps(status: Status) -> list[str]:
+    """What to know, and to do, about a sweep that has ended but is not all there."""
+    from .lease import FAILED, INTERRUPTED, RUNNING
+
+    ends = {
+        RUNNING: "its driver is gone without a word",
+        INTERRUPTED: "its driver was interrupted",
+        FAILED: "its driver ended with an error",
+    }
+    end = ends.get((status.driver or {}).get("state", ""))
+    lines = []
+    if status.state == "stopped":
+        lines.append(f"  {end or 'no driver runs'}; the same 'phasediag run' goes on from here")
+    elif status.state == "complete" and end:
+        lines.append(f"  {end}; the same 'phasediag run' fits and draws what may be missing")
+    if status.failed and status.state != "running":
+        lines.append(
+            f"  {status.failed} failed: column 'error' of runs/ says why; 'phasediag run' tries them again with --retry-failed"
+        )
+    return lines
 
 
 def _status_line(status: Status) -> str:
@@ -83,22 +109,52 @@ def _status_line(status: Status) -> str:
 
     counts = f"{status.finished} done, {status.failed} failed, {status.missing} missing"
     parts = [f"{status.name}: {status.state}, {counts}"]
-    if status.rate:
+    if status.rate and status.state == "running":
         parts.append(f"{status.rate:.1f} jobs/s")
     if status.seconds_left is not None and status.missing:
         parts.append(f"{format_duration(status.seconds_left)} left")
     return ", ".join(parts)
 
 
-class StatusLog:
-    """Prints a status now and then, if it has changed."""
+def print_failed(failed_ids: Sequence[str], errors: Mapping[str, str]) -> None:
+    """Which jobs failed and why, on standard error, without going on for pages.
 
-    def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet
+    Args:
+        failed_ids: ids of the jobs.
+        errors: why they failed, by id.
+    """
+    shown = ", ".join(failed_ids[:_FAILED_SHOWN])
+    more = f" and {len(failed_ids) - _FAILED_SHOWN} more" if len(failed_ids) > _FAILED_SHOWN else ""
+    jobs = "job" if len(failed_ids) == 1 else "jobs"
+    typer.echo(f"{len(failed_ids)} {jobs} failed: {shown}{more}", err=True)
+    reasons = Counter(" ".join(errors.get(job_id, "unknown").split()) for job_id in failed_ids)
+    for reason, count in reasons.most_common(_REASONS_SHOWN):
+        typer.echo(f"  {count} of them: {reason[:_REASON_LENGTH]}", err=True)
+    if len(reasons) > _REASONS_SHOWN:
+        typer.echo(f"  {len(reasons) - _REASONS_SHOWN} other reasons: column 'error' of runs/", err=True)
+    typer.echo("'phasediag run' tries them again with --retry-failed", err=True)
+
+
+class StatusLog:
+    """Prints a status now and then, if it has changed, and once that there is none yet.
+
+    Args:
+        out: the folder.
+        quiet: whether to leave standard output to others.
+    """
+
+    def __init__(self, out: str, quiet: bool) -> None:
+        self._out, self._quiet = out, quiet
         self._shown = ""
         self._time = -math.inf
+        self._waits = False
 
-    def __call__(self, status: Status) -> None:
+    def __call__(self, status: Status | None) -> None:
+        if status is None:
+            if not self._waits:
+                typer.echo(f"{self._out}: holds no study yet; waiting for 'phasediag run' to begin", err=True)
+            self._waits = True
+            return
         line = _status_line(status)
         due = time.monotonic() - self._time >= _STATUS_LINE_SECONDS
         if self._quiet or not due or line == self._shown or status.state != "running":
@@ -169,7 +225,7 @@ def _print_counts(summary: Mapping[str, Any]) -> None:
     )
     if summary["left_out"]:
         typer.echo(
-            f"{summary['left_out']} of {summary['rows']} rows have no count: their runs did not get there"
+            f"{summary['left_out']} of {summary['rows']} rows have no count: their runs failed or did not get there"
         )
 
 

@@ -32,7 +32,7 @@ class Status:
         failed: jobs that could not be run.
         missing: jobs without rows.
         rate: jobs per second since the driver started, or None if that is not known.
-        seconds_left: at that rate, while the driver runs; otherwise None.
+        seconds_left: as the driver predicts, from the cost of what is left; None if none runs or nothing has ended yet.
         driver: the last sign of life of the driver, or None.
     """
 
@@ -75,7 +75,7 @@ def read_status(store: Store) -> Status:
     return _status(study.spec.name, _job_ids(study), store, record, record is not None and is_alive(record))
 
 
-def wait(store: Store, report: Callable[[Status], None]) -> Status:
+def wait(store: Store, report: Callable[[Status | None], None]) -> Status:
     """Waits for the end of a sweep, also for one that has not begun, and returns its last state.
 
     That is "complete", or "stopped": a driver is gone when its process is, when it said so, or when its sign
@@ -83,16 +83,15 @@ def wait(store: Store, report: Callable[[Status], None]) -> Status:
 
     Args:
         store: the folder.
-        report: called with every state that was read.
+        report: called with every state that was read, None as long as there is no study.
     """
     watch = _Watch(store)
     while True:
         started = time.monotonic()
         status = watch.look()
-        if status is not None:
-            report(status)
-            if status.state != "running":
-                return status
+        report(status)
+        if status is not None and status.state != "running":
+            return status
         time.sleep(max(POLL_SECONDS, (time.monotonic() - started) / _BUSY_FRACTION))
 
 
@@ -138,7 +137,6 @@ def _status(
     statuses = {job_id: status for job_id, status in store.statuses().items() if job_id in ids}
     failed = sum(status == FAILED for status in statuses.values())
     missing = len(ids) - len(statuses)
-    rate = _rate(record, len(statuses))
     return Status(
         name=name,
         state="running" if alive else "stopped" if missing else "complete",
@@ -146,8 +144,8 @@ def _status(
         finished=len(statuses) - failed,
         failed=failed,
         missing=missing,
-        rate=rate,
-        seconds_left=missing / rate if alive and rate else None,
+        rate=_rate(record, len(statuses)),
+        seconds_left=record.get("seconds_left") if alive and record else None,
         driver=record,
     )
 

@@ -272,6 +272,12 @@ class Store:
                     found[job_id] = status
         return found
 
+    def errors(self) -> dict[str, str]:
+        """Why jobs failed, by id."""
+        tables = self._read_folder("runs", self.tables.runs, ["job_id", "status", "error"])
+        rows = (row for table in tables for row in zip(*(c.to_pylist() for c in table.columns), strict=True))
+        return {job_id: error for job_id, status, error in rows if status == FAILED}
+
     def drop_failed(self) -> int:
         """Removes the rows of failed jobs, so that these are missing again; returns the number of jobs.
 

@@ -1,7 +1,9 @@
 """The command line as users meet it: exit codes, messages, files."""
 
+import errno
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -88,7 +90,9 @@ def test_run_exits_1_if_jobs_failed_names_them_and_tries_them_again(tmp_path, mo
         result = invoke("run", tmp_path / "spec.toml", "--out", tmp_path / "out")
     assert result.exit_code == 1
     [failed] = [job for job, status in Store(tmp_path / "out").statuses().items() if status == "failed"]
-    assert failed in result.stderr and "--retry-failed" in result.stderr
+    assert f"1 job failed: {failed}\n  1 of them: ArithmeticError: no such luck" in result.stderr
+    assert "--retry-failed" in result.stderr
+    assert "1 failed: column 'error' of runs/ says why" in invoke("status", tmp_path / "out").stdout
     assert "7 of 8 jobs finished, 1 failed" in result.output
     assert invoke("run", tmp_path / "spec.toml", "--out", tmp_path / "out").exit_code == 1
     again = invoke("run", tmp_path / "spec.toml", "--out", tmp_path / "out", "--retry-failed")
@@ -200,12 +204,20 @@ def test_bad_usage_exits_with_2(arguments):
     assert "Error: " in result.stderr
 
 
-def test_a_cluster_that_does_not_answer_is_bad_input(tmp_path, monkeypatch):
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+@pytest.mark.parametrize(
+    ("address", "hint"),
+    [
+        ("127.0.0.1:1", "nothing answers"),
+        ("http://127.0.0.1:8265", "for 'ray job submit'; allowed .*HOST:PORT"),
+        ("nonsense", "nonsense cannot be joined: .*; allowed: HOST:PORT"),
+    ],
+)
+def test_a_cluster_that_cannot_be_joined_is_bad_input(tmp_path, monkeypatch, address, hint):
+    monkeypatch.setenv("RAY_ADDRESS", address)
     (tmp_path / "spec.toml").write_text(SPEC)
     result = invoke("run", tmp_path / "spec.toml", "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert "error: RAY_ADDRESS: " in result.stderr
+    assert re.search(f"error: RAY_ADDRESS: .*{hint}", result.stderr)
     assert not (tmp_path / "out").exists()
 
 
@@ -239,8 +251,9 @@ def test_run_trains_fits_plots_and_sums_up(sweep):
 
 
 def test_status_waits_for_a_folder_that_does_not_exist_yet(sweep):
-    _, _, (code, output, _) = sweep
+    _, _, (code, output, errors) = sweep
     assert code == 0
+    assert errors.count("holds no study yet") == 1
     assert output.splitlines()[-1].startswith("cli: complete, 8 done, 0 failed, 0 missing")
 
 
@@ -324,6 +337,24 @@ def test_waiting_ends_when_the_driver_is_gone_with_jobs_missing(sweep, tmp_path,
         store.write_driver({"token": "t", "pid": 0, "host": "", "started": now, "heartbeat": now, **record})
     result = invoke("status", tmp_path, "--wait", "--json")
     assert (result.exit_code, json.loads(result.stdout)["state"]) == (code, state)
+    assert ("goes on from here" in invoke("status", tmp_path).stdout) == (state == "stopped")
+
+
+def test_the_time_left_is_what_the_driver_predicts(sweep, tmp_path):
+    store = Store(tmp_path)
+    store.write_data(Store(sweep[0]).read_data())
+    store.write_study(Store(sweep[0]).read_study())
+    now = time.time()
+    record = {
+        "token": "t",
+        "state": "running",
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "started": now - 9,
+    }
+    store.write_driver({**record, "heartbeat": now, "done_at_start": 0, "seconds_left": 75.2})
+    shown = invoke("status", tmp_path).stdout
+    assert shown == "cli: running, 0 done, 0 failed, 8 missing, 1 min 15 s left\n"
 
 
 def test_interrupted_runs_keep_what_is_finished_and_can_be_resumed(tmp_path):
@@ -356,6 +387,17 @@ def test_plot_fits_again_when_there_are_more_runs(sweep, tmp_path):
     assert (result.exit_code, "slopes.parquet" in result.stdout) == (0, True)
     assert len(store.fitted()) > 1
     assert "slopes.parquet" not in invoke("plot", out).stdout
+
+
+@pytest.mark.parametrize("command", ["fit", "plot"])
+def test_what_writes_refuses_a_folder_that_cannot_be_written_to(sweep, monkeypatch, command):
+    def refuse(**arguments):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("phasediag.store.tempfile.TemporaryFile", refuse)
+    result = invoke(command, sweep[0])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "cannot be written (Read-only file system); allowed: a writable folder" in result.stderr
 
 
 def test_a_finished_study_runs_without_a_cluster(sweep, tmp_path):

@@ -458,6 +458,13 @@ def test_opening_and_checking_leave_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_errors_are_those_of_failed_jobs_by_id(tmp_path):
+    store = Store(tmp_path)
+    store.publish_runs(runs_table(job_rows("a")))
+    store.publish_runs(runs_table([r for j in "bc" for r in job_rows(j, "failed", error=f"{j} had no luck")]))
+    assert store.errors() == {"b": "b had no luck", "c": "c had no luck"}
+
+
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "out").write_text("")
     for out in ("out", "out/below"):
