@@ -297,7 +297,8 @@ class Store:
         for rows in sorted(held, key=lambda rows: (rows.failed, rows.path)):
             if twice := rows.statuses.keys() & found.keys():
                 self._rewrite_without(rows.path, partial(_of_jobs, ids=twice, failed=rows.failed))
-            found = rows.statuses | found
+            for job_id, status in rows.statuses.items():
+                found.setdefault(job_id, status)
         self._rename_failed(held)
         return found
 
