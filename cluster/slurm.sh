@@ -4,13 +4,15 @@
 #     sbatch --nodes=4 cluster/slurm.sh sweeps/two_layer_synthetic.toml /shared/two_layer_synthetic
 #
 # Both paths are on a file system that all nodes see, and the environment in which phasediag is installed is active when the job is
-# submitted. Nodes are taken whole: at the end, Ray stops everything of Ray on them. Needs Ray 2.49 or later (ray symmetric-run).
-# What is finished is kept when the time is over; two minutes before, Slurm asks the processes to end.
+# submitted. Nodes are taken whole: at the end, everything of Ray on them is stopped. Needs Ray 2.49 or later (ray symmetric-run).
+# What is finished is kept when the time is over. Two minutes before, the sweep ends in good order, as it does after
+#
+#     scancel --batch --signal=TERM JOBID
 #SBATCH --job-name=phasediag
 #SBATCH --exclusive
 #SBATCH --ntasks-per-node=1
 #SBATCH --time=12:00:00
-#SBATCH --signal=TERM@120
+#SBATCH --signal=B:TERM@120
 
 set -euo pipefail
 
@@ -37,17 +39,30 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 # Nodes that import from a busy shared file system take longer than the 30 seconds that Ray would give them.
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT="${RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT:-600}"
 
-# How the sweep ended: srun's own code is that of the worst of its tasks. This script runs on the first node, and so does the sweep.
-ended=$(mktemp)
-trap 'rm -f "$ended"' EXIT
-code=0
+# This script runs on the first node, and so does the sweep: they share a folder, for its process and for how it ended (srun's own code is
+# that of the worst of its tasks). Signals are for the sweep: Ray would end it in the middle of what it does if it got them too.
+shared=$(mktemp -d)
+trap 'rm -rf "$shared"' EXIT
+trap 'if [[ -s $shared/process ]]; then kill "$(<"$shared/process")"; else kill "$srun"; fi || true' TERM INT
+# When the sweep has ended, all nodes are done: left to themselves, the others would look for the first for a minute, and then print pages.
 # shellcheck disable=SC2016  # for the other shell
+first='"$@" & echo $! >"$0/process"; wait $!; echo $? >"$0/code"; scancel --signal=KILL "$SLURM_JOB_ID.$SLURM_STEP_ID"'
 srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 \
     ray symmetric-run --address "$address" --min-nodes "$nodes" -- \
-    bash -c '"$@"; echo $? >"$0"' "$ended" \
-    env RAY_ADDRESS="$address" python -m phasediag run "$spec" --out "$out" || code=$?
-if [[ -s $ended ]]; then
-    exit "$(<"$ended")"
+    bash -c "$first" "$shared" \
+    env RAY_ADDRESS="$address" python -m phasediag run "$spec" --out "$out" &
+srun=$!
+code=0
+wait "$srun" || code=$?
+while kill -0 "$srun" 2>/dev/null; do  # a signal has interrupted the wait
+    code=0
+    wait "$srun" || code=$?
+done
+ray stop --force &>/dev/null || true  # on this node it would outlive the job where Slurm does not end daemons
+if [[ -s $shared/code ]]; then
+    code=$(<"$shared/code")
+    echo "the sweep ended with $code"
+    exit "$code"
 fi
 echo "the sweep did not begin, or was ended with its nodes; what is finished is kept" >&2
 exit "$((code > 0 ? code : 1))"

@@ -87,10 +87,12 @@ STAND_INS = {
         test ${#RAY_AUTH_TOKEN} = 64 -a $RAY_AUTH_MODE = token -a $RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT = 600 || exit 9
         printf "%s|" srun "$@" >> "$CALLS"; echo >> "$CALLS"
         while [ "$1" != bash ]; do shift; done
-        if [ -n "${SWEEP_EXIT-0}" ]; then bash -c "$3" "$4" sh -c "exit ${SWEEP_EXIT-0}"; fi
+        if [ -n "${SWEEP_EXIT-0}" ]; then SCRIPT=$PPID bash -c "$3" "$4" sh -c "${SWEEP:-exit ${SWEEP_EXIT-0}}"; fi
         exit "${SRUN_EXIT:-0}"
         """,
     "phasediag": 'printf "%s|" phasediag "$@" >> "$CALLS"; echo >> "$CALLS"; exit "${PLAN_EXIT:-0}"',
+    "scancel": 'printf "%s|" scancel "$@" >> "$CALLS"; echo >> "$CALLS"',
+    "ray": 'printf "%s|" ray "$@" >> "$CALLS"; echo >> "$CALLS"',
 }
 """Commands that are not Slurm's, and only write down how they were called."""
 
@@ -116,6 +118,8 @@ def slurm(tmp_path: Path):  # type: ignore[no-untyped-def]
                 "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
                 "CALLS": str(calls),
                 "SLURM_JOB_NUM_NODES": "3",
+                "SLURM_JOB_ID": "5",
+                "SLURM_STEP_ID": "0",
                 "SLURM_JOB_NODELIST": "node[7-9]",
                 **environment,
             },
@@ -130,7 +134,7 @@ def slurm(tmp_path: Path):  # type: ignore[no-untyped-def]
 
 def test_the_slurm_script_starts_ray_on_all_nodes_and_the_sweep_on_the_first(slurm) -> None:  # type: ignore[no-untyped-def]
     result, calls = slurm("my study.toml", "out folder")
-    assert result.returncode == 0 and result.stdout == "Ray at node7:6379, 3 nodes\n"
+    assert result.returncode == 0 and result.stdout == "Ray at node7:6379, 3 nodes\nthe sweep ended with 0\n"
     ray = ["ray", "symmetric-run", "--address", "node7:6379", "--min-nodes", "3", "--"]
     sweep = [
         "env",
@@ -143,7 +147,8 @@ def test_the_slurm_script_starts_ray_on_all_nodes_and_the_sweep_on_the_first(slu
         "--out",
         "out folder",
     ]
-    plan, srun = [call.split("|")[:-1] for call in calls]
+    plan, srun, end, stop = [call.split("|")[:-1] for call in calls]
+    assert end == ["scancel", "--signal=KILL", "5.0"] and stop == ["ray", "stop", "--force"]
     assert plan == ["phasediag", "plan", "my study.toml"]
     assert srun[:4] == ["srun", "--nodes=3", "--ntasks=3", "--ntasks-per-node=1"]
     assert srun[4:11] == ray and srun[11:13] == ["bash", "-c"] and srun[15:] == sweep
@@ -156,6 +161,12 @@ def test_the_slurm_script_ends_as_the_sweep_did_or_as_srun_if_there_was_none(
     slurm, sweep: str, srun: str, end: int
 ) -> None:  # type: ignore[no-untyped-def]
     assert slurm("my study.toml", "out", SWEEP_EXIT=sweep, SRUN_EXIT=srun)[0].returncode == end
+
+
+def test_the_slurm_script_hands_sigterm_to_the_sweep_alone(slurm, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """As Slurm sends it to the script two minutes before the time is over."""
+    sweep = "trap 'exit 130' TERM; kill $SCRIPT; while :; do sleep 0.1; done"
+    assert slurm("my study.toml", "out", SWEEP=sweep)[0].returncode == 130
 
 
 def test_the_slurm_script_does_not_start_a_sweep_that_is_refused(slurm) -> None:  # type: ignore[no-untyped-def]

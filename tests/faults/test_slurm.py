@@ -1,0 +1,114 @@
+"""`cluster/slurm.sh` under Slurm itself, on two hosts that are namespaces of this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from waiting import wait_for
+
+from faults import hosts, sweeps
+from faults.hosts import Host
+from phasediag.data import make_dataset
+from phasediag.spec import parse_spec
+from phasediag.store import Store
+from phasediag.study import PhaseDiagramStudy
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = Path(__file__).parents[2] / "cluster" / "slurm.sh"
+DAEMONS = ("slurmctld", "slurmd", "sbatch")
+CONFIGURATION = """
+ClusterName=faults
+SlurmctldHost=n1
+AuthType=auth/none
+CredType=cred/none
+SlurmUser=root
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+SelectType=select/linear
+SlurmctldPidFile=/run/slurmctld.pid
+SlurmdPidFile=/run/slurmd.pid
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/%n.log
+NodeName=n1,n2 CPUs=1
+PartitionName=all Nodes=ALL Default=YES State=UP
+"""
+SLOWLY = 'train = {{ method = "gd", learning_rate = {rate}, max_evaluations = {limit} }}\n'
+RAY_OF_SLURM = "raylet|gcs_server|ray::"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[list[Host]]:
+    """Two hosts with Slurm."""
+    if not all(map(shutil.which, DAEMONS)) or not hosts.available():
+        pytest.skip("needs Slurm (slurmctld, slurmd, slurm-client) and the rights of root")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "slurm.conf").write_text(CONFIGURATION.format(folder=tmp_path))
+    with hosts.running(["n1", "n2"], tmp_path) as found:
+        environment = slurm_environment(tmp_path)
+        found[0].run("slurmctld", env=environment)
+        for host in found:
+            host.run("slurmd", "-N", host.name, env=environment)
+        wait_for(lambda: re.search(r" 2 +idle", found[0].run("sinfo", env=environment)))
+        yield found
+
+
+def slurm_environment(folder: Path) -> dict[str, str]:
+    hidden = {"RAY_AUTH_TOKEN", "RAY_AUTH_MODE", "RAY_ADDRESS"}
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**environment, "SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
+
+
+def submit(host: Host, folder: Path) -> subprocess.Popen[str]:
+    """`sbatch --wait`, whose exit code is that of the job; what the job prints goes to the file `output`."""
+    options = [f"--chdir={folder}", f"--output={folder}/output", "--nodes=2", "--wait"]
+    command = ["sbatch", *options, str(SCRIPT), "spec.toml", f"{folder}/out"]
+    return host.start(*command, env=slurm_environment(folder))
+
+
+def study_of(folder: Path, rate: float, limit: int) -> PhaseDiagramStudy:
+    """A study whose spec is in the folder."""
+    text = sweeps.SPEC.format(seeds=4) + SLOWLY.format(rate=rate, limit=limit)
+    (folder / "spec.toml").write_text(text)
+    data = make_dataset(np.array([[-1.0], [0.5]]), np.array([0.5, -0.5]), "data")
+    return PhaseDiagramStudy(parse_spec(text, "spec.toml"), data, "spec.toml")
+
+
+def ray_processes(cluster: list[Host]) -> list[str]:
+    """What is left of Ray on the hosts."""
+    found = [
+        host.start("pgrep", "-f", RAY_OF_SLURM, stdout=subprocess.PIPE).communicate()[0] for host in cluster
+    ]
+    return [line for output in found for line in output.splitlines()]
+
+
+def test_a_sweep_that_slurm_ends_in_good_order_goes_on_when_it_is_submitted_again(
+    cluster: list[Host], tmp_path: Path
+) -> None:
+    study, store = study_of(tmp_path, 1e-4, 5_000), Store(tmp_path / "out")
+    with submit(cluster[0], tmp_path) as first:
+        wait_for(lambda: len(store.statuses()) > 0, 120)
+        cluster[0].run("scancel", "--batch", "--signal=TERM", "1", env=slurm_environment(tmp_path))
+        assert first.wait(60) == 130
+    record = store.read_driver()
+    assert record is not None and record["state"] == "interrupted"
+    assert 0 < len(store.statuses()) < 24
+    assert ray_processes(cluster) == []
+    with submit(cluster[0], tmp_path) as second:
+        assert second.wait(240) == 0, (tmp_path / "output").read_text()
+    output = (tmp_path / "output").read_text()
+    assert ", 2 nodes\n" in output and output.endswith("the sweep ended with 0\n")
+    assert ray_processes(cluster) == []
+    sweeps.check("Slurm ends the job in good order; submitted again", 1, study, store)
