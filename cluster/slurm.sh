@@ -8,11 +8,15 @@
 # What is finished is kept when the time is over. Two minutes before, the sweep ends in good order, as it does after
 #
 #     scancel --batch --signal=TERM JOBID
+#
+# A plain `scancel JOBID` ends everything at once: what is finished is kept, and a sweep that goes on elsewhere may wait for a minute first.
+# A node that fails costs time only, unless it is the first.
 #SBATCH --job-name=phasediag
 #SBATCH --exclusive
 #SBATCH --ntasks-per-node=1
 #SBATCH --time=12:00:00
 #SBATCH --signal=B:TERM@120
+#SBATCH --no-kill
 
 set -euo pipefail
 
@@ -40,18 +44,20 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT="${RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT:-600}"
 
 # This script runs on the first node, and so does the sweep: they share a folder, for its process and for how it ended (srun's own code is
-# that of the worst of its tasks). Signals are for the sweep: Ray would end it in the middle of what it does if it got them too.
+# that of the worst of its tasks). SIGTERM is for the sweep alone: if Ray got it too, the sweep would be cut off.
 shared=$(mktemp -d)
 trap 'rm -rf "$shared"' EXIT
-trap 'if [[ -s $shared/process ]]; then kill "$(<"$shared/process")"; else kill "$srun"; fi || true' TERM INT
 # When the sweep has ended, all nodes are done: left to themselves, the others would look for the first for a minute, and then print pages.
 # shellcheck disable=SC2016  # for the other shell
-first='"$@" & echo $! >"$0/process"; wait $!; echo $? >"$0/code"; scancel --signal=KILL "$SLURM_JOB_ID.$SLURM_STEP_ID"'
-srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 \
+on_first_node='"$@" & echo $! >"$0/process"; wait $!; code=$?; '
+# shellcheck disable=SC2016
+on_first_node+='echo "$code" >"$0/code" && scancel --signal=KILL "$SLURM_JOB_ID.$SLURM_STEP_ID"; exit "$code"'
+srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 --no-kill --kill-on-bad-exit=0 --wait=0 \
     ray symmetric-run --address "$address" --min-nodes "$nodes" -- \
-    bash -c "$first" "$shared" \
+    bash -c "$on_first_node" "$shared" \
     env RAY_ADDRESS="$address" python -m phasediag run "$spec" --out "$out" &
 srun=$!
+trap 'if [[ -s $shared/process ]]; then kill "$(<"$shared/process")"; else kill "$srun"; fi || true' TERM
 code=0
 wait "$srun" || code=$?
 while kill -0 "$srun" 2>/dev/null; do  # a signal has interrupted the wait
@@ -61,7 +67,7 @@ done
 ray stop --force &>/dev/null || true  # on this node it would outlive the job where Slurm does not end daemons
 if [[ -s $shared/code ]]; then
     code=$(<"$shared/code")
-    echo "the sweep ended with $code"
+    echo "the sweep ended with $code (that its step is killed then is meant)"
     exit "$code"
 fi
 echo "the sweep did not begin, or was ended with its nodes; what is finished is kept" >&2

@@ -20,6 +20,7 @@ from .errors import InputError, PhasediagError
 from .version import VERSION
 
 if TYPE_CHECKING:
+    from .driver import Outcome
     from .store import Store
     from .study import Study
 
@@ -415,7 +416,7 @@ def _existing_and_writable(out: str) -> Store:
     from .store import Store
 
     store = _existing(Store(out))
-    store.check_writable()
+    store.check_writable("")
     return store
 
 
@@ -453,10 +454,17 @@ def _run(study: Study, store: Store, retry_failed: bool, log_file: Path | None) 
             list(plot_folder(store))
 
         outcome = driver.run(study, store, progress, retry_failed=retry_failed, finish=finish, log=log)
-    seconds = format_duration(time.monotonic() - started)
+    try:
+        _sum_up(outcome, store, format_duration(time.monotonic() - started))
+    except InputError as error:  # of the storage: exit 2 is for what was asked for
+        raise PhasediagError(str(error)) from None
+    return bool(outcome.failed or outcome.failed_samples)
+
+
+def _sum_up(outcome: Outcome, store: Store, duration: str) -> None:
     typer.echo(
         f"{outcome.finished} of {outcome.total} jobs finished, {outcome.failed} failed; "
-        f"{outcome.trained} run now, in {seconds}"
+        f"{outcome.trained} run now, in {duration}"
     )
     printing.print_fit(store)
     typer.echo(f"figures: {store.name('figures')}")
@@ -464,7 +472,6 @@ def _run(study: Study, store: Store, retry_failed: bool, log_file: Path | None) 
         typer.echo(f"{outcome.failed_samples} networks could not be kept for the figures", err=True)
     if outcome.failed:
         printing.print_failed(outcome.failed_ids, store.errors())
-    return bool(outcome.failed or outcome.failed_samples)
 
 
 def _depth_of(depth: int | None, beta_3: float | None) -> int:

@@ -117,16 +117,18 @@ def run(
         store.write_study(study.to_toml())
         if retry_failed:
             store.drop_failed()
-        if joined is None:
-            outcome = _as_stored(study, store)
-        else:
-            sweep = _Sweep(study, store, lease, joined, progress, trainer or trainer_of(study), log or Log())
-            try:
+        try:
+            if joined is None:
+                outcome = _as_stored(study, store)
+            else:
+                sweep = _Sweep(
+                    study, store, lease, joined, progress, trainer or trainer_of(study), log or Log()
+                )
                 outcome = sweep.run()
-            except InputError as error:  # of the storage: what was asked for was found possible before
-                raise PhasediagError(str(error)) from None
-        if finish is not None:
-            finish()
+            if finish is not None:
+                finish()
+        except InputError as error:  # of the storage: what was asked for was found possible before
+            raise PhasediagError(str(error)) from None
     return outcome
 
 
@@ -292,20 +294,20 @@ def _start_ray(address: str) -> None:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, ValueError, RuntimeError, failures.RayError) as error:
         where = "a local Ray could not be started" if local else f"RAY_ADDRESS: {address} cannot be joined"
-        hint = "" if local else _joining_hint(error)
+        hint = "" if local else _joining_hint(address, error)
         raise InputError(f"{where}: {_last_line(error)}{hint}") from None
     except SystemExit:  # while it starts, Ray's own handler of SIGTERM is in place
         raise KeyboardInterrupt from None
     _silence_raylet()
 
 
-def _joining_hint(error: Exception) -> str:
-    """What to do about a cluster that cannot be joined although something answers there."""
-    if not isinstance(error, ConnectionError):
+def _joining_hint(address: str, error: Exception) -> str:
+    """What to do about a cluster that cannot be joined."""
+    if not isinstance(error, ConnectionError) or ":" not in address:
         return "; allowed: HOST:PORT of the head of a cluster"
-    # Ray's own error does not say so, nor that a driver sends no token unless it is told to.
+    # Something answers there. Ray's own error does not say that it may be the token, nor that a driver sends none unless it is told to.
     if os.environ.get("RAY_AUTH_MODE") == "token":
-        return "; RAY_AUTH_TOKEN may not be the token of that cluster"
+        return "; the token in RAY_AUTH_TOKEN or ~/.ray/auth_token may not be that of the cluster"
     return "; a cluster that asks for a token is joined with RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
 
 

@@ -87,7 +87,7 @@ def _next_steps(status: Status) -> list[str]:
     from .lease import FAILED, INTERRUPTED, RUNNING
 
     ends = {
-        RUNNING: "its driver is gone without a word",
+        RUNNING: "its driver gives no sign of life any more",
         INTERRUPTED: "its driver was interrupted",
         FAILED: "its driver ended with an error",
     }
@@ -131,7 +131,7 @@ def print_failed(failed_ids: Sequence[str], errors: Mapping[str, str]) -> None:
     for reason, count in reasons.most_common(_REASONS_SHOWN):
         typer.echo(f"  {count} of them: {reason[:_REASON_LENGTH]}", err=True)
     if len(reasons) > _REASONS_SHOWN:
-        typer.echo(f"  {len(reasons) - _REASONS_SHOWN} other reasons: column 'error' of runs/", err=True)
+        typer.echo("  others: column 'error' of runs/", err=True)
     typer.echo("'phasediag run' tries them again with --retry-failed", err=True)
 
 

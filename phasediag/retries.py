@@ -89,13 +89,13 @@ def next_attempts(
 
 
 def describe_fate(attempt: Attempt, again: Sequence[Attempt]) -> str:
-    """The same in words, for the log: `again` is what `next_attempts` returned."""
+    """What becomes of a batch, in words: `again` is what `next_attempts` returned."""
     if not again:
         return "failed"
     if len(again) > 1:
         return "failed and is split"
-    if again[0].alone:
-        return "failed and will be tried alone at the end"
     if again[0].failures == attempt.failures:
         return "came back without its rows and is run again"
+    if again[0].alone:
+        return "failed and will be tried alone at the end"
     return "failed and is tried again"

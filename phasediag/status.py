@@ -32,7 +32,8 @@ class Status:
         failed: jobs that could not be run.
         missing: jobs without rows.
         rate: jobs per second since the driver started, or None if that is not known.
-        seconds_left: as the driver predicts, from the cost of what is left; None if none runs or nothing has ended yet.
+        seconds_left: as the driver predicts, from the cost of what is left; None if it does not know, does not run, or
+            nothing is missing.
         driver: the last sign of life of the driver, or None.
     """
 
@@ -145,7 +146,7 @@ def _status(
         failed=failed,
         missing=missing,
         rate=_rate(record, len(statuses)),
-        seconds_left=record.get("seconds_left") if alive and record else None,
+        seconds_left=record.get("seconds_left") if alive and record and missing else None,
         driver=record,
     )
 

@@ -171,11 +171,11 @@ class Store:
         if self._info("").type == fs.FileType.File:
             raise InputError(f"{self.out}: is a file; allowed: a folder")
 
-    def check_writable(self) -> None:
-        """Raises `InputError` if the folder cannot be written to. Creates nothing, and leaves nothing behind."""
+    def check_writable(self, part: str = "runs") -> None:
+        """Raises `InputError` if a part of the folder ("" is the folder itself) cannot be written to. Leaves nothing behind."""
         self.check_folder()
         if self._local:
-            _check_writable_folder(Path(self._root, "runs"), self.out)
+            _check_writable_folder(Path(self._root, part), self.out)
 
     def check_outside(self, file: Path) -> None:
         """Raises `InputError` if a file lies within the folder, which holds its own files alone."""

@@ -88,6 +88,7 @@ STAND_INS = {
         printf "%s|" srun "$@" >> "$CALLS"; echo >> "$CALLS"
         while [ "$1" != bash ]; do shift; done
         if [ -n "${SWEEP_EXIT-0}" ]; then SCRIPT=$PPID bash -c "$3" "$4" sh -c "${SWEEP:-exit ${SWEEP_EXIT-0}}"; fi
+        eval "${SRUN:-}"
         exit "${SRUN_EXIT:-0}"
         """,
     "phasediag": 'printf "%s|" phasediag "$@" >> "$CALLS"; echo >> "$CALLS"; exit "${PLAN_EXIT:-0}"',
@@ -126,6 +127,7 @@ def slurm(tmp_path: Path):  # type: ignore[no-untyped-def]
             capture_output=True,
             text=True,
             check=False,
+            timeout=60,
         )
         return result, calls.read_text().splitlines()
 
@@ -134,7 +136,11 @@ def slurm(tmp_path: Path):  # type: ignore[no-untyped-def]
 
 def test_the_slurm_script_starts_ray_on_all_nodes_and_the_sweep_on_the_first(slurm) -> None:  # type: ignore[no-untyped-def]
     result, calls = slurm("my study.toml", "out folder")
-    assert result.returncode == 0 and result.stdout == "Ray at node7:6379, 3 nodes\nthe sweep ended with 0\n"
+    assert (
+        result.returncode == 0
+        and result.stdout
+        == "Ray at node7:6379, 3 nodes\nthe sweep ended with 0 (that its step is killed then is meant)\n"
+    )
     ray = ["ray", "symmetric-run", "--address", "node7:6379", "--min-nodes", "3", "--"]
     sweep = [
         "env",
@@ -150,8 +156,10 @@ def test_the_slurm_script_starts_ray_on_all_nodes_and_the_sweep_on_the_first(slu
     plan, srun, end, stop = [call.split("|")[:-1] for call in calls]
     assert end == ["scancel", "--signal=KILL", "5.0"] and stop == ["ray", "stop", "--force"]
     assert plan == ["phasediag", "plan", "my study.toml"]
-    assert srun[:4] == ["srun", "--nodes=3", "--ntasks=3", "--ntasks-per-node=1"]
-    assert srun[4:11] == ray and srun[11:13] == ["bash", "-c"] and srun[15:] == sweep
+    options, command = srun[: srun.index("ray")], srun[srun.index("ray") :]
+    assert options[:4] == ["srun", "--nodes=3", "--ntasks=3", "--ntasks-per-node=1"]
+    assert "--no-kill" in options
+    assert command[:7] == ray and command[7:9] == ["bash", "-c"] and command[11:] == sweep
 
 
 @pytest.mark.parametrize(
@@ -165,8 +173,14 @@ def test_the_slurm_script_ends_as_the_sweep_did_or_as_srun_if_there_was_none(
 
 def test_the_slurm_script_hands_sigterm_to_the_sweep_alone(slurm, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """As Slurm sends it to the script two minutes before the time is over."""
-    sweep = "trap 'exit 130' TERM; kill $SCRIPT; while :; do sleep 0.1; done"
+    sweep = "trap 'exit 130' TERM; sleep 0.5; kill $SCRIPT; for i in $(seq 100); do sleep 0.1; done"
     assert slurm("my study.toml", "out", SWEEP=sweep)[0].returncode == 130
+
+
+def test_the_slurm_script_ends_srun_if_sigterm_comes_before_the_sweep_has_begun(slurm) -> None:  # type: ignore[no-untyped-def]
+    result, calls = slurm("my study.toml", "out", SWEEP_EXIT="", SRUN="sleep 0.5; kill $PPID; exec sleep 20")
+    assert result.returncode == 128 + 15 and "the sweep did not begin" in result.stderr
+    assert not any(call.startswith("scancel") for call in calls)
 
 
 def test_the_slurm_script_does_not_start_a_sweep_that_is_refused(slurm) -> None:  # type: ignore[no-untyped-def]

@@ -1,7 +1,9 @@
 """Waiting for what other processes do."""
 
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
@@ -10,3 +12,14 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
+
+
+@contextmanager
+def no_longer(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """The process, which is killed if the `with` block fails; a plain `with` would wait for it without end."""
+    with process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise

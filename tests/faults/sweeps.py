@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
-from waiting import wait_for
+from waiting import no_longer, wait_for
 
 from phasediag import driver, lease, worker
 from phasediag.data import make_dataset
@@ -148,6 +149,28 @@ def start_driver(
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+_IMPATIENT = """
+from faults import sweeps
+from phasediag import cli, driver
+from phasediag.trainers import trainer_of
+
+driver.STORE_PATIENCE = (0.05, 0.05)
+driver.trainer_of = lambda study: sweeps.Disturbed(trainer_of(study), sweeps.Pause(0.3))
+cli.main()
+"""
+
+
+def start_impatient(
+    folder: Path, store: Store, **environment: str
+) -> AbstractContextManager[subprocess.Popen[str]]:
+    """`phasediag run` of the study, which does not wait for the storage for long."""
+    spec = folder / "spec.toml"
+    spec.write_text(SPEC.format(seeds=10))
+    command = [sys.executable, "-c", _IMPATIENT, "run", str(spec), "--out", store.out]
+    process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
+    return no_longer(process)
 
 
 def race(store: Store, address: str, monkeypatch: pytest.MonkeyPatch) -> int:

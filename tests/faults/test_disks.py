@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -86,25 +84,6 @@ def settled(store: Store) -> int:
     return found
 
 
-IMPATIENT = """
-from faults import sweeps
-from phasediag import cli, driver
-from phasediag.trainers import trainer_of
-
-driver.STORE_PATIENCE = (0.05, 0.05)
-driver.trainer_of = lambda study: sweeps.Disturbed(trainer_of(study), sweeps.Pause(0.3))
-cli.main()
-"""
-
-
-def start_impatient(folder: Path, store: Store, **environment: str) -> subprocess.Popen[str]:
-    """`phasediag run` of the study, which does not wait for the storage for long."""
-    spec = folder / "spec.toml"
-    spec.write_text(sweeps.SPEC.format(seeds=10))
-    command = [sys.executable, "-c", IMPATIENT, "run", str(spec), "--out", store.out]
-    return subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("fault", "broken"), [("the disk is full", SMALL), ("the disk is read-only", "ro")])
 def test_a_disk_that_takes_nothing_any_more_ends_the_sweep_with_1_and_another_resumes(
@@ -114,7 +93,7 @@ def test_a_disk_that_takes_nothing_any_more_ends_the_sweep_with_1_and_another_re
     (store, remount), study = disk, sweeps.study_of()
     if broken != SMALL:
         remount(LARGE)
-    with start_impatient(tmp_path, store, RAY_ADDRESS=two_cores) as first:
+    with sweeps.start_impatient(tmp_path, store, RAY_ADDRESS=two_cores) as first:
         wait_for(lambda: len(store.statuses()) > 0)
         if broken != SMALL:
             remount(broken)

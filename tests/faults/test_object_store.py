@@ -15,7 +15,6 @@ from waiting import wait_for
 
 from faults import sweeps
 from faults.buckets import SECRET, Server, make_bucket
-from faults.test_disks import start_impatient
 from phasediag import driver, lease
 from phasediag.errors import InputError
 from phasediag.log import Log
@@ -126,7 +125,7 @@ def test_a_server_that_is_gone_for_good_ends_the_sweep_with_1_and_another_resume
 ) -> None:
     """By the command line, after a few of the client's own attempts, and not after some for every task in flight."""
     study, address = sweeps.study_of(), ray.get_runtime_context().gcs_address
-    with start_impatient(tmp_path, store, RAY_ADDRESS=address) as first:
+    with sweeps.start_impatient(tmp_path, store, RAY_ADDRESS=address) as first:
         wait_for(lambda: len(store.statuses()) > 0)
         server.stop()
         try:

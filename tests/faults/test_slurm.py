@@ -8,11 +8,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from waiting import wait_for
+from waiting import no_longer, wait_for
 
 from faults import hosts, sweeps
 from faults.hosts import Host
@@ -42,10 +43,10 @@ SlurmdSpoolDir={folder}/spool-%n
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/%n.log
 NodeName=n1,n2 CPUs=1
+SlurmdTimeout=10
 PartitionName=all Nodes=ALL Default=YES State=UP
 """
 SLOWLY = 'train = {{ method = "gd", learning_rate = {rate}, max_evaluations = {limit} }}\n'
-RAY_OF_SLURM = "raylet|gcs_server|ray::"
 
 
 @pytest.fixture
@@ -71,11 +72,11 @@ def slurm_environment(folder: Path) -> dict[str, str]:
     return {**environment, "SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
 
 
-def submit(host: Host, folder: Path) -> subprocess.Popen[str]:
+def submit(host: Host, folder: Path) -> AbstractContextManager[subprocess.Popen[str]]:
     """`sbatch --wait`, whose exit code is that of the job; what the job prints goes to the file `output`."""
     options = [f"--chdir={folder}", f"--output={folder}/output", "--nodes=2", "--wait"]
     command = ["sbatch", *options, str(SCRIPT), "spec.toml", f"{folder}/out"]
-    return host.start(*command, env=slurm_environment(folder))
+    return no_longer(host.start(*command, env=slurm_environment(folder)))
 
 
 def study_of(folder: Path, rate: float, limit: int) -> PhaseDiagramStudy:
@@ -86,29 +87,26 @@ def study_of(folder: Path, rate: float, limit: int) -> PhaseDiagramStudy:
     return PhaseDiagramStudy(parse_spec(text, "spec.toml"), data, "spec.toml")
 
 
-def ray_processes(cluster: list[Host]) -> list[str]:
-    """What is left of Ray on the hosts."""
-    found = [
-        host.start("pgrep", "-f", RAY_OF_SLURM, stdout=subprocess.PIPE).communicate()[0] for host in cluster
-    ]
-    return [line for output in found for line in output.splitlines()]
-
-
-def test_a_sweep_that_slurm_ends_in_good_order_goes_on_when_it_is_submitted_again(
+def test_a_sweep_that_slurm_ends_in_good_order_goes_on_and_outlives_a_node(
     cluster: list[Host], tmp_path: Path
 ) -> None:
-    study, store = study_of(tmp_path, 1e-4, 5_000), Store(tmp_path / "out")
-    with submit(cluster[0], tmp_path) as first:
+    study, store = study_of(tmp_path, 1e-4, 8_000), Store(tmp_path / "out")
+    (first, second), environment = cluster, slurm_environment(tmp_path)
+    with submit(first, tmp_path) as job:
         wait_for(lambda: len(store.statuses()) > 0, 120)
-        cluster[0].run("scancel", "--batch", "--signal=TERM", "1", env=slurm_environment(tmp_path))
-        assert first.wait(60) == 130
+        assert all(host.ray_processes() for host in cluster)
+        first.run("scancel", "--batch", "--signal=TERM", "1", env=environment)
+        assert job.wait(60) == 130
     record = store.read_driver()
     assert record is not None and record["state"] == "interrupted"
-    assert 0 < len(store.statuses()) < 24
-    assert ray_processes(cluster) == []
-    with submit(cluster[0], tmp_path) as second:
-        assert second.wait(240) == 0, (tmp_path / "output").read_text()
+    before = len(store.statuses())
+    assert 0 < before < 24
+    wait_for(lambda: not any(host.ray_processes() for host in cluster))
+    with submit(first, tmp_path) as job:
+        wait_for(lambda: len(store.statuses()) > before, 120)
+        second.die()
+        assert job.wait(240) == 0, (tmp_path / "output").read_text()
     output = (tmp_path / "output").read_text()
-    assert ", 2 nodes\n" in output and output.endswith("the sweep ended with 0\n")
-    assert ray_processes(cluster) == []
-    sweeps.check("Slurm ends the job in good order; submitted again", 1, study, store)
+    assert ", 2 nodes\n" in output and "the sweep ended with 0" in output.splitlines()[-1]
+    wait_for(lambda: not first.ray_processes())
+    sweeps.check("Slurm ends the job in good order; submitted again; a node dies", 2, study, store)
