@@ -58,11 +58,11 @@ class Host:
         return output
 
     def ray_processes(self) -> list[str]:
-        """What runs of Ray there."""
-        with no_longer(self.start("pgrep", "-f", RAY, stdout=subprocess.PIPE)) as search:
+        """The command lines of what runs of Ray there."""
+        with no_longer(self.start("pgrep", "-af", RAY, stdout=subprocess.PIPE)) as search:
             output, _ = search.communicate(timeout=60)
         assert search.returncode in (0, 1), "pgrep failed"
-        return output.split()
+        return output.splitlines()
 
     def die(self) -> None:
         """Ends all that runs there, at once, as a loss of power does."""
