@@ -136,6 +136,20 @@ def test_all_jobs_run_once_and_the_lease_ends(store):
     assert store.read_data()["x"].shape == (2, 1)
 
 
+def test_storage_that_is_gone_after_the_training_is_not_bad_input(store):
+    """Exit 1 rather than 2, also if nothing was left to train."""
+
+    def fit():
+        raise InputError("out: cannot be reached")
+
+    for _ in range(2):
+        with pytest.raises(PhasediagError, match="cannot be reached") as caught:
+            run(study(), store, finish=fit)
+        assert not isinstance(caught.value, InputError)
+        assert store.read_driver()["state"] == "failed"
+    assert_every_job_once(store, study())
+
+
 def test_the_log_has_a_line_per_batch(store, tmp_path):
     file = tmp_path / "log"
     with closing(Log(file)) as log:
