@@ -122,9 +122,8 @@ def main() -> None:
     )
     numbers = parser.parse_args().jobs
     print(machine())
-    os.environ.setdefault(
-        "RAY_AUTH_TOKEN", secrets.token_hex(32)
-    )  # Ray would write one to the home directory
+    # Ray would write one to the home directory.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray.init(
         address="local",
         num_cpus=2,

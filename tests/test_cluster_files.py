@@ -171,7 +171,7 @@ def test_the_slurm_script_ends_as_the_sweep_did_or_as_srun_if_there_was_none(
     assert slurm("my study.toml", "out", SWEEP_EXIT=sweep, SRUN_EXIT=srun)[0].returncode == end
 
 
-def test_the_slurm_script_hands_sigterm_to_the_sweep_alone(slurm, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_slurm_script_hands_sigterm_to_the_sweep_alone(slurm) -> None:  # type: ignore[no-untyped-def]
     """As Slurm sends it to the script two minutes before the time is over."""
     sweep = "trap 'exit 130' TERM; sleep 0.5; kill $SCRIPT; for i in $(seq 100); do sleep 0.1; done"
     assert slurm("my study.toml", "out", SWEEP=sweep)[0].returncode == 130

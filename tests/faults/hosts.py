@@ -35,6 +35,12 @@ exec bash -c 'while :; do sleep 1; done'
 """
 
 
+def environment(**more: str) -> dict[str, str]:
+    """That of this process without what it knows of Ray, and with its Python in the PATH."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **more}
+
+
 @dataclass(frozen=True)
 class Host:
     """A host, and the id of its first process as this machine sees it."""

@@ -48,10 +48,10 @@ Disturbance = Callable[[Sequence[Job]], None]
 Rows = list[dict[str, Any]]
 
 
-def study_of(seeds: int = 10) -> PhaseDiagramStudy:
-    """Six jobs per seed."""
+def study_of(seeds: int = 10, more: str = "") -> PhaseDiagramStudy:
+    """Six jobs per seed; `more` is appended to the spec."""
     data = make_dataset(np.array([[-1.0], [0.5]]), np.array([0.5, -0.5]), "data")
-    return PhaseDiagramStudy(parse_spec(SPEC.format(seeds=seeds), "faults.toml"), data, "faults.toml")
+    return PhaseDiagramStudy(parse_spec(SPEC.format(seeds=seeds) + more, "faults.toml"), data, "faults.toml")
 
 
 def poisoned(study: PhaseDiagramStudy) -> set[str]:

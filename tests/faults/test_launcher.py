@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import subprocess
@@ -20,7 +19,6 @@ from phasediag.store import Store
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 TOOLS = ("sshd", "ssh", "ssh-keygen", "rsync")
 # A home of its own, that starts with what is in that of this machine.
 HOME = """
@@ -46,7 +44,7 @@ def machines(tmp_path: Path) -> Iterator[list[Host]]:
 
 def write_configuration(file: Path, head: Host, worker: Host) -> None:
     """What an operator fills in, and no installation: all machines share the one that runs the tests."""
-    text = (ROOT / "cluster" / "on-premises.yaml").read_text()
+    text = (hosts.ROOT / "cluster" / "on-premises.yaml").read_text()
     content = yaml.safe_load(text)
     content["provider"] |= {"head_ip": head.address, "worker_ips": [worker.address]}
     content["auth"]["ssh_user"] = "root"
@@ -64,11 +62,9 @@ def test_machines_with_ssh_become_a_cluster_that_runs_a_sweep_and_is_taken_down(
     study, store, file = sweeps.study_of(2), Store(tmp_path / "out"), tmp_path / "cluster.yaml"
     write_configuration(file, head, worker)
     (tmp_path / "spec.toml").write_text(sweeps.SPEC.format(seeds=2))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
 
     def do(host: Host, command: str) -> str:
-        return host.run("sh", "-ec", f"cd '{ROOT}'; {command}", env=environment)
+        return host.run("sh", "-ec", f"cd '{hosts.ROOT}'; {command}", env=hosts.environment())
 
     do(operator, f"printf %s {secrets.token_hex(32)} > ~/.ray/auth_token; ray up -y {file}")
     joined = f"ray exec {file} 'RAY_AUTH_MODE=token RAY_ADDRESS=auto ray status'"

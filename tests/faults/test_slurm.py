@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import numpy as np
 import pytest
 from waiting import no_longer, wait_for
 
 from faults import hosts, sweeps
 from faults.hosts import Host
-from phasediag.data import make_dataset
-from phasediag.spec import parse_spec
 from phasediag.store import Store
-from phasediag.study import PhaseDiagramStudy
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = Path(__file__).parents[2] / "cluster" / "slurm.sh"
+SCRIPT = hosts.ROOT / "cluster" / "slurm.sh"
 DAEMONS = ("slurmctld", "slurmd", "sbatch")
 CONFIGURATION = """
 ClusterName=faults
@@ -46,7 +40,7 @@ NodeName=n1,n2 CPUs=1
 SlurmdTimeout=10
 PartitionName=all Nodes=ALL Default=YES State=UP
 """
-SLOWLY = 'train = {{ method = "gd", learning_rate = {rate}, max_evaluations = {limit} }}\n'
+SLOWLY = 'train = { method = "gd", learning_rate = 1e-4, max_evaluations = 8000 }'
 
 
 @pytest.fixture
@@ -66,10 +60,7 @@ def cluster(tmp_path: Path) -> Iterator[list[Host]]:
 
 
 def slurm_environment(folder: Path) -> dict[str, str]:
-    hidden = {"RAY_AUTH_TOKEN", "RAY_AUTH_MODE", "RAY_ADDRESS"}
-    environment = {name: value for name, value in os.environ.items() if name not in hidden}
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**environment, "SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
+    return hosts.environment(SLURM_CONF=str(folder / "slurm.conf"))
 
 
 def submit(host: Host, folder: Path) -> AbstractContextManager[subprocess.Popen[str]]:
@@ -79,18 +70,11 @@ def submit(host: Host, folder: Path) -> AbstractContextManager[subprocess.Popen[
     return no_longer(host.start(*command, env=slurm_environment(folder)))
 
 
-def study_of(folder: Path, rate: float, limit: int) -> PhaseDiagramStudy:
-    """A study whose spec is in the folder."""
-    text = sweeps.SPEC.format(seeds=4) + SLOWLY.format(rate=rate, limit=limit)
-    (folder / "spec.toml").write_text(text)
-    data = make_dataset(np.array([[-1.0], [0.5]]), np.array([0.5, -0.5]), "data")
-    return PhaseDiagramStudy(parse_spec(text, "spec.toml"), data, "spec.toml")
-
-
 def test_a_sweep_that_slurm_ends_in_good_order_goes_on_and_outlives_a_node(
     cluster: list[Host], tmp_path: Path
 ) -> None:
-    study, store = study_of(tmp_path, 1e-4, 8_000), Store(tmp_path / "out")
+    study, store = sweeps.study_of(4, SLOWLY), Store(tmp_path / "out")
+    (tmp_path / "spec.toml").write_text(sweeps.SPEC.format(seeds=4) + SLOWLY)
     (first, second), environment = cluster, slurm_environment(tmp_path)
     with submit(first, tmp_path) as job:
         wait_for(lambda: len(store.statuses()) > 0, 120)
