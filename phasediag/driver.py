@@ -31,7 +31,7 @@ from .errors import InputError, PhasediagError
 from .interruption import interruptible
 from .lease import Lease, check_free, hold, holds
 from .log import Log
-from .plan import Batch, missing_batches
+from .plan import Batch, make_batches, missing_batches
 from .progress import Progress
 from .retries import Attempt, Misfortune, describe_fate, next_attempts
 from .schemas import FAILED
@@ -137,12 +137,13 @@ def _missing(study: Study, store: Store, retry_failed: bool) -> bool:
     statuses = store.statuses()
     if retry_failed:
         statuses = {job_id: status for job_id, status in statuses.items() if status != FAILED}
-    return bool(missing_batches(study, statuses, store.sample_ids(), 1))
+    return bool(missing_batches(study.refined(store.runs), statuses, store.sample_ids(), 1))
 
 
 def _as_stored(study: Study, store: Store) -> Outcome:
     """The outcome of a sweep that was complete before it began."""
-    return _outcome(_of_study(study, store.settle()), failed_samples=0, trained=0, seconds=0.0)
+    statuses = store.settle()
+    return _outcome(_of_study(study.refined(store.runs), statuses), failed_samples=0, trained=0, seconds=0.0)
 
 
 def _outcome(statuses: Mapping[str, str], failed_samples: int, trained: int, seconds: float) -> Outcome:
@@ -457,10 +458,12 @@ class _Sweep:
         self._cluster = cluster
         self._slots, self._slots_time = cluster.slots(), time.monotonic()
         self._trainer = trainer
+        self._refinement = study.refinement
         self._waiting: deque[Attempt] = deque()
         self._alone: deque[Attempt] = deque()  # for the end, when nothing else runs
         self._in_flight: dict[ray.ObjectRef[Any], tuple[Attempt, float]] = {}
         self._trained = self._failed_samples = 0
+        self._trained_before = 0  # when it was last looked what refinement asks for
         self._stored = 0  # batches, and how many of them there were when one last could not be stored:
         self._stored_before: dict[Batch, int] = {}
         self._started = time.monotonic()
@@ -468,7 +471,7 @@ class _Sweep:
     def run(self) -> Outcome:
         self._prepare()
         try:
-            while self._waiting or self._in_flight or self._alone:
+            while self._refine() or self._waiting or self._in_flight or self._alone:
                 self._lease.check()
                 self._lease.note(seconds_left=self._progress.seconds_left())
                 self._submit()
@@ -483,7 +486,9 @@ class _Sweep:
         return self._outcome()
 
     def _prepare(self) -> None:
-        statuses = _of_study(self._study, self._store.settle())
+        statuses = self._store.settle()
+        self._study = self._study.refined(self._store.runs)
+        statuses = _of_study(self._study, statuses)
         batches = missing_batches(self._study, statuses, self._store.sample_ids(), self._slots)
         self._waiting.extend(Attempt(batch) for batch in batches)
         total = len(self._study.jobs())
@@ -507,6 +512,32 @@ class _Sweep:
         )
         self._options = {"num_cpus": resources.cpus_per_task, "num_gpus": resources.gpus_per_task or None}
         self._task = _task.options(**self._options)
+
+    def _refine(self) -> bool:
+        """Queues what the refinement of the map asks for by now; whether there is anything new.
+
+        Looked at when jobs have ended and little waits. The points follow from what is stored, not from when it is looked.
+        """
+        due = len(self._waiting) < self._slots and self._trained > self._trained_before
+        if self._refinement is None or not due:
+            return False
+        self._trained_before = self._trained
+        placement = self._refinement.advance(patiently(self._store.runs, STORE_PATIENCE))
+        known, self._study = self._study.placed, self._study.with_placed(placement)
+        new = self._study.placed - known
+        if new:
+            self._queue([self._study.job(*cell) for cell in sorted(new)])
+            number = max(placement.rounds[cell] for cell in new)
+            self._progress.phase(f"refining, round {number}")
+            self._log.write("refine", round=number, jobs=len(new), total=self._progress.total)
+        return bool(new)
+
+    def _queue(self, jobs: Sequence[Any]) -> None:
+        """Adds jobs to the sweep that have come up on its way."""
+        batches = make_batches(jobs, self._study.cost, self._slots)
+        self._waiting.extend(Attempt(batch) for batch in batches)
+        self._progress.grow(len(jobs), sum(batch.seconds for batch in batches))
+        self._lease.note(total=self._progress.total)
 
     def _submit(self) -> None:
         """Fills the window with what waits."""

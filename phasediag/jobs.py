@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Protocol
 
 _ID_DIGITS = 20
+
+Cell = tuple[int, float, float, int]
+"""(width, gamma, gamma_prime, seed): what tells the jobs of a phase diagram from each other."""
 
 
 class AnyJob(Protocol):
@@ -47,3 +51,10 @@ def hash_of(content: Mapping[str, Any]) -> str:
     """The id of a job of this content: the first 20 hexadecimal digits of the sha256 of its canonical JSON."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:_ID_DIGITS]
+
+
+def grid_cells(grid: Mapping[str, Any]) -> Iterator[Cell]:
+    """The jobs of a grid, each once: every width and seed at every point, of the product of gamma and gamma_prime and of `points`."""
+    points = {*product(grid["gamma"], grid["gamma_prime"]), *map(tuple, grid["points"])}
+    for (gamma, gamma_prime), width, seed in product(points, grid["width"], grid["seeds"]):
+        yield width, gamma, gamma_prime, seed

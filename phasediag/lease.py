@@ -87,9 +87,9 @@ class Lease:
         self._renew()
         self.check()
 
-    def note(self, seconds_left: float | None) -> None:
-        """Keeps what is predicted to be left, for the next sign of life."""
-        self._record["seconds_left"] = seconds_left
+    def note(self, **fields: float | None) -> None:
+        """Keeps what is to be told with the next sign of life: ``seconds_left`` as predicted, a ``total`` that has grown."""
+        self._record |= fields
 
     def check(self) -> None:
         """Raises `PhasediagError` if another driver has taken over."""

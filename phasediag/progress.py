@@ -76,6 +76,12 @@ class Progress:
         self._started = time.monotonic()
         self._refresh()
 
+    def grow(self, jobs: int, cost: float) -> None:
+        """Adds jobs, of so many predicted seconds of work, that have come up on the way."""
+        self.total += jobs
+        self._cost_total += cost
+        self._refresh()
+
     def advance(self, jobs: int, failed: int, cost: float) -> None:
         """Counts jobs that ended, how many of them failed, and the predicted seconds of work they made up."""
         self.done += jobs

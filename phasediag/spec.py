@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import re
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import (
@@ -26,6 +27,7 @@ from pydantic import (
 
 from .condensation.spec import CondensationSpec
 from .errors import InputError
+from .jobs import Cell, grid_cells
 from .tables import (
     MAX_WIDTH,
     NAME,
@@ -132,12 +134,9 @@ class GridSpec(Table):
         """The grid points, (gamma, gamma_prime)."""
         return {(g, g_prime) for g in self.gamma for g_prime in self.gamma_prime} | set(self.points)
 
-    def cells(self) -> Iterator[tuple[int, float, float, int]]:
+    def cells(self) -> Iterator[Cell]:
         """(width, gamma, gamma_prime, seed) of every job, in no particular order, each once."""
-        for gamma, gamma_prime in self.exponents():
-            for width in self.width:
-                for seed in self.seeds:
-                    yield width, gamma, gamma_prime, seed
+        return grid_cells(self.model_dump())
 
 
 class TrainSpec(Table):
@@ -192,10 +191,19 @@ class SamplesSpec(Table):
     seed: Seed = Field(description=SEED)
 
 
+class RefineSpec(Table):
+    """Further points that the sweep places by itself, near the critical lines (see `phasediag.refinement`)."""
+
+    target: Number = Field(ge=1e-4, le=1.0, description="a number from 0.0001 to 1")
+    """Half-width, in gamma, of the 95 % band of every critical line."""
+    max_jobs: Count = Field(default=2000, description=POSITIVE)
+    """Most jobs to add to those of the grid."""
+    rounds: int = Field(default=8, strict=True, ge=1, le=100, description="a whole number from 1 to 100")
+    """Most steps one after the other, in each row of the map."""
+
+
 class Spec(Table):
     """A phase-diagram study as written in its file, with every default filled in."""
-
-    not_yet: ClassVar = ("refine",)
 
     name: Name = Field(description=NAME)
     kind: Literal["phase-diagram"] = Field(description="phase-diagram")
@@ -204,6 +212,7 @@ class Spec(Table):
     grid: GridSpec
     train: TrainSpec = TrainSpec()
     resources: ResourcesSpec = ResourcesSpec()
+    refine: RefineSpec | None = Field(default=None, description="a table [refine], or none")
     samples: SamplesSpec = Field(default_factory=dict, validate_default=True)
     more_grids: tuple[GridSpec, ...] = Field(
         default=(), description="tables [[more_grids]] with the keys of [grid]"
@@ -221,7 +230,27 @@ class Spec(Table):
 
     @model_validator(mode="after")
     def _bounded(self) -> Spec:
-        check_size(sum(grid.size for grid in self.grids))
+        more = self.refine.max_jobs if self.refine else 0
+        check_size(sum(grid.size for grid in self.grids) + more)
+        return self
+
+    @model_validator(mode="after")
+    def _refinable(self) -> Spec:
+        """A line lies between points of a row, and a slope has an interval from three runs on."""
+        if self.refine is None:
+            return self
+        gammas: defaultdict[float, set[float]] = defaultdict(set)
+        for gamma, gamma_prime in set().union(*(grid.exponents() for grid in self.grids)):
+            gammas[gamma_prime].add(gamma)
+        if max(map(len, gammas.values())) < 2:
+            raise ValueError(
+                "refine: no value of gamma_prime has two points between which a critical line could lie; "
+                "allowed: with a grid of at least two values of gamma"
+            )
+        if max(len(grid.width) for grid in self.grids) < 2 or len(self.grid.width) * len(self.grid.seeds) < 3:
+            raise ValueError(
+                "refine: slopes have no intervals; allowed: with at least two widths, and three runs at a point"
+            )
         return self
 
     @model_validator(mode="after")

@@ -73,7 +73,8 @@ def read_status(store: Store) -> Status:
     """The state of the sweep in a folder. Raises `InputError` if the folder holds none."""
     record = store.read_driver()
     study = stored_study(store)
-    return _status(study.spec.name, _job_ids(study), store, record, record is not None and is_alive(record))
+    ids = _job_ids(study.refined(store.runs))
+    return _status(study.spec.name, ids, store, record, record is not None and is_alive(record))
 
 
 def wait(store: Store, report: Callable[[Status | None], None]) -> Status:
@@ -102,7 +103,8 @@ class _Watch:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._text: str | None = None
-        self._name, self._ids = "", frozenset[str]()
+        self._study: Study | None = None
+        self._ids = frozenset[str]()
         self._beat: object = None
         self._beat_time = time.monotonic()
 
@@ -112,10 +114,12 @@ class _Watch:
         text = self._store.read_study()
         if text is None:
             return None
-        if text != self._text:
-            study = stored_study(self._store)
-            self._name, self._ids, self._text = study.spec.name, _job_ids(study), text
-        return _status(self._name, self._ids, self._store, record, self._alive(record))
+        if self._study is None or text != self._text:
+            self._study, self._text = stored_study(self._store), text
+            self._ids = _job_ids(self._study)
+        if self._study.refinement is not None:
+            self._ids = _job_ids(self._study.refined(self._store.runs))
+        return _status(self._study.spec.name, self._ids, self._store, record, self._alive(record))
 
     def _alive(self, record: dict[str, Any] | None) -> bool:
         if record is None or record.get("state") != RUNNING:

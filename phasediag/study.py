@@ -7,18 +7,22 @@ study, whatever the study's name, the order of its grid or the resources it runs
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from .costs import Cost, cost_of
 from .data import Dataset
 from .errors import InputError
 from .jobs import Job, hash_of
+from .refinement import Placement, Refinement, refinement_of
 from .spec import Spec, format_spec
 from .tables import MAX_JOBS
 from .theory import round_exponent
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Cell = tuple[Any, ...]
 """What tells a job of a study from the others."""
@@ -26,18 +30,22 @@ Cell = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Study(ABC):
-    """What to train (`spec`) on which data; `source` names where it was read, for error messages."""
+    """What to train (`spec`) on which data; `source` names where it was read, for error messages.
+
+    `placed` are the jobs that refinement has added so far: they follow from the spec and from results.
+    """
 
     spec: Any
     data: Any
     source: str
+    placed: frozenset[Cell] = frozenset()
 
     grouped_by = ""
     """What plans and summaries sum up by."""
 
     @abstractmethod
     def cells(self) -> set[Cell]:
-        """Every job of the union of the study's grids, by what tells it from the others."""
+        """Every job of the union of the study's grids, and those placed, by what tells each from the others."""
 
     @abstractmethod
     def job(self, *cell: Any) -> Any:
@@ -68,6 +76,19 @@ class Study(ABC):
         """This study with other grids: those of its union with the one that is stored."""
 
     @property
+    def refinement(self) -> Refinement | None:
+        """What places further jobs by itself, if the study asks for it."""
+        return None
+
+    def refined(self, read_runs: Callable[[], pd.DataFrame]) -> Self:
+        """The study with the jobs that its refinement adds, as far as the runs tell: rows as in ``runs/``, read only if it has one."""
+        return self if self.refinement is None else self.with_placed(self.refinement.advance(read_runs()))
+
+    def with_placed(self, placement: Placement) -> Self:
+        """The study with the jobs that refinement has placed by now."""
+        return replace(self, placed=frozenset(placement.rounds))
+
+    @property
     def kind(self) -> str:
         """The kind of the spec."""
         return str(self.spec.kind)
@@ -83,8 +104,8 @@ class Study(ABC):
     def merged_with(self, stored: Study) -> Study:
         """The union of this study and the one that is stored already.
 
-        Samples, resources and the path of the data are this study's. The stored grids stay if they hold every job; if
-        this study's do, those replace them; otherwise this study's are appended as further grids.
+        Samples, resources and the path of the data are this study's, and so is the refinement if it has one. The stored grids stay if
+        they hold every job; if this study's do, those replace them; otherwise this study's are appended as further grids.
 
         Raises:
             InputError: the studies differ in their name, network, training or data; the message names the key. Or
@@ -130,7 +151,11 @@ class PhaseDiagramStudy(Study):
     grouped_by = "width"
 
     def cells(self) -> set[Cell]:
-        return {cell for grid in self.spec.grids for cell in grid.cells()}
+        return {cell for grid in self.spec.grids for cell in grid.cells()} | self.placed
+
+    @cached_property
+    def refinement(self) -> Refinement | None:
+        return refinement_of(self.spec.document())
 
     def sample_jobs(self) -> list[Job]:
         samples = self.spec.samples
@@ -180,4 +205,6 @@ class PhaseDiagramStudy(Study):
 
     def _united(self, stored: PhaseDiagramStudy, grids: tuple[Any, ...]) -> PhaseDiagramStudy:
         self._require_same_data(stored, self.data == stored.data)
-        return replace(self, spec=self.spec.model_copy(update={"grid": grids[0], "more_grids": grids[1:]}))
+        refine = self.spec.refine or stored.spec.refine
+        update = {"grid": grids[0], "more_grids": grids[1:], "refine": refine}
+        return replace(self, spec=self.spec.model_copy(update=update))

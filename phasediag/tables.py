@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -114,9 +114,6 @@ class Table(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    not_yet: ClassVar[tuple[str, ...]] = ()
-    """Keys that the documentation names and this version refuses."""
-
 
 class PointsData(Table):
     """Training points written out in the file: `x` has n rows of d numbers, `y` n numbers; used as they are."""
@@ -203,7 +200,7 @@ _WRITTEN_BY_PROGRAMS = ("more_grids",)
 
 def explain(spec: type[Table], errors: Sequence[ErrorDetails]) -> str:
     """The most telling of the errors of a spec, as "key: what is wrong; allowed: ...", and how many more there are."""
-    first = min(errors, key=lambda error: _rank(spec, error))
+    first = min(errors, key=_rank)
     more = len(errors) - 1
     note = f"; {more} more {'mistake' if more == 1 else 'mistakes'} in this file" if more else ""
     table, path = _locate(spec, first["loc"])
@@ -226,11 +223,9 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _rank(spec: type[Table], error: ErrorDetails) -> int:
+def _rank(error: ErrorDetails) -> int:
     """Lowest first: a misspelt key explains a missing one."""
-    if error["type"] != "extra_forbidden":
-        return 1
-    return 2 if error["loc"][-1] in spec.not_yet else 0
+    return int(error["type"] != "extra_forbidden")
 
 
 def _tables(spec: type[Table]) -> dict[str, type[Table]]:
@@ -289,8 +284,6 @@ def _unknown_key(spec: type[Table], key: str, table: type[Table]) -> str:
     # What programs write is nothing to suggest to people.
     known = [name for name in table.model_fields if name not in _WRITTEN_BY_PROGRAMS]
     allowed = f"allowed: {', '.join(known)}"
-    if key in spec.not_yet:
-        return f"is not supported yet; {allowed}"
     tables = _tables(spec).items()
     homes = [name for name, home in tables if name not in _WRITTEN_BY_PROGRAMS and key in home.model_fields]
     if homes:

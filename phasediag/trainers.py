@@ -51,7 +51,7 @@ def trainer_of(study: Study) -> Trainer:
 
 
 def train(study: Study, progress: Callable[[int, int], None] | None = None) -> pd.DataFrame:
-    """Trains every job of the study in this process, without Ray, on all cores.
+    """Trains every job of the study, and those that its refinement adds, in this process, without Ray, on all cores.
 
     ``progress(done, total)`` is called after every batch of jobs. Returns the rows that a sweep would have written to ``runs/``,
     sorted by job.
@@ -60,10 +60,19 @@ def train(study: Study, progress: Callable[[int, int], None] | None = None) -> p
     from joblib import cpu_count
 
     trainer, tables = trainer_of(study), TABLES[study.kind]
-    device, total = resolve_device(study.spec.resources.device), len(study.jobs())
+    device = resolve_device(study.spec.resources.device)
     rows: list[Row] = []
-    for batch in missing_batches(study, {}, [job.job_id for job in study.sample_jobs()], 1):
-        rows += trainer.batch(batch.jobs, device, cpu_count())
-        if progress is not None:
-            progress(len({row["job_id"] for row in rows}), total)
-    return pd.DataFrame(rows, columns=tables.runs.names).sort_values(list(tables.order), ignore_index=True)
+
+    def runs() -> pd.DataFrame:
+        return pd.DataFrame(rows, columns=tables.runs.names)
+
+    kept, statuses = [job.job_id for job in study.sample_jobs()], dict[str, str]()
+    while batches := missing_batches(study, statuses, kept, 1):
+        total = len(study.jobs())
+        for batch in batches:
+            rows += trainer.batch(batch.jobs, device, cpu_count())
+            statuses = {row["job_id"]: row["status"] for row in rows}
+            if progress is not None:
+                progress(len(statuses), total)
+        study = study.refined(runs)
+    return runs().sort_values(list(tables.order), ignore_index=True)

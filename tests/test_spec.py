@@ -107,8 +107,18 @@ def test_seeds_are_a_number_or_a_list():
         ),
         (
             "seeds = 2",
-            "seeds = 2\n[refine]\ntarget = 0.02",
-            ["refine: is not supported", "allowed: name, kind"],
+            "seeds = 2\n[refine]\ntarget = 0",
+            ["refine.target: 0 is not supported; allowed: a number from 0.0001 to 1"],
+        ),
+        (
+            "seeds = 2",
+            "seeds = 2\n[refine]\nrounds = 3",
+            ["refine.target: required, but missing"],
+        ),
+        (
+            "seeds = 2",
+            "seeds = 2\n[refine]\ntarget = 0.1\ngamma = 1",
+            ["refine.gamma: belongs to [grid]; allowed: target, max_jobs, rounds"],
         ),
         ("seeds = 2", "seeds = 2\ngamma_1 = 0.0", ["grid.gamma_1", "depth 3"]),
         ("depth = 2", "depth = 3\ngamma_1 = 0.0", ["network.gamma_1: belongs to [grid]", "allowed: depth"]),
