@@ -12,12 +12,10 @@ from . import figures
 from .condensation import figures as condensation_figures
 from .condensation.counts import count, summarise
 from .errors import InputError
-from .fitting import count_predicted_rows, critical_line, fit, line_distance, regime_counts
+from .fitting import LINE_SLOPES, count_predicted_rows, critical_line, fit, line_distance, regime_counts
 from .store import Store
 from .theory import LAYERS, has_critical_line
 
-LINE_SLOPES = ("slope", "slope_infinite")
-"""The slopes whose zero is a critical line: the plain one, and that of infinite width."""
 _FIT = {"phase-diagram": fit, "condensation": count}
 
 
