@@ -58,7 +58,9 @@ class Differences(NamedTuple):
     lines: pd.DataFrame
 
 
-def compare(runs_a: pd.DataFrame, runs_b: pd.DataFrame, common: bool = False) -> Differences:
+def compare(
+    runs_a: pd.DataFrame, runs_b: pd.DataFrame, common: bool = False, names: Sequence[str] = ("A", "B")
+) -> Differences:
     """Compare two phase diagrams: S_B - S_A at every point, and the critical lines.
 
     Slopes and lines are those of the pairs of which both runs can be used (`phasediag.fitting.usable_runs`): slope_b - slope_a is the
@@ -70,16 +72,18 @@ def compare(runs_a: pd.DataFrame, runs_b: pd.DataFrame, common: bool = False) ->
         runs_a: one row per run and layer, with the columns that `phasediag.fit` needs, and seed.
         runs_b: the same of the other study.
         common: whether to compare what both have if the grids differ, instead of refusing. Layers that only one has are never compared.
+        names: what to call the two in messages.
 
     Raises:
         InputError: a column is missing, or rows repeat; the rows are of condensation studies, or of planes with different gamma_1;
             the grids differ, or have nothing in common.
     """
-    for name, runs in {"A": runs_a, "B": runs_b}.items():
+    for name, runs in zip(names, (runs_a, runs_b), strict=True):
         _check_runs(runs, name)
-    _check_planes(runs_a, runs_b)
-    check_grids(runs_a[CELL], runs_b[CELL], common)
-    pairs = _pairs(runs_a, runs_b)
+    both = " and ".join(names)
+    _check_planes(runs_a, runs_b, both)
+    check_grids(runs_a[CELL], runs_b[CELL], common, names)
+    pairs = _pairs(runs_a, runs_b, both)
     slopes_a, slopes_b = (_fit(pairs, side, pairs[f"relative_change_{side}"]) for side in _SIDES)
     ratio = _fit(pairs, "a", pairs["relative_change_b"] / pairs["relative_change_a"])
     half_width = np.hypot((ratio["slope_high"] - ratio["slope_low"]) / 2.0, _error_of_training(pairs))
@@ -132,20 +136,20 @@ def _check_runs(runs: pd.DataFrame, name: str) -> None:
         raise InputError(f"{name}: rows of several studies; allowed: one row per job and layer, of one depth")
 
 
-def _check_planes(runs_a: pd.DataFrame, runs_b: pd.DataFrame) -> None:
+def _check_planes(runs_a: pd.DataFrame, runs_b: pd.DataFrame, both: str) -> None:
     planes = {*runs_a["gamma_1"], *runs_b["gamma_1"]}
     if len(planes) > 1:
         shown = ", ".join(f"{plane:g}" for plane in sorted(planes))
-        raise InputError(f"gamma_1: {shown}; allowed: one plane, the same of both studies")
+        raise InputError(f"{both}: gamma_1: {shown}; allowed: one plane, the same of both studies")
 
 
-def _pairs(runs_a: pd.DataFrame, runs_b: pd.DataFrame) -> pd.DataFrame:
+def _pairs(runs_a: pd.DataFrame, runs_b: pd.DataFrame, both: str) -> pd.DataFrame:
     """One row per job and layer of both studies; relative changes are NaN unless those of both can be used."""
     columns = [*_PAIR, "depth", "relative_change", "usable"]
     a, b = (runs.assign(usable=usable_runs(runs))[columns] for runs in (runs_a, runs_b))
     pairs = a.merge(b, on=_PAIR, suffixes=("_a", "_b"))
     if pairs.empty:
-        raise InputError("A and B have no layers in common; allowed: studies with a layer in common")
+        raise InputError(f"{both} have no layers in common; allowed: studies with a layer in common")
     changes = ["relative_change_a", "relative_change_b"]
     pairs[changes] = pairs[changes].where(pairs["usable_a"] & pairs["usable_b"])
     return pairs
@@ -220,8 +224,8 @@ def summarise(found: Differences) -> dict[str, dict[str, dict[str, dict[str, flo
     Returns:
         {"slopes": layer -> slope -> numbers, "critical_lines": the same}, where slope is "slope", and "slope_infinite" where
         there is any. The numbers: "number" of points, or of rows of the map with a crossing, that have a difference; "of" so
-        many; "mean" difference; "mean_size" and "max_size", mean and largest |difference|; "intervals", how many have one, and
-        "differ", how many of these exclude 0. NaN where there is nothing to average.
+        many; "mean" difference; "mean_size" and "max_size", mean and largest |difference|; "differ", the number of those whose
+        interval excludes 0. NaN where there is nothing to average.
     """
     summary: dict[str, dict[str, dict[str, dict[str, float]]]] = {"slopes": {}, "critical_lines": {}}
     for layer, slopes in found.slopes.groupby("layer"):
@@ -245,5 +249,4 @@ def _numbers(table: pd.DataFrame, column: str) -> dict[str, float]:
         "mean_size": float(difference.abs().mean()),
         "max_size": float(difference.abs().max()),
         "differ": int(differs(table, column).sum()),
-        "intervals": int(table[[f"{column}_low", f"{column}_high"]].notna().all(axis=1).sum()),
     }
