@@ -7,11 +7,12 @@ those of the slopes suggest. Where the weights differ, so does the scatter, whic
 harmless: which seed goes with which does not matter, and the interval is about as long as for slopes that have nothing in common.
 
 Where scatter cancels, the error of training is what is left. Seeds share it, at one width and point, so that a fit that takes runs for
-independent would trust its slope too much: the interval of the plain difference has it in quadrature. The limit of infinite width is
-that of `phasediag.extrapolation`, as it is, which has such an error already. For a ratio, that and the amplitude of corrections are up to
-sqrt(2) times larger; but the amplitude is averaged over, from 0.01 to 4 in steps of 1.6, and what exceeds the error counts as scatter or as
-correction: in simulations of two independent errors and of two sets of corrections, 95 % of the intervals or more hold the
-difference all the same (tests/test_comparison.py).
+independent would trust its slope too much: the interval of the plain difference has it in quadrature. Like that of a slope, it takes
+scatter for equal at all widths, and is a little short where it is not. The limit of infinite width is that of `phasediag.extrapolation`, as
+it is, which has an error of training already. For a ratio, that and the amplitude of corrections are up to sqrt(2) times larger; but
+the amplitude is averaged over, from 0.01 to 4 in steps of 1.6, and what exceeds the error counts as scatter or as correction: in
+simulations of two independent errors and of two sets of corrections, about 95 % of the intervals hold the difference all the same
+(tests/test_comparison.py).
 """
 
 from __future__ import annotations

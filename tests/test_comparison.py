@@ -92,6 +92,22 @@ def test_intervals_cover_the_difference(shared, own, training, decay):
         assert (high - low).median() < (0.04 if own < 0.01 else 0.25)
 
 
+def test_the_limit_is_covered_where_both_studies_have_corrections_of_their_own():
+    number, generator = 250, np.random.default_rng(4)
+    points, ratio = [(g / 1000, 0.0) for g in range(number)], np.array(WIDTHS) / WIDTHS[0]
+    runs = []
+    for off in noises(generator, number, 3, 0.08, 0.02, 0.003, 0.5):
+        corrections = sum(
+            generator.normal(0.0, 0.2, (number, 1)) * ratio ** -generator.uniform(*omega, (number, 1))
+            for omega in ((0.3, 1.0), (0.5, 1.5))
+        )
+        runs.append(make_runs(points, noise=off + np.repeat(corrections.ravel(), 3), layers=["W1"]))
+    slopes = compare(*runs).slopes
+    low, high = slopes["difference_infinite_low"], slopes["difference_infinite_high"]
+    assert ((low <= 0.0) & (high >= 0.0)).mean() >= 0.92
+    assert (high - low).median() < 0.25
+
+
 def test_scatter_that_both_share_cancels():
     off, other = (np.random.default_rng(seed).normal(0.0, 0.1, len(PLANE) * 12) for seed in (1, 2))
     lengths = []
