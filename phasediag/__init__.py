@@ -17,6 +17,7 @@ from .errors import InputError, PhasediagError
 from .version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from .comparison import compare
     from .condensation.counts import count, summarise
     from .fitting import critical_line, fit
     from .maps import plot_map
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Study": "study",
+    "compare": "comparison",
     "count": "condensation.counts",
     "critical_line": "fitting",
     "fit": "fitting",
@@ -40,6 +42,7 @@ __all__ = [
     "PhasediagError",
     "Study",
     "__version__",
+    "compare",
     "count",
     "critical_line",
     "fit",

@@ -9,15 +9,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from . import figures
+from .comparison import Differences
 from .condensation import figures as condensation_figures
 from .condensation.counts import count, summarise
+from .difference_map import Names, draw_differences
 from .errors import InputError
-from .fitting import count_predicted_rows, critical_line, fit, line_distance, regime_counts
+from .fitting import LINE_SLOPES, count_predicted_rows, critical_line, fit, line_distance, regime_counts
+from .schemas import LINE_DIFFERENCES, SLOPE_DIFFERENCES
 from .store import Store
 from .theory import LAYERS, has_critical_line
 
-LINE_SLOPES = ("slope", "slope_infinite")
-"""The slopes whose zero is a critical line: the plain one, and that of infinite width."""
 _FIT = {"phase-diagram": fit, "condensation": count}
 
 
@@ -27,7 +28,7 @@ def fit_folder(store: Store) -> pd.DataFrame:
     Raises:
         InputError: the folder holds no runs.
     """
-    fitted = _FIT[store.kind](_runs(store))
+    fitted = _FIT[store.kind](stored_runs(store))
     store.write_fitted(fitted)
     return fitted
 
@@ -45,7 +46,7 @@ def is_fitted(store: Store) -> bool:
 def summary(store: Store) -> dict[str, Any]:
     """What `phasediag fit` tells of a folder, as JSON can hold it."""
     if store.kind == "condensation":
-        runs = _runs(store)
+        runs = stored_runs(store)
         rows = summarise(runs).to_dict("records")
         return {"layers": rows, "rows": len(runs), "left_out": int(runs["lines"].isna().sum())}
     slopes = store.fitted()
@@ -74,6 +75,20 @@ def plot_folder(store: Store) -> Iterator[str]:
             yield f"figures/{key}.{ending}"
 
 
+def write_comparison(store: Store, found: Differences, names: Names) -> Iterator[str]:
+    """Writes the tables and figures of a comparison to a folder; yields the name of each file."""
+    for name, frame, schema in (
+        ("differences.parquet", found.slopes, SLOPE_DIFFERENCES),
+        ("lines.parquet", found.lines, LINE_DIFFERENCES),
+    ):
+        store.write_table(name, frame, schema)
+        yield name
+    for key, figure in draw_differences(found, names).items():
+        for ending, content in figures.render(figure).items():
+            store.write_figure(f"{key}.{ending}", content, folder="")
+            yield f"{key}.{ending}"
+
+
 def _draw_phase_diagram(store: Store) -> dict[str, Figure]:
     depth, name = _depth_and_name(store)
     runs, slopes = store.runs(), store.fitted()
@@ -91,7 +106,8 @@ def _draw_condensation(store: Store) -> dict[str, Figure]:
     )
 
 
-def _runs(store: Store) -> pd.DataFrame:
+def stored_runs(store: Store) -> pd.DataFrame:
+    """The runs of a folder. Raises `InputError` if it holds none."""
     runs = store.runs()
     if runs.empty:
         raise InputError(

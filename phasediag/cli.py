@@ -7,7 +7,7 @@ Ray.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -280,6 +280,46 @@ def plot(out: Out) -> None:
 
 
 @app.command()
+def compare(
+    out_a: Annotated[str, typer.Argument(metavar="OUT_A", help="Study A.", show_default=False)],
+    out_b: Annotated[str, typer.Argument(metavar="OUT_B", help="Study B.", show_default=False)],
+    folder: Annotated[
+        str | None,
+        typer.Option("-o", "--out", metavar="DIR", help="Write tables and figures.", show_default=False),
+    ] = None,
+    common: Annotated[
+        bool, typer.Option("--common", help="If the grids differ, compare what both have.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare two phase diagrams on one grid.
+
+    Prints, for each layer, how much the slopes differ (B - A), at how many points more than their 95 % intervals allow,
+    and how far the critical lines lie apart. Both studies have the same points, widths and seeds; data, depth and
+    training may differ. With -o, writes differences.parquet, lines.parquet and a figure of every layer.
+
+    \b
+    Example:
+      phasediag compare results/study results/other -o comparison
+    """
+    from . import comparison
+    from .analysis import stored_runs, write_comparison
+
+    stores = [_phase_diagram(out) for out in (out_a, out_b)]
+    target = None if folder is None else _folder_of_its_own(folder)
+    names = _same_grid(stores, common)
+    for store in stores:
+        _note_missing(store)
+    runs_a, runs_b = (stored_runs(store) for store in stores)
+    found = comparison.compare(runs_a, runs_b, common=True, names=(out_a, out_b))
+    _note_layers(out_a, out_b, set(runs_a["layer"]), set(runs_b["layer"]))
+    printing.print_differences(found, {"A": (names[0], out_a), "B": (names[1], out_b)}, as_json)
+    if target is not None:
+        for name in write_comparison(target, found, names):
+            typer.echo(f"wrote {target.name(name)}", err=as_json)
+
+
+@app.command()
 def export(
     out: Out,
     file: Annotated[
@@ -420,6 +460,45 @@ def _existing_and_writable(out: str) -> Store:
     return store
 
 
+def _phase_diagram(out: str) -> Store:
+    from .store import Store
+
+    store = _existing(Store(out))
+    if store.kind != "phase-diagram":
+        raise InputError(f"{store.name('study.toml')}: kind: {store.kind!r}; allowed: 'phase-diagram'")
+    return store
+
+
+def _folder_of_its_own(out: str) -> Store:
+    """A folder to write to that is not the one of a study."""
+    from .store import Store
+
+    store = Store(out)
+    store.check_writable("")
+    if store.exists():
+        raise InputError(f"{out}: holds a study; allowed: another folder")
+    return store
+
+
+def _same_grid(stores: Sequence[Store], common: bool) -> tuple[str, str]:
+    """The names of two studies, whose grids have to be the same, or to have something in common, whatever is finished."""
+    import pandas as pd
+
+    from .comparison import CELL, check_grids
+    from .status import stored_study
+
+    a, b = (stored_study(store) for store in stores)
+    cells_a, cells_b = (pd.DataFrame(sorted(study.cells()), columns=CELL) for study in (a, b))
+    check_grids(cells_a, cells_b, common, [store.out for store in stores])
+    return a.spec.name, b.spec.name
+
+
+def _note_layers(out_a: str, out_b: str, layers_a: set[str], layers_b: set[str]) -> None:
+    for out, only in ((out_a, layers_a - layers_b), (out_b, layers_b - layers_a)):
+        if only:
+            typer.echo(f"left out: {', '.join(sorted(only))}, only in {out}", err=True)
+
+
 def _note_missing(store: Store) -> None:
     """Says so if a sweep is not complete: what is fitted or drawn is then of a part of it."""
     from .status import read_status
@@ -427,7 +506,7 @@ def _note_missing(store: Store) -> None:
     with suppress(InputError):  # the rows may be read where the study cannot
         found = read_status(store)
         if found.missing:
-            typer.echo(f"{found.missing} of {found.total} jobs have no rows yet", err=True)
+            typer.echo(f"{store.out}: {found.missing} of {found.total} jobs have no rows yet", err=True)
 
 
 def _united(study: Study, store: Store) -> Study:

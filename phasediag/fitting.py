@@ -31,6 +31,8 @@ SLOPE_COLUMNS = [
     "left_out",
 ]
 LINE_COLUMNS = ["gamma_prime", "gamma", "gamma_low", "gamma_high", "predicted", "distance"]
+LINE_SLOPES = ("slope", "slope_infinite")
+"""The slopes whose zero is a critical line: the plain one, and that of infinite width."""
 REGIMES = ("linear", "critical", "condensed", "undetermined")
 
 CONFIDENCE = 0.95
@@ -58,7 +60,7 @@ def fit(runs: pd.DataFrame) -> pd.DataFrame:
     """
     if "lines" in runs.columns:
         raise InputError("runs: rows of a condensation study have no slopes; allowed: phasediag.count(runs)")
-    _require_columns(runs, [*POINT_KEYS, "width", "relative_change", "status"])
+    require_columns(runs, [*POINT_KEYS, "width", "relative_change", "status"])
     usable = usable_runs(runs)
     table = runs[POINT_KEYS].assign(left_out=~usable).groupby(POINT_KEYS)[["left_out"]].sum()
     logs = runs.loc[usable, [*POINT_KEYS, "width"]].assign(
@@ -245,7 +247,8 @@ def line_distance(line: pd.DataFrame) -> tuple[float, float, int]:
     return float(distance.mean()), float(distance.max()), len(distance)
 
 
-def _require_columns(runs: pd.DataFrame, needed: list[str]) -> None:
+def require_columns(runs: pd.DataFrame, needed: list[str], name: str = "runs") -> None:
+    """Raises `InputError` if one of the columns is missing."""
     missing = [column for column in needed if column not in runs.columns]
     if missing:
-        raise InputError(f"runs: missing columns {', '.join(missing)}; needed: {', '.join(needed)}")
+        raise InputError(f"{name}: missing columns {', '.join(missing)}; needed: {', '.join(needed)}")

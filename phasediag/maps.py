@@ -65,6 +65,8 @@ _COMBINED_NAMES = {
 }
 """Regimes of W1 and W2 together."""
 COMBINED_LINES: dict[str, dict[str, Any]] = {"W1": {"linestyle": "-"}, "W2": {"linestyle": (0, (1.2, 0.9))}}
+Dashes = tuple[float, ...]
+"""Lengths of dashes and gaps, in line widths."""
 # Slopes of the linear regime reach -2.5 where those of the condensed one stay below 1: colours beyond would hide it.
 SLOPE_LIMIT = 1.0
 
@@ -89,7 +91,7 @@ def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None) ->
                 pyplot as plt,
             )  # the only place where a figure has to show on a user's screen
 
-            _, ax = plt.subplots(figsize=_map_size(slopes), layout="constrained")
+            _, ax = plt.subplots(figsize=map_size(slopes), layout="constrained")
         _draw_slope_map(ax, slopes, layer, "slope")
     return ax
 
@@ -102,7 +104,7 @@ def slope_map(slopes: pd.DataFrame, layer: str, column: str = "slope", operator_
     hatched, or a cross. ``column`` is "slope" or "slope_infinite"; ``operator_norm`` tells that the slopes are those of the
     relative change in that norm.
     """
-    figure = new_figure(*_map_size(slopes))
+    figure = new_figure(*map_size(slopes))
     _draw_slope_map(figure.subplots(), slopes, layer, column, operator_norm)
     return figure
 
@@ -110,13 +112,13 @@ def slope_map(slopes: pd.DataFrame, layer: str, column: str = "slope", operator_
 @rc_context(STYLE)
 def regime_map(slopes: pd.DataFrame, layer: str) -> Figure:
     """Map of the measured regime of a layer, with the measured and the predicted critical lines."""
-    figure = new_figure(*_map_size(slopes))
+    figure = new_figure(*map_size(slopes))
     ax = figure.subplots()
     of_layer = select_layer(slopes, layer)
     handles, plane = _paint_regimes(ax, of_layer, REGIME_COLOURS)
-    handles += _draw_lines(ax, plane, of_layer, deciding_slope(of_layer), _predicted_line(of_layer))
+    handles += _draw_lines(ax, plane, of_layer, deciding_slope(of_layer), predicted_line(of_layer))
     draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer))
-    _finish_map(ax, handles, 3, _gamma_1(of_layer))
+    finish_map(ax, handles, 3, _gamma_1(of_layer))
     return figure
 
 
@@ -126,14 +128,14 @@ def combined_regime_map(slopes: pd.DataFrame) -> Figure:
 
     A point is critical if one of the layers is, and undetermined if one of them is.
     """
-    figure = new_figure(1.42 * SINGLE_COLUMN, _map_size(slopes)[1])
+    figure = new_figure(1.42 * SINGLE_COLUMN, map_size(slopes)[1])
     ax = figure.subplots()
     layers = {layer: select_layer(slopes, layer) for layer in COMBINED_LINES}
     handles, plane = _paint_regimes(ax, _combined_regimes(slopes), COMBINED_COLOURS)
     for layer, style in COMBINED_LINES.items():
         handles += _draw_measured(ax, plane, layers[layer], deciding_slope(layers[layer]), style)
-    lines = [line for of_layer in layers.values() if (line := _predicted_line(of_layer)) is not None]
-    handles += [_draw_predicted(ax, line) for line in lines][:1]
+    lines = [line for of_layer in layers.values() if (line := predicted_line(of_layer)) is not None]
+    handles += [draw_predicted(ax, line) for line in lines][:1]
     labels = draw_named_initialisations(ax, 3, _gamma_1(slopes))
     if lines:
         words = {
@@ -141,7 +143,7 @@ def combined_regime_map(slopes: pd.DataFrame) -> Figure:
             for regimes, name in _COMBINED_NAMES.items()
         }
         draw_regime_words(ax, lines, words, labels)
-    _finish_map(ax, [], 1, _gamma_1(slopes))
+    finish_map(ax, [], 1, _gamma_1(slopes))
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -186,19 +188,19 @@ def orientation_map(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Fig
     counts = slopes_of[POINT].merge(
         widest.groupby(POINT, as_index=False)["orientations"].median(), how="left", on=POINT
     )
-    figure = new_figure(DOUBLE_COLUMN, _map_size(slopes)[1])
+    figure = new_figure(DOUBLE_COLUMN, map_size(slopes)[1])
     left, right = figure.subplots(1, 2, sharey=True)
     column = deciding_slope(slopes_of)
     _draw_slope_map(left, slopes, layer, column)
     plane = split_points(counts)
     scale = _log_norm(counts["orientations"].to_numpy(float), least=4.0)
     missing = paint(right, plane, "orientations", scale, matplotlib.colormaps["viridis"], "no run")
-    handles = _draw_lines(right, plane, slopes_of, column, _predicted_line(slopes_of))
+    handles = _draw_lines(right, plane, slopes_of, column, predicted_line(slopes_of))
     ticks: dict[str, Any] = {"ticks": LogLocator(subs=(1.0, 2.0, 5.0)), "format": "{x:g}"}
     bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=right, aspect=24, pad=0.03, **ticks)
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
     bar.set_label(f"orientations of ${layer_symbol(layer)}$ at $m = {int(of_layer['width'].max())}$")
-    _finish_map(right, handles + missing, 2, _gamma_1(slopes_of))
+    finish_map(right, handles + missing, 2, _gamma_1(slopes_of))
     right.set_ylabel("")
     return figure
 
@@ -273,9 +275,9 @@ def _draw_slope_map(
     of_layer = select_layer(slopes, layer)
     plane = split_points(of_layer)
     colours = matplotlib.colormaps["RdBu_r"]
-    norm, extend = _symmetric_norm(of_layer[column].to_numpy(float))
+    norm, extend = symmetric_norm(of_layer[column].to_numpy(float))
     missing = paint(ax, plane, column, norm, colours, "no slope")
-    predicted = _predicted_line(of_layer, operator_norm)
+    predicted = predicted_line(of_layer, operator_norm)
     handles = _draw_lines(ax, plane, of_layer, column, predicted)
     labels = draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer))
     if predicted is not None:
@@ -283,7 +285,7 @@ def _draw_slope_map(
         draw_regime_words(ax, [predicted], sides(predicted, words), labels)
     bar = ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, extend=extend, aspect=24, pad=0.03)
     bar.set_label(_slope_label(layer, column, operator_norm))
-    _finish_map(ax, handles + missing, 2, _gamma_1(of_layer))
+    finish_map(ax, handles + missing, 2, _gamma_1(of_layer))
 
 
 def _slope_label(layer: str, column: str, operator_norm: bool) -> str:
@@ -293,7 +295,7 @@ def _slope_label(layer: str, column: str, operator_norm: bool) -> str:
     return rf"$S = \mathrm{{d}}\,\log\,{change}\,/\,\mathrm{{d}}\,\log\,m{limit}$"
 
 
-def _predicted_line(of_layer: pd.DataFrame, operator_norm: bool = False) -> Line | None:
+def predicted_line(of_layer: pd.DataFrame, operator_norm: bool = False) -> Line | None:
     """The predicted critical line of a layer, if there is one on this plane."""
     layer, depth = str(of_layer["layer"].iloc[0]), int(of_layer["depth"].iloc[0])
     if not theory.has_critical_line(layer, depth) or (of_layer["gamma_1"] != 0.0).any():
@@ -306,7 +308,7 @@ def _draw_lines(
 ) -> list[Any]:
     """Draw the measured critical line of a layer and the predicted one, if there is one; return their legend handles."""
     handles = _draw_measured(ax, plane, of_layer, column)
-    return handles if predicted is None else [*handles, _draw_predicted(ax, predicted)]
+    return handles if predicted is None else [*handles, draw_predicted(ax, predicted)]
 
 
 def _draw_measured(
@@ -340,14 +342,16 @@ def _draw_measured(
     return handles
 
 
-def _draw_predicted(ax: Axes, line: Line) -> Line2D:
+def draw_predicted(ax: Axes, line: Line, label: str = "predicted", dashes: Dashes = (3.2, 1.8)) -> Line2D:
+    """Draw a predicted critical line over the height of a map; return its legend handle."""
     gamma_prime = np.linspace(*ax.get_ylim(), 801)
-    style: dict[str, Any] = {"color": PREDICTED_COLOUR, "linewidth": 1.5, "dashes": (3.2, 1.8), "zorder": 5}
-    (predicted,) = ax.plot(line(gamma_prime), gamma_prime, label="predicted", **style)
+    style: dict[str, Any] = {"color": PREDICTED_COLOUR, "linewidth": 1.5, "dashes": dashes, "zorder": 5}
+    (predicted,) = ax.plot(line(gamma_prime), gamma_prime, label=label, **style)
     return predicted
 
 
-def _finish_map(ax: Axes, handles: list[Any], columns: int, gamma_1: float) -> None:
+def finish_map(ax: Axes, handles: list[Any], columns: int, gamma_1: float) -> None:
+    """Name the axes of a map, and its plane unless gamma_1 is 0; put the legend above it, in so many columns."""
     plane = rf"   ($\gamma_1 = {gamma_1:g}$)" if gamma_1 else ""
     ax.set(xlabel=GAMMA + plane, ylabel=GAMMA_PRIME)
     if handles:
@@ -359,12 +363,13 @@ def _gamma_1(table: pd.DataFrame) -> float:
     return float(table["gamma_1"].iloc[0])
 
 
-def _map_size(slopes: pd.DataFrame) -> tuple[float, float]:
+def map_size(slopes: pd.DataFrame) -> tuple[float, float]:
+    """Width and height of a map in inches: low if it has one row."""
     one_row = slopes["gamma_prime"].nunique() < 2
     return SINGLE_COLUMN, 2.0 if one_row else 3.0
 
 
-def _symmetric_norm(values: Array) -> tuple[Normalize, str]:
+def symmetric_norm(values: Array) -> tuple[Normalize, str]:
     """Colours centred on 0 up to the largest |value| or `SLOPE_LIMIT`, and which ends of the colour bar are cut."""
     values = values[np.isfinite(values)]
     limit = min(float(np.abs(values).max(initial=0.0)) or SLOPE_LIMIT, SLOPE_LIMIT)

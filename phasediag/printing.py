@@ -16,6 +16,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from .comparison import Differences
     from .plan import Plan
     from .reproduce import Comparison
     from .status import Status
@@ -256,6 +257,39 @@ def _distance_cells(distance: Mapping[str, float]) -> tuple[str, str, str]:
     if not distance["rows"]:
         return "-", "-", rows
     return f"{distance['mean']:.3f}", f"{distance['max']:.3f}", rows
+
+
+def print_differences(found: Differences, studies: Mapping[str, tuple[str, str]], as_json: bool) -> None:
+    """What `compare` tells; `studies` has name and folder of A and B."""
+    from .comparison import summarise
+
+    summary = summarise(found)
+    runs, left_out = (int(found.slopes[column].sum()) for column in ("runs", "left_out"))
+    if as_json:
+        named = {side.lower(): {"name": name, "out": out} for side, (name, out) in studies.items()}
+        print_json({**named, **summary, "runs": runs, "left_out": left_out})
+        return
+    for side, (name, out) in studies.items():
+        typer.echo(f"{side}: {name} ({out})")
+    for what, title in (("slopes", "B - A, slopes"), ("critical_lines", "B - A, critical lines in gamma")):
+        table = _table(
+            title, "points" if what == "slopes" else "rows", "mean", "mean size", "largest", "differ"
+        )
+        for layer, by_slope in summary[what].items():
+            for slope, numbers in by_slope.items():
+                table.add_row(f"{layer}, {_SLOPE_NAMES[slope]}", *_difference_cells(numbers))
+        _console().print(table)
+    typer.echo("differ: those whose 95 % interval excludes 0")
+    if left_out:
+        typer.echo(f"{left_out} of {runs + left_out} pairs of rows are left out: a run did not converge")
+
+
+def _difference_cells(numbers: Mapping[str, float]) -> tuple[str, ...]:
+    if not numbers["number"]:
+        return f"0 of {numbers['of']}", *["-"] * 4
+    sizes = (f"{numbers[key]:.4f}" for key in ("mean", "mean_size", "max_size"))
+    share = f"{numbers['differ']} ({numbers['differ'] / numbers['number']:.0%})"
+    return f"{numbers['number']} of {numbers['of']}", *sizes, share
 
 
 def print_comparison(comparison: Comparison) -> None:

@@ -186,5 +186,34 @@ bias last) and output weights (m, neurons of the next layer), predicted directio
 (of one input), the residual (n,), and in the row of the first layer and the last epoch the loss along the training. Counts: one row per
 network, layer, epoch and number of lines that was found, with the number of seeds that have so many."""
 
+_INTERVAL = ("", "_low", "_high")
+SLOPE_DIFFERENCES = _schema(
+    ("depth_a", INT),
+    ("depth_b", INT),
+    ("layer", STR),
+    *_POINT,
+    ("slope_a", FLOAT),
+    ("slope_b", FLOAT),
+    *((f"difference{end}", FLOAT) for end in _INTERVAL),
+    ("slope_infinite_a", FLOAT),
+    ("slope_infinite_b", FLOAT),
+    *((f"difference_infinite{end}", FLOAT) for end in _INTERVAL),
+    ("widths", INT),
+    ("runs", INT),
+    ("left_out", INT),
+)
+LINE_DIFFERENCES = _schema(
+    ("layer", STR),
+    ("slope", STR),
+    ("gamma_prime", FLOAT),
+    *(
+        (f"{name}_{side}", FLOAT)
+        for side in "ab"
+        for name in ("gamma", "gamma_low", "gamma_high", "predicted")
+    ),
+    *((f"difference{end}", FLOAT) for end in _INTERVAL),
+)
+"""Of two studies, `phasediag.comparison.Differences`."""
+
 TABLES = {"phase-diagram": PHASE_DIAGRAM, "condensation": CONDENSATION}
 """By the kind of the study."""

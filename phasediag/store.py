@@ -383,15 +383,18 @@ class Store:
 
     def write_fitted(self, fitted: pd.DataFrame) -> None:
         """Writes the slopes, or counts; the columns must be those of their schema."""
-        schema = self.tables.fitted
-        if list(fitted.columns) != schema.names:
-            raise ValueError(f"columns {list(fitted.columns)}; allowed: {schema.names}")
-        table = pa.Table.from_pandas(fitted, schema=schema, preserve_index=False)
-        self._publish(self.fitted_name, _to_parquet(table, schema))
+        self.write_table(self.fitted_name, fitted, self.tables.fitted)
 
-    def write_figure(self, name: str, content: bytes) -> None:
-        """Writes a file such as `map_W1.png` to `figures/`."""
-        self._publish(f"figures/{name}", content)
+    def write_table(self, name: str, frame: pd.DataFrame, schema: pa.Schema) -> None:
+        """Writes a Parquet file; the columns must be those of its schema."""
+        if list(frame.columns) != schema.names:
+            raise ValueError(f"columns {list(frame.columns)}; allowed: {schema.names}")
+        table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
+        self._publish(name, _to_parquet(table, schema))
+
+    def write_figure(self, name: str, content: bytes, folder: str = "figures/") -> None:
+        """Writes a file such as `map_W1.png` to `figures/`, or to another part of the folder ("" is the folder itself)."""
+        self._publish(f"{folder}{name}", content)
 
     # The driver.
 

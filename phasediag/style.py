@@ -53,6 +53,12 @@ def layer_symbol(layer: str) -> str:
     return f"{layer[0]}_{layer[1:]}" if len(layer) > 1 else layer
 
 
+def plain_text(text: str, longest: int = 40) -> str:
+    """Text of users as a label: nothing in it is mathtext, and it is not too long."""
+    text = " ".join(text.split())
+    return (text if len(text) <= longest else f"{text[: longest - 1]}…").replace("$", r"\$")
+
+
 def select_layer(table: pd.DataFrame, layer: str) -> pd.DataFrame:
     """The rows of a layer.
 

@@ -86,9 +86,9 @@ def test_reading_fitting_and_plotting_need_little() -> None:
     """Only pandas, pyarrow, numpy, scipy and matplotlib (and what these need)."""
     script = (
         "import sys, phasediag\n"
-        "from phasediag import store, analysis\n"
+        "from phasediag import analysis, comparison, difference_map, store\n"
         "from phasediag.condensation import clusters, counts, directions, figures\n"
-        "phasediag.fit, phasediag.plot_map, phasediag.critical_line\n"
+        "phasediag.compare, phasediag.fit, phasediag.plot_map, phasediag.critical_line\n"
         "print(*{'torch', 'ray', 'pydantic', 'typer', 'rich', 'sklearn', 'tomli_w', 'numba'} & set(sys.modules))"
     )
     output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)

@@ -23,7 +23,7 @@ from phasediag.starters import STARTERS
 from phasediag.store import Store
 from phasediag.trainers import trainer_of
 
-COMMANDS = ("init", "plan", "run", "status", "fit", "plot", "export", "reproduce", "locate")
+COMMANDS = ("init", "plan", "run", "status", "fit", "plot", "compare", "export", "reproduce", "locate")
 
 SPEC = """
 name = "cli"
@@ -127,7 +127,7 @@ def test_help_and_version():
     assert output.count("...") == 1  # that of "[ARGS]...": no summary is cut short
 
 
-@pytest.mark.parametrize("command", [["--help"], ["plot", "OUT"]])
+@pytest.mark.parametrize("command", [["--help"], ["plot", "OUT"], ["compare", "OUT", "OUT"]])
 def test_light_commands_import_neither_torch_nor_ray(command, sweep):
     arguments = [str(sweep[0]) if part == "OUT" else part for part in command]
     code = (
@@ -153,6 +153,7 @@ BAD_INPUT = {
     "status of nothing": (["status", "out"], ["out", "no study"]),
     "fit of nothing": (["fit", "out"], ["out", "no study"]),
     "plot of nothing": (["plot", "out"], ["out", "no study"]),
+    "compare of nothing": (["compare", "out", "other"], ["out", "no study"]),
     "export of nothing": (["export", "out", "x.parquet"], ["out", "no study"]),
     "reproduce of nothing": (["reproduce", "out", "abc"], ["out", "no study"]),
     "init over a file": (["init", "spec.toml"], ["spec.toml", "exists"]),
