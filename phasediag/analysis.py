@@ -15,6 +15,8 @@ from .condensation.counts import count, summarise
 from .difference_map import Names, draw_differences
 from .errors import InputError
 from .fitting import LINE_SLOPES, count_predicted_rows, critical_line, fit, line_distance, regime_counts
+from .refinement import Placement, refinement_of
+from .refinement_map import refinement_map
 from .schemas import LINE_DIFFERENCES, SLOPE_DIFFERENCES
 from .store import Store
 from .theory import LAYERS, has_critical_line
@@ -51,11 +53,14 @@ def summary(store: Store) -> dict[str, Any]:
         return {"layers": rows, "rows": len(runs), "left_out": int(runs["lines"].isna().sum())}
     slopes = store.fitted()
     counted = slopes[["runs", "left_out"]].sum()
+    placement = refined(store)
+    refinement = {} if placement is None else {"refinement": placement.summary()}
     return {
         "regimes": regime_counts(slopes),
         "critical_line_distance": line_distances(slopes),
         "runs": int(counted["runs"]),
         "left_out": int(counted["left_out"]),
+        **refinement,
     }
 
 
@@ -97,13 +102,24 @@ def _draw_phase_diagram(store: Store) -> dict[str, Figure]:
     operator = fit(second.assign(relative_change=second["relative_change_spectral"])) if len(second) else None
     data = store.read_data()
     data_xy = None if data is None else (data["x"], data["y"])
-    return figures.draw_all(runs, slopes, store.samples(), data_xy, depth, name, operator)
+    drawn = figures.draw_all(runs, slopes, store.samples(), data_xy, depth, name, operator)
+    placement = refined(store)
+    if placement is not None and placement.rounds:
+        drawn["refinement"] = refinement_map(slopes, placement.rounds)
+        drawn["refinement"].set_label(f"{name}: refinement")
+    return drawn
 
 
 def _draw_condensation(store: Store) -> dict[str, Figure]:
     return condensation_figures.draw_all(
         store.runs(), store.samples(), store.read_data(), str(_document(store).get("name", ""))
     )
+
+
+def refined(store: Store) -> Placement | None:
+    """What the refinement of a folder's study has placed, and how well its critical lines are known; None if it has none."""
+    refinement = refinement_of(_document(store))
+    return None if refinement is None else refinement.advance(store.runs())
 
 
 def stored_runs(store: Store) -> pd.DataFrame:

@@ -151,6 +151,7 @@ def plan(
         study = _united(study, store)
         store = store.of_kind(study.kind)
         statuses, kept = store.statuses(), store.sample_ids()
+        study = study.refined(store.runs)
     slots = max(1, int(cpu_count() / study.spec.resources.cpus_per_task))
     planned = make_plan(study, statuses, kept, slots)
     if as_json:

@@ -181,16 +181,19 @@ def critical_line(slopes: pd.DataFrame, layer: str, column: str = "slope") -> pd
     Returns:
         One row per gamma_prime with a crossing, sorted: gamma_prime; gamma of the crossing; gamma_low and gamma_high,
         its band (NaN where that end does not cross within the map); predicted, the gamma of the predicted line (NaN
-        where none is predicted); distance = gamma - predicted, NaN where the predicted line lies outside the gammas
-        measured at that gamma_prime.
+        where none is predicted); distance = gamma - predicted, NaN where the predicted line lies outside the gammas of
+        the map.
     """
     of_layer = slopes.loc[slopes["layer"] == layer]
-    rows = [_crossing_row(row.sort_values("gamma"), column) for _, row in of_layer.groupby("gamma_prime")]
+    box = of_layer["gamma"].min(), of_layer["gamma"].max()
+    rows = [
+        _crossing_row(row.sort_values("gamma"), column, box) for _, row in of_layer.groupby("gamma_prime")
+    ]
     found = [row for row in rows if np.isfinite(row["gamma"])]
     return pd.DataFrame(found, columns=LINE_COLUMNS, dtype=float)
 
 
-def _crossing_row(row: pd.DataFrame, column: str) -> dict[str, float]:
+def _crossing_row(row: pd.DataFrame, column: str, box: tuple[float, float]) -> dict[str, float]:
     gamma = row["gamma"].to_numpy(float)
     crossing = _upward_crossing(gamma, row[column].to_numpy(float))
     predicted = _predicted_gamma(row.iloc[0])
@@ -201,14 +204,19 @@ def _crossing_row(row: pd.DataFrame, column: str) -> dict[str, float]:
         "gamma_low": _upward_crossing(gamma, row[f"{column}_high"].to_numpy(float)),
         "gamma_high": _upward_crossing(gamma, row[f"{column}_low"].to_numpy(float)),
         "predicted": predicted,
-        "distance": crossing - predicted if _predicted_inside(row) else np.nan,
+        "distance": crossing - predicted if box[0] <= predicted <= box[1] else np.nan,
     }
 
 
 def count_predicted_rows(slopes: pd.DataFrame, layer: str) -> int:
-    """Number of values of gamma_prime at which the predicted critical line of a layer lies inside the map."""
+    """Number of values of gamma_prime at which the predicted critical line of a layer lies inside the map.
+
+    Rows of few points, placed near a measured line, count if that line can be compared there.
+    """
+    line = critical_line(slopes, layer)
+    compared = set(line.loc[line["distance"].notna(), "gamma_prime"])
     rows = slopes.loc[slopes["layer"] == layer].groupby("gamma_prime")
-    return sum(_predicted_inside(row) for _, row in rows)
+    return sum(prime in compared or _predicted_inside(row) for prime, row in rows)
 
 
 def _predicted_inside(row: pd.DataFrame) -> bool:

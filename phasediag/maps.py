@@ -133,7 +133,7 @@ def combined_regime_map(slopes: pd.DataFrame) -> Figure:
     layers = {layer: select_layer(slopes, layer) for layer in COMBINED_LINES}
     handles, plane = _paint_regimes(ax, _combined_regimes(slopes), COMBINED_COLOURS)
     for layer, style in COMBINED_LINES.items():
-        handles += _draw_measured(ax, plane, layers[layer], deciding_slope(layers[layer]), style)
+        handles += draw_measured(ax, plane, layers[layer], deciding_slope(layers[layer]), style)
     lines = [line for of_layer in layers.values() if (line := predicted_line(of_layer)) is not None]
     handles += [draw_predicted(ax, line) for line in lines][:1]
     labels = draw_named_initialisations(ax, 3, _gamma_1(slopes))
@@ -307,11 +307,11 @@ def _draw_lines(
     ax: Axes, plane: Plane, of_layer: pd.DataFrame, column: str, predicted: Line | None
 ) -> list[Any]:
     """Draw the measured critical line of a layer and the predicted one, if there is one; return their legend handles."""
-    handles = _draw_measured(ax, plane, of_layer, column)
+    handles = draw_measured(ax, plane, of_layer, column)
     return handles if predicted is None else [*handles, draw_predicted(ax, predicted)]
 
 
-def _draw_measured(
+def draw_measured(
     ax: Axes, plane: Plane, of_layer: pd.DataFrame, column: str, style: Mapping[str, Any] | None = None
 ) -> list[Any]:
     """Draw the measured critical line as far as it exists, with its band; return their legend handles.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ from .costs import Cost
 from .jobs import AnyJob
 from .schemas import FAILED
 from .study import Study
+from .theory import LAYERS, critical_gamma
 
 JobT = TypeVar("JobT", bound=AnyJob)
 
@@ -25,6 +27,8 @@ LIMIT_SECONDS, LIMIT_FACTOR = 900.0, 10.0
 """A batch is stuck if it takes longer than this: that much, and so many times what it would take if its longest job went to the limit of
 evaluations. Nothing that progresses should ever be stopped."""
 MAX_LIMIT_SECONDS = 30 * 86400.0
+_NEAR = 0.1
+"""How far from a critical line, in gamma, refinement places points, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ class Plan:
         wall_seconds: predicted duration with that many slots.
         grouped_by: what the jobs have in common in `groups`, "width" or "activation".
         groups: the same by that.
+        more_jobs: most jobs that refinement may add to these.
+        more_cpu_seconds: what those would take on one core.
     """
 
     total: int
@@ -86,6 +92,8 @@ class Plan:
     wall_seconds: float
     grouped_by: str
     groups: tuple[GroupPlan, ...]
+    more_jobs: int = 0
+    more_cpu_seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON can hold it."""
@@ -161,6 +169,7 @@ def make_plan(study: Study, statuses: Mapping[str, str], kept: Iterable[str], sl
     """The plan of a study; the arguments are those of `missing_batches`."""
     batches = missing_batches(study, statuses, kept, slots)
     groups = _group_plans(study, statuses, batches)
+    more_jobs = _most_more_jobs(study) if any(row.missing for row in groups) else 0
     return Plan(
         total=sum(row.total for row in groups),
         finished=sum(row.finished for row in groups),
@@ -173,7 +182,26 @@ def make_plan(study: Study, statuses: Mapping[str, str], kept: Iterable[str], sl
         wall_seconds=_makespan(batches, slots),
         grouped_by=study.grouped_by,
         groups=groups,
+        more_jobs=more_jobs,
+        more_cpu_seconds=more_jobs * _seconds_near_lines(study) if more_jobs else 0.0,
     )
+
+
+def _most_more_jobs(study: Study) -> int:
+    """Most jobs that refinement may still add; it adds none when all that it has placed by now is there."""
+    return 0 if study.refinement is None else study.refinement.rules.max_jobs - len(study.placed)
+
+
+def _seconds_near_lines(study: Study) -> float:
+    """Predicted seconds, on one core, of a job where refinement places them: the mean over the grid, by closeness to a predicted line."""
+    jobs = study.jobs()
+    near = [_closeness(job) for job in jobs]
+    return sum(w * study.cost(job).seconds for w, job in zip(near, jobs, strict=True)) / sum(near)
+
+
+def _closeness(job: Any) -> float:
+    lines = [critical_gamma(layer, job.depth, job.gamma_prime) for layer in LAYERS[job.depth][:-1]]
+    return sum(math.exp(-abs(job.gamma - line) / _NEAR) for line in lines)
 
 
 def _group_plans(

@@ -72,6 +72,11 @@ def print_plan(planned: Plan) -> None:
         f"{planned.batches} batches; predicted: {format_duration(planned.cpu_seconds)} of CPU time, "
         f"{format_duration(planned.wall_seconds)} of training here with {planned.slots} at a time"
     )
+    if planned.more_jobs:
+        typer.echo(
+            f"refinement may add up to {planned.more_jobs} jobs; "
+            f"predicted: up to {format_duration(planned.more_cpu_seconds)} of CPU time more"
+        )
 
 
 def print_status(status: Status, as_json: bool) -> None:
@@ -185,11 +190,48 @@ def _print_slopes(summary: Mapping[str, Any]) -> None:
             lines.add_row(f"{layer}, {_SLOPE_NAMES[column]}", *_distance_cells(distance))
     if lines.row_count:
         _console().print(lines)
+    if "refinement" in summary:
+        _print_refinement(summary["refinement"])
     if summary["left_out"]:
         rows = summary["runs"] + summary["left_out"]
         typer.echo(
             f"{summary['left_out']} of {rows} rows are left out of the fits: their runs did not converge"
         )
+
+
+_LINE_STATES = {
+    "reached": "within target",
+    "floor": "at the floor",
+    "limit": "at a limit",
+    "outside": "no line",
+    "open": "in progress",
+}
+
+
+def _print_refinement(found: Mapping[str, Any]) -> None:
+    states = [s for s in _LINE_STATES if any(s in line["rows"] for line in found["lines"].values())]
+    table = _table(
+        "refined critical line, half-width of its 95 % band in gamma",
+        "mean",
+        "largest",
+        *(_LINE_STATES[state] for state in states),
+    )
+    for layer, line in found["lines"].items():
+        widths = (line["half_width_mean"], line["half_width_max"])
+        cells = [f"{width:.3f}" if math.isfinite(width) else "-" for width in widths]
+        table.add_row(layer, *cells, *(str(line["rows"].get(state, 0)) for state in states))
+    _console().print(table)
+    typer.echo(f"{found['jobs']} jobs placed by refinement, in {found['rounds']} rounds")
+    for state in states:
+        if state in _WHY_NOT_WITHIN:
+            typer.echo(_WHY_NOT_WITHIN[state])
+
+
+_WHY_NOT_WITHIN = {
+    "floor": "rows at the floor: these widths give no narrower band; larger ones would",
+    "limit": "rows at a limit: max_jobs or rounds of [refine] are used up",
+    "outside": "rows without a line: it is not between the gammas of the grid there",
+}
 
 
 def _print_counts(summary: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ round that `max_jobs` may not suffice for waits for the one before it; its wides
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -124,6 +125,28 @@ class Placement:
     rounds: Mapping[Cell, int]
     lines: tuple[Line, ...]
     ended: bool
+
+    def summary(self) -> dict[str, Any]:
+        """How many jobs were placed in how many rounds, and, of each layer, in how many rows its line is in which state, and the mean and
+        the largest half-width of its bands."""
+        return {
+            "jobs": len(self.rounds),
+            "rounds": max(self.rounds.values(), default=0),
+            "ended": self.ended,
+            "lines": {
+                layer: _summary([line for line in self.lines if line.layer == layer])
+                for layer in sorted({line.layer for line in self.lines})
+            },
+        }
+
+
+def _summary(lines: Sequence[Line]) -> dict[str, Any]:
+    halves = [line.half_width for line in lines if math.isfinite(line.half_width)]
+    return {
+        "rows": dict(sorted(Counter(line.state for line in lines).items())),
+        "half_width_mean": float(np.mean(halves)) if halves else math.nan,
+        "half_width_max": max(halves, default=math.nan),
+    }
 
 
 @dataclass

@@ -1,0 +1,80 @@
+"""The figure of a refinement: where points were placed in which round, and the critical lines that these narrowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+
+from .jobs import Cell
+from .maps import (
+    COMBINED_LINES,
+    deciding_slope,
+    draw_measured,
+    draw_predicted,
+    finish_map,
+    map_size,
+    predicted_line,
+)
+from .plane import split_points
+from .style import SINGLE_COLUMN, STYLE, new_figure, points_of, select_layer
+
+_GRID: dict[str, Any] = {
+    "marker": "s",
+    "s": 26,
+    "facecolor": "white",
+    "edgecolor": "#5a5a5a",
+    "linewidth": 0.8,
+}
+
+
+@rc_context(STYLE)
+def refinement_map(slopes: pd.DataFrame, rounds: Mapping[Cell, int]) -> Figure:
+    """The points of a refined map, coloured by the round that placed them, with the critical lines of the layers of input weights.
+
+    Args:
+        slopes: rows as returned by `phasediag.fit`.
+        rounds: the jobs that refinement placed, with the number of the round, from 1.
+    """
+    figure = new_figure(1.1 * SINGLE_COLUMN, map_size(slopes)[1] + 0.2)
+    ax = figure.subplots()
+    layers = [layer for layer in COMBINED_LINES if (slopes["layer"] == layer).any()]
+    first = select_layer(slopes, layers[0])
+    plane = split_points(first)
+    ax.set(xlim=plane.limits[0], ylim=plane.limits[1])
+    placed = _first_rounds(rounds)
+    grid = points_of(first).merge(placed, how="left").loc[lambda points: points["round"].isna()]
+    handles: list[Any] = [ax.scatter(grid["gamma"], grid["gamma_prime"], label="grid", zorder=2, **_GRID)]
+    last = int(placed["round"].max()) if len(placed) else 1
+    norm = BoundaryNorm(np.arange(0.5, last + 1), last)
+    colours = ListedColormap(matplotlib.colormaps["viridis_r"](np.linspace(0.08, 1.0, last)))
+    style: dict[str, Any] = {"s": 20, "edgecolor": "black", "linewidth": 0.4, "zorder": 5}
+    ax.scatter(placed["gamma"], placed["gamma_prime"], c=placed["round"], norm=norm, cmap=colours, **style)
+    for layer in layers:
+        of_layer = select_layer(slopes, layer)
+        several = COMBINED_LINES[layer] if len(layers) > 1 else None
+        handles += draw_measured(ax, plane, of_layer, deciding_slope(of_layer), several)
+    predicted = [
+        line for layer in layers if (line := predicted_line(select_layer(slopes, layer))) is not None
+    ]
+    handles += [draw_predicted(ax, line) for line in predicted][:1]
+    bar = figure.colorbar(ScalarMappable(norm, colours), ax=ax, aspect=24, pad=0.03)
+    bar.set_ticks(list(range(1, last + 1)))
+    bar.ax.tick_params(length=0)
+    bar.set_label("round that placed a point")
+    finish_map(ax, handles, 2, float(first["gamma_1"].iloc[0]))
+    return figure
+
+
+def _first_rounds(rounds: Mapping[Cell, int]) -> pd.DataFrame:
+    """One row per point: gamma, gamma_prime, and the first round that placed a job there."""
+    rows = [(gamma, gamma_prime, number) for (_, gamma, gamma_prime, _), number in rounds.items()]
+    table = pd.DataFrame(rows, columns=["gamma", "gamma_prime", "round"])
+    return table.groupby(["gamma", "gamma_prime"], as_index=False)[["round"]].min()
