@@ -114,7 +114,7 @@ def regime_map(slopes: pd.DataFrame, layer: str) -> Figure:
     ax = figure.subplots()
     of_layer = select_layer(slopes, layer)
     handles, plane = _paint_regimes(ax, of_layer, REGIME_COLOURS)
-    handles += _draw_lines(ax, plane, of_layer, deciding_slope(of_layer), _predicted_line(of_layer))
+    handles += _draw_lines(ax, plane, of_layer, deciding_slope(of_layer), predicted_line(of_layer))
     draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer))
     _finish_map(ax, handles, 3, _gamma_1(of_layer))
     return figure
@@ -132,7 +132,7 @@ def combined_regime_map(slopes: pd.DataFrame) -> Figure:
     handles, plane = _paint_regimes(ax, _combined_regimes(slopes), COMBINED_COLOURS)
     for layer, style in COMBINED_LINES.items():
         handles += _draw_measured(ax, plane, layers[layer], deciding_slope(layers[layer]), style)
-    lines = [line for of_layer in layers.values() if (line := _predicted_line(of_layer)) is not None]
+    lines = [line for of_layer in layers.values() if (line := predicted_line(of_layer)) is not None]
     handles += [_draw_predicted(ax, line) for line in lines][:1]
     labels = draw_named_initialisations(ax, 3, _gamma_1(slopes))
     if lines:
@@ -191,9 +191,9 @@ def orientation_map(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Fig
     column = deciding_slope(slopes_of)
     _draw_slope_map(left, slopes, layer, column)
     plane = split_points(counts)
-    scale = _log_norm(counts["orientations"].to_numpy(float), least=4.0)
+    scale = log_norm(counts["orientations"].to_numpy(float), least=4.0)
     missing = paint(right, plane, "orientations", scale, matplotlib.colormaps["viridis"], "no run")
-    handles = _draw_lines(right, plane, slopes_of, column, _predicted_line(slopes_of))
+    handles = _draw_lines(right, plane, slopes_of, column, predicted_line(slopes_of))
     ticks: dict[str, Any] = {"ticks": LogLocator(subs=(1.0, 2.0, 5.0)), "format": "{x:g}"}
     bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=right, aspect=24, pad=0.03, **ticks)
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
@@ -230,8 +230,8 @@ def diagnosis(runs: pd.DataFrame) -> Figure:
     plane = split_points(_diagnosis_table(runs))
     figure = new_figure(DOUBLE_COLUMN, 2.5 if plane.table["gamma_prime"].nunique() > 1 else 1.8)
     panels: dict[str, tuple[str, Callable[[Array], Normalize]]] = {
-        "evaluations": ("evaluations (median)", _log_norm),
-        "loss_fraction": ("final / initial loss (worst)", _log_norm),
+        "evaluations": ("evaluations (median)", log_norm),
+        "loss_fraction": ("final / initial loss (worst)", log_norm),
         "not_converged": ("fraction not converged", lambda values: Normalize(0.0, 1.0)),
     }
     for ax, (column, (label, norm)) in zip(figure.subplots(1, 3, sharey=True), panels.items(), strict=True):
@@ -275,7 +275,7 @@ def _draw_slope_map(
     colours = matplotlib.colormaps["RdBu_r"]
     norm, extend = _symmetric_norm(of_layer[column].to_numpy(float))
     missing = paint(ax, plane, column, norm, colours, "no slope")
-    predicted = _predicted_line(of_layer, operator_norm)
+    predicted = predicted_line(of_layer, operator_norm)
     handles = _draw_lines(ax, plane, of_layer, column, predicted)
     labels = draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer))
     if predicted is not None:
@@ -293,7 +293,7 @@ def _slope_label(layer: str, column: str, operator_norm: bool) -> str:
     return rf"$S = \mathrm{{d}}\,\log\,{change}\,/\,\mathrm{{d}}\,\log\,m{limit}$"
 
 
-def _predicted_line(of_layer: pd.DataFrame, operator_norm: bool = False) -> Line | None:
+def predicted_line(of_layer: pd.DataFrame, operator_norm: bool = False) -> Line | None:
     """The predicted critical line of a layer, if there is one on this plane."""
     layer, depth = str(of_layer["layer"].iloc[0]), int(of_layer["depth"].iloc[0])
     if not theory.has_critical_line(layer, depth) or (of_layer["gamma_1"] != 0.0).any():
@@ -316,16 +316,13 @@ def _draw_measured(
 
     With a ``style`` of its own it is one of several, and its label names the layer.
     """
-    line = critical_line(of_layer, str(of_layer["layer"].iloc[0]), column)
+    line = measured_line(of_layer, plane, column)
     if line.empty:
         return []
     symbol = r"S_\infty" if column == "slope_infinite" else "S"
     name = f"({layer_symbol(str(of_layer['layer'].iloc[0]))})" if style else ""
-    # Rows of the grid without a crossing interrupt the line; a crossing alone in its map is a tick.
-    line = line.set_index("gamma_prime")
-    line = line.reindex(sorted({*line.index, *plane.gamma_primes}))
     drawn: dict[str, Any] = {"color": "black", "linewidth": 1.8, "zorder": 4, **(style or {})}
-    if line["gamma"].count() == 1:
+    if line["gamma"].count() == 1:  # a crossing alone in its map is a tick
         ax.plot(line["gamma"], line.index, marker="|", markersize=14, markeredgewidth=1.8, **drawn)
     y = line.index.to_numpy(float)
     low, high = line["gamma_low"].to_numpy(float), line["gamma_high"].to_numpy(float)
@@ -338,6 +335,16 @@ def _draw_measured(
         if not style:
             handles.append(Patch(facecolor="#dedede", edgecolor="black", linewidth=0.5, label="95 % band"))
     return handles
+
+
+def measured_line(of_layer: pd.DataFrame, plane: Plane, column: str) -> pd.DataFrame:
+    """The measured critical line of a layer by gamma_prime (index): gamma, gamma_low, gamma_high, and NaN in rows of the grid
+    without a crossing, which interrupt the line. Without rows if there is no crossing.
+    """
+    line = critical_line(of_layer, str(of_layer["layer"].iloc[0]), column).set_index("gamma_prime")
+    if line.empty:
+        return line
+    return line.reindex(pd.Index(sorted({*line.index, *plane.gamma_primes}), name="gamma_prime"))
 
 
 def _draw_predicted(ax: Axes, line: Line) -> Line2D:
@@ -364,16 +371,21 @@ def _map_size(slopes: pd.DataFrame) -> tuple[float, float]:
     return SINGLE_COLUMN, 2.0 if one_row else 3.0
 
 
+def slope_limit(values: Array) -> float:
+    """The slope at which colours end: the largest |value|, at most `SLOPE_LIMIT`."""
+    finite = values[np.isfinite(values)]
+    return min(float(np.abs(finite).max(initial=0.0)) or SLOPE_LIMIT, SLOPE_LIMIT)
+
+
 def _symmetric_norm(values: Array) -> tuple[Normalize, str]:
-    """Colours centred on 0 up to the largest |value| or `SLOPE_LIMIT`, and which ends of the colour bar are cut."""
-    values = values[np.isfinite(values)]
-    limit = min(float(np.abs(values).max(initial=0.0)) or SLOPE_LIMIT, SLOPE_LIMIT)
+    """Colours centred on 0 up to `slope_limit`, and which ends of the colour bar are cut."""
+    values, limit = values[np.isfinite(values)], slope_limit(values)
     below, above = bool((values < -limit).any()), bool((values > limit).any())
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     return Normalize(-limit, limit), extend[below, above]
 
 
-def _log_norm(values: Array, least: float = 30.0) -> LogNorm:
+def log_norm(values: Array, least: float = 30.0) -> LogNorm:
     """A logarithmic scale over the positive values that spans at least so large a ratio."""
     positive = values[np.isfinite(values) & (values > 0)]
     low, high = (positive.min(), positive.max()) if positive.size else (1.0, 10.0)
