@@ -49,15 +49,16 @@ function drawScaling(layer, point) {
   announce("scaling", there.length > 0, description);
   byId("scaling-text").textContent = there.length ? scalingText(layer, point, rest.length) : "No run of this point has a relative change.";
   if (!there.length) return;
+  const fitted = fittedTraces(layer, point, used);
   const traces = [
-    ...fittedTraces(layer, point, used),
+    ...fitted,
     runTrace(layer, used, { color: colour("accent"), size: 7 }),
     runTrace(layer, rest, { symbol: "circle-open", color: colour("second"), size: 8, line: { width: 1.5 } }),
   ];
   draw("scaling", traces, {
     xaxis: axis("width m", widthTicks()),
-    yaxis: axis(`relative change RD(${symbol(layer.name)})`, logAxis(there.map((job) => change[job]))),
-    margin: { l: 64, r: 14, t: 12, b: 46 },
+    yaxis: axis(`relative change RD(${symbol(layer.name)})`, logAxis([...there.map((job) => change[job]), ...fitted.flatMap((trace) => trace.y)])),
+    margin: { l: 68, r: 14, t: 12, b: 52 },
   });
 }
 
@@ -94,13 +95,19 @@ function fittedTraces(layer, point, used) {
 }
 
 function widthTicks() {
-  return { type: "log", tickvals: content.widths, ticktext: content.widths.map(String), tickangle: content.widths.length > 5 ? -35 : 0 };
+  const short = (width) => {
+    const power = Math.floor(Math.log10(width));
+    return power < 4 || width % 10 ** (power - 1) ? String(width) : tickText(width / 10 ** power, power, 3);
+  };
+  return { type: "log", tickvals: content.widths, ticktext: content.widths.map(short) };
 }
 
-/** A logarithmic axis with ticks at 1, 2 and 5 where there are few decades. */
+/** A logarithmic axis; where there is little to tell apart on it, Plotly spaces the ticks evenly. */
 function logAxis(values) {
   const logs = values.map(Math.log10);
-  const ticks = logTicks(Math.min(...logs) - 0.3, Math.max(...logs) + 0.3);
+  const [low, high] = [Math.min(...logs), Math.max(...logs)];
+  if (high - low < 0.35) return { type: "log" };
+  const ticks = logTicks(low - 0.2, high + 0.2);
   return { type: "log", tickvals: ticks.map(([power]) => 10 ** power), ticktext: ticks.map(([, text]) => text) };
 }
 
@@ -108,17 +115,17 @@ function logAxis(values) {
 
 function drawRuns(layer, state) {
   const turns = layer.orientations !== null;
-  const columns = ["m", "seed", `RD(${symbol(layer.name)})`, ...(turns ? ["orientations"] : []), "loss at start", "at end", "evaluations", "status", "run"];
+  const columns = ["run", "m", "seed", `RD(${symbol(layer.name)})`, ...(turns ? ["orientations"] : []), "loss: start", "end", "evaluations", "status"];
   const rows = [...jobsAt[state.point]].sort((a, b) => widthOf(a) - widthOf(b) || jobs.seed[a] - jobs.seed[b]).map((job) => [
-    String(widthOf(job)), String(jobs.seed[job]), digits(jobs.change[layer.name][job]), ...(turns ? [digits(jobs.orientations[layer.name][job], 3)] : []),
-    digits(jobs.loss_initial[job], 3), digits(jobs.loss_final[job], 3), String(jobs.evaluations[job]), statusCell(job), jobButton(job, state),
+    jobButton(job, state), String(widthOf(job)), String(jobs.seed[job]), digits(jobs.change[layer.name][job]), ...(turns ? [digits(jobs.orientations[layer.name][job], 3)] : []),
+    digits(jobs.loss_initial[job], 3), digits(jobs.loss_final[job], 3), String(jobs.evaluations[job]), statusCell(job),
   ]);
   show("cell-runs", rows.length ? makeTable(columns, rows, { words: ["status"] }) : make("p", {}, "No run at this point."));
 }
 
 function statusCell(job) {
-  const error = jobs.error[job];
-  return content.statuses[jobs.status[job]] + (error ? `: ${error}` : "");
+  const status = content.statuses[jobs.status[job]], error = jobs.error[job];
+  return error ? make("div", { class: "error" }, `${status}: ${error}`) : status;
 }
 
 function jobButton(job, state) {
@@ -168,7 +175,7 @@ function drawFunction(network) {
   if (content.data) {
     traces.push({ type: "scatter", mode: "markers", name: "data", x: content.data.x, y: content.data.y, marker: { color: colour("text"), size: 7 } });
   }
-  draw("function", traces, { xaxis: axis("x"), yaxis: axis("f(x)"), showlegend: true, margin: { l: 52, r: 10, t: 34, b: 44 } });
+  draw("function", traces, { xaxis: axis("x"), yaxis: axis("f(x)"), showlegend: true, margin: { l: 52, r: 10, t: 34, b: 48 } });
 }
 
 function drawFeatures(neurons, name) {
@@ -183,8 +190,8 @@ function drawFeatures(neurons, name) {
     ? axis("orientation θ", { range: [-3.3, 3.3], tickvals: [-Math.PI, 0, Math.PI], ticktext: ["−π", "0", "π"] })
     : axis("cosine with first principal direction", { range: [-1.05, 1.05] });
   draw("features", [cloud("before", 0, colour("third")), cloud("after", 1, colour("second"))], {
-    xaxis: horizontal, yaxis: axis(`amplitude of ${symbol(name)}`, wide ? logAxis(amplitudes) : { rangemode: "tozero" }),
-    showlegend: true, margin: { l: 56, r: 10, t: 34, b: 44 },
+    xaxis: horizontal, yaxis: axis(`amplitude of ${symbol(name)}`, wide ? logAxis(amplitudes) : {}),
+    showlegend: true, margin: { l: 56, r: 10, t: 34, b: 48 },
   });
   const shown = neurons.horizontal[1].length;
   if (shown < neurons.neurons) byId("network-text").textContent = `${shown} of ${neurons.neurons} neurons are shown.`;
@@ -203,6 +210,6 @@ function drawCourse(id, curves, evaluations, title) {
   const values = traces.flatMap((trace) => trace.y);
   draw(id, traces, {
     xaxis: axis("evaluations", { rangemode: "tozero" }), yaxis: axis(title, values.length ? logAxis(values) : {}),
-    showlegend: names.length > 1, margin: { l: 58, r: 10, t: names.length > 1 ? 34 : 14, b: 44 },
+    showlegend: names.length > 1, margin: { l: 68, r: 10, t: names.length > 1 ? 34 : 14, b: 48 },
   });
 }

@@ -102,7 +102,7 @@ def tables(runs: pd.DataFrame, slopes: pd.DataFrame, samples: pd.DataFrame, dept
         "not_converged": _not_converged(jobs, points),
         "regime_counts": regime_counts(slopes),
         "line_distances": _line_distances(slopes),
-        "named": [] if gamma_1 else _named(depth, plane),
+        "named": _named(depth, plane) if len(points) and not gamma_1 else [],
         "jobs": _jobs(runs, jobs, layers, points, widths),
         "failures": _failures(jobs),
         "networks": _networks(samples, points),

@@ -51,7 +51,7 @@ function digits(number, count = 4) {
   if (size === 0 || (size >= 1e-3 && size < 10 ** count)) return minus(number.toPrecision(count));
   if (size >= 1 && size < 1e6) return minus(number.toFixed(0));
   const [value, power] = number.toExponential(count - 1).split("e");
-  return `${minus(value)} · 10${raised(power.replace("+", ""))}`;
+  return `${minus(value)}·10${raised(power.replace("+", ""))}`;
 }
 
 function raised(power) {
@@ -75,7 +75,7 @@ const coarse = matchMedia("(pointer: coarse)");
 
 function axis(title, options = {}) {
   const lines = { gridcolor: colour("line"), linecolor: colour("field"), tickcolor: colour("field"), zeroline: false };
-  return { title: { text: title, standoff: 12 }, automargin: true, showline: true, ticks: "outside", ...lines, ...options };
+  return { title: { text: title, standoff: 22 }, automargin: false, showline: true, ticks: "outside", ...lines, ...options };
 }
 
 function draw(id, traces, layout) {

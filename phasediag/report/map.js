@@ -24,7 +24,6 @@ const QUANTITIES = {
     name: "regime",
     of: (layer) => ({
       values: layer.regime.map((code) => (code < 0 ? null : code)), colours: stepped, range: [-0.5, regimes.length - 0.5],
-      title: `regime of ${symbol(layer.name)}`, ticks: regimes.map((name, i) => [i, name]),
     }),
   },
   change: {
@@ -65,9 +64,9 @@ function logScale(table, width, title) {
   };
 }
 
-/** Decades between two powers of ten; with 2 and 5 between them where these are few. */
+/** Decades between two powers of ten; with more between them where these are few. */
 function logTicks(low, high) {
-  const parts = high - low > 2.5 ? [1] : [1, 2, 5];
+  const parts = high - low > 2.5 ? [1] : high - low > 1 ? [1, 2, 5] : [1, 1.5, 2, 3, 5, 7];
   const step = Math.ceil((high - low) / 6);
   const ticks = [];
   for (let power = Math.floor(low); power <= high; power += 1) {
@@ -79,8 +78,8 @@ function logTicks(low, high) {
   return ticks;
 }
 
-function tickText(part, power) {
-  return power >= -3 && power <= 4 ? String(Number((part * 10 ** power).toPrecision(2))) : `${part === 1 ? "" : part + "·"}10${raised(String(power))}`;
+function tickText(part, power, most = 4) {
+  return power >= -4 && power <= most ? String(Number((part * 10 ** power).toPrecision(2))) : `${part === 1 ? "" : part + "·"}10${raised(String(power))}`;
 }
 
 /** The column whose zero is the line on this map. */
@@ -98,13 +97,14 @@ function drawMap(state) {
   const texts = traces.filter((trace) => trace.customdata);
   for (const trace of texts) trace.text = nested(trace.customdata, (point) => hoverText(layer, point, scale, state));
   const painted = traces.find((trace) => trace.type === "heatmap") || traces.find((trace) => trace.name === "scattered");
-  if (painted) (painted.marker || painted).colorbar = colourBar(scale);
+  if (painted && scale.ticks) (painted.marker || painted).colorbar = colourBar(scale);
   byId("map").classList.toggle("flat", new Set(points.gamma_prime).size < 2);
   const plane_1 = plane.gamma_1 ? `   (γ₁ = ${exponent(plane.gamma_1)})` : "";
   return draw("map", traces, {
-    xaxis: axis(`γ${plane_1}`, { range: plane.limits[0], showgrid: false, constrain: "domain" }),
+    xaxis: axis(`γ${plane_1}`, { range: plane.limits[0], showgrid: false }),
     yaxis: axis("γ′", { range: plane.limits[1], showgrid: false }),
-    plot_bgcolor: colour("plot"), annotations: namedLabels(), margin: { l: 52, r: 18, t: 62, b: 50 },
+    plot_bgcolor: colour("plot"), annotations: namedLabels(), // Fixed margins: Plotly would leave twice the room that the colour bar takes.
+    margin: { l: 58, r: 16, t: scaleRoom(scale), b: 52, autoexpand: false },
     shapes: selectedShapes(state.point), uirevision: "map",
   });
 }
@@ -117,7 +117,7 @@ function cellTrace(scale) {
   if (!plane.cells.length) return null;
   const z = plane.cells.map((row) => row.map((point) => (point === null ? null : scale.values[point])));
   return {
-    type: "heatmap", x: plane.edges[0], y: plane.edges[1], z, customdata: plane.cells, ...coloured(scale), showscale: true,
+    type: "heatmap", x: plane.edges[0], y: plane.edges[1], z, customdata: plane.cells, ...coloured(scale), showscale: Boolean(scale.ticks),
     zmin: scale.range[0], zmax: scale.range[1], hoverinfo: "text", hoverongaps: false,
   };
 }
@@ -130,7 +130,7 @@ function scatteredTrace(scale) {
     ...places(shown), name: "scattered", mode: "markers", customdata: shown, hoverinfo: "text",
     marker: {
       size, color: shown.map((point) => scale.values[point]), cmin: scale.range[0], cmax: scale.range[1], ...coloured(scale),
-      showscale: !plane.cells.length, line: { width: 1, color: "#1b1f24" },
+      showscale: !plane.cells.length && Boolean(scale.ticks), line: { width: 1, color: scale.colours === sequential ? "#ffffff" : "#1b1f24" },
     },
   };
 }
@@ -217,9 +217,11 @@ function selectedTraces(point) {
   ));
 }
 
+const scaleRoom = (scale) => (scale.ticks ? 66 : 10);
+
 function colourBar(scale) {
   return {
-    orientation: "h", x: 0.5, y: 1.01, yanchor: "bottom", len: 1, thickness: 11, outlinewidth: 0, title: { text: scale.title, side: "top" },
+    orientation: "h", x: 0.5, y: 1.01, yanchor: "bottom", len: 1, thickness: 11, ypad: 4, outlinewidth: 0, title: { text: scale.title, side: "top" },
     tickmode: "array", tickvals: scale.ticks.map(([value]) => value), ticktext: scale.ticks.map(([, text]) => text), tickangle: 0,
   };
 }
