@@ -86,7 +86,8 @@ function draw(id, traces, layout) {
     hoverlabel: { bgcolor: colour("panel"), bordercolor: colour("field"), font: { color: colour("text"), size: 12 }, align: "left" },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
   };
-  const config = { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] };
+  const bar = { displaylogo: false, displayModeBar: id === "map" ? "hover" : false };
+  const config = { responsive: true, ...bar, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] };
   return Plotly.react(byId(id), traces, { ...base, ...layout }, config);
 }
 
