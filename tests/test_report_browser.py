@@ -81,6 +81,15 @@ def view(tab, store):
     assert faults == []
 
 
+def wait_for(condition, page):
+    """Plotly draws anew when a window has kept its size for a moment."""
+    for _ in range(50):
+        if condition():
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("it did not happen within 5 seconds")
+
+
 def asks_network(url):
     return not url.startswith(("file:", "data:", "blob:"))
 
@@ -256,10 +265,9 @@ def test_text_of_the_study_stays_text(view):
 @pytest.mark.parametrize("width", [360, 768, 1440])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_every_screen_in_light_and_dark(view, width, scheme):
-    page = view(width=width, scheme=scheme)
-    page.wait_for_timeout(300)  # Plotly draws anew when a window has kept its size for a moment
-    drawn = "['map', 'scaling', 'features'].map(id => [document.getElementById(id)._fullLayout.width, document.getElementById(id).clientWidth])"
-    assert all(plot == room for plot, room in page.evaluate(drawn))
+    page = view("#gamma=1.7&gamma_prime=0", width, scheme)
+    script = """names => names.map(name => document.getElementById(name)).map(plot => plot._fullLayout.width - plot.clientWidth)"""
+    wait_for(lambda: page.evaluate(script, ["map", "scaling", "features"]) == [0, 0, 0], page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     shade = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert shade == {"light": "rgb(255, 255, 255)", "dark": "rgb(13, 17, 23)"}[scheme]
