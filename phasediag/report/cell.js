@@ -94,12 +94,21 @@ function fittedTraces(layer, point, used) {
   return [...traces, ...(known(low) && known(high) ? [fan] : []), middle];
 }
 
+/** Ticks at the widths; without a label where the one before is too near. */
 function widthTicks() {
+  const logs = content.widths.map(Math.log10);
+  const room = (byId("scaling").clientWidth - 82) / (Math.log10(4) + logs[logs.length - 1] - logs[0]);
+  let last = -Infinity;
+  const fits = logs.map((log) => {
+    const fit = (log - last) * room > 36;
+    if (fit) last = log;
+    return fit;
+  });
   const short = (width) => {
     const power = Math.floor(Math.log10(width));
     return power < 4 || width % 10 ** (power - 1) ? String(width) : tickText(width / 10 ** power, power, 3);
   };
-  return { type: "log", tickvals: content.widths, ticktext: content.widths.map(short) };
+  return { type: "log", tickvals: content.widths, ticktext: content.widths.map((width, i) => (fits[i] ? short(width) : "")), tickangle: 0 };
 }
 
 /** A logarithmic axis; where there is little to tell apart on it, Plotly spaces the ticks evenly. */
@@ -107,7 +116,7 @@ function logAxis(values) {
   const logs = values.map(Math.log10);
   const [low, high] = [Math.min(...logs), Math.max(...logs)];
   if (high - low < 0.35) return { type: "log" };
-  const ticks = logTicks(low - 0.2, high + 0.2);
+  const ticks = logTicks(low - 0.2, high + 0.2, 1.4);
   return { type: "log", tickvals: ticks.map(([power]) => 10 ** power), ticktext: ticks.map(([, text]) => text) };
 }
 

@@ -64,9 +64,9 @@ function logScale(table, width, title) {
   };
 }
 
-/** Decades between two powers of ten; with more between them where these are few. */
-function logTicks(low, high) {
-  const parts = high - low > 2.5 ? [1] : high - low > 1 ? [1, 2, 5] : [1, 1.5, 2, 3, 5, 7];
+/** Decades between two powers of ten; with more between them where these are few, `fine` or less. */
+function logTicks(low, high, fine = 1) {
+  const parts = high - low > 2.5 ? [1] : high - low > fine ? [1, 2, 5] : [1, 1.5, 2, 3, 5, 7];
   const step = Math.ceil((high - low) / 6);
   const ticks = [];
   for (let power = Math.floor(low); power <= high; power += 1) {
@@ -273,7 +273,8 @@ function drawLegend(state) {
   const layer = content.layers[state.layer];
   const measured = layer.measured[lineColumn(layer, state.quantity)];
   const items = [];
-  if (state.quantity === "regime") regimes.forEach((name) => items.push([swatch(content.colours.regimes[name]), name]));
+  const present = state.quantity === "regime" ? regimes.filter((_, code) => layer.regime.includes(code)) : [];
+  present.forEach((name) => items.push([swatch(content.colours.regimes[name]), name]));
   if (measured.gamma.some(known)) items.push([sample("line", "#000000"), lineColumn(layer, state.quantity) === "slope" ? "measured, S = 0" : "measured, S = 0 at m → ∞"]);
   if (bandTraces(layer, state.quantity).length) items.push([sample("band", "#3b3b3b"), "95 % band"]);
   if (layer.predicted) items.push([sample("dashes", content.colours.predicted), "predicted"]);
