@@ -129,7 +129,7 @@ def combined_regime_map(slopes: pd.DataFrame) -> Figure:
     figure = new_figure(1.42 * SINGLE_COLUMN, _map_size(slopes)[1])
     ax = figure.subplots()
     layers = {layer: select_layer(slopes, layer) for layer in COMBINED_LINES}
-    handles, plane = _paint_regimes(ax, _combined_regimes(slopes), COMBINED_COLOURS)
+    handles, plane = _paint_regimes(ax, combined_regimes(slopes), COMBINED_COLOURS)
     for layer, style in COMBINED_LINES.items():
         handles += _draw_measured(ax, plane, layers[layer], deciding_slope(layers[layer]), style)
     lines = [line for of_layer in layers.values() if (line := predicted_line(of_layer)) is not None]
@@ -146,7 +146,7 @@ def combined_regime_map(slopes: pd.DataFrame) -> Figure:
     return figure
 
 
-def _combined_regimes(slopes: pd.DataFrame) -> pd.DataFrame:
+def combined_regimes(slopes: pd.DataFrame) -> pd.DataFrame:
     """One row per point: gamma, gamma_prime, and the regime of both layers together, named as in `COMBINED_COLOURS`."""
     first, second = (select_layer(slopes, layer).set_index(POINT)["regime"] for layer in ("W1", "W2"))
     both = pd.DataFrame({"W1": first, "W2": second}).dropna()

@@ -255,6 +255,12 @@ def test_three_layers_have_w2_and_a_prediction_where_gamma_1_is_0(tmp_path, gamm
     assert [layer["name"] for layer in content["layers"]] == ["W1", "W2", "a"]
     assert [layer["predicted"] is not None for layer in content["layers"]] == [line, line, False]
     assert content["plane"]["gamma_1"] == gamma_1
+    names = list(content["combined"]["colours"])
+    first, second = ([content["regimes"][i] for i in layer["regime"]] for layer in content["layers"][:2])
+    both = zip([names[i] for i in content["combined"]["regime"]], first, second, strict=True)
+    found = {(one, two): name for name, one, two in both}
+    assert found["linear", "linear"] == "both linear"
+    assert all(name == "undetermined" for pair, name in found.items() if "undetermined" in pair)
     assert bool(content["named"]) is line and bool(content["line_distances"]) is line
 
 

@@ -346,3 +346,17 @@ def test_a_study_without_rows_shows_its_spec_and_what_is_missing(view, store):
     assert "No job has rows yet" in page.locator("#notes").text_content()
     assert page.locator("#main").is_hidden() and page.locator("#failures-section").is_hidden()
     assert "gradient-flow" in page.locator("#study").text_content()
+
+
+def test_three_layers_have_a_map_of_both_regimes_with_the_lines_of_both(view, store):
+    folder = Path(store.out).parent / "three"
+    spec = SPEC.replace("depth = 2", "depth = 3")
+    other = make_folder(folder, spec, lambda study: rows_of(study, ("W1", "W2", "a")))
+    other.write_report(render(gather(other, None)))
+    page = view("#quantity=combined", folder="three")
+    assert "both linear" in page.locator("#legend").text_content()
+    assert page.locator("#legend").text_content().count("measured") == 2
+    page.mouse.move(*place(page, 1.7, 0.02))
+    page.wait_for_selector("#map .hoverlayer .hovertext")
+    assert re.search("W₁: .*W₂: ", page.locator("#map .hoverlayer .hovertext").text_content())
+    assert [row[0] for row in cells(page, "#cell-slopes")] == ["W₁", "W₂", "a"]

@@ -98,6 +98,7 @@ def tables(runs: pd.DataFrame, slopes: pd.DataFrame, samples: pd.DataFrame, dept
         "regimes": list(REGIMES),
         "widths": widths,
         "layers": [_layer(runs, slopes, layer, points, plane, widths) for layer in layers],
+        "combined": _combined(slopes, points) if {"W1", "W2"} <= set(layers) else None,
         "evaluations": _by_width(jobs.assign(evaluations=evaluations), "evaluations", points, widths),
         "not_converged": _not_converged(jobs, points),
         "regime_counts": regime_counts(slopes),
@@ -204,6 +205,16 @@ def _by_width(
         "values": [_rounded(wide[width]) for width in widths],
         "range": _rounded([float(scale.vmin or 1.0), float(scale.vmax or 1.0)]),
     }
+
+
+def _combined(slopes: pd.DataFrame, points: pd.DataFrame) -> Content:
+    """The regimes of both layers of input weights together, by point, with the colours of their names."""
+    found = points.merge(maps.combined_regimes(slopes), how="left", on=POINT)
+    colours = {
+        name.replace("$W_1$", "W₁").replace("$W_2$", "W₂"): colour
+        for name, colour in maps.COMBINED_COLOURS.items()
+    }
+    return {"colours": colours, "regime": _codes(found["regime"], maps.COMBINED_COLOURS)}
 
 
 def _not_converged(jobs: pd.DataFrame, points: pd.DataFrame) -> list[float | None]:

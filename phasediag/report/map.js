@@ -8,7 +8,6 @@ content.jobs.point.forEach((point, job) => jobsAt[point].push(job));
 
 const diverging = content.colours.diverging.map((shade, i, all) => [i / (all.length - 1), shade]);
 const sequential = content.colours.sequential.map((shade, i, all) => [i / (all.length - 1), shade]);
-const stepped = regimes.flatMap((name, i) => [i, i + 1].map((edge) => [edge / regimes.length, content.colours.regimes[name]]));
 
 const QUANTITIES = {
   slope: {
@@ -22,9 +21,12 @@ const QUANTITIES = {
   },
   regime: {
     name: "regime",
-    of: (layer) => ({
-      values: layer.regime.map((code) => (code < 0 ? null : code)), colours: stepped, range: [-0.5, regimes.length - 0.5],
-    }),
+    of: (layer) => regimeScale(layer.regime, content.colours.regimes),
+  },
+  combined: {
+    name: "regimes of W₁ and W₂ together",
+    of: () => regimeScale(content.combined.regime, content.combined.colours),
+    there: () => content.combined !== null,
   },
   change: {
     name: "relative change RD at a width", wide: true,
@@ -54,6 +56,16 @@ function slopeScale(layer, column, title) {
   if (values.some((value) => known(value) && value < -limit)) ticks[0][1] = "≤ " + ticks[0][1];
   if (values.some((value) => known(value) && value > limit)) ticks[4][1] = "≥ " + ticks[4][1];
   return { values, colours: diverging, range: [-limit, limit], title, ticks };
+}
+
+/** A colour for every name of a regime; `names` are those that occur, for the legend. */
+function regimeScale(codes, tints) {
+  const shades = Object.values(tints);
+  return {
+    values: codes.map((code) => (code < 0 ? null : code)), range: [-0.5, shades.length - 0.5],
+    colours: shades.flatMap((shade, i) => [i, i + 1].map((edge) => [edge / shades.length, shade])),
+    names: Object.entries(tints).filter((_, code) => codes.includes(code)),
+  };
 }
 
 function logScale(table, width, title) {
@@ -87,11 +99,16 @@ function lineColumn(layer, quantity) {
   return quantity in layer.measured ? quantity : layer.deciding;
 }
 
+/** The layers whose lines are on this map. */
+function lineLayers(layer, quantity) {
+  return quantity === "combined" ? content.layers.filter(({ name }) => name !== "a") : [layer];
+}
+
 function drawMap(state) {
   const layer = content.layers[state.layer];
   const scale = QUANTITIES[state.quantity].of(layer, state.width);
   const traces = [
-    cellTrace(scale), ...bandTraces(layer, state.quantity), ...lineTraces(layer, state.quantity), scatteredTrace(scale),
+    cellTrace(scale), ...bandTraces(layer, state.quantity), ...lineTraces(lineLayers(layer, state.quantity), state.quantity), scatteredTrace(scale),
     missingTrace(scale), keptTrace(), namedTrace(), ...selectedTraces(state.point),
   ].filter(Boolean);
   const texts = traces.filter((trace) => trace.customdata);
@@ -177,19 +194,24 @@ function haloed(line, dash, tint, width) {
   ];
 }
 
-function lineTraces(layer, quantity) {
-  const measured = layer.measured[lineColumn(layer, quantity)];
-  const predicted = layer.predicted ? haloed(layer.predicted, "8px,5px", content.colours.predicted, 2.5) : [];
-  const traces = haloed(measured, "solid", "#000000", 2.5);
-  if (measured.gamma.filter(known).length === 1) {
-    traces[1] = { ...traces[1], mode: "markers", marker: { symbol: "line-ns", size: 22, line: { width: 3, color: "#000000" } } };
-  }
-  const [below, above] = [0, 1].map((i) => [traces, predicted].map((pair) => pair[i]).filter(Boolean));
-  return [...below, ...above];
+/** The measured and the predicted lines of layers, those of the second one dotted where there are two. */
+function lineTraces(layers, quantity) {
+  const measured = layers.map((layer, i) => measuredLine(layer.measured[lineColumn(layer, quantity)], i ? "dot" : "solid"));
+  const predicted = layers.filter((layer) => layer.predicted).map((layer) => haloed(layer.predicted, "8px,5px", content.colours.predicted, 2.5));
+  const pairs = [...measured, ...predicted];
+  return [0, 1].flatMap((i) => pairs.map((pair) => pair[i]));
+}
+
+/** A crossing alone in its map is a tick. */
+function measuredLine(line, dash) {
+  const [below, above] = haloed(line, dash, "#000000", 2.5);
+  if (line.gamma.filter(known).length !== 1) return [below, above];
+  return [below, { ...above, mode: "markers", marker: { symbol: "line-ns", size: 22, line: { width: 3, color: "#000000" } } }];
 }
 
 /** The 95 % band, piece by piece where it is interrupted. */
 function bandTraces(layer, quantity) {
+  if (quantity === "combined") return [];
   const { gamma_prime: y, gamma_low: low, gamma_high: high } = layer.measured[lineColumn(layer, quantity)];
   const pieces = [[]];
   y.forEach((_, i) => (known(low[i]) && known(high[i]) ? pieces[pieces.length - 1].push(i) : pieces.push([])));
@@ -246,7 +268,11 @@ function regimeText(layer, point) {
 
 function hoverText(layer, point, scale, state) {
   const [gamma, prime] = at(point);
-  const lines = [`γ = ${exponent(gamma)}, γ′ = ${exponent(prime)}`, `S = ${slopeText(layer, "slope", point)}`];
+  const place = `γ = ${exponent(gamma)}, γ′ = ${exponent(prime)}`;
+  if (state.quantity === "combined") {
+    return [place, ...lineLayers(layer, "combined").map((one) => `${symbol(one.name)}: ${slopeText(one, one.deciding, point)}, ${regimeText(one, point)}`)].map(plain).join("<br>");
+  }
+  const lines = [place, `S = ${slopeText(layer, "slope", point)}`];
   if (known(layer.slopes.slope_infinite[point])) lines.push(`m → ∞: ${slopeText(layer, "slope_infinite", point)}`);
   lines.push(regimeText(layer, point), `${plural(layer.runs[point], "run")} in the fit, ${layer.left_out[point]} left out`);
   if (QUANTITIES[state.quantity].wide && known(scale.values[point])) lines.push(`${scale.title}: ${digits(10 ** scale.values[point])}`);
@@ -271,16 +297,18 @@ function neighbour(point, [right, up]) {
 
 function drawLegend(state) {
   const layer = content.layers[state.layer];
-  const measured = layer.measured[lineColumn(layer, state.quantity)];
-  const items = [];
-  const present = state.quantity === "regime" ? regimes.filter((_, code) => layer.regime.includes(code)) : [];
-  present.forEach((name) => items.push([swatch(content.colours.regimes[name]), name]));
-  if (measured.gamma.some(known)) items.push([sample("line", "#000000"), lineColumn(layer, state.quantity) === "slope" ? "measured, S = 0" : "measured, S = 0 at m → ∞"]);
+  const scale = QUANTITIES[state.quantity].of(layer, state.width);
+  const items = (scale.names || []).map(([name, tint]) => [swatch(tint), name]);
+  lineLayers(layer, state.quantity).forEach((one, i, all) => {
+    const column = lineColumn(one, state.quantity);
+    const text = `measured, S${all.length > 1 ? `(${symbol(one.name)})` : ""} = 0${column === "slope" ? "" : " at m → ∞"}`;
+    if (one.measured[column].gamma.some(known)) items.push([sample(i ? "dots" : "line", "#000000"), text]);
+  });
   if (bandTraces(layer, state.quantity).length) items.push([sample("band", "#3b3b3b"), "95 % band"]);
-  if (layer.predicted) items.push([sample("dashes", content.colours.predicted), "predicted"]);
+  if (lineLayers(layer, state.quantity).some((one) => one.predicted)) items.push([sample("dashes", content.colours.predicted), "predicted"]);
   if (content.named.length) items.push([sample("diamond", "#ffffff"), "named initialisation"]);
   if (content.networks.length) items.push([sample("circle", "#ffffff"), "network kept"]);
-  if (missingTrace(QUANTITIES[state.quantity].of(layer, state.width))) items.push([sample("cross", colour("quiet")), "no value"]);
+  if (missingTrace(scale)) items.push([sample("cross", colour("quiet")), "no value"]);
   show("legend", ...items.map(([picture, text]) => make("li", {}, picture, text)));
 }
 
@@ -292,6 +320,7 @@ function swatch(tint) {
 
 const SAMPLES = {
   line: ["M1 7 H25", { fill: "none", "stroke-width": 2.5 }],
+  dots: ["M1 7 H25", { fill: "none", "stroke-width": 2.5, "stroke-dasharray": "2.5 2.5" }],
   dashes: ["M1 7 H25", { fill: "none", "stroke-width": 2.5, "stroke-dasharray": "7 3" }],
   band: ["M1 2 H25 V12 H1 Z", { fill: "#8a8a8a" }],
   diamond: ["M13 2 L18 7 L13 12 L8 7 Z", { stroke: "#1b1f24", "stroke-width": 1.5 }],
