@@ -229,7 +229,7 @@ def test_everything_is_reached_by_the_tab_key_with_a_visible_focus(view):
     page = view()
     page.mouse.click(5, 5)
     reached, outlines = [], []
-    for _ in range(11):
+    while "to-cell" not in reached and len(reached) < 20:
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id"))
         outlines.append(page.evaluate("getComputedStyle(document.activeElement).outlineWidth"))

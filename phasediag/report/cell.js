@@ -7,7 +7,7 @@ function drawCell(state) {
   if (state.point === null) return;
   const layer = content.layers[state.layer];
   const [gamma, prime] = at(state.point);
-  byId("cell-title").textContent = `γ = ${exponent(gamma)}, γ′ = ${exponent(prime)}`;
+  byId("cell-title").textContent = placeText(state.point);
   drawSlopes(state.point);
   drawScaling(layer, state.point);
   drawRuns(layer, state);
@@ -30,10 +30,23 @@ function rowsCode(layer, gamma, prime) {
 function drawSlopes(point) {
   const limit = content.layers.some((layer) => layer.slopes.slope_infinite.some(known));
   const left = content.layers.some((layer) => layer.left_out[point]);
-  const columns = ["layer", "S (95 %)", ...(limit ? ["m → ∞ (95 %)"] : []), "regime", "predicted", "runs", ...(left ? ["left out"] : [])];
+  const columns = [
+    "layer",
+    "S (95 %)",
+    ...(limit ? ["m → ∞ (95 %)"] : []),
+    "regime",
+    "predicted",
+    "runs",
+    ...(left ? ["left out"] : []),
+  ];
   const rows = content.layers.map((layer) => [
-    symbol(layer.name), slopeText(layer, "slope", point), ...(limit ? [slopeText(layer, "slope_infinite", point)] : []),
-    regimes[layer.regime[point]] || "–", regimes[layer.predicted_regime[point]] || "–", String(layer.runs[point]), ...(left ? [String(layer.left_out[point])] : []),
+    symbol(layer.name),
+    slopeText(layer, "slope", point),
+    ...(limit ? [slopeText(layer, "slope_infinite", point)] : []),
+    regimes[layer.regime[point]] || "–",
+    regimes[layer.predicted_regime[point]] || "–",
+    String(layer.runs[point]),
+    ...(left ? [String(layer.left_out[point])] : []),
   ]);
   show("cell-slopes", makeTable(columns, rows));
 }
@@ -47,7 +60,9 @@ function drawScaling(layer, point) {
   const rest = there.filter((job) => !jobs.usable[layer.name][job]);
   const description = `Relative change of ${symbol(layer.name)} against the width, ${plural(there.length, "run")}: S = ${slopeText(layer, "slope", point)}`;
   announce("scaling", there.length > 0, description);
-  byId("scaling-text").textContent = there.length ? scalingText(layer, point, rest.length) : "No run of this point has a relative change.";
+  byId("scaling-text").textContent = there.length
+    ? scalingText(layer, point, rest.length)
+    : "No run of this point has a relative change.";
   if (!there.length) return;
   const fitted = fittedTraces(layer, point, used);
   const traces = [
@@ -57,14 +72,18 @@ function drawScaling(layer, point) {
   ];
   draw("scaling", traces, {
     xaxis: axis("width m", widthTicks()),
-    yaxis: axis(`relative change RD(${symbol(layer.name)})`, logAxis([...there.map((job) => change[job]), ...fitted.flatMap((trace) => trace.y)])),
+    yaxis: axis(
+      `relative change RD(${symbol(layer.name)})`,
+      logAxis([...there.map((job) => change[job]), ...fitted.flatMap((trace) => trace.y)]),
+    ),
     margin: { l: 68, r: 14, t: 12, b: 52 },
   });
 }
 
 function scalingText(layer, point, left) {
   const shown = ["Every run is a point", `the line has the slope S = ${slopeText(layer, "slope", point)}`];
-  if (known(layer.slopes.slope_infinite[point])) shown.push(`the fan beyond the largest width that of m → ∞, ${slopeText(layer, "slope_infinite", point)}`);
+  if (known(layer.slopes.slope_infinite[point]))
+    shown.push(`the fan beyond the largest width that of m → ∞, ${slopeText(layer, "slope_infinite", point)}`);
   return shown.join("; ") + "." + (left ? ` Open: ${plural(left, "run")} that the fit leaves out.` : "");
 }
 
@@ -72,14 +91,26 @@ const widthOf = (job) => content.widths[jobs.width[job]];
 
 function runTrace(layer, shown, marker) {
   return {
-    type: "scatter", mode: "markers", x: shown.map(widthOf), y: shown.map((job) => jobs.change[layer.name][job]), customdata: shown, marker,
-    hoverinfo: "text", text: shown.map((job) => plain(`m = ${widthOf(job)}, seed ${jobs.seed[job]}: RD = ${digits(jobs.change[layer.name][job])}, ${content.statuses[jobs.status[job]]}`)),
+    type: "scatter",
+    mode: "markers",
+    x: shown.map(widthOf),
+    y: shown.map((job) => jobs.change[layer.name][job]),
+    customdata: shown,
+    marker,
+    hoverinfo: "text",
+    text: shown.map((job) =>
+      plain(
+        `m = ${widthOf(job)}, seed ${jobs.seed[job]}: RD = ${digits(jobs.change[layer.name][job])}, ${content.statuses[jobs.status[job]]}`,
+      ),
+    ),
   };
 }
 
 /** The fitted line through the mean of the logarithms, and the slope at infinite width as a fan beyond the largest width. */
 function fittedTraces(layer, point, used) {
-  const [slope, limit, low, high] = ["slope", "slope_infinite", "slope_infinite_low", "slope_infinite_high"].map((column) => layer.slopes[column][point]);
+  const [slope, limit, low, high] = ["slope", "slope_infinite", "slope_infinite_low", "slope_infinite_high"].map(
+    (column) => layer.slopes[column][point],
+  );
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const change = (job) => Math.log(jobs.change[layer.name][job]);
   const line = { type: "scatter", mode: "lines", hoverinfo: "skip", line: { color: colour("accent"), width: 2 } };
@@ -89,7 +120,15 @@ function fittedTraces(layer, point, used) {
   const traces = [{ ...line, x, y: x.map((width) => Math.exp(level + slope * (Math.log(width) - centre))) }];
   if (!known(limit)) return traces;
   const last = Math.exp(mean(used.filter((job) => widthOf(job) === x[1]).map(change)));
-  const fan = { ...line, x: [x[1], 4 * x[1], 4 * x[1]], y: [last, last * 4 ** low, last * 4 ** high], fill: "toself", line: { width: 0 }, fillcolor: colour("accent"), opacity: 0.25 };
+  const fan = {
+    ...line,
+    x: [x[1], 4 * x[1], 4 * x[1]],
+    y: [last, last * 4 ** low, last * 4 ** high],
+    fill: "toself",
+    line: { width: 0 },
+    fillcolor: colour("accent"),
+    opacity: 0.25,
+  };
   const middle = { ...line, x: [x[1], 4 * x[1]], y: [last, last * 4 ** limit], line: { ...line.line, dash: "dot" } };
   return [...traces, ...(known(low) && known(high) ? [fan] : []), middle];
 }
@@ -108,7 +147,12 @@ function widthTicks() {
     const power = Math.floor(Math.log10(width));
     return power < 4 || width % 10 ** (power - 1) ? String(width) : tickText(width / 10 ** power, power, 3);
   };
-  return { type: "log", tickvals: content.widths, ticktext: content.widths.map((width, i) => (fits[i] ? short(width) : "")), tickangle: 0 };
+  return {
+    type: "log",
+    tickvals: content.widths,
+    ticktext: content.widths.map((width, i) => (fits[i] ? short(width) : "")),
+    tickangle: 0,
+  };
 }
 
 /** A logarithmic axis; where there is little to tell apart on it, Plotly spaces the ticks evenly. */
@@ -124,23 +168,50 @@ function logAxis(values) {
 
 function drawRuns(layer, state) {
   const turns = layer.orientations !== null;
-  const columns = ["run", "m", "seed", `RD(${symbol(layer.name)})`, ...(turns ? ["orientations"] : []), "loss: start", "end", "evaluations", "status"];
-  const rows = [...jobsAt[state.point]].sort((a, b) => widthOf(a) - widthOf(b) || jobs.seed[a] - jobs.seed[b]).map((job) => [
-    jobButton(job, state), String(widthOf(job)), String(jobs.seed[job]), digits(jobs.change[layer.name][job]), ...(turns ? [digits(jobs.orientations[layer.name][job], 3)] : []),
-    digits(jobs.loss_initial[job], 3), digits(jobs.loss_final[job], 3), String(jobs.evaluations[job]), statusCell(job),
-  ]);
+  const columns = [
+    "run",
+    "m",
+    "seed",
+    `RD(${symbol(layer.name)})`,
+    ...(turns ? ["orientations"] : []),
+    "loss: start",
+    "end",
+    "evaluations",
+    "status",
+  ];
+  const rows = [...jobsAt[state.point]]
+    .sort((a, b) => widthOf(a) - widthOf(b) || jobs.seed[a] - jobs.seed[b])
+    .map((job) => [
+      jobButton(job, state),
+      String(widthOf(job)),
+      String(jobs.seed[job]),
+      digits(jobs.change[layer.name][job]),
+      ...(turns ? [digits(jobs.orientations[layer.name][job], 3)] : []),
+      digits(jobs.loss_initial[job], 3),
+      digits(jobs.loss_final[job], 3),
+      String(jobs.evaluations[job]),
+      statusCell(job),
+    ]);
   show("cell-runs", rows.length ? makeTable(columns, rows, { words: ["status"] }) : make("p", {}, "No run at this point."));
 }
 
 function statusCell(job) {
-  const status = content.statuses[jobs.status[job]], error = jobs.error[job];
+  const status = content.statuses[jobs.status[job]],
+    error = jobs.error[job];
   return error ? make("div", { class: "error" }, `${status}: ${error}`) : status;
 }
 
 function jobButton(job, state) {
   const chosen = job === state.job;
-  const choose = () => { update({ job }); byId("cell-runs").querySelector("[aria-pressed=true]").focus(); };
-  return make("button", { type: "button", "aria-pressed": String(chosen), "aria-label": `run ${jobs.id[job]}`, onclick: choose }, jobs.id[job].slice(0, 8));
+  const choose = () => {
+    update({ job });
+    byId("cell-runs").querySelector("[aria-pressed=true]").focus();
+  };
+  return make(
+    "button",
+    { type: "button", "aria-pressed": String(chosen), "aria-label": `run ${jobs.id[job]}`, onclick: choose },
+    jobs.id[job].slice(0, 8),
+  );
 }
 
 // The network that was kept.
@@ -164,7 +235,11 @@ function networkChoice(kept, state) {
   const text = ({ width, seed, status }) => `m = ${width}, seed ${seed}, ${status}`;
   if (kept.length === 1) return [make("p", {}, text(kept[0]))];
   const select = make("select", { "aria-label": "Network" });
-  setOptions(select, kept.map((network, i) => [i, text(network)]), state.network);
+  setOptions(
+    select,
+    kept.map((network, i) => [i, text(network)]),
+    state.network,
+  );
   select.addEventListener("change", () => update({ network: Number(select.value) }));
   return [select];
 }
@@ -172,25 +247,51 @@ function networkChoice(kept, state) {
 function placesOfNetworks() {
   if (!content.networks.length) return [make("p", {}, "None in this study: [samples] of the spec says which.")];
   const shown = [...new Set(content.networks.map((network) => network.point))];
-  const buttons = shown.map((point) => make("button", { type: "button", onclick: () => choose(point) }, `γ = ${exponent(points.gamma[point])}, γ′ = ${exponent(points.gamma_prime[point])}`));
+  const buttons = shown.map((point) => make("button", { type: "button", onclick: () => choose(point) }, placeText(point)));
   return [make("p", {}, "None at this point. There is one at:"), make("div", { class: "controls" }, ...buttons)];
 }
 
 function drawFunction(network) {
   announce("function", network.x.length > 0, "The function of the network before and after training, with the data");
   if (!network.x.length) return;
-  const curve = (name, y, tint, dash) => ({ type: "scatter", mode: "lines", name, x: network.x, y, line: { color: tint, width: 2, dash } });
-  const traces = [curve("before", network.f_initial, colour("third"), "dash"), curve("after", network.f_final, colour("accent"), "solid")];
+  const curve = (name, y, tint, dash) => ({
+    type: "scatter",
+    mode: "lines",
+    name,
+    x: network.x,
+    y,
+    line: { color: tint, width: 2, dash },
+  });
+  const traces = [
+    curve("before", network.f_initial, colour("third"), "dash"),
+    curve("after", network.f_final, colour("accent"), "solid"),
+  ];
   if (content.data) {
-    traces.push({ type: "scatter", mode: "markers", name: "data", x: content.data.x, y: content.data.y, marker: { color: colour("text"), size: 7 } });
+    traces.push({
+      type: "scatter",
+      mode: "markers",
+      name: "data",
+      x: content.data.x,
+      y: content.data.y,
+      marker: { color: colour("text"), size: 7 },
+    });
   }
   draw("function", traces, { xaxis: axis("x"), yaxis: axis("f(x)"), showlegend: true, margin: { l: 52, r: 10, t: 34, b: 48 } });
 }
 
 function drawFeatures(neurons, name) {
-  announce("features", true, `Orientation and amplitude of ${plural(neurons.neurons, "neuron")} of ${symbol(name)}, before and after training`);
+  announce(
+    "features",
+    true,
+    `Orientation and amplitude of ${plural(neurons.neurons, "neuron")} of ${symbol(name)}, before and after training`,
+  );
   const cloud = (label, when, tint) => ({
-    type: "scatter", mode: "markers", name: label, x: neurons.horizontal[when], y: neurons.amplitude[when], hoverinfo: "skip",
+    type: "scatter",
+    mode: "markers",
+    name: label,
+    x: neurons.horizontal[when],
+    y: neurons.amplitude[when],
+    hoverinfo: "skip",
     marker: { color: tint, size: 4, opacity: 0.6 },
   });
   const amplitudes = neurons.amplitude.flat().filter((value) => value > 0);
@@ -199,26 +300,36 @@ function drawFeatures(neurons, name) {
     ? axis("orientation θ", { range: [-3.3, 3.3], tickvals: [-Math.PI, 0, Math.PI], ticktext: ["−π", "0", "π"] })
     : axis("cosine with first principal direction", { range: [-1.05, 1.05] });
   draw("features", [cloud("before", 0, colour("third")), cloud("after", 1, colour("second"))], {
-    xaxis: horizontal, yaxis: axis(`amplitude of ${symbol(name)}`, wide ? logAxis(amplitudes) : {}),
-    showlegend: true, margin: { l: 56, r: 10, t: 34, b: 48 },
+    xaxis: horizontal,
+    yaxis: axis(`amplitude of ${symbol(name)}`, wide ? logAxis(amplitudes) : {}),
+    showlegend: true,
+    margin: { l: 56, r: 10, t: 34, b: 48 },
   });
   const shown = neurons.horizontal[1].length;
   if (shown < neurons.neurons) byId("network-text").textContent = `${shown} of ${neurons.neurons} neurons are shown.`;
 }
 
 function drawCourse(id, curves, evaluations, title) {
-  const names = Object.keys(curves), dashes = ["solid", "dash", "dot"], tints = ["accent", "second", "third"];
+  const names = Object.keys(curves),
+    dashes = ["solid", "dash", "dot"],
+    tints = ["accent", "second", "third"];
   announce(id, true, `${title} along the training`);
   const traces = names.map((name, i) => {
     const shown = evaluations.map((_, k) => k).filter((k) => known(curves[name][k]) && curves[name][k] > 0);
     return {
-      type: "scatter", mode: "lines", name: plain(name), x: shown.map((k) => evaluations[k]), y: shown.map((k) => curves[name][k]),
+      type: "scatter",
+      mode: "lines",
+      name: plain(name),
+      x: shown.map((k) => evaluations[k]),
+      y: shown.map((k) => curves[name][k]),
       line: { color: colour(tints[i]), width: 2, dash: dashes[i] },
     };
   });
   const values = traces.flatMap((trace) => trace.y);
   draw(id, traces, {
-    xaxis: axis("evaluations", { rangemode: "tozero" }), yaxis: axis(title, values.length ? logAxis(values) : {}),
-    showlegend: names.length > 1, margin: { l: 68, r: 10, t: names.length > 1 ? 34 : 14, b: 48 },
+    xaxis: axis("evaluations", { rangemode: "tozero" }),
+    yaxis: axis(title, values.length ? logAxis(values) : {}),
+    showlegend: names.length > 1,
+    margin: { l: 68, r: 10, t: names.length > 1 ? 34 : 14, b: 48 },
   });
 }

@@ -60,7 +60,8 @@ function raised(power) {
 
 const exponent = (number) => minus(String(number));
 const symbol = (layer) => layer.replace(/\d/, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]);
-const interval = (middle, low, high) => (known(low) && known(high) ? `${decimals(middle)} (${decimals(low)} to ${decimals(high)})` : decimals(middle));
+const interval = (middle, low, high) =>
+  known(low) && known(high) ? `${decimals(middle)} (${decimals(low)} to ${decimals(high)})` : decimals(middle);
 const plural = (count, one, many = one + "s") => `${count} ${count === 1 ? one : many}`;
 
 /** Text in a plot: Plotly takes a little HTML for markup, which text from the study must not be. */
@@ -80,10 +81,19 @@ function axis(title, options = {}) {
 
 function draw(id, traces, layout) {
   const base = {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest", showlegend: false,
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    hovermode: "closest",
+    showlegend: false,
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("text") },
-    margin: { l: 56, r: 14, t: 14, b: 46 }, dragmode: coarse.matches ? false : "zoom",
-    hoverlabel: { bgcolor: colour("panel"), bordercolor: colour("field"), font: { color: colour("text"), size: 12 }, align: "left" },
+    margin: { l: 56, r: 14, t: 14, b: 46 },
+    dragmode: coarse.matches ? false : "zoom",
+    hoverlabel: {
+      bgcolor: colour("panel"),
+      bordercolor: colour("field"),
+      font: { color: colour("text"), size: 12 },
+      align: "left",
+    },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
   };
   const bar = { displaylogo: false, displayModeBar: id === "map" ? "hover" : false };

@@ -29,29 +29,37 @@ const QUANTITIES = {
     there: () => content.combined !== null,
   },
   change: {
-    name: "relative change RD at a width", wide: true,
+    name: "relative change RD at a width",
+    wide: true,
     of: (layer, width) => logScale(layer.change, width, `RD(${symbol(layer.name)}) at m = ${content.widths[width]}`),
   },
   orientations: {
-    name: "orientations at a width", wide: true,
-    of: (layer, width) => logScale(layer.orientations, width, `orientations of ${symbol(layer.name)} at m = ${content.widths[width]}`),
+    name: "orientations at a width",
+    wide: true,
+    of: (layer, width) =>
+      logScale(layer.orientations, width, `orientations of ${symbol(layer.name)} at m = ${content.widths[width]}`),
     there: (layer) => layer.orientations !== null,
   },
   evaluations: {
-    name: "evaluations at a width", wide: true,
+    name: "evaluations at a width",
+    wide: true,
     of: (_, width) => logScale(content.evaluations, width, `evaluations (median) at m = ${content.widths[width]}`),
   },
   status: {
     name: "status: share not converged",
     of: () => ({
-      values: content.not_converged, colours: sequential, range: [0, 1], title: "share of runs that did not converge",
+      values: content.not_converged,
+      colours: sequential,
+      range: [0, 1],
+      title: "share of runs that did not converge",
       ticks: [0, 0.25, 0.5, 0.75, 1].map((share) => [share, `${100 * share} %`]),
     }),
   },
 };
 
 function slopeScale(layer, column, title) {
-  const values = layer.slopes[column], limit = layer.limits[column];
+  const values = layer.slopes[column],
+    limit = layer.limits[column];
   const ticks = [-1, -0.5, 0, 0.5, 1].map((part) => [part * limit, minus(String(Number((part * limit).toPrecision(2))))]);
   if (values.some((value) => known(value) && value < -limit)) ticks[0][1] = "≤ " + ticks[0][1];
   if (values.some((value) => known(value) && value > limit)) ticks[4][1] = "≥ " + ticks[4][1];
@@ -62,7 +70,8 @@ function slopeScale(layer, column, title) {
 function regimeScale(codes, tints) {
   const shades = Object.values(tints);
   return {
-    values: codes.map((code) => (code < 0 ? null : code)), range: [-0.5, shades.length - 0.5],
+    values: codes.map((code) => (code < 0 ? null : code)),
+    range: [-0.5, shades.length - 0.5],
     colours: shades.flatMap((shade, i) => [i, i + 1].map((edge) => [edge / shades.length, shade])),
     names: Object.entries(tints).filter((_, code) => codes.includes(code)),
   };
@@ -72,7 +81,10 @@ function logScale(table, width, title) {
   const [low, high] = table.range.map(Math.log10);
   return {
     values: table.values[width].map((value) => (known(value) && value > 0 ? Math.log10(value) : null)),
-    colours: sequential, range: [low, high], title, ticks: logTicks(low, high),
+    colours: sequential,
+    range: [low, high],
+    title,
+    ticks: logTicks(low, high),
   };
 }
 
@@ -91,7 +103,9 @@ function logTicks(low, high, fine = 1) {
 }
 
 function tickText(part, power, most = 4) {
-  return power >= -4 && power <= most ? String(Number((part * 10 ** power).toPrecision(2))) : `${part === 1 ? "" : part + "·"}10${raised(String(power))}`;
+  return power >= -4 && power <= most
+    ? String(Number((part * 10 ** power).toPrecision(2)))
+    : `${part === 1 ? "" : part + "·"}10${raised(String(power))}`;
 }
 
 /** The column whose zero is the line on this map. */
@@ -108,8 +122,14 @@ function drawMap(state) {
   const layer = content.layers[state.layer];
   const scale = QUANTITIES[state.quantity].of(layer, state.width);
   const traces = [
-    cellTrace(scale), ...bandTraces(layer, state.quantity), ...lineTraces(lineLayers(layer, state.quantity), state.quantity), scatteredTrace(scale),
-    missingTrace(scale), keptTrace(), namedTrace(), ...selectedTraces(state.point),
+    cellTrace(scale),
+    ...bandTraces(layer, state.quantity),
+    ...lineTraces(lineLayers(layer, state.quantity), state.quantity),
+    scatteredTrace(scale),
+    missingTrace(scale),
+    keptTrace(),
+    namedTrace(),
+    ...selectedTraces(state.point),
   ].filter(Boolean);
   const texts = traces.filter((trace) => trace.customdata);
   for (const trace of texts) trace.text = nested(trace.customdata, (point) => hoverText(layer, point, scale, state));
@@ -120,22 +140,35 @@ function drawMap(state) {
   return draw("map", traces, {
     xaxis: axis(`γ${plane_1}`, { range: plane.limits[0], showgrid: false }),
     yaxis: axis("γ′", { range: plane.limits[1], showgrid: false }),
-    plot_bgcolor: colour("plot"), annotations: namedLabels(), // Fixed margins: Plotly would leave twice the room that the colour bar takes.
+    plot_bgcolor: colour("plot"),
+    annotations: namedLabels(), // Fixed margins: Plotly would leave twice the room that the colour bar takes.
     margin: { l: 58, r: 16, t: scaleRoom(scale), b: 52, autoexpand: false },
-    shapes: selectedShapes(state.point), uirevision: "map",
+    shapes: selectedShapes(state.point),
+    uirevision: "map",
   });
 }
 
-const nested = (values, map) => values.map((value) => (Array.isArray(value) ? nested(value, map) : known(value) ? map(value) : ""));
+const nested = (values, map) =>
+  values.map((value) => (Array.isArray(value) ? nested(value, map) : known(value) ? map(value) : ""));
 const at = (point) => [points.gamma[point], points.gamma_prime[point]];
+const placeText = (point) => `γ = ${exponent(points.gamma[point])}, γ′ = ${exponent(points.gamma_prime[point])}`;
 const coloured = (scale) => ({ colorscale: scale.colours, showscale: false });
 
 function cellTrace(scale) {
   if (!plane.cells.length) return null;
   const z = plane.cells.map((row) => row.map((point) => (point === null ? null : scale.values[point])));
   return {
-    type: "heatmap", x: plane.edges[0], y: plane.edges[1], z, customdata: plane.cells, ...coloured(scale), showscale: Boolean(scale.ticks),
-    zmin: scale.range[0], zmax: scale.range[1], hoverinfo: "text", hoverongaps: false,
+    type: "heatmap",
+    x: plane.edges[0],
+    y: plane.edges[1],
+    z,
+    customdata: plane.cells,
+    ...coloured(scale),
+    showscale: Boolean(scale.ticks),
+    zmin: scale.range[0],
+    zmax: scale.range[1],
+    hoverinfo: "text",
+    hoverongaps: false,
   };
 }
 
@@ -144,10 +177,19 @@ function scatteredTrace(scale) {
   if (!shown.length) return null;
   const size = shown.length > 300 ? 8 : 11;
   return {
-    ...places(shown), name: "scattered", mode: "markers", customdata: shown, hoverinfo: "text",
+    ...places(shown),
+    name: "scattered",
+    mode: "markers",
+    customdata: shown,
+    hoverinfo: "text",
     marker: {
-      size, color: shown.map((point) => scale.values[point]), cmin: scale.range[0], cmax: scale.range[1], ...coloured(scale),
-      showscale: !plane.cells.length && Boolean(scale.ticks), line: { width: 1, color: scale.colours === sequential ? "#ffffff" : "#1b1f24" },
+      size,
+      color: shown.map((point) => scale.values[point]),
+      cmin: scale.range[0],
+      cmax: scale.range[1],
+      ...coloured(scale),
+      showscale: !plane.cells.length && Boolean(scale.ticks),
+      line: { width: 1, color: scale.colours === sequential ? "#ffffff" : "#1b1f24" },
     },
   };
 }
@@ -180,8 +222,15 @@ function namedTrace() {
 function namedLabels() {
   const [left, right] = plane.limits[0];
   return content.named.map(({ names, at: [x, y] }, i) => ({
-    x, y, text: names, showarrow: false, yshift: i % 2 ? -14 : 14, xanchor: x > (left + right) / 2 ? "right" : "left",
-    bgcolor: "rgba(255,255,255,0.8)", borderpad: 1, font: { size: 10.5, color: "#1b1f24" },
+    x,
+    y,
+    text: names,
+    showarrow: false,
+    yshift: i % 2 ? -14 : 14,
+    xanchor: x > (left + right) / 2 ? "right" : "left",
+    bgcolor: "rgba(255,255,255,0.8)",
+    borderpad: 1,
+    font: { size: 10.5, color: "#1b1f24" },
   }));
 }
 
@@ -197,7 +246,9 @@ function haloed(line, dash, tint, width) {
 /** The measured and the predicted lines of layers, those of the second one dotted where there are two. */
 function lineTraces(layers, quantity) {
   const measured = layers.map((layer, i) => measuredLine(layer.measured[lineColumn(layer, quantity)], i ? "dot" : "solid"));
-  const predicted = layers.filter((layer) => layer.predicted).map((layer) => haloed(layer.predicted, "8px,5px", content.colours.predicted, 2.5));
+  const predicted = layers
+    .filter((layer) => layer.predicted)
+    .map((layer) => haloed(layer.predicted, "8px,5px", content.colours.predicted, 2.5));
   const pairs = [...measured, ...predicted];
   return [0, 1].flatMap((i) => pairs.map((pair) => pair[i]));
 }
@@ -215,36 +266,64 @@ function bandTraces(layer, quantity) {
   const { gamma_prime: y, gamma_low: low, gamma_high: high } = layer.measured[lineColumn(layer, quantity)];
   const pieces = [[]];
   y.forEach((_, i) => (known(low[i]) && known(high[i]) ? pieces[pieces.length - 1].push(i) : pieces.push([])));
-  return pieces.filter((piece) => piece.length > 1).map((piece) => {
-    const back = [...piece].reverse();
-    return {
-      type: "scatter", mode: "lines", x: [...piece.map((i) => low[i]), ...back.map((i) => high[i])],
-      y: [...piece, ...back].map((i) => y[i]), fill: "toself", fillcolor: "rgba(90,90,90,0.28)",
-      line: { width: 1, color: "#3b3b3b" }, hoverinfo: "skip",
-    };
-  });
+  return pieces
+    .filter((piece) => piece.length > 1)
+    .map((piece) => {
+      const back = [...piece].reverse();
+      return {
+        type: "scatter",
+        mode: "lines",
+        x: [...piece.map((i) => low[i]), ...back.map((i) => high[i])],
+        y: [...piece, ...back].map((i) => y[i]),
+        fill: "toself",
+        fillcolor: "rgba(90,90,90,0.28)",
+        line: { width: 1, color: "#3b3b3b" },
+        hoverinfo: "skip",
+      };
+    });
 }
 
 function selectedShapes(point) {
   if (!cellOf.has(point)) return [];
-  const [i, j] = cellOf.get(point), [x, y] = plane.edges;
+  const [i, j] = cellOf.get(point),
+    [x, y] = plane.edges;
   const box = { type: "rect", x0: x[j], x1: x[j + 1], y0: y[i], y1: y[i + 1] };
-  return [["#ffffff", 6], ["#000000", 2.5]].map(([color, width]) => ({ ...box, line: { color, width } }));
+  return [
+    ["#ffffff", 6],
+    ["#000000", 2.5],
+  ].map(([color, width]) => ({ ...box, line: { color, width } }));
 }
 
 function selectedTraces(point) {
   if (point === null || cellOf.has(point)) return [];
-  return [["#ffffff", 5], ["#000000", 2.5]].map(([color, width]) => (
-    { ...places([point]), mode: "markers", hoverinfo: "skip", marker: { symbol: "circle-open", size: 18, color, line: { width } } }
-  ));
+  return [
+    ["#ffffff", 5],
+    ["#000000", 2.5],
+  ].map(([color, width]) => ({
+    ...places([point]),
+    mode: "markers",
+    hoverinfo: "skip",
+    marker: { symbol: "circle-open", size: 18, color, line: { width } },
+  }));
 }
 
 const scaleRoom = (scale) => (scale.ticks ? 66 : 10);
 
 function colourBar(scale) {
   return {
-    orientation: "h", x: 0.5, y: 1.01, yanchor: "bottom", len: 1, thickness: 11, ypad: 4, outlinewidth: 0, title: { text: scale.title, side: "top" },
-    tickmode: "array", tickvals: scale.ticks.map(([value]) => value), ticktext: scale.ticks.map(([, text]) => text), tickangle: 0,
+    orientation: "h",
+    x: 0.5,
+    y: 1.01,
+    yanchor: "bottom",
+    len: 1,
+    thickness: 11,
+    ypad: 4,
+    outlinewidth: 0,
+    title: { text: scale.title, side: "top" },
+    tickmode: "array",
+    tickvals: scale.ticks.map(([value]) => value),
+    ticktext: scale.ticks.map(([, text]) => text),
+    tickangle: 0,
   };
 }
 
@@ -267,15 +346,16 @@ function regimeText(layer, point) {
 }
 
 function hoverText(layer, point, scale, state) {
-  const [gamma, prime] = at(point);
-  const place = `γ = ${exponent(gamma)}, γ′ = ${exponent(prime)}`;
   if (state.quantity === "combined") {
-    return [place, ...lineLayers(layer, "combined").map((one) => `${symbol(one.name)}: ${slopeText(one, one.deciding, point)}, ${regimeText(one, point)}`)].map(plain).join("<br>");
+    const both = lineLayers(layer, "combined");
+    const texts = both.map((one) => `${symbol(one.name)}: ${slopeText(one, one.deciding, point)}, ${regimeText(one, point)}`);
+    return [placeText(point), ...texts].map(plain).join("<br>");
   }
-  const lines = [place, `S = ${slopeText(layer, "slope", point)}`];
+  const lines = [placeText(point), `S = ${slopeText(layer, "slope", point)}`];
   if (known(layer.slopes.slope_infinite[point])) lines.push(`m → ∞: ${slopeText(layer, "slope_infinite", point)}`);
   lines.push(regimeText(layer, point), `${plural(layer.runs[point], "run")} in the fit, ${layer.left_out[point]} left out`);
-  if (QUANTITIES[state.quantity].wide && known(scale.values[point])) lines.push(`${scale.title}: ${digits(10 ** scale.values[point])}`);
+  if (QUANTITIES[state.quantity].wide && known(scale.values[point]))
+    lines.push(`${scale.title}: ${digits(10 ** scale.values[point])}`);
   if (state.quantity === "status") lines.push(statusesAt(point));
   return lines.map(plain).join("<br>");
 }
@@ -284,64 +364,13 @@ function hoverText(layer, point, scale, state) {
 function neighbour(point, [right, up]) {
   const [x, y] = at(point);
   const spans = plane.limits.map(([low, high]) => high - low);
-  let best = point, least = Infinity;
+  let best = point,
+    least = Infinity;
   points.gamma.forEach((gamma, other) => {
     const [dx, dy] = [(gamma - x) / spans[0], (points.gamma_prime[other] - y) / spans[1]];
-    const ahead = dx * right + dy * up, aside = Math.abs(dx * up) + Math.abs(dy * right);
+    const ahead = dx * right + dy * up,
+      aside = Math.abs(dx * up) + Math.abs(dy * right);
     if (ahead > 1e-9 && aside <= ahead * 2 && ahead + 3 * aside < least) [best, least] = [other, ahead + 3 * aside];
   });
   return best;
-}
-
-// The legend, in HTML: it wraps on a phone.
-
-function drawLegend(state) {
-  const layer = content.layers[state.layer];
-  const scale = QUANTITIES[state.quantity].of(layer, state.width);
-  const items = (scale.names || []).map(([name, tint]) => [swatch(tint), name]);
-  lineLayers(layer, state.quantity).forEach((one, i, all) => {
-    const column = lineColumn(one, state.quantity);
-    const text = `measured, S${all.length > 1 ? `(${symbol(one.name)})` : ""} = 0${column === "slope" ? "" : " at m → ∞"}`;
-    if (one.measured[column].gamma.some(known)) items.push([sample(i ? "dots" : "line", "#000000"), text]);
-  });
-  if (bandTraces(layer, state.quantity).length) items.push([sample("band", "#3b3b3b"), "95 % band"]);
-  if (lineLayers(layer, state.quantity).some((one) => one.predicted)) items.push([sample("dashes", content.colours.predicted), "predicted"]);
-  if (content.named.length) items.push([sample("diamond", "#ffffff"), "named initialisation"]);
-  if (content.networks.length) items.push([sample("circle", "#ffffff"), "network kept"]);
-  if (missingTrace(scale)) items.push([sample("cross", colour("quiet")), "no value"]);
-  show("legend", ...items.map(([picture, text]) => make("li", {}, picture, text)));
-}
-
-function swatch(tint) {
-  const box = make("span", { class: "swatch", "aria-hidden": "true" });
-  box.style.background = tint;
-  return box;
-}
-
-const SAMPLES = {
-  line: ["M1 7 H25", { fill: "none", "stroke-width": 2.5 }],
-  dots: ["M1 7 H25", { fill: "none", "stroke-width": 2.5, "stroke-dasharray": "2.5 2.5" }],
-  dashes: ["M1 7 H25", { fill: "none", "stroke-width": 2.5, "stroke-dasharray": "7 3" }],
-  band: ["M1 2 H25 V12 H1 Z", { fill: "#8a8a8a" }],
-  diamond: ["M13 2 L18 7 L13 12 L8 7 Z", { stroke: "#1b1f24", "stroke-width": 1.5 }],
-  circle: ["M13 4 A3 3 0 1 1 12.99 4 Z", { stroke: "#1b1f24", "stroke-width": 1.5 }],
-  cross: ["M9 3 L17 11 M17 3 L9 11", { "stroke-width": 1.8 }],
-};
-
-/** A picture of what stands on the map. Lines lie on white there, too. */
-function sample(kind, tint) {
-  const space = "http://www.w3.org/2000/svg";
-  const picture = document.createElementNS(space, "svg");
-  const [path, style] = SAMPLES[kind];
-  const put = (attributes, name, into) => {
-    const element = document.createElementNS(space, name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-    into.append(element);
-  };
-  picture.setAttribute("width", "26");
-  picture.setAttribute("height", "14");
-  picture.setAttribute("aria-hidden", "true");
-  if (kind !== "cross") put({ width: 26, height: 14, rx: 2, fill: "#ffffff" }, "rect", picture);
-  put({ d: path, fill: tint, stroke: tint, ...style }, "path", picture);
-  return picture;
 }

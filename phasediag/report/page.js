@@ -26,9 +26,21 @@ function available() {
 }
 
 function render() {
-  setOptions(byId("layer"), content.layers.map(({ name }, i) => [i, symbol(name)]), state.layer);
-  setOptions(byId("quantity"), available().map((key) => [key, QUANTITIES[key].name]), state.quantity);
-  setOptions(byId("width"), content.widths.map((width, i) => [i, String(width)]), state.width);
+  setOptions(
+    byId("layer"),
+    content.layers.map(({ name }, i) => [i, symbol(name)]),
+    state.layer,
+  );
+  setOptions(
+    byId("quantity"),
+    available().map((key) => [key, QUANTITIES[key].name]),
+    state.quantity,
+  );
+  setOptions(
+    byId("width"),
+    content.widths.map((width, i) => [i, String(width)]),
+    state.width,
+  );
   byId("width-label").hidden = !QUANTITIES[state.quantity].wide;
   renderPoint();
   drawMap(state);
@@ -47,15 +59,19 @@ function renderPoint() {
 }
 
 function selectedText(layer) {
-  const [gamma, prime] = at(state.point);
-  const limit = known(layer.slopes.slope_infinite[state.point]) ? `, at m → ∞ ${slopeText(layer, "slope_infinite", state.point)}` : "";
-  return `γ = ${exponent(gamma)}, γ′ = ${exponent(prime)}, ${symbol(layer.name)}: S = ${slopeText(layer, "slope", state.point)}${limit}; ${regimeText(layer, state.point)}.`;
+  const limit = known(layer.slopes.slope_infinite[state.point])
+    ? `, at m → ∞ ${slopeText(layer, "slope_infinite", state.point)}`
+    : "";
+  return `${placeText(state.point)}, ${symbol(layer.name)}: S = ${slopeText(layer, "slope", state.point)}${limit}; ${regimeText(layer, state.point)}.`;
 }
 
 /** The point at this gamma whose gamma_prime is nearest to the one wanted. */
 function nearest(gamma, prime) {
   const there = points.gamma.map((_, i) => i).filter((i) => points.gamma[i] === gamma);
-  return there.reduce((best, i) => (Math.abs(points.gamma_prime[i] - prime) < Math.abs(points.gamma_prime[best] - prime) ? i : best), there[0]);
+  return there.reduce(
+    (best, i) => (Math.abs(points.gamma_prime[i] - prime) < Math.abs(points.gamma_prime[best] - prime) ? i : best),
+    there[0],
+  );
 }
 
 // The address.
@@ -72,7 +88,9 @@ function fromAddress() {
   const found = {};
   const layer = content.layers.findIndex(({ name }) => name === view.get("layer"));
   const width = content.widths.indexOf(Number(view.get("width")));
-  const point = points.gamma.findIndex((gamma, i) => String(gamma) === view.get("gamma") && String(points.gamma_prime[i]) === view.get("gamma_prime"));
+  const point = points.gamma.findIndex(
+    (gamma, i) => String(gamma) === view.get("gamma") && String(points.gamma_prime[i]) === view.get("gamma_prime"),
+  );
   if (layer >= 0) found.layer = layer;
   if (Object.hasOwn(QUANTITIES, view.get("quantity"))) found.quantity = view.get("quantity");
   if (width >= 0) found.width = width;
@@ -134,7 +152,10 @@ function wire() {
 /** On paper the page is light, and plots are as wide as the column. */
 function wirePrint() {
   let before;
-  addEventListener("beforeprint", () => { before = document.documentElement.dataset.theme; setTheme("light"); });
+  addEventListener("beforeprint", () => {
+    before = document.documentElement.dataset.theme;
+    setTheme("light");
+  });
   addEventListener("afterprint", () => setTheme(before));
 }
 

@@ -14,7 +14,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-_SCRIPTS = ("dom.js", "map.js", "cell.js", "tables.js", "page.js")
+_SCRIPTS = ("dom.js", "map.js", "legend.js", "cell.js", "tables.js", "page.js")
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
 
 
