@@ -37,12 +37,23 @@ def fit_folder(store: Store) -> pd.DataFrame:
 
 def is_fitted(store: Store) -> bool:
     """Whether what is fitted in a folder is there and counts the runs that are."""
-    fitted, runs = store.fitted(), store.runs()
+    return _counts_all(store.fitted(), store.runs(), store.kind)
+
+
+def _counts_all(fitted: pd.DataFrame, runs: pd.DataFrame, kind: str) -> bool:
     if fitted.empty:
         return False
-    if store.kind == "condensation":
+    if kind == "condensation":
         return int(fitted["count"].sum()) == int(runs["lines"].notna().sum())
     return int(fitted[["runs", "left_out"]].to_numpy().sum()) == len(runs)
+
+
+def current_fit(store: Store, runs: pd.DataFrame) -> pd.DataFrame:
+    """What is fitted in a folder if it counts these runs, all of the folder's; else fitted here and now, and not written."""
+    fitted = store.fitted()
+    if runs.empty or _counts_all(fitted, runs, store.kind):
+        return fitted
+    return _FIT[store.kind](runs)
 
 
 def summary(store: Store) -> dict[str, Any]:
@@ -95,7 +106,7 @@ def write_comparison(store: Store, found: Differences, names: Names) -> Iterator
 
 
 def _draw_phase_diagram(store: Store) -> dict[str, Figure]:
-    depth, name = _depth_and_name(store)
+    depth, name = depth_and_name(store)
     runs, slopes = store.runs(), store.fitted()
     # The change of W2 has low rank: what it does to its inputs is in the operator norm.
     second = runs.loc[runs["layer"] == "W2"]
@@ -162,7 +173,7 @@ def _document(store: Store) -> dict[str, Any]:
     return document
 
 
-def _depth_and_name(store: Store) -> tuple[int, str]:
+def depth_and_name(store: Store) -> tuple[int, str]:
     """Depth and name of the study, without the checks of the spec that it has passed long ago."""
     document, source = _document(store), store.name("study.toml")
     try:

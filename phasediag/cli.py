@@ -7,8 +7,9 @@ Ray.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ from .version import VERSION
 
 if TYPE_CHECKING:
     from .driver import Outcome
+    from .status import Status
     from .store import Store
     from .study import Study
 
@@ -252,7 +254,7 @@ def fit(out: Out, as_json: Json = False) -> None:
 
     store = _existing_and_writable(out)
     fit_folder(store)
-    _note_missing(store)
+    _note_missing(_status_of(store), store.out)
     if as_json:
         printing.print_json(summary(store))
     else:
@@ -269,13 +271,11 @@ def plot(out: Out) -> None:
     Example:
       phasediag plot results/study
     """
-    from .analysis import fit_folder, is_fitted, plot_folder
+    from .analysis import plot_folder
 
     store = _existing_and_writable(out)
-    if not is_fitted(store):
-        fit_folder(store)
-        typer.echo(f"wrote {store.name(store.fitted_name)}")
-    _note_missing(store)
+    _fit_if_stale(store)
+    _note_missing(_status_of(store), store.out)
     for name in list(plot_folder(store)):
         typer.echo(f"wrote {store.name(name)}")
 
@@ -310,7 +310,7 @@ def compare(
     target = None if folder is None else _folder_of_its_own(folder)
     names = _same_grid(stores, common)
     for store in stores:
-        _note_missing(store)
+        _note_missing(_status_of(store), store.out)
     runs_a, runs_b = (stored_runs(store) for store in stores)
     found = comparison.compare(runs_a, runs_b, common=True, names=(out_a, out_b))
     _note_layers(out_a, out_b, set(runs_a["layer"]), set(runs_b["layer"]))
@@ -318,6 +318,51 @@ def compare(
     if target is not None:
         for name in write_comparison(target, found, names):
             typer.echo(f"wrote {target.name(name)}", err=as_json)
+
+
+@app.command()
+def report(
+    out: Out,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE.html",
+            help="Where to write it: OUT/report.html if not given.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Write one interactive page of a phase diagram.
+
+    The file needs nothing else: it opens in any browser, without a network. Maps of every layer, and for every point
+    the runs, the fit and the network that was kept. Without -o, slopes are fitted first if those in the folder are not those
+    of its runs; with it, nothing is written to the folder.
+
+    \b
+    Example:
+      phasediag report results/study -o study.html
+    """
+    from .report.content import gather, require_phase_diagram
+    from .report.page import render
+    from .store import Store, write_file
+
+    store = _existing(Store(out))
+    require_phase_diagram(store)
+    if file is not None and file.resolve() != Path(out, "report.html").resolve():
+        _check_page(store, file)
+        name = str(file)
+        write: Callable[[bytes], None] = partial(write_file, file)
+    else:
+        store.check_writable("")
+        if store.statuses():
+            _fit_if_stale(store)
+        write, name = store.write_report, store.name("report.html")
+    status = _status_of(store)
+    write(render(gather(store, status)))
+    _note_missing(status, store.out)
+    typer.echo(f"wrote {name}")
 
 
 @app.command()
@@ -340,7 +385,7 @@ def export(
 
     store = _existing(Store(out))
     rows = store.export_runs(file)
-    _note_missing(store)
+    _note_missing(_status_of(store), store.out)
     typer.echo(f"wrote {file}: {rows} rows")
 
 
@@ -500,14 +545,34 @@ def _note_layers(out_a: str, out_b: str, layers_a: set[str], layers_b: set[str])
             typer.echo(f"left out: {', '.join(sorted(only))}, only in {out}", err=True)
 
 
-def _note_missing(store: Store) -> None:
-    """Says so if a sweep is not complete: what is fitted or drawn is then of a part of it."""
+def _fit_if_stale(store: Store) -> None:
+    """Fits if what is fitted in the folder is not that of its runs."""
+    from .analysis import fit_folder, is_fitted
+
+    if not is_fitted(store):
+        fit_folder(store)
+        typer.echo(f"wrote {store.name(store.fitted_name)}")
+
+
+def _check_page(store: Store, file: Path) -> None:
+    if file.suffix not in (".html", ".htm"):
+        raise InputError(f"{file}: is not supported; allowed: a name that ends in .html")
+    store.check_outside(file)
+
+
+def _status_of(store: Store) -> Status | None:
+    """How far the sweep is; None where its rows may be read, but its study cannot."""
     from .status import read_status
 
-    with suppress(InputError):  # the rows may be read where the study cannot
-        found = read_status(store)
-        if found.missing:
-            typer.echo(f"{store.out}: {found.missing} of {found.total} jobs have no rows yet", err=True)
+    with suppress(InputError):
+        return read_status(store)
+    return None
+
+
+def _note_missing(status: Status | None, out: str) -> None:
+    """Says so if a sweep is not complete: what is fitted or drawn is then of a part of it."""
+    if status is not None and status.missing:
+        typer.echo(f"{out}: {status.missing} of {status.total} jobs have no rows yet", err=True)
 
 
 def _united(study: Study, store: Store) -> Study:

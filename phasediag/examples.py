@@ -166,10 +166,11 @@ def features(samples: pd.DataFrame, layer: str) -> Figure:
     figure, panels = _example_panels(samples, layer)
     planar = True
     for ax, sample in panels:
-        before, after = (_matrix(sample[f"input_{when}"]) for when in ("initial", "final"))
+        before, after = (matrix(sample[f"input_{when}"]) for when in ("initial", "final"))
         planar = before.shape[1] == 2
-        for weights, colour, label in [(before, "#9a9a9a", "before"), (after, "#b2182b", "after training")]:
-            horizontal = orientation(weights) if planar else _cosine(weights, principal_direction(after))
+        horizontals = orientations(before, after)
+        drawn = [(before, "#9a9a9a", "before"), (after, "#b2182b", "after training")]
+        for (weights, colour, label), horizontal in zip(drawn, horizontals, strict=True):
             style: dict[str, Any] = {
                 "s": 5,
                 "color": colour,
@@ -222,6 +223,14 @@ def training(samples: pd.DataFrame) -> Figure:
     return figure
 
 
+def orientations(before: Array, after: Array) -> tuple[Array, Array]:
+    """Where neurons are drawn along the horizontal axis of `features`, before and after training: (m,) each."""
+    if before.shape[1] == 2:
+        return orientation(before), orientation(after)
+    direction = principal_direction(after)
+    return _cosine(before, direction), _cosine(after, direction)
+
+
 def orientation(weights: Array) -> Array:
     """Orientation in (-pi, pi] of input weights (m, 2), bias last: ``sign(b) arccos(w / sqrt(w^2 + b^2))`` (m,)."""
     w, b = weights.T
@@ -240,7 +249,8 @@ def _cosine(weights: Array, direction: Array) -> Array:
     return np.asarray(weights @ direction / np.where(norms > 0, norms, 1.0))
 
 
-def _matrix(rows: Any) -> Array:
+def matrix(rows: Any) -> Array:
+    """Weights (m, d + 1) as Parquet gives them back, rows of rows, as one array."""
     return np.array([np.asarray(row, float) for row in rows])
 
 

@@ -131,7 +131,7 @@ def combined_regime_map(slopes: pd.DataFrame) -> Figure:
     figure = new_figure(1.42 * SINGLE_COLUMN, map_size(slopes)[1])
     ax = figure.subplots()
     layers = {layer: select_layer(slopes, layer) for layer in COMBINED_LINES}
-    handles, plane = _paint_regimes(ax, _combined_regimes(slopes), COMBINED_COLOURS)
+    handles, plane = _paint_regimes(ax, combined_regimes(slopes), COMBINED_COLOURS)
     for layer, style in COMBINED_LINES.items():
         handles += draw_measured(ax, plane, layers[layer], deciding_slope(layers[layer]), style)
     lines = [line for of_layer in layers.values() if (line := predicted_line(of_layer)) is not None]
@@ -148,7 +148,7 @@ def combined_regime_map(slopes: pd.DataFrame) -> Figure:
     return figure
 
 
-def _combined_regimes(slopes: pd.DataFrame) -> pd.DataFrame:
+def combined_regimes(slopes: pd.DataFrame) -> pd.DataFrame:
     """One row per point: gamma, gamma_prime, and the regime of both layers together, named as in `COMBINED_COLOURS`."""
     first, second = (select_layer(slopes, layer).set_index(POINT)["regime"] for layer in ("W1", "W2"))
     both = pd.DataFrame({"W1": first, "W2": second}).dropna()
@@ -193,7 +193,7 @@ def orientation_map(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Fig
     column = deciding_slope(slopes_of)
     _draw_slope_map(left, slopes, layer, column)
     plane = split_points(counts)
-    scale = _log_norm(counts["orientations"].to_numpy(float), least=4.0)
+    scale = log_norm(counts["orientations"].to_numpy(float), least=4.0)
     missing = paint(right, plane, "orientations", scale, matplotlib.colormaps["viridis"], "no run")
     handles = _draw_lines(right, plane, slopes_of, column, predicted_line(slopes_of))
     ticks: dict[str, Any] = {"ticks": LogLocator(subs=(1.0, 2.0, 5.0)), "format": "{x:g}"}
@@ -232,8 +232,8 @@ def diagnosis(runs: pd.DataFrame) -> Figure:
     plane = split_points(_diagnosis_table(runs))
     figure = new_figure(DOUBLE_COLUMN, 2.5 if plane.table["gamma_prime"].nunique() > 1 else 1.8)
     panels: dict[str, tuple[str, Callable[[Array], Normalize]]] = {
-        "evaluations": ("evaluations (median)", _log_norm),
-        "loss_fraction": ("final / initial loss (worst)", _log_norm),
+        "evaluations": ("evaluations (median)", log_norm),
+        "loss_fraction": ("final / initial loss (worst)", log_norm),
         "not_converged": ("fraction not converged", lambda values: Normalize(0.0, 1.0)),
     }
     for ax, (column, (label, norm)) in zip(figure.subplots(1, 3, sharey=True), panels.items(), strict=True):
@@ -318,16 +318,13 @@ def draw_measured(
 
     With a ``style`` of its own it is one of several, and its label names the layer.
     """
-    line = critical_line(of_layer, str(of_layer["layer"].iloc[0]), column)
+    line = measured_line(of_layer, plane, column)
     if line.empty:
         return []
     symbol = r"S_\infty" if column == "slope_infinite" else "S"
     name = f"({layer_symbol(str(of_layer['layer'].iloc[0]))})" if style else ""
-    # Rows of the grid without a crossing interrupt the line; a crossing alone in its map is a tick.
-    line = line.set_index("gamma_prime")
-    line = line.reindex(sorted({*line.index, *plane.gamma_primes}))
     drawn: dict[str, Any] = {"color": "black", "linewidth": 1.8, "zorder": 4, **(style or {})}
-    if line["gamma"].count() == 1:
+    if line["gamma"].count() == 1:  # a crossing alone in its map is a tick
         ax.plot(line["gamma"], line.index, marker="|", markersize=14, markeredgewidth=1.8, **drawn)
     y = line.index.to_numpy(float)
     low, high = line["gamma_low"].to_numpy(float), line["gamma_high"].to_numpy(float)
@@ -340,6 +337,16 @@ def draw_measured(
         if not style:
             handles.append(Patch(facecolor="#dedede", edgecolor="black", linewidth=0.5, label="95 % band"))
     return handles
+
+
+def measured_line(of_layer: pd.DataFrame, plane: Plane, column: str) -> pd.DataFrame:
+    """The measured critical line of a layer by gamma_prime (index): gamma, gamma_low, gamma_high, and NaN in rows of the grid
+    without a crossing, which interrupt the line. Without rows if there is no crossing.
+    """
+    line = critical_line(of_layer, str(of_layer["layer"].iloc[0]), column).set_index("gamma_prime")
+    if line.empty:
+        return line
+    return line.reindex(pd.Index(sorted({*line.index, *plane.gamma_primes}), name="gamma_prime"))
 
 
 def draw_predicted(ax: Axes, line: Line, label: str = "predicted", dashes: Dashes = (3.2, 1.8)) -> Line2D:
@@ -369,16 +376,21 @@ def map_size(slopes: pd.DataFrame) -> tuple[float, float]:
     return SINGLE_COLUMN, 2.0 if one_row else 3.0
 
 
+def slope_limit(values: Array) -> float:
+    """The slope at which colours end: the largest |value|, at most `SLOPE_LIMIT`."""
+    finite = values[np.isfinite(values)]
+    return min(float(np.abs(finite).max(initial=0.0)) or SLOPE_LIMIT, SLOPE_LIMIT)
+
+
 def symmetric_norm(values: Array) -> tuple[Normalize, str]:
-    """Colours centred on 0 up to the largest |value| or `SLOPE_LIMIT`, and which ends of the colour bar are cut."""
-    values = values[np.isfinite(values)]
-    limit = min(float(np.abs(values).max(initial=0.0)) or SLOPE_LIMIT, SLOPE_LIMIT)
+    """Colours centred on 0 up to `slope_limit`, and which ends of the colour bar are cut."""
+    values, limit = values[np.isfinite(values)], slope_limit(values)
     below, above = bool((values < -limit).any()), bool((values > limit).any())
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     return Normalize(-limit, limit), extend[below, above]
 
 
-def _log_norm(values: Array, least: float = 30.0) -> LogNorm:
+def log_norm(values: Array, least: float = 30.0) -> LogNorm:
     """A logarithmic scale over the positive values that spans at least so large a ratio."""
     positive = values[np.isfinite(values) & (values > 0)]
     low, high = (positive.min(), positive.max()) if positive.size else (1.0, 10.0)

@@ -4,6 +4,7 @@
     runs/*.parquet            one row per job and layer (and snapshot); finished files only, at every instant
     samples/JOB_ID.parquet    networks kept whole
     slopes.parquet, figures/  what was fitted and drawn (counts.parquet of a condensation study)
+    report.html               the same as an interactive page
     driver.json               sign of life of the process that runs the sweep
 
 What the tables hold depends on the kind of the study (`phasediag.schemas`).
@@ -336,16 +337,7 @@ class Store:
             raise InputError(
                 f"{self.name('runs')}: holds no rows; allowed: a folder that 'phasediag run' has written"
             )
-        try:
-            _replace(
-                file,
-                _to_parquet(pa.Table.from_pandas(runs, schema, preserve_index=False), schema),
-                file.parent,
-            )
-        except OSError as error:
-            raise InputError(
-                f"{file}: cannot be written ({error.strerror}); allowed: a writable folder"
-            ) from None
+        write_file(file, _to_parquet(pa.Table.from_pandas(runs, schema, preserve_index=False), schema))
         return len(runs)
 
     # Networks kept whole, and what is derived.
@@ -395,6 +387,10 @@ class Store:
     def write_figure(self, name: str, content: bytes, folder: str = "figures/") -> None:
         """Writes a file such as `map_W1.png` to `figures/`, or to another part of the folder ("" is the folder itself)."""
         self._publish(f"{folder}{name}", content)
+
+    def write_report(self, content: bytes) -> None:
+        """Writes `report.html`."""
+        self._publish("report.html", content)
 
     # The driver.
 
@@ -595,6 +591,20 @@ def _replace(target: Path, content: bytes, staging: Path) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(target.parent)
+
+
+def write_file(file: Path, content: bytes) -> None:
+    """Writes a file outside of any study's folder, complete or not at all; one that is there is replaced.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    try:
+        _replace(file, content, file.parent)
+    except OSError as error:
+        raise InputError(
+            f"{file}: cannot be written ({error.strerror}); allowed: a writable folder"
+        ) from None
 
 
 def _sync_folder(folder: Path) -> None:

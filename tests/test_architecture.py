@@ -88,8 +88,9 @@ def test_reading_fitting_and_plotting_need_little() -> None:
         "import sys, phasediag\n"
         "from phasediag import analysis, comparison, difference_map, store\n"
         "from phasediag.condensation import clusters, counts, directions, figures\n"
+        "from phasediag.report import content, page\n"
         "phasediag.compare, phasediag.fit, phasediag.plot_map, phasediag.critical_line\n"
-        "print(*{'torch', 'ray', 'pydantic', 'typer', 'rich', 'sklearn', 'tomli_w', 'numba'} & set(sys.modules))"
+        "print(*{'torch', 'ray', 'pydantic', 'typer', 'rich', 'sklearn', 'tomli_w', 'numba', 'plotly'} & set(sys.modules))"
     )
     output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert output.stdout.strip() == ""

@@ -23,7 +23,19 @@ from phasediag.starters import STARTERS
 from phasediag.store import Store
 from phasediag.trainers import trainer_of
 
-COMMANDS = ("init", "plan", "run", "status", "fit", "plot", "compare", "export", "reproduce", "locate")
+COMMANDS = (
+    "init",
+    "plan",
+    "run",
+    "status",
+    "fit",
+    "plot",
+    "compare",
+    "report",
+    "export",
+    "reproduce",
+    "locate",
+)
 
 SPEC = """
 name = "cli"

@@ -385,7 +385,7 @@ def test_combined_map_names_where_each_layer_condenses():
     assert labels[:4] == list(maps.COMBINED_COLOURS)[:4]
     assert not {"95 % band"} & set(labels)
     assert labels[-3:] == [r"measured $S_\infty(W_1) = 0$", r"measured $S_\infty(W_2) = 0$", "predicted"]
-    table = maps._combined_regimes(slopes).set_index(["gamma", "gamma_prime"])["regime"]
+    table = maps.combined_regimes(slopes).set_index(["gamma", "gamma_prime"])["regime"]
     assert table[1.0, 0.0] == "both linear"
     assert table[2.4, 0.0] == "$W_1$ condensed"
     assert table[2.8, 1.0] == "$W_2$ condensed"

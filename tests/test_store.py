@@ -284,6 +284,7 @@ def test_samples_and_slopes_round_trip(store):
     store.write_fitted(slopes)
     pd.testing.assert_frame_equal(store.fitted(), slopes)
     store.write_figure("map_W1.png", b"\x89PNG")
+    store.write_report(b"<!DOCTYPE html>")
 
 
 def test_wrong_tables_are_not_published(store):

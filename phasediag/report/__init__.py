@@ -1,0 +1,1 @@
+"""A phase-diagram folder as one interactive page."""

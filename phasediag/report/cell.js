@@ -1,0 +1,335 @@
+// The selected point: slopes of every layer, RD against the width, every run, and the network that was kept.
+
+const jobs = content.jobs;
+
+function drawCell(state) {
+  byId("cell").hidden = state.point === null;
+  if (state.point === null) return;
+  const layer = content.layers[state.layer];
+  const [gamma, prime] = at(state.point);
+  byId("cell-title").textContent = placeText(state.point);
+  drawSlopes(state.point);
+  drawScaling(layer, state.point);
+  drawRuns(layer, state);
+  drawNetwork(layer, state);
+  byId("rows-code").textContent = rowsCode(layer.name, gamma, prime);
+  byId("job-code").textContent = state.job === null ? "no run at this point" : `${content.code.reproduce} ${jobs.id[state.job]}`;
+}
+
+function rowsCode(layer, gamma, prime) {
+  const columns = ["width", "seed", "relative_change", "loss_initial", "loss_final", "evaluations", "status"];
+  return [
+    "import pandas as pd",
+    "",
+    `runs = pd.read_parquet(${content.code.runs})`,
+    `cell = runs[(runs.layer == "${layer}") & (runs.gamma == ${gamma}) & (runs.gamma_prime == ${prime})]`,
+    `print(cell[[${columns.map((name) => `"${name}"`).join(", ")}]].to_string())`,
+  ].join("\n");
+}
+
+function drawSlopes(point) {
+  const limit = content.layers.some((layer) => layer.slopes.slope_infinite.some(known));
+  const left = content.layers.some((layer) => layer.left_out[point]);
+  const columns = [
+    "layer",
+    "S (95 %)",
+    ...(limit ? ["m → ∞ (95 %)"] : []),
+    "regime",
+    "predicted",
+    "runs",
+    ...(left ? ["left out"] : []),
+  ];
+  const rows = content.layers.map((layer) => [
+    symbol(layer.name),
+    slopeText(layer, "slope", point),
+    ...(limit ? [slopeText(layer, "slope_infinite", point)] : []),
+    regimes[layer.regime[point]] || "–",
+    regimes[layer.predicted_regime[point]] || "–",
+    String(layer.runs[point]),
+    ...(left ? [String(layer.left_out[point])] : []),
+  ]);
+  show("cell-slopes", makeTable(columns, rows));
+}
+
+// Relative change against the width.
+
+function drawScaling(layer, point) {
+  const change = jobs.change[layer.name];
+  const there = jobsAt[point].filter((job) => known(change[job]) && change[job] > 0);
+  const used = there.filter((job) => jobs.usable[layer.name][job]);
+  const rest = there.filter((job) => !jobs.usable[layer.name][job]);
+  const description = `Relative change of ${symbol(layer.name)} against the width, ${plural(there.length, "run")}: S = ${slopeText(layer, "slope", point)}`;
+  announce("scaling", there.length > 0, description);
+  byId("scaling-text").textContent = there.length
+    ? scalingText(layer, point, rest.length)
+    : "No run of this point has a relative change.";
+  if (!there.length) return;
+  const fitted = fittedTraces(layer, point, used);
+  const traces = [
+    ...fitted,
+    runTrace(layer, used, { color: colour("accent"), size: 7 }),
+    runTrace(layer, rest, { symbol: "circle-open", color: colour("second"), size: 8, line: { width: 1.5 } }),
+  ];
+  draw("scaling", traces, {
+    xaxis: axis("width m", widthTicks()),
+    yaxis: axis(
+      `relative change RD(${symbol(layer.name)})`,
+      logAxis([...there.map((job) => change[job]), ...fitted.flatMap((trace) => trace.y)]),
+    ),
+    margin: { l: 68, r: 14, t: 12, b: 52 },
+  });
+}
+
+function scalingText(layer, point, left) {
+  const shown = ["Every run is a point", `the line has the slope S = ${slopeText(layer, "slope", point)}`];
+  if (known(layer.slopes.slope_infinite[point]))
+    shown.push(`the fan beyond the largest width that of m → ∞, ${slopeText(layer, "slope_infinite", point)}`);
+  return shown.join("; ") + "." + (left ? ` Open: ${plural(left, "run")} that the fit leaves out.` : "");
+}
+
+const widthOf = (job) => content.widths[jobs.width[job]];
+
+function runTrace(layer, shown, marker) {
+  return {
+    type: "scatter",
+    mode: "markers",
+    x: shown.map(widthOf),
+    y: shown.map((job) => jobs.change[layer.name][job]),
+    customdata: shown,
+    marker,
+    hoverinfo: "text",
+    text: shown.map((job) =>
+      plain(
+        `m = ${widthOf(job)}, seed ${jobs.seed[job]}: RD = ${digits(jobs.change[layer.name][job])}, ${content.statuses[jobs.status[job]]}`,
+      ),
+    ),
+  };
+}
+
+/** The fitted line through the mean of the logarithms, and the slope at infinite width as a fan beyond the largest width. */
+function fittedTraces(layer, point, used) {
+  const [slope, limit, low, high] = ["slope", "slope_infinite", "slope_infinite_low", "slope_infinite_high"].map(
+    (column) => layer.slopes[column][point],
+  );
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const change = (job) => Math.log(jobs.change[layer.name][job]);
+  const line = { type: "scatter", mode: "lines", hoverinfo: "skip", line: { color: colour("accent"), width: 2 } };
+  if (!known(slope) || !used.length) return [];
+  const x = [Math.min(...used.map(widthOf)), Math.max(...used.map(widthOf))];
+  const [centre, level] = [mean(used.map((job) => Math.log(widthOf(job)))), mean(used.map(change))];
+  const traces = [{ ...line, x, y: x.map((width) => Math.exp(level + slope * (Math.log(width) - centre))) }];
+  if (!known(limit)) return traces;
+  const last = Math.exp(mean(used.filter((job) => widthOf(job) === x[1]).map(change)));
+  const fan = {
+    ...line,
+    x: [x[1], 4 * x[1], 4 * x[1]],
+    y: [last, last * 4 ** low, last * 4 ** high],
+    fill: "toself",
+    line: { width: 0 },
+    fillcolor: colour("accent"),
+    opacity: 0.25,
+  };
+  const middle = { ...line, x: [x[1], 4 * x[1]], y: [last, last * 4 ** limit], line: { ...line.line, dash: "dot" } };
+  return [...traces, ...(known(low) && known(high) ? [fan] : []), middle];
+}
+
+/** Ticks at the widths; without a label where the one before is too near. */
+function widthTicks() {
+  const logs = content.widths.map(Math.log10);
+  const room = (byId("scaling").clientWidth - 82) / (Math.log10(4) + logs[logs.length - 1] - logs[0]);
+  let last = -Infinity;
+  const fits = logs.map((log) => {
+    const fit = (log - last) * room > 36;
+    if (fit) last = log;
+    return fit;
+  });
+  const short = (width) => {
+    const power = Math.floor(Math.log10(width));
+    return power < 4 || width % 10 ** (power - 1) ? String(width) : tickText(width / 10 ** power, power, 3);
+  };
+  return {
+    type: "log",
+    tickvals: content.widths,
+    ticktext: content.widths.map((width, i) => (fits[i] ? short(width) : "")),
+    tickangle: 0,
+  };
+}
+
+/** A logarithmic axis; where there is little to tell apart on it, Plotly spaces the ticks evenly. */
+function logAxis(values) {
+  const logs = values.map(Math.log10);
+  const [low, high] = [Math.min(...logs), Math.max(...logs)];
+  if (high - low < 0.35) return { type: "log" };
+  const ticks = logTicks(low - 0.2, high + 0.2, 1.4);
+  return { type: "log", tickvals: ticks.map(([power]) => 10 ** power), ticktext: ticks.map(([, text]) => text) };
+}
+
+// Runs.
+
+function drawRuns(layer, state) {
+  const turns = layer.orientations !== null;
+  const columns = [
+    "run",
+    "m",
+    "seed",
+    `RD(${symbol(layer.name)})`,
+    ...(turns ? ["orientations"] : []),
+    "loss: start",
+    "end",
+    "evaluations",
+    "status",
+  ];
+  const rows = [...jobsAt[state.point]]
+    .sort((a, b) => widthOf(a) - widthOf(b) || jobs.seed[a] - jobs.seed[b])
+    .map((job) => [
+      jobButton(job, state),
+      String(widthOf(job)),
+      String(jobs.seed[job]),
+      digits(jobs.change[layer.name][job]),
+      ...(turns ? [digits(jobs.orientations[layer.name][job], 3)] : []),
+      digits(jobs.loss_initial[job], 3),
+      digits(jobs.loss_final[job], 3),
+      String(jobs.evaluations[job]),
+      statusCell(job),
+    ]);
+  show("cell-runs", rows.length ? makeTable(columns, rows, { words: ["status"] }) : make("p", {}, "No run at this point."));
+}
+
+function statusCell(job) {
+  const status = content.statuses[jobs.status[job]],
+    error = jobs.error[job];
+  return error ? make("div", { class: "error" }, `${status}: ${error}`) : status;
+}
+
+function jobButton(job, state) {
+  const chosen = job === state.job;
+  const choose = () => {
+    update({ job });
+    byId("cell-runs").querySelector("[aria-pressed=true]").focus();
+  };
+  return make(
+    "button",
+    { type: "button", "aria-pressed": String(chosen), "aria-label": `run ${jobs.id[job]}`, onclick: choose },
+    jobs.id[job].slice(0, 8),
+  );
+}
+
+// The network that was kept.
+
+function drawNetwork(layer, state) {
+  const kept = content.networks.filter((network) => network.point === state.point);
+  const network = kept[Math.min(state.network, kept.length - 1)];
+  show("network-choice", ...(network ? networkChoice(kept, state) : placesOfNetworks()));
+  byId("network").hidden = !network;
+  byId("network-text").textContent = "";
+  if (!network) return;
+  const name = layer.name in network.layers ? layer.name : Object.keys(network.layers)[0];
+  drawFunction(network);
+  drawFeatures(network.layers[name], name);
+  drawCourse("loss", { loss: network.loss }, network.evaluations, "loss R");
+  const changes = Object.fromEntries(Object.entries(network.layers).map(([key, { change }]) => [symbol(key), change]));
+  drawCourse("course", changes, network.evaluations, "relative change RD");
+}
+
+function networkChoice(kept, state) {
+  const text = ({ width, seed, status }) => `m = ${width}, seed ${seed}, ${status}`;
+  if (kept.length === 1) return [make("p", {}, text(kept[0]))];
+  const select = make("select", { "aria-label": "Network" });
+  setOptions(
+    select,
+    kept.map((network, i) => [i, text(network)]),
+    state.network,
+  );
+  select.addEventListener("change", () => update({ network: Number(select.value) }));
+  return [select];
+}
+
+function placesOfNetworks() {
+  if (!content.networks.length) return [make("p", {}, "None in this study: [samples] of the spec says which.")];
+  const shown = [...new Set(content.networks.map((network) => network.point))];
+  const buttons = shown.map((point) => make("button", { type: "button", onclick: () => choose(point) }, placeText(point)));
+  return [make("p", {}, "None at this point. There is one at:"), make("div", { class: "controls" }, ...buttons)];
+}
+
+function drawFunction(network) {
+  announce("function", network.x.length > 0, "The function of the network before and after training, with the data");
+  if (!network.x.length) return;
+  const curve = (name, y, tint, dash) => ({
+    type: "scatter",
+    mode: "lines",
+    name,
+    x: network.x,
+    y,
+    line: { color: tint, width: 2, dash },
+  });
+  const traces = [
+    curve("before", network.f_initial, colour("third"), "dash"),
+    curve("after", network.f_final, colour("accent"), "solid"),
+  ];
+  if (content.data) {
+    traces.push({
+      type: "scatter",
+      mode: "markers",
+      name: "data",
+      x: content.data.x,
+      y: content.data.y,
+      marker: { color: colour("text"), size: 7 },
+    });
+  }
+  draw("function", traces, { xaxis: axis("x"), yaxis: axis("f(x)"), showlegend: true, margin: { l: 52, r: 10, t: 34, b: 48 } });
+}
+
+function drawFeatures(neurons, name) {
+  announce(
+    "features",
+    true,
+    `Orientation and amplitude of ${plural(neurons.neurons, "neuron")} of ${symbol(name)}, before and after training`,
+  );
+  const cloud = (label, when, tint) => ({
+    type: "scatter",
+    mode: "markers",
+    name: label,
+    x: neurons.horizontal[when],
+    y: neurons.amplitude[when],
+    hoverinfo: "skip",
+    marker: { color: tint, size: 4, opacity: 0.6 },
+  });
+  const amplitudes = neurons.amplitude.flat().filter((value) => value > 0);
+  const wide = Math.max(...amplitudes) > 30 * Math.min(...amplitudes);
+  const horizontal = neurons.planar
+    ? axis("orientation θ", { range: [-3.3, 3.3], tickvals: [-Math.PI, 0, Math.PI], ticktext: ["−π", "0", "π"] })
+    : axis("cosine with first principal direction", { range: [-1.05, 1.05] });
+  draw("features", [cloud("before", 0, colour("third")), cloud("after", 1, colour("second"))], {
+    xaxis: horizontal,
+    yaxis: axis(`amplitude of ${symbol(name)}`, wide ? logAxis(amplitudes) : {}),
+    showlegend: true,
+    margin: { l: 56, r: 10, t: 34, b: 48 },
+  });
+  const shown = neurons.horizontal[1].length;
+  if (shown < neurons.neurons) byId("network-text").textContent = `${shown} of ${neurons.neurons} neurons are shown.`;
+}
+
+function drawCourse(id, curves, evaluations, title) {
+  const names = Object.keys(curves),
+    dashes = ["solid", "dash", "dot"],
+    tints = ["accent", "second", "third"];
+  announce(id, true, `${title} along the training`);
+  const traces = names.map((name, i) => {
+    const shown = evaluations.map((_, k) => k).filter((k) => known(curves[name][k]) && curves[name][k] > 0);
+    return {
+      type: "scatter",
+      mode: "lines",
+      name: plain(name),
+      x: shown.map((k) => evaluations[k]),
+      y: shown.map((k) => curves[name][k]),
+      line: { color: colour(tints[i]), width: 2, dash: dashes[i] },
+    };
+  });
+  const values = traces.flatMap((trace) => trace.y);
+  draw(id, traces, {
+    xaxis: axis("evaluations", { rangemode: "tozero" }),
+    yaxis: axis(title, values.length ? logAxis(values) : {}),
+    showlegend: names.length > 1,
+    margin: { l: 68, r: 10, t: names.length > 1 ? 34 : 14, b: 48 },
+  });
+}

@@ -1,0 +1,177 @@
+// The state of the page, and what changes it: selectors, clicks, keys, the address.
+
+const state = { layer: 0, quantity: "slope", width: Math.max(content.widths.length - 1, 0), point: null, job: null, network: 0 };
+
+/** Changes the state, draws what depends on it, and keeps it in the address. */
+function update(changes) {
+  Object.assign(state, changes);
+  if ("point" in changes) state.network = 0;
+  if ("point" in changes && !("job" in changes)) state.job = firstJob(state.point);
+  if (!available().includes(state.quantity)) state.quantity = "slope";
+  render();
+  history.replaceState(null, "", address());
+}
+
+function firstJob(point) {
+  const there = point === null ? [] : jobsAt[point];
+  return there.length ? there[0] : null;
+}
+
+function choose(point, changes = {}) {
+  update({ point, ...changes });
+}
+
+function available() {
+  return Object.keys(QUANTITIES).filter((key) => !QUANTITIES[key].there || QUANTITIES[key].there(content.layers[state.layer]));
+}
+
+function render() {
+  setOptions(
+    byId("layer"),
+    content.layers.map(({ name }, i) => [i, symbol(name)]),
+    state.layer,
+  );
+  setOptions(
+    byId("quantity"),
+    available().map((key) => [key, QUANTITIES[key].name]),
+    state.quantity,
+  );
+  setOptions(
+    byId("width"),
+    content.widths.map((width, i) => [i, String(width)]),
+    state.width,
+  );
+  byId("width-label").hidden = !QUANTITIES[state.quantity].wide;
+  renderPoint();
+  drawMap(state);
+  drawLegend(state);
+  drawSummary(state);
+  drawCell(state);
+}
+
+function renderPoint() {
+  const [gamma, prime] = state.point === null ? [null, null] : at(state.point);
+  const sorted = (values) => [...new Set(values)].sort((a, b) => a - b).map((value) => [value, exponent(value)]);
+  setOptions(byId("gamma"), sorted(points.gamma), gamma);
+  setOptions(byId("gamma-prime"), sorted(points.gamma_prime.filter((_, i) => points.gamma[i] === gamma)), prime);
+  const layer = content.layers[state.layer];
+  byId("selected").textContent = state.point === null ? "" : selectedText(layer);
+}
+
+function selectedText(layer) {
+  const limit = known(layer.slopes.slope_infinite[state.point])
+    ? `, at m → ∞ ${slopeText(layer, "slope_infinite", state.point)}`
+    : "";
+  return `${placeText(state.point)}, ${symbol(layer.name)}: S = ${slopeText(layer, "slope", state.point)}${limit}; ${regimeText(layer, state.point)}.`;
+}
+
+/** The point at this gamma whose gamma_prime is nearest to the one wanted. */
+function nearest(gamma, prime) {
+  const there = points.gamma.map((_, i) => i).filter((i) => points.gamma[i] === gamma);
+  return there.reduce(
+    (best, i) => (Math.abs(points.gamma_prime[i] - prime) < Math.abs(points.gamma_prime[best] - prime) ? i : best),
+    there[0],
+  );
+}
+
+// The address.
+
+function address() {
+  const view = { layer: content.layers[state.layer].name, quantity: state.quantity, width: content.widths[state.width] };
+  if (state.point !== null) [view.gamma, view.gamma_prime] = at(state.point);
+  return "#" + new URLSearchParams(view);
+}
+
+/** The state that the address names, as far as there is such a thing here. */
+function fromAddress() {
+  const view = new URLSearchParams(location.hash.slice(1));
+  const found = {};
+  const layer = content.layers.findIndex(({ name }) => name === view.get("layer"));
+  const width = content.widths.indexOf(Number(view.get("width")));
+  const point = points.gamma.findIndex(
+    (gamma, i) => String(gamma) === view.get("gamma") && String(points.gamma_prime[i]) === view.get("gamma_prime"),
+  );
+  if (layer >= 0) found.layer = layer;
+  if (Object.hasOwn(QUANTITIES, view.get("quantity"))) found.quantity = view.get("quantity");
+  if (width >= 0) found.width = width;
+  if (point >= 0) found.point = point;
+  return found;
+}
+
+// Wiring.
+
+const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+
+function onKey(event) {
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  if (event.key === "Enter") byId("cell-title").focus();
+  else if (event.key in STEPS) choose(state.point === null ? 0 : neighbour(state.point, STEPS[event.key]));
+  else return;
+  event.preventDefault();
+}
+
+function onChange(id, change) {
+  byId(id).addEventListener("change", (event) => update(change(event.target.value)));
+}
+
+async function copy(button) {
+  const block = byId(button.dataset.copy);
+  getSelection().selectAllChildren(block);
+  try {
+    await navigator.clipboard.writeText(block.textContent);
+    byId("copied").textContent = "Copied.";
+  } catch {
+    byId("copied").textContent = "Selected: copy it with the keyboard.";
+  }
+}
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const themeNow = () => document.documentElement.dataset.theme || (dark.matches ? "dark" : "light");
+
+function setTheme(theme) {
+  if (theme) document.documentElement.dataset.theme = theme;
+  else delete document.documentElement.dataset.theme;
+  byId("theme").textContent = themeNow() === "dark" ? "Light" : "Dark";
+  if (content.layers.length) render();
+}
+
+function wire() {
+  onChange("layer", (value) => ({ layer: Number(value) }));
+  onChange("quantity", (value) => ({ quantity: value }));
+  onChange("width", (value) => ({ width: Number(value) }));
+  onChange("gamma", (value) => ({ point: nearest(Number(value), points.gamma_prime[state.point]) }));
+  onChange("gamma-prime", (value) => ({ point: nearest(points.gamma[state.point], Number(value)) }));
+  byId("to-cell").addEventListener("click", () => byId("cell-title").focus());
+  byId("map").addEventListener("keydown", onKey);
+  byId("map").on("plotly_click", ({ points: [clicked] }) => choose(clicked.customdata));
+  byId("scaling").on("plotly_click", ({ points: [clicked] }) => known(clicked.customdata) && update({ job: clicked.customdata }));
+  addEventListener("hashchange", () => update(fromAddress()));
+  wirePrint();
+}
+
+/** On paper the page is light, and plots are as wide as the column. */
+function wirePrint() {
+  let before;
+  addEventListener("beforeprint", () => {
+    before = document.documentElement.dataset.theme;
+    setTheme("light");
+  });
+  addEventListener("afterprint", () => setTheme(before));
+}
+
+function start() {
+  drawHead();
+  drawFailures();
+  drawOrigin();
+  document.querySelectorAll("[data-copy]").forEach((button) => button.addEventListener("click", () => copy(button)));
+  byId("theme").addEventListener("click", () => setTheme(themeNow() === "dark" ? "light" : "dark"));
+  dark.addEventListener("change", () => setTheme(document.documentElement.dataset.theme));
+  setTheme();
+  byId("main").hidden = !content.layers.length;
+  if (!content.layers.length) return;
+  const first = content.networks.length ? content.networks[0].point : 0;
+  update({ point: first, ...fromAddress() });
+  wire();
+}
+
+start();
