@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -120,11 +120,13 @@ class Placement:
         rounds: the jobs added, with the number of the round, from 1.
         lines: of each layer and row.
         ended: whether nothing will be added any more: the jobs of the study and those in `rounds` have ended, and ask for no others.
+        short: whether more was asked for than max_jobs allows.
     """
 
     rounds: Mapping[Cell, int]
     lines: tuple[Line, ...]
     ended: bool
+    short: bool = False
 
     def summary(self) -> dict[str, Any]:
         """How many jobs were placed in how many rounds, and, of each layer, in how many rows its line is in which state, and the mean and
@@ -133,6 +135,7 @@ class Placement:
             "jobs": len(self.rounds),
             "rounds": max(self.rounds.values(), default=0),
             "ended": self.ended,
+            "short": self.short,
             "lines": {
                 layer: _summary([line for line in self.lines if line.layer == layer])
                 for layer in sorted({line.layer for line in self.lines})
@@ -214,13 +217,15 @@ class Refinement:
         data = _Data(runs)
         lines = [_Search(self, layer) for layer in self.rules.layers]
         rounds: dict[Cell, int] = {}
+        short = False
         most = 0  # jobs that the rounds so far can have added, whatever those that are not known will ask for
         for number in range(1, self.rules.rounds + 1):
             steps = [step for line in lines for step in line.steps(data, number)]
             unknown = sum(line.most_unknown(number) for line in lines)
             most += unknown * self.rules.largest_step
             affordable = self._affordable(steps, self.rules.max_jobs - most)
-            if unknown and len(affordable) < len(steps):
+            short = len(affordable) < len(steps)
+            if unknown and short:
                 break  # which of them have the widest bands is not known yet
             for step in affordable:
                 rounds = {**dict.fromkeys(step.cells, number), **rounds}
@@ -228,9 +233,11 @@ class Refinement:
                 most += len(step.cells)
             for line in lines:
                 line.drop_empty()
-            if len(affordable) < len(steps) or not (steps or unknown):
+            if short or not (steps or unknown):
                 break
-        return self._placement([row for line in lines for row in line.rows], rounds, data)
+        return replace(
+            self._placement([row for line in lines for row in line.rows], rounds, data), short=short
+        )
 
     @staticmethod
     def _affordable(steps: Sequence[_Step], jobs: int) -> list[_Step]:

@@ -3,8 +3,27 @@
 import os
 from pathlib import Path
 
+import pytest
+
 os.environ.setdefault("RAY_AUTH_TOKEN", "b" * 64)
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
 )
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A local Ray with two cores and one GPU that does not exist."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        num_gpus=1,
+        include_dashboard=False,
+        _node_ip_address="127.0.0.1",
+        log_to_driver=False,
+    )
+    yield
+    ray.shutdown()

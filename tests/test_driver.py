@@ -42,19 +42,7 @@ resources = {{ {resources} }}
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    """A local Ray with two cores and one GPU that does not exist."""
-    ray.init(
-        address="local",
-        num_cpus=2,
-        num_gpus=1,
-        include_dashboard=False,
-        _node_ip_address="127.0.0.1",
-        log_to_driver=False,
-    )
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("cluster")
 
 
 @pytest.fixture

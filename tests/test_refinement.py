@@ -9,22 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phasediag import driver, figures
+from phasediag import figures
 from phasediag.data import make_dataset
 from phasediag.fitting import critical_line, fit
 from phasediag.jobs import grid_cells
 from phasediag.maps import deciding_slope
-from phasediag.plan import make_plan
-from phasediag.progress import Progress
 from phasediag.refinement import Refinement, Rules, refinement_of
 from phasediag.refinement_map import refinement_map
-from phasediag.schemas import FAILED
 from phasediag.spec import format_spec, parse_spec
-from phasediag.status import read_status
-from phasediag.store import Store
 from phasediag.study import PhaseDiagramStudy
 from phasediag.trainers import train
-from phasediag.training import failed_rows
 
 WIDTHS, SEEDS = (100, 300, 1000, 3000, 10000), (0, 1, 2)
 GAMMAS, PRIMES = (0.5, 1.0, 1.5, 2.0), (-0.5, 0.0, 0.5, 1.0)
@@ -177,7 +171,7 @@ def test_nothing_is_placed_where_the_target_is_met():
 def test_the_line_of_every_layer_counts():
     slopes = {"W1": corner, "W2": lambda g, p: 0.4 * (g - 1.77)}
     placement, _ = refine(
-        Refinement(grid(), rules(layers=("W1", "W2"))), grid(), slope=slopes, noise=0.06, layers=("W1", "W2")
+        Refinement(grid(), rules(layers=("W1", "W2"))), grid(), slope=slopes, noise=0.03, layers=("W1", "W2")
     )
     assert {one.layer for one in placement.lines if one.state == "reached"} == {"W1", "W2"}
     assert any(abs(gamma - 1.77) < 0.1 for gamma, _ in points(placement.rounds))
@@ -204,15 +198,15 @@ def test_runs_that_cannot_be_used_do_not_keep_it_from_ending():
 
 
 def test_max_jobs_and_rounds_are_kept_to_and_said():
-    few, _ = refine(Refinement(grid(), rules(max_jobs=70)), grid(), noise=0.01)
-    assert 0 < len(few.rounds) <= 70
-    assert "limit" in {one.state for one in few.lines}
-    once, _ = refine(Refinement(grid(), rules(rounds=1)), grid(), noise=0.01)
+    few, _ = refine(Refinement(grid(), rules(max_jobs=40)), grid(), noise=0.05)
+    assert 0 < len(few.rounds) <= 40
+    assert few.ended and few.short
+    once, _ = refine(Refinement(grid(), rules(rounds=1)), grid(), noise=0.05)
     assert set(once.rounds.values()) == {1}
     assert "limit" in {one.state for one in once.lines}
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     order=st.randoms(use_true_random=False),
     max_jobs=st.sampled_from([40, 130, 300, 5000]),
@@ -226,7 +220,7 @@ def test_the_points_do_not_depend_on_the_order_of_results_nor_on_restarts(order,
     refinement, done, waiting = Refinement(grid(), settings_), set(), sorted(grid())
     while waiting:
         order.shuffle(waiting)
-        ended, waiting = waiting[:97], waiting[97:]
+        ended, waiting = waiting[:149], waiting[149:]
         done |= set(ended)
         if restarts and order.random() < 0.3:
             refinement = Refinement(grid(), settings_)
@@ -242,13 +236,13 @@ def test_rows_do_not_wait_for_each_other():
     cells, stuck = grid(), (10000, 0.5, -0.5, 0)
     refinement, done = Refinement(grid(), rules()), grid() - {stuck}
     while True:
-        placement = refinement.advance(runs_of(done, noise=0.01))
+        placement = refinement.advance(runs_of(done, noise=0.05))
         if set(placement.rounds) <= done:
             break
         done |= set(placement.rounds)
     assert not placement.ended
     assert max(placement.rounds.values()) > 1
-    rest, everything = refine(Refinement(grid(), rules()), cells, noise=0.01)
+    rest, everything = refine(Refinement(grid(), rules()), cells, noise=0.05)
     assert done < everything
     assert all(rest.rounds[cell] == number for cell, number in placement.rounds.items())
 
@@ -312,83 +306,6 @@ def test_training_in_this_process_refines():
     assert placement.ended and placement.rounds
     assert len(set(runs["job_id"])) == 24 + len(placement.rounds)
     assert not runs.duplicated(["job_id", "layer"]).any()
-
-
-class Line:
-    """In the place of the training: RD = 2 m^S with a line at gamma = 1 + gamma' / 2."""
-
-    def batch(self, jobs, device, threads):
-        return [
-            {
-                **row,
-                "status": "converged",
-                "error": "",
-                "relative_change": 2.0
-                * job.width ** (0.5 * (job.gamma - 1.03 - job.gamma_prime / 2))
-                * math.exp(0.02 * scatter((job.width, job.gamma, job.gamma_prime, job.seed))),
-            }
-            for job in jobs
-            for row in failed_rows(job, "", device)
-        ]
-
-    def failed(self, job, error):
-        return failed_rows(job, error)
-
-
-class Interrupting(Progress):
-    """Interrupts the sweep when so many jobs are done, as Ctrl-C would."""
-
-    def __init__(self, jobs):
-        super().__init__()
-        self.jobs = jobs
-
-    def advance(self, jobs, failed, cost):
-        super().advance(jobs, failed, cost)
-        if self.done >= self.jobs:
-            raise KeyboardInterrupt
-
-
-def test_a_sweep_that_is_interrupted_goes_on_to_the_same_points(tmp_path):
-    undisturbed, disturbed = Store(tmp_path / "a"), Store(tmp_path / "b")
-    outcome = driver.run(study(), undisturbed, Progress(), trainer=Line())
-    assert outcome.finished == outcome.total > 24
-    for jobs in (10, 30, 34):
-        with pytest.raises(KeyboardInterrupt):
-            driver.run(study(), disturbed, Interrupting(jobs), trainer=Line())
-    assert read_status(disturbed).state == "stopped"
-    driver.run(study(), disturbed, Progress(), trainer=Line())
-    here, there = undisturbed.runs(), disturbed.runs()
-    columns = ["job_id", "layer", "relative_change"]
-    pd.testing.assert_frame_equal(here[columns], there[columns])
-    status = read_status(disturbed)
-    assert (status.state, status.total, status.missing) == ("complete", outcome.total, 0)
-    again = driver.run(study(), disturbed, Progress(), trainer=Line())
-    assert (again.trained, again.total) == (0, outcome.total)
-
-    planned = make_plan(study().refined(disturbed.runs), disturbed.statuses(), [], 2)
-    assert (planned.total, planned.missing, planned.more_jobs) == (outcome.total, 0, 0)
-    fresh = make_plan(study(), {}, [], 2)
-    assert (fresh.total, fresh.more_jobs) == (24, 100)
-    assert fresh.more_cpu_seconds > 0.0
-
-
-def test_a_failed_job_ends_its_row_and_is_tried_again_when_asked_to(tmp_path):
-    class Failing(Line):
-        def batch(self, jobs, device, threads):
-            if any(job.gamma == 2.0 and job.gamma_prime == 0.5 for job in jobs):
-                raise ArithmeticError("no such luck")
-            return super().batch(jobs, device, threads)
-
-    store = Store(tmp_path / "out")
-    outcome = driver.run(study(), store, Progress(), trainer=Failing())
-    assert outcome.failed == 6
-    runs = store.runs()
-    assert set(runs.loc[runs["status"] == FAILED, "gamma_prime"]) == {0.5}
-    again = driver.run(study(), store, Progress(), trainer=Line(), retry_failed=True)
-    assert again.failed == 0
-    placement = study().refinement.advance(store.runs())
-    assert placement.ended
-    assert any(prime == 0.5 for _, prime in points(placement.rounds))
 
 
 def test_the_figure_shows_the_grid_and_every_point_by_its_round():

@@ -19,10 +19,10 @@ from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
 from .. import maps
-from ..analysis import LINE_SLOPES, current_fit, depth_and_name, line_distances
+from ..analysis import current_fit, depth_and_name, line_distances
 from ..errors import InputError
 from ..examples import matrix, orientations
-from ..fitting import REGIMES, regime_counts, usable_runs
+from ..fitting import LINE_SLOPES, REGIMES, regime_counts, usable_runs
 from ..plane import Plane, split_points
 from ..schemas import FAILED, STATUSES
 from ..store import Store
