@@ -64,7 +64,7 @@ def summary(store: Store) -> dict[str, Any]:
         return {"layers": rows, "rows": len(runs), "left_out": int(runs["lines"].isna().sum())}
     slopes = store.fitted()
     counted = slopes[["runs", "left_out"]].sum()
-    placement = refined(store)
+    placement = refined(store, store.runs())
     refinement = {} if placement is None else {"refinement": placement.summary()}
     return {
         "regimes": regime_counts(slopes),
@@ -114,9 +114,9 @@ def _draw_phase_diagram(store: Store) -> dict[str, Figure]:
     data = store.read_data()
     data_xy = None if data is None else (data["x"], data["y"])
     drawn = figures.draw_all(runs, slopes, store.samples(), data_xy, depth, name, operator)
-    placement = refined(store)
+    placement = refined(store, runs)
     if placement is not None and placement.rounds:
-        drawn["refinement"] = refinement_map(slopes, placement.rounds)
+        drawn["refinement"] = refinement_map(slopes, placement)
         drawn["refinement"].set_label(f"{name}: refinement")
     return drawn
 
@@ -127,10 +127,11 @@ def _draw_condensation(store: Store) -> dict[str, Figure]:
     )
 
 
-def refined(store: Store) -> Placement | None:
-    """What the refinement of a folder's study has placed, and how well its critical lines are known; None if it has none."""
+def refined(store: Store, runs: pd.DataFrame) -> Placement | None:
+    """What the refinement of a folder's study has placed, given its runs, and how well its critical lines are known; None if it has
+    no refinement."""
     refinement = refinement_of(_document(store))
-    return None if refinement is None else refinement.advance(store.runs())
+    return None if refinement is None else refinement.advance(runs)
 
 
 def stored_runs(store: Store) -> pd.DataFrame:

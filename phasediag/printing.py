@@ -211,7 +211,7 @@ _LINE_STATES = {
 def _print_refinement(found: Mapping[str, Any]) -> None:
     states = [s for s in _LINE_STATES if any(s in line["rows"] for line in found["lines"].values())]
     table = _table(
-        "refined critical line, half-width of its 95 % band in gamma",
+        "half-width of the critical line's 95 % band",
         "mean",
         "largest",
         *(_LINE_STATES[state] for state in states),

@@ -128,6 +128,13 @@ class Placement:
     ended: bool
     short: bool = False
 
+    def round_of_points(self) -> dict[tuple[float, float], int]:
+        """The round that placed the first job of each point (gamma, gamma_prime) beside the grid."""
+        first: dict[tuple[float, float], int] = {}
+        for (_, *point, _), number in sorted(self.rounds.items(), key=lambda item: item[1]):
+            first.setdefault((point[0], point[1]), number)
+        return first
+
     def summary(self) -> dict[str, Any]:
         """How many jobs were placed in how many rounds, and, of each layer, in how many rows its line is in which state, and the mean and
         the largest half-width of its bands."""

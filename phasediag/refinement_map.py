@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
@@ -13,7 +12,6 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 
-from .jobs import Cell
 from .maps import (
     COMBINED_LINES,
     deciding_slope,
@@ -24,6 +22,7 @@ from .maps import (
     predicted_line,
 )
 from .plane import split_points
+from .refinement import Placement
 from .style import SINGLE_COLUMN, STYLE, new_figure, points_of, select_layer
 
 _GRID: dict[str, Any] = {
@@ -36,12 +35,12 @@ _GRID: dict[str, Any] = {
 
 
 @rc_context(STYLE)
-def refinement_map(slopes: pd.DataFrame, rounds: Mapping[Cell, int]) -> Figure:
+def refinement_map(slopes: pd.DataFrame, placement: Placement) -> Figure:
     """The points of a refined map, coloured by the round that placed them, with the critical lines of the layers of input weights.
 
     Args:
         slopes: rows as returned by `phasediag.fit`.
-        rounds: the jobs that refinement placed, with the number of the round, from 1.
+        placement: what refinement has placed.
     """
     figure = new_figure(1.1 * SINGLE_COLUMN, map_size(slopes)[1] + 0.2)
     ax = figure.subplots()
@@ -49,7 +48,10 @@ def refinement_map(slopes: pd.DataFrame, rounds: Mapping[Cell, int]) -> Figure:
     first = select_layer(slopes, layers[0])
     plane = split_points(first)
     ax.set(xlim=plane.limits[0], ylim=plane.limits[1])
-    placed = _first_rounds(rounds)
+    rounds = placement.round_of_points()
+    placed = pd.DataFrame(
+        [(*point, number) for point, number in rounds.items()], columns=["gamma", "gamma_prime", "round"]
+    )
     grid = points_of(first).merge(placed, how="left").loc[lambda points: points["round"].isna()]
     handles: list[Any] = [ax.scatter(grid["gamma"], grid["gamma_prime"], label="grid", zorder=2, **_GRID)]
     last = int(placed["round"].max()) if len(placed) else 1
@@ -71,10 +73,3 @@ def refinement_map(slopes: pd.DataFrame, rounds: Mapping[Cell, int]) -> Figure:
     bar.set_label("round that placed a point")
     finish_map(ax, handles, 2, float(first["gamma_1"].iloc[0]))
     return figure
-
-
-def _first_rounds(rounds: Mapping[Cell, int]) -> pd.DataFrame:
-    """One row per point: gamma, gamma_prime, and the first round that placed a job there."""
-    rows = [(gamma, gamma_prime, number) for (_, gamma, gamma_prime, _), number in rounds.items()]
-    table = pd.DataFrame(rows, columns=["gamma", "gamma_prime", "round"])
-    return table.groupby(["gamma", "gamma_prime"], as_index=False)[["round"]].min()

@@ -311,7 +311,7 @@ def test_training_in_this_process_refines():
 def test_the_figure_shows_the_grid_and_every_point_by_its_round():
     placement, cells = refine(Refinement(grid(), rules()), grid(), noise=0.01)
     slopes = fit(runs_of(cells, noise=0.01))
-    figure = refinement_map(slopes, placement.rounds)
+    figure = refinement_map(slopes, placement)
     ax = figure.axes[0]
     squares, circles = ax.collections[:2]
     assert len(squares.get_offsets()) == len(GAMMAS) * len(PRIMES)

@@ -337,6 +337,26 @@ def test_an_unfinished_folder_says_what_is_missing(tmp_path):
     assert "no data.npz" in notes and "Whether jobs are missing is not known" in notes
 
 
+def test_a_refined_map_tells_the_round_of_every_point_and_how_well_lines_are_known(tmp_path):
+    def rows(study):
+        while True:
+            rows = rows_of(study)
+            study, before = study.refined(lambda runs=rows: runs), study.placed
+            if study.placed == before:
+                return rows
+
+    spec = SPEC + "refine = { target = 0.02, max_jobs = 500 }\n"
+    store = make_folder(tmp_path / "out", spec, rows)
+    content = gather(store, read_status(store))
+    placement = read_study(tmp_path / "spec.toml").refinement.advance(store.runs())
+    assert placement.rounds and placement.ended
+    rounds = dict(zip(zip(*content["points"].values(), strict=True), content["rounds"], strict=True))
+    assert {point: number for point, number in rounds.items() if number} == placement.round_of_points()
+    assert content["refinement"]["jobs"] == len(placement.rounds)
+    assert content["progress"]["missing"] == 0
+    assert json.loads(to_json(content))["refinement"]["lines"]["W1"]["rows"]
+
+
 def test_one_width_and_three_have_notes_on_their_slopes(tmp_path):
     for widths, words in (("[100]", "No slope is fitted"), ("[100, 200, 300]", "No slope at infinite width")):
         out = tmp_path / words.replace(" ", "-") / "out"

@@ -19,11 +19,12 @@ from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
 from .. import maps
-from ..analysis import current_fit, depth_and_name, line_distances
+from ..analysis import current_fit, depth_and_name, line_distances, refined
 from ..errors import InputError
 from ..examples import matrix, orientations
 from ..fitting import LINE_SLOPES, REGIMES, regime_counts, usable_runs
 from ..plane import Plane, split_points
+from ..refinement import Placement
 from ..schemas import FAILED, STATUSES
 from ..store import Store
 from ..style import POINT
@@ -69,6 +70,7 @@ def gather(store: Store, status: Status | None) -> Content:
         "progress": None if status is None else _progress(status),
         "notes": notes(runs, slopes, samples, data is not None, status),
         **tables(runs, slopes, samples, depth),
+        **_refinement(refined(store, runs), _points(runs, samples)),
         "data": _points_of_data(data),
     }
 
@@ -134,6 +136,22 @@ def notes(
     if samples.empty:
         found.append("No network is kept whole (samples of the spec): functions and features are not shown.")
     return found
+
+
+def _refinement(placement: Placement | None, points: pd.DataFrame) -> Content:
+    """Of a study that refines its map: how well the lines are known, and the round that placed each point, 0 for those of the grid."""
+    if placement is None:
+        return {"refinement": None, "rounds": None}
+    rounds = placement.round_of_points()
+    at = [rounds.get(point, 0) for point in points[POINT].itertuples(index=False, name=None)]
+    return {"refinement": _clean(placement.summary()), "rounds": at}
+
+
+def _clean(content: Any) -> Any:
+    """The same with None in the place of NaN."""
+    if isinstance(content, dict):
+        return {key: _clean(value) for key, value in content.items()}
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 # The plane and its maps.

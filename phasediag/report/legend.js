@@ -14,7 +14,7 @@ function drawLegend(state) {
     items.push([sample("dashes", content.colours.predicted), "predicted"]);
   if (content.named.length) items.push([sample("diamond", "#ffffff"), "named initialisation"]);
   if (content.networks.length) items.push([sample("circle", "#ffffff"), "network kept"]);
-  if (missingTrace(scale)) items.push([sample("cross", colour("quiet")), "no value"]);
+  if (missingTrace(scale)) items.push([sample("cross", colour("quiet")), scale.missing || "no value"]);
   show("legend", ...items.map(([picture, text]) => make("li", {}, picture, text)));
 }
 

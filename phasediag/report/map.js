@@ -45,6 +45,11 @@ const QUANTITIES = {
     wide: true,
     of: (_, width) => logScale(content.evaluations, width, `evaluations (median) at m = ${content.widths[width]}`),
   },
+  round: {
+    name: "round of refinement",
+    of: () => roundScale(),
+    there: () => content.rounds !== null,
+  },
   status: {
     name: "status: share not converged",
     of: () => ({
@@ -56,6 +61,19 @@ const QUANTITIES = {
     }),
   },
 };
+
+/** Which round of refinement placed a point; those of the grid are crosses. */
+function roundScale() {
+  const last = Math.max(...content.rounds, 1);
+  return {
+    values: content.rounds.map((round) => round || null),
+    colours: sequential,
+    range: [0.5, last + 0.5],
+    title: "round that placed the point",
+    ticks: Array.from({ length: last }, (_, k) => [k + 1, String(k + 1)]),
+    missing: "grid",
+  };
+}
 
 function slopeScale(layer, column, title) {
   const values = layer.slopes[column],

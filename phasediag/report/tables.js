@@ -36,7 +36,21 @@ function drawSummary(state) {
       make("div", { class: "scroll" }, makeTable(["layer", "slope", "mean", "largest", "rows of γ′"], rows, { caption })),
     );
   }
+  if (content.refinement) parts.push(make("div", { class: "scroll" }, refinementTable()));
   show("summary", ...parts);
+}
+
+/** How well refinement knows the lines of every layer, and why no better. */
+function refinementTable() {
+  const states = { reached: "in target", floor: "floor", limit: "limit", outside: "no line", open: "open" };
+  const rows = Object.entries(content.refinement.lines).map(([name, line]) => [
+    symbol(name),
+    decimals(line.half_width_mean),
+    decimals(line.half_width_max),
+    ...Object.keys(states).map((state) => String(line.rows[state] || 0)),
+  ]);
+  const caption = `Refinement, ${plural(content.refinement.jobs, "job")}: half-width of the line’s 95 % band; rows of γ′ by state`;
+  return makeTable(["layer", "mean", "largest", ...Object.values(states)], rows, { caption });
 }
 
 /** What the map of a layer shows, in a sentence or two. */
