@@ -102,7 +102,8 @@ class GridSpec(Table):
     """Which networks to train: every width and seed at every grid point.
 
     Grid points are the product of `gamma` and `gamma_prime`, which may be empty, and the pairs in `points`. `seeds = 3` is
-    [0, 1, 2]. Each axis is kept sorted, without duplicates. `gamma_1` belongs to three layers and is the same for the whole study: a map is a plane.
+    [0, 1, 2]. Each axis is kept sorted, without duplicates. `gamma_1` belongs to three layers and is the same for the whole
+    study: a map is a plane.
     """
 
     width: WidthAxis = Field(

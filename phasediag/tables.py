@@ -180,7 +180,10 @@ class FileData(SubsetData):
 
 
 class ResourcesSpec(Table):
-    """What one task of the sweep asks of the cluster. Fractions below one share a core or a GPU. `device` auto takes a GPU where there is one."""
+    """What one task of the sweep asks of the cluster. Fractions below one share a core or a GPU.
+
+    The `device` auto is a GPU where there is one.
+    """
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto, cpu, cuda")
     cpus_per_task: Annotated[Number, AfterValidator(_whole_above_one)] = Field(

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import Any, get_args
 
-import phasediag
 import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
+
+import phasediag
 from phasediag.cli import app
 from phasediag.columns import COLUMNS
 from phasediag.schemas import TABLES
@@ -49,13 +50,17 @@ def _is_table(annotation: Any) -> bool:
 def _section(name: str, home: Any, table: type[Table], several: bool) -> str:
     """A table of a spec: its title, what it is for, its keys; `home` is the field that holds it, one of `several` tables or not."""
     kinds = get_args(table.model_fields["kind"].annotation) if several else ()
-    title = f"### `[{name}]`" + "".join(f", `kind = \"{kind}\"`" for kind in kinds)
+    title = f"### `[{name}]`" + "".join(f', `kind = "{kind}"`' for kind in kinds)
     filled = home.default_factory is dict  # what is left out is chosen when the spec is read
     rows = [
-        _key(key, field, filled) for key, field in table.model_fields.items() if not (several and key == "kind")
+        _key(key, field, filled)
+        for key, field in table.model_fields.items()
+        if not (several and key == "kind")
     ]
     told = [one.__doc__ for one in table.__mro__ if _is_table(one) and one is not Table]
-    prose = _prose("\n\n".join(filter(None, told))) + ("" if home.is_required() else " The table may be left out.")
+    prose = _prose("\n\n".join(filter(None, told))) + (
+        "" if home.is_required() else " The table may be left out."
+    )
     return f"{title}\n\n{prose}\n\n{_table(('key', 'allowed', 'default'), rows)}"
 
 
@@ -94,15 +99,16 @@ def commands() -> str:
     """A section for every command, with its arguments and options."""
     group: Any = typer.main.get_command(app)
     context = group.context_class(group, info_name="phasediag")
-    sections = [_command(group.get_command(context, name), name, context) for name in group.list_commands(context)]
+    sections = [
+        _command(group.get_command(context, name), name, context) for name in group.list_commands(context)
+    ]
     return "\n".join(sections)
 
 
 def _command(command: Any, name: str, parent: Any) -> str:
     context = command.context_class(command, info_name=name, parent=parent)
     prose, _, examples = command.help.partition("\b\n")
-    title, _, examples = examples.partition("\n")
-    examples = "\n".join(line.removeprefix("  ") for line in examples.splitlines())
+    examples = "\n".join(line.removeprefix("  ") for line in examples.splitlines()[1:])  # without "Example:"
     records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
     rows = [(f"`{left}`", _prose(right)) for left, right in records if "--help" not in left]
     return f"## {name}\n\n{_prose(prose)}\n\n{_table(('argument or option', ''), rows)}\n```sh\n{examples}\n```\n"
@@ -127,7 +133,9 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def _prose(text: str | None) -> str:
     """Running text of a docstring."""
-    return "\n\n".join(" ".join(part.split()) for part in (text or "").split("\n\n")).replace("``", "`").strip()
+    return (
+        "\n\n".join(" ".join(part.split()) for part in (text or "").split("\n\n")).replace("``", "`").strip()
+    )
 
 
 GENERATORS = {one.__name__: one for one in (starter, spec, columns, commands, python)}

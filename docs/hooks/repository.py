@@ -42,7 +42,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def rewritten(link: re.Match[str]) -> str:
         target = _resolved(source, link["target"])
-        return os.path.relpath(_uri(target), os.path.dirname(here)) if target else link["target"]
+        return os.path.relpath(_uri(target), Path(here).parent) if target else link["target"]
 
     return LINK.sub(rewritten, markdown)
 
@@ -56,7 +56,7 @@ def _links(source: str) -> list[str]:
 
 def _resolved(source: str, target: str) -> str | None:
     """The path in the repository that a link means; None if there is no such thing."""
-    path = os.path.normpath(os.path.join(os.path.dirname(source), target))
+    path = os.path.normpath(Path(source).parent / target)
     return path if not path.startswith("..") and (ROOT / path).exists() else None
 
 

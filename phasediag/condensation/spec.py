@@ -105,7 +105,7 @@ _MODERATE = f"a number from {-MAX_NUMBER:g} to {MAX_NUMBER:g}"
 
 
 class NetworkSpec(Table):
-    """Fully connected layers: `hidden`, numbers of neurons of the hidden ones; `residual`, whether these have skip connections between them."""
+    """Fully connected layers: `hidden`, numbers of neurons of the hidden ones; `residual`, whether these have skip connections."""
 
     hidden: Annotated[tuple[Width, ...], AfterValidator(not_empty)] = Field(
         description="a list with the number of neurons of each hidden layer"
@@ -259,7 +259,10 @@ class TrainSpec(Table):
 
 
 class SamplesSpec(Table):
-    """Networks kept whole at every snapshot: those of these `seeds`, for every activation, dimension and std. Without the key, the first seed."""
+    """Networks kept whole at every snapshot: those of these `seeds`, for every activation, dimension and std.
+
+    Without the key, the first seed.
+    """
 
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(expand_whole_range), AfterValidator(sorted_unique)] = (
         Field(description=f"a list of whole numbers from 0 to 2147483647; [] keeps no network ({SEED})")

@@ -1,0 +1,247 @@
+"""The documentation as users follow it: the blocks of a page run in their order, in a folder that looks like a checkout.
+
+A block with a title is a file that the reader writes. A block of text shows what the block before it prints: each of its lines begins one
+of the printed ones, whatever the numbers are. What is not run says why, in a comment before it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from contextlib import chdir, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pytest
+import tomli_w
+from faults.test_clusters import dashboard as dashboard
+from faults.test_clusters import environment
+
+from phasediag.columns import COLUMNS
+from phasediag.schemas import TABLES
+from phasediag.spec import KINDS, parse_spec
+from phasediag.starters import STARTERS
+from phasediag.tables import Table
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+LINKING = [*PAGES, ROOT / "CONTRIBUTING.md", *(ROOT / "results").glob("**/*.md"), ROOT / "cluster/README.md"]
+LANGUAGES = {"sh", "python", "toml", "text"}
+ELSEWHERE = "the README has it"
+REASONS = {
+    ELSEWHERE,
+    "it is the tests themselves",
+    "takes minutes",
+    "needs a bucket",
+    "needs Slurm",
+    "not there yet",
+}
+"""All there are for not running a block."""
+
+BLOCK = re.compile(
+    r"(?:<!-- not run: (?P<reason>[^>]*) -->\n)?"
+    r"^```(?P<language>\w*)(?: title=\"(?P<title>[^\"]*)\")?\n(?P<code>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)[^)]*\)")
+NUMBER = re.compile(r"(?:[\d.]+ (?:s|min|h)\b ?)+|-?[\d.]+(?:e[+-]\d+)?")
+PIP = f'pip() {{ "{sys.executable}" -m stand_in_pip "$@"; }}\n'
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page, and the line of the page that it begins at."""
+
+    line: int
+    language: str
+    title: str | None
+    reason: str | None
+    code: str
+
+
+def blocks_of(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(
+            text.count("\n", 0, found.start("code")) + 1, *found.group("language", "title", "reason", "code")
+        )
+        for found in BLOCK.finditer(text)
+    ]
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+# Blocks that run.
+
+
+def thinned(text: str) -> str:
+    """A spec of the checkout with few seeds, widths and points: what takes minutes there takes seconds here."""
+    spec = tomllib.loads(text)
+    grid = spec["grid"]
+    if "width" in grid:
+        grid |= {axis: {**grid[axis], "num": 4} for axis in ("gamma", "gamma_prime")}
+        grid["width"] = grid["width"][:4]
+    return tomli_w.dumps(spec | {"grid": {**grid, "seeds": 2}})
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A folder with the specs of this one, thinned out, in which the README has been followed: other pages query its sweeps."""
+    folder = tmp_path_factory.mktemp("readme") / "checkout"
+    (folder / "sweeps").mkdir(parents=True)
+    for spec in (ROOT / "sweeps").glob("*.toml"):
+        (folder / "sweeps" / spec.name).write_text(thinned(spec.read_text()))
+    follow(ROOT / "README.md", folder, request)
+    return folder
+
+
+def test_the_blocks_of_the_readme_run(checkout: Path) -> None:
+    assert (checkout / "quickstart" / "figures" / "slope_map_W1.png").exists()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES[1:] if blocks_of(page)], ids=name_of)
+def test_the_blocks_of_a_page_run(
+    page: Path, checkout: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    folder = tmp_path / "checkout"
+    shutil.copytree(checkout, folder)
+    for sweep in set(re.findall(r"results/\w+", "".join(block.code for block in blocks_of(page)))):
+        if (ROOT / sweep).exists():
+            shutil.copytree(ROOT / sweep, folder / sweep)
+    follow(page, folder, request)
+
+
+def follow(page: Path, folder: Path, request: pytest.FixtureRequest) -> None:
+    """Runs the blocks of a page in a folder; on a cluster of this machine where the page has the address of one."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    printed = ""
+    for block in blocks_of(page):
+        code, where = block.code, f"{name_of(page)}, line {block.line}"
+        if block.reason:
+            continue
+        if "http://HEAD:8265" in code:
+            code = code.replace("http://HEAD:8265", request.getfixturevalue("dashboard"))
+            code = code.replace("/shared", str(folder.parent / "shared"))
+        if block.language == "text":
+            check_shown(code, printed, where)
+        elif block.title:
+            (folder / block.title).parent.mkdir(parents=True, exist_ok=True)
+            (folder / block.title).write_text(code, encoding="utf-8")
+        elif block.language == "toml":
+            parse_spec(completed(code), where)
+        elif block.language == "python":
+            with chdir(folder):
+                printed = run_python(code, page, block.line, names)
+        else:
+            printed = run_shell(code, folder, where)
+    plt.close("all")
+
+
+def run_shell(code: str, folder: Path, where: str = "") -> str:
+    """What a block of shell commands prints; all of them have to succeed."""
+    site = folder.parent / "site"
+    path = os.pathsep.join([str(site), os.environ["PYTHONPATH"], str(ROOT)])
+    command = ["bash", "-euo", "pipefail", "-c", PIP + code]
+    end = time.monotonic() + 60
+    while True:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment(PYTHONPATH=path, SITE=str(site)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=240,
+        )
+        # The dashboard of a cluster is up a little earlier than what starts jobs.
+        if "No available agent" not in done.stdout or time.monotonic() > end:
+            break
+    assert done.returncode == 0, f"{where}:\n{code}\n{done.stdout}"
+    return done.stdout
+
+
+def run_python(code: str, page: Path, line: int, names: dict[str, Any]) -> str:
+    """What a block of Python prints; it has the names of the blocks before it."""
+    output = StringIO()
+    with redirect_stdout(output):
+        exec(compile("\n" * (line - 1) + code, str(page), "exec"), names)
+    return output.getvalue()
+
+
+def completed(code: str) -> str:
+    """A spec with the tables of a fragment in the place of the starter's."""
+    fragment, spec = tomllib.loads(code), tomllib.loads(STARTERS["phase-diagram"])
+    return tomli_w.dumps(spec | fragment)
+
+
+def check_shown(shown: str, printed: str, where: str) -> None:
+    """Numbers and spaces aside, each line that is shown begins one that was printed."""
+    lines = [pattern(line) for line in printed.splitlines()]
+    for line in shown.splitlines():
+        assert any(one.startswith(pattern(line)) for one in lines), f"{where}: {line!r} is not in\n{printed}"
+
+
+def pattern(line: str) -> str:
+    return " ".join(NUMBER.sub(" # ", line).split())
+
+
+# What holds of all pages.
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_has_a_language(page: Path) -> None:
+    blocks = blocks_of(page)
+    assert {block.language for block in blocks} <= LANGUAGES
+    assert page.read_text().count("```") == 2 * len(blocks)
+
+
+def test_what_is_not_run_has_one_of_a_few_reasons() -> None:
+    not_run = [block for page in PAGES for block in blocks_of(page) if block.reason]
+    assert {block.reason for block in not_run} == REASONS
+    readme = {block.code for block in blocks_of(ROOT / "README.md")}
+    assert {block.code for block in not_run if block.reason == ELSEWHERE} <= readme
+
+
+@pytest.mark.parametrize("page", LINKING, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+    assert missing == []
+
+
+# What the reference is made from.
+
+
+@pytest.mark.parametrize(("kind", "table"), [(kind, table) for kind in COLUMNS for table in COLUMNS[kind]])
+def test_every_column_is_described(kind: str, table: str) -> None:
+    tables = TABLES[kind]
+    schemas = {"runs": tables.runs, "samples": tables.samples, tables.fitted_name: tables.fitted}
+    assert COLUMNS[kind].keys() == schemas.keys()
+    assert sorted(COLUMNS[kind][table]) == sorted(schemas[table].names)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_key_of_a_spec_is_explained(kind: str) -> None:
+    """By its table, or by the commented spec that the reference shows beside it."""
+    told = STARTERS[kind] + "".join(table.__doc__ or "" for table in tables_within(KINDS[kind]))
+    keys = {key for table in tables_within(KINDS[kind]) for key in table.model_fields} - {"more_grids"}
+    assert {key for key in keys if not re.search(rf"\b{key}\b", told)} == set()
+
+
+def tables_within(table: type[Table]) -> set[type[Table]]:
+    """A table of specs, those it is made from, and those it holds."""
+    found = {one for one in table.__mro__ if issubclass(one, Table)}
+    for field in table.model_fields.values():
+        for option in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(option, type) and issubclass(option, Table):
+                found |= tables_within(option)
+    return found
