@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
 import typer
@@ -84,7 +84,7 @@ def columns(kind: str, table: str) -> str:
     schema = tables.fitted if table == tables.fitted_name else getattr(tables, table)
     told = COLUMNS[kind][table]
     rows = [(f"`{field.name}`", _type(field.type), told[field.name]) for field in schema]
-    return _table(("column", "type", ""), rows)
+    return _table(("column", "type", "meaning"), rows)
 
 
 def _type(arrow: Any) -> str:
@@ -111,7 +111,7 @@ def _command(command: Any, name: str, parent: Any) -> str:
     examples = "\n".join(line.removeprefix("  ") for line in examples.splitlines()[1:])  # without "Example:"
     records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
     rows = [(f"`{left}`", _prose(right)) for left, right in records if "--help" not in left]
-    return f"## {name}\n\n{_prose(prose)}\n\n{_table(('argument or option', ''), rows)}\n```sh\n{examples}\n```\n"
+    return f"## {name}\n\n{_prose(prose)}\n\n{_table(('argument or option', 'meaning'), rows)}\n```sh\n{examples}\n```\n"
 
 
 def python() -> str:
@@ -120,13 +120,13 @@ def python() -> str:
 
 
 def _public() -> Iterator[str]:
-    for name in phasediag.__all__:
+    for name in sorted(phasediag.__all__, key=str.swapcase):  # functions first
         found = getattr(phasediag, name)
         if not name.startswith("_"):
             yield f"::: {found.__module__}.{name}\n"
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [header, ("---",) * len(header), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
