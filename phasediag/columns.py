@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+
+from .schemas import LINE_DIFFERENCES, SLOPE_DIFFERENCES, TABLES
+
 _JOB = {"job_id": "hash of the job's content: the same network has the same id in every study"}
 _POINT = {
     "gamma": "the exponent γ",
@@ -149,5 +153,51 @@ _CONDENSATION = {
     },
 }
 
-COLUMNS = {"phase-diagram": _PHASE_DIAGRAM, "condensation": _CONDENSATION}
-"""Kind of study -> table -> column -> what it holds, in Markdown."""
+_COMPARISON = {
+    "differences": {
+        "depth_a": "layers of weights of A",
+        "depth_b": "layers of weights of B",
+        "layer": _CELL["layer"],
+        **_POINT,
+        "slope_a": "the slope of A over the widths",
+        "slope_b": "the slope of B",
+        "difference": "`slope_b` − `slope_a`",
+        "difference_low": "lower end of its 95 % interval",
+        "difference_high": "upper end",
+        "slope_infinite_a": "the slope of A at infinite width; NaN with fewer than four widths",
+        "slope_infinite_b": "the slope of B at infinite width",
+        "difference_infinite": "the difference at infinite width, from the pairs: close to that of these two, but not equal to it",
+        "difference_infinite_low": "lower end of its 95 % interval",
+        "difference_infinite_high": "upper end",
+        "widths": "number of widths in the fit",
+        "runs": "number of pairs of runs in the fit",
+        "left_out": "pairs of which one or both cannot be used",
+    },
+    "lines": {
+        "layer": _CELL["layer"],
+        "slope": "the slope that vanishes on the line, `slope` or `slope_infinite`",
+        "gamma_prime": _POINT["gamma_prime"],
+        "gamma_a": "γ of the critical line of A; NaN where it has none",
+        "gamma_low_a": "lower end of its 95 % band",
+        "gamma_high_a": "upper end",
+        "predicted_a": "γ of the predicted line of A; NaN where none is predicted",
+        "gamma_b": "γ of the critical line of B",
+        "gamma_low_b": "lower end of its 95 % band",
+        "gamma_high_b": "upper end",
+        "predicted_b": "γ of the predicted line of B",
+        "difference": "`gamma_b` − `gamma_a`",
+        "difference_low": "lower end, with the half-widths of both bands in quadrature",
+        "difference_high": "upper end",
+    },
+}
+
+COLUMNS = {"phase-diagram": _PHASE_DIAGRAM, "condensation": _CONDENSATION, "comparison": _COMPARISON}
+"""Kind of study, or comparison -> table -> column -> what it holds, in Markdown."""
+
+
+def schema_of(kind: str, table: str) -> pa.Schema:
+    """The schema of a table in `COLUMNS`."""
+    if kind == "comparison":
+        return {"differences": SLOPE_DIFFERENCES, "lines": LINE_DIFFERENCES}[table]
+    tables = TABLES[kind]
+    return {"runs": tables.runs, "samples": tables.samples, tables.fitted_name: tables.fitted}[table]

@@ -198,14 +198,15 @@ class SamplesSpec(Table):
 
 
 class RefineSpec(Table):
-    """Further points that the sweep places by itself, near the critical lines (see `phasediag.refinement`)."""
+    """Further points that the sweep places by itself, near the critical lines (see `phasediag.refinement`).
+
+    `target` is the half-width, in gamma, that the 95 % band of every critical line is to have; `max_jobs` are the most jobs to add to
+    those of the grid, `rounds` the most steps one after the other in each row of the map.
+    """
 
     target: Number = Field(ge=1e-4, le=1.0, description="a number from 0.0001 to 1")
-    """Half-width, in gamma, of the 95 % band of every critical line."""
     max_jobs: Count = Field(default=2000, description=POSITIVE)
-    """Most jobs to add to those of the grid."""
     rounds: int = Field(default=8, strict=True, ge=1, le=100, description="a whole number from 1 to 100")
-    """Most steps one after the other, in each row of the map."""
 
 
 class Spec(Table):

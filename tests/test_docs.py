@@ -17,7 +17,7 @@ from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import matplotlib.pyplot as plt
 import pytest
@@ -25,7 +25,7 @@ import tomli_w
 from faults.test_clusters import dashboard as dashboard
 from faults.test_clusters import environment
 
-from phasediag.columns import COLUMNS
+from phasediag.columns import COLUMNS, schema_of
 from phasediag.schemas import TABLES
 from phasediag.spec import KINDS, parse_spec
 from phasediag.starters import STARTERS
@@ -89,7 +89,7 @@ def thinned(text: str) -> str:
     spec = tomllib.loads(text)
     grid = spec["grid"]
     if "width" in grid:
-        grid |= {axis: {**grid[axis], "num": 4} for axis in ("gamma", "gamma_prime")}
+        grid |= {axis: {**grid[axis], "num": 4} for axis in ("gamma", "gamma_prime") if axis in grid}
         grid["width"] = grid["width"][:4]
     return tomli_w.dumps(spec | {"grid": {**grid, "seeds": 2}})
 
@@ -115,14 +115,14 @@ def test_the_blocks_of_a_page_run(
 ) -> None:
     folder = tmp_path / "checkout"
     shutil.copytree(checkout, folder)
-    for sweep in set(re.findall(r"results/\w+", "".join(block.code for block in blocks_of(page)))):
-        if (ROOT / sweep).exists():
-            shutil.copytree(ROOT / sweep, folder / sweep)
     follow(page, folder, request)
 
 
 def follow(page: Path, folder: Path, request: pytest.FixtureRequest) -> None:
     """Runs the blocks of a page in a folder; on a cluster of this machine where the page has the address of one."""
+    for sweep in set(re.findall(r"results/\w+", "".join(block.code for block in blocks_of(page)))):
+        if (ROOT / sweep).exists():
+            shutil.copytree(ROOT / sweep, folder / sweep, dirs_exist_ok=True)
     names: dict[str, Any] = {"__name__": "__main__"}
     printed = ""
     for block in blocks_of(page):
@@ -223,25 +223,29 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "table"), [(kind, table) for kind in COLUMNS for table in COLUMNS[kind]])
 def test_every_column_is_described(kind: str, table: str) -> None:
-    tables = TABLES[kind]
-    schemas = {"runs": tables.runs, "samples": tables.samples, tables.fitted_name: tables.fitted}
-    assert COLUMNS[kind].keys() == schemas.keys()
-    assert sorted(COLUMNS[kind][table]) == sorted(schemas[table].names)
+    assert sorted(COLUMNS[kind][table]) == sorted(schema_of(kind, table).names)
+
+
+def test_every_table_of_a_study_has_its_columns() -> None:
+    for kind, tables in TABLES.items():
+        assert set(COLUMNS[kind]) == {"runs", "samples", tables.fitted_name}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_key_of_a_spec_is_explained(kind: str) -> None:
     """By its table, or by the commented spec that the reference shows beside it."""
-    told = STARTERS[kind] + "".join(table.__doc__ or "" for table in tables_within(KINDS[kind]))
-    keys = {key for table in tables_within(KINDS[kind]) for key in table.model_fields} - {"more_grids"}
+    tables = tables_within(KINDS[kind])
+    told = STARTERS[kind] + "".join(table.__doc__ or "" for table in tables)
+    keys = {key for table in tables - {KINDS[kind]} for key in table.model_fields}
     assert {key for key in keys if not re.search(rf"\b{key}\b", told)} == set()
 
 
 def tables_within(table: type[Table]) -> set[type[Table]]:
-    """A table of specs, those it is made from, and those it holds."""
-    found = {one for one in table.__mro__ if issubclass(one, Table)}
-    for field in table.model_fields.values():
-        for option in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(option, type) and issubclass(option, Table):
-                found |= tables_within(option)
-    return found
+    """A table of specs and those it holds."""
+    held = {
+        option
+        for field in table.model_fields.values()
+        for option in (field.annotation, *get_args(field.annotation))
+        if isinstance(option, type) and issubclass(option, Table)
+    }
+    return {one for option in held for one in tables_within(option)} | set(table.__mro__[:-2])

@@ -13,8 +13,7 @@ from mkdocs.structure.pages import Page
 
 import phasediag
 from phasediag.cli import app
-from phasediag.columns import COLUMNS
-from phasediag.schemas import TABLES
+from phasediag.columns import COLUMNS, schema_of
 from phasediag.spec import KINDS
 from phasediag.starters import STARTERS
 from phasediag.tables import Table
@@ -79,11 +78,9 @@ def _default(value: Any) -> str:
 
 
 def columns(kind: str, table: str) -> str:
-    """The columns of a table of a study, with their types."""
-    tables = TABLES[kind]
-    schema = tables.fitted if table == tables.fitted_name else getattr(tables, table)
+    """The columns of a table, with their types."""
     told = COLUMNS[kind][table]
-    rows = [(f"`{field.name}`", _type(field.type), told[field.name]) for field in schema]
+    rows = [(f"`{field.name}`", _type(field.type), told[field.name]) for field in schema_of(kind, table)]
     return _table(("column", "type", "meaning"), rows)
 
 
