@@ -13,13 +13,16 @@ import subprocess
 import sys
 import time
 import tomllib
-from contextlib import chdir, redirect_stdout
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, get_args
 
-import matplotlib.pyplot as plt
 import pytest
 import tomli_w
 from faults.test_clusters import dashboard as dashboard
@@ -32,7 +35,8 @@ from phasediag.starters import STARTERS
 from phasediag.tables import Table
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+README = ROOT / "README.md"
+PAGES = [README, *sorted(ROOT.glob("docs/**/*.md"))]
 LINKING = [*PAGES, ROOT / "CONTRIBUTING.md", *(ROOT / "results").glob("**/*.md"), ROOT / "cluster/README.md"]
 LANGUAGES = {"sh", "python", "toml", "text"}
 ELSEWHERE = "the README has it"
@@ -83,6 +87,11 @@ def name_of(page: Path) -> str:
 
 # Blocks that run.
 
+FOLLOWS = "test_the_blocks_of_a_page_run"
+RUNNING = [page for page in PAGES if any(block.reason is None for block in blocks_of(page))]
+SWEPT = re.compile("(quickstart|condensation_1d)/")
+"""Folders that the README's blocks make."""
+
 
 def thinned(text: str) -> str:
     """A spec of the checkout with few seeds, widths and points: what takes minutes there takes seconds here."""
@@ -95,68 +104,80 @@ def thinned(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """A folder with the specs of this one, thinned out, in which the README has been followed: other pages query its sweeps."""
-    folder = tmp_path_factory.mktemp("readme") / "checkout"
-    (folder / "sweeps").mkdir(parents=True)
+def followed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, dashboard: str
+) -> Iterator[dict[Path, Future[None]]]:
+    """The pages that are tested: two at a time are followed, each in a folder and a process of its own.
+
+    Pages that query sweeps of the README begin where that has ended.
+    """
+    folders = {page: tmp_path_factory.mktemp(page.stem) / "checkout" for page in RUNNING}
+    wanted = {item.callspec.params["page"] for item in request.session.items if item.originalname == FOLLOWS}
+    after = {page for page in wanted if any(SWEPT.search(block.code) for block in blocks_of(page))} - {README}
+    first = wanted - after | ({README} if after else set())
+    # The workers do not inherit what pytest makes of warnings.
+    with ProcessPoolExecutor(2, get_context("spawn"), warnings.simplefilter, ("error",)) as pool:
+        running = {}
+        for page in sorted(
+            first, key=lambda page: (page != README, -page.read_text().count("phasediag run"))
+        ):
+            write_sweeps(folders[page] / "sweeps")
+            running[page] = pool.submit(follow, page, folders[page], dashboard)
+        for page in after:
+            wait([running[README]])
+            shutil.copytree(folders[README], folders[page])
+            running[page] = pool.submit(follow, page, folders[page], dashboard)
+        yield running
+
+
+@pytest.mark.parametrize("page", RUNNING, ids=name_of)
+def test_the_blocks_of_a_page_run(page: Path, followed: dict[Path, Future[None]]) -> None:
+    followed[page].result()
+
+
+def write_sweeps(folder: Path) -> None:
+    folder.mkdir(parents=True)
     for spec in (ROOT / "sweeps").glob("*.toml"):
-        (folder / "sweeps" / spec.name).write_text(thinned(spec.read_text()))
-    follow(ROOT / "README.md", folder, request)
-    return folder
+        (folder / spec.name).write_text(thinned(spec.read_text()))
 
 
-def test_the_blocks_of_the_readme_run(checkout: Path) -> None:
-    assert (checkout / "quickstart" / "figures" / "slope_map_W1.png").exists()
-
-
-@pytest.mark.parametrize("page", [page for page in PAGES[1:] if blocks_of(page)], ids=name_of)
-def test_the_blocks_of_a_page_run(
-    page: Path, checkout: Path, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    folder = tmp_path / "checkout"
-    shutil.copytree(checkout, folder)
-    follow(page, folder, request)
-
-
-def follow(page: Path, folder: Path, request: pytest.FixtureRequest) -> None:
-    """Runs the blocks of a page in a folder; on a cluster of this machine where the page has the address of one."""
-    for sweep in set(re.findall(r"results/\w+", "".join(block.code for block in blocks_of(page)))):
-        if (ROOT / sweep).exists():
-            shutil.copytree(ROOT / sweep, folder / sweep, dirs_exist_ok=True)
+def follow(page: Path, folder: Path, dashboard: str) -> None:
+    """Runs the blocks of a page in a folder that has the published sweeps it names, with a cluster of this machine for the one it names."""
+    os.chdir(folder)
     names: dict[str, Any] = {"__name__": "__main__"}
     printed = ""
+    for sweep in set(re.findall(r"results/\w+", "".join(block.code for block in blocks_of(page)))):
+        if (ROOT / sweep).exists():
+            shutil.copytree(ROOT / sweep, sweep, dirs_exist_ok=True)
     for block in blocks_of(page):
-        code, where = block.code, f"{name_of(page)}, line {block.line}"
         if block.reason:
             continue
-        if "http://HEAD:8265" in code:
-            code = code.replace("http://HEAD:8265", request.getfixturevalue("dashboard"))
-            code = code.replace("/shared", str(folder.parent / "shared"))
+        code = block.code.replace("http://HEAD:8265", dashboard).replace(
+            "/shared", str(folder.parent / "shared")
+        )
+        where = f"{name_of(page)}, line {block.line}"
         if block.language == "text":
             check_shown(code, printed, where)
         elif block.title:
-            (folder / block.title).parent.mkdir(parents=True, exist_ok=True)
-            (folder / block.title).write_text(code, encoding="utf-8")
+            Path(block.title).parent.mkdir(parents=True, exist_ok=True)
+            Path(block.title).write_text(code, encoding="utf-8")
         elif block.language == "toml":
             parse_spec(completed(code), where)
         elif block.language == "python":
-            with chdir(folder):
-                printed = run_python(code, page, block.line, names)
+            printed = run_python(code, page, block.line, names)
         else:
-            printed = run_shell(code, folder, where)
-    plt.close("all")
+            printed = run_shell(code, where)
 
 
-def run_shell(code: str, folder: Path, where: str = "") -> str:
+def run_shell(code: str, where: str) -> str:
     """What a block of shell commands prints; all of them have to succeed."""
-    site = folder.parent / "site"
+    site = Path("../site").resolve()
     path = os.pathsep.join([str(site), os.environ["PYTHONPATH"], str(ROOT)])
     command = ["bash", "-euo", "pipefail", "-c", PIP + code]
     end = time.monotonic() + 60
     while True:
         done = subprocess.run(
             command,
-            cwd=folder,
             env=environment(PYTHONPATH=path, SITE=str(site)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -208,7 +229,7 @@ def test_every_block_has_a_language(page: Path) -> None:
 def test_what_is_not_run_has_one_of_a_few_reasons() -> None:
     not_run = [block for page in PAGES for block in blocks_of(page) if block.reason]
     assert {block.reason for block in not_run} == REASONS
-    readme = {block.code for block in blocks_of(ROOT / "README.md")}
+    readme = {block.code for block in blocks_of(README)}
     assert {block.code for block in not_run if block.reason == ELSEWHERE} <= readme
 
 
