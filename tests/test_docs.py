@@ -112,7 +112,7 @@ def followed(
     Pages that query sweeps of the README begin where that has ended.
     """
     folders = {page: tmp_path_factory.mktemp(page.stem) / "checkout" for page in RUNNING}
-    wanted = {item.callspec.params["page"] for item in request.session.items if item.originalname == FOLLOWS}
+    wanted = {item.callspec.params["page"] for item in request.session.items if getattr(item, "originalname", "") == FOLLOWS}
     after = {page for page in wanted if any(SWEPT.search(block.code) for block in blocks_of(page))} - {README}
     first = wanted - after | ({README} if after else set())
     # The workers do not inherit what pytest makes of warnings.
