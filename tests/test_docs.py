@@ -89,7 +89,7 @@ def name_of(page: Path) -> str:
 
 FOLLOWS = "test_the_blocks_of_a_page_run"
 RUNNING = [page for page in PAGES if any(block.reason is None for block in blocks_of(page))]
-SWEPT = re.compile("(quickstart|condensation_1d)/")
+SWEPT = re.compile("(quickstart|condensation_1d)[/ ]")
 """Folders that the README's blocks make."""
 
 
@@ -112,7 +112,11 @@ def followed(
     Pages that query sweeps of the README begin where that has ended.
     """
     folders = {page: tmp_path_factory.mktemp(page.stem) / "checkout" for page in RUNNING}
-    wanted = {item.callspec.params["page"] for item in request.session.items if getattr(item, "originalname", "") == FOLLOWS}
+    wanted = {
+        item.callspec.params["page"]
+        for item in request.session.items
+        if getattr(item, "originalname", "") == FOLLOWS
+    }
     after = {page for page in wanted if any(SWEPT.search(block.code) for block in blocks_of(page))} - {README}
     first = wanted - after | ({README} if after else set())
     # The workers do not inherit what pytest makes of warnings.
