@@ -46,7 +46,6 @@ REASONS = {
     "takes minutes",
     "needs a bucket",
     "needs Slurm",
-    "not there yet",
 }
 """All there are for not running a block."""
 
