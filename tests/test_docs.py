@@ -106,7 +106,7 @@ def thinned(text: str) -> str:
 def followed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, dashboard: str
 ) -> Iterator[dict[Path, Future[None]]]:
-    """The pages that are tested: two at a time are followed, each in a folder and a process of its own.
+    """The pages that are tested: three at a time are followed, each in a folder and a process of its own.
 
     Pages that query sweeps of the README begin where that has ended.
     """
@@ -119,7 +119,7 @@ def followed(
     after = {page for page in wanted if any(SWEPT.search(block.code) for block in blocks_of(page))} - {README}
     first = wanted - after | ({README} if after else set())
     # The workers do not inherit what pytest makes of warnings.
-    with ProcessPoolExecutor(2, get_context("spawn"), warnings.simplefilter, ("error",)) as pool:
+    with ProcessPoolExecutor(3, get_context("spawn"), warnings.simplefilter, ("error",)) as pool:
         running = {}
         for page in sorted(
             first, key=lambda page: (page != README, -page.read_text().count("phasediag run"))
