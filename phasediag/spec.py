@@ -101,8 +101,9 @@ class NetworkSpec(Table):
 class GridSpec(Table):
     """Which networks to train: every width and seed at every grid point.
 
-    Grid points are the product of `gamma` and `gamma_prime`, which may be empty, and the pairs in `points`. Each axis
-    is kept sorted, without duplicates. `gamma_1` belongs to three layers and is the same for the whole study: a map is a plane.
+    Grid points are the product of `gamma` and `gamma_prime`, which may be empty, and the pairs in `points`. `seeds = 3` is
+    [0, 1, 2]. Each axis is kept sorted, without duplicates. `gamma_1` belongs to three layers and is the same for the whole
+    study: a map is a plane.
     """
 
     width: WidthAxis = Field(
@@ -142,9 +143,10 @@ class GridSpec(Table):
 class TrainSpec(Table):
     """How a network is trained, and how well.
 
-    `accuracy` is the relative error allowed on the relative change. It belongs to the gradient flow: gradient descent
-    (gd) and adam take steps of the fixed size `learning_rate`, and nothing controls their error. A run has converged
-    when its loss is at most `loss_tolerance` times the loss of f = 0.
+    `accuracy` is the relative error allowed on the relative change. It belongs to the `method` gradient-flow: gradient descent
+    (gd) and adam take steps of the fixed size `learning_rate`, which they need, and nothing controls their error. A run has
+    converged when its loss is at most `loss_tolerance` times the loss of f = 0; it gives up after `max_evaluations`, full-batch
+    forward and backward passes. `dtype` is that of the weights.
     """
 
     method: Literal["gradient-flow", "gd", "adam"] = Field(
@@ -184,7 +186,11 @@ class TrainSpec(Table):
 
 
 class SamplesSpec(Table):
-    """Networks kept whole: one at each of `points`, of this width and seed. None of these need be on the grid."""
+    """Networks kept whole: one at each of `points`, of this `width` and `seed`. None of these need be on the grid.
+
+    Without a key: one point of the grid for each regime of the first layer (of three layers also one with a condensed second
+    layer); the width of the grid nearest to 1000 (three layers: 400); the first seed.
+    """
 
     points: Points = Field(description=f"a list of {_PAIRS}; [] keeps no network")
     width: Width = Field(description=f"a whole number from 1 to {MAX_WIDTH}")
@@ -192,14 +198,15 @@ class SamplesSpec(Table):
 
 
 class RefineSpec(Table):
-    """Further points that the sweep places by itself, near the critical lines (see `phasediag.refinement`)."""
+    """Further points that the sweep places by itself, near the critical lines (see `phasediag.refinement`).
+
+    `target` is the half-width, in gamma, that the 95 % band of every critical line is to have; `max_jobs` are the most jobs to add to
+    those of the grid, `rounds` the most steps one after the other in each row of the map.
+    """
 
     target: Number = Field(ge=1e-4, le=1.0, description="a number from 0.0001 to 1")
-    """Half-width, in gamma, of the 95 % band of every critical line."""
     max_jobs: Count = Field(default=2000, description=POSITIVE)
-    """Most jobs to add to those of the grid."""
     rounds: int = Field(default=8, strict=True, ge=1, le=100, description="a whole number from 1 to 100")
-    """Most steps one after the other, in each row of the map."""
 
 
 class Spec(Table):

@@ -137,7 +137,8 @@ class PointsData(Table):
 class SubsetData(Table):
     """Data read from elsewhere, of which `samples` rows are drawn with `seed`.
 
-    Inputs are divided by `divide_by` at the end, after they were standardised if they are.
+    With `standardize`, each input has zero mean and unit variance, and is divided by the square root of the number of inputs. At the
+    end, all inputs are divided by `divide_by`.
     """
 
     samples: int = Field(default=200, strict=True, ge=1, le=MAX_SEED, description=_SUBSET)
@@ -147,7 +148,10 @@ class SubsetData(Table):
 
 
 class LabelledData(SubsetData):
-    """Data of K classes. Their labels become one target: 2 label / (K - 1) - 1 ("centred"), or the label itself ("label")."""
+    """Data of K classes. Their labels become one target, by `targets`: 2 label / (K - 1) - 1 ("centred"), or the label itself ("label").
+
+    As many rows of each class are drawn.
+    """
 
     targets: Literal["centred", "label"] = Field(default="centred", description="centred, label")
 
@@ -176,7 +180,10 @@ class FileData(SubsetData):
 
 
 class ResourcesSpec(Table):
-    """What one task of the sweep asks of the cluster. Fractions below one share a core or a GPU."""
+    """What one task of the sweep asks of the cluster. Fractions below one share a core or a GPU.
+
+    The `device` auto is a GPU where there is one.
+    """
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto, cpu, cuda")
     cpus_per_task: Annotated[Number, AfterValidator(_whole_above_one)] = Field(

@@ -105,7 +105,7 @@ _MODERATE = f"a number from {-MAX_NUMBER:g} to {MAX_NUMBER:g}"
 
 
 class NetworkSpec(Table):
-    """Fully connected layers: numbers of neurons of the hidden ones, and whether these have skip connections between them."""
+    """Fully connected layers: `hidden`, numbers of neurons of the hidden ones; `residual`, whether these have skip connections."""
 
     hidden: Annotated[tuple[Width, ...], AfterValidator(not_empty)] = Field(
         description="a list with the number of neurons of each hidden layer"
@@ -166,7 +166,10 @@ DataSpec = FunctionData | PointsData | DigitsData | MnistData | FileData
 
 
 class GridSpec(Table):
-    """Which networks to train: every activation at every scale of initial weights, with every seed."""
+    """Which networks to train: every `activation` at every scale `std` of initial weights, with every seed of `seeds`.
+
+    `std` is the standard deviation of all initial weights. A seed draws these and, for random data, the sample.
+    """
 
     activation: Annotated[
         tuple[Annotated[Names, BeforeValidator(_read_names)], ...], AfterValidator(not_empty)
@@ -256,7 +259,10 @@ class TrainSpec(Table):
 
 
 class SamplesSpec(Table):
-    """Networks kept whole at every snapshot: those of these seeds, at every other point of the grid."""
+    """Networks kept whole at every snapshot: those of these `seeds`, for every activation, dimension and std.
+
+    Without the key, the first seed.
+    """
 
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(expand_whole_range), AfterValidator(sorted_unique)] = (
         Field(description=f"a list of whole numbers from 0 to 2147483647; [] keeps no network ({SEED})")
