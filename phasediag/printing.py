@@ -221,7 +221,11 @@ def _print_refinement(found: Mapping[str, Any]) -> None:
         cells = [f"{width:.3f}" if math.isfinite(width) else "-" for width in widths]
         table.add_row(layer, *cells, *(str(line["rows"].get(state, 0)) for state in states))
     _console().print(table)
-    short = ": max_jobs of [refine] allows no more, more were asked for" if found["short"] else ""
+    short = (
+        ": max_jobs of [refine] allows no more, more were asked for"
+        if found["short"] and found["ended"]
+        else ""
+    )
     typer.echo(f"{found['jobs']} jobs placed by refinement, in {found['rounds']} rounds{short}")
     for state in states:
         if state in _WHY_NOT_WITHIN:

@@ -232,12 +232,11 @@ class Refinement:
             most += unknown * self.rules.largest_step
             affordable = self._affordable(steps, self.rules.max_jobs - most)
             short = len(affordable) < len(steps)
-            if unknown and short:
-                break  # which of them have the widest bands is not known yet
-            for step in affordable:
-                rounds = {**dict.fromkeys(step.cells, number), **rounds}
-                step.row.cells |= step.cells
-                most += len(step.cells)
+            if not (short and unknown):  # else which of them have the widest bands is not known yet
+                for step in affordable:
+                    rounds = {**dict.fromkeys(step.cells, number), **rounds}
+                    step.row.cells |= step.cells
+                    most += len(step.cells)
             for line in lines:
                 line.drop_empty()
             if short or not (steps or unknown):

@@ -27,6 +27,11 @@ seeds = 2                         # 0 and 1; a list works as well
 # points = [[1.1, 0.05]]          # further pairs beside the product of gamma and gamma_prime
 #                                 # three layers have a key gamma_1 as well, 0 unless given
 
+# [refine]                        # place further points by themselves, where they narrow the critical lines most
+# target = 0.05                   # half-width, in gamma, of the 95 % band of every critical line
+# max_jobs = 2000                 # most jobs to add to those of the grid
+# rounds = 8                      # most steps one after the other, in each row of the map
+
 # [train]
 # method = "gradient-flow"        # or "gd", "adam", with a fixed step: these need learning_rate = 0.1, for example
 # accuracy = 0.01                 # of gradient-flow: relative error allowed on the relative change of the weights

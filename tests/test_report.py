@@ -43,11 +43,15 @@ def invoke(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+def scatter(job_id, count):
+    """Random numbers that are a job's own, whichever others there are."""
+    return np.random.default_rng(int(job_id, 16)).normal(size=count)
+
+
 def rows_of(study, layers=("W1", "a"), gamma_1=0.0):
     """Rows as `runs/` holds them, of all jobs of a study, with slopes near those of leading order."""
-    generator = np.random.default_rng(0)
     jobs = study.jobs()
-    noise = np.exp(0.02 * generator.normal(size=(len(jobs), len(layers))))
+    noise = np.exp(0.02 * np.array([scatter(job.job_id, len(layers)) for job in jobs]))
     rows = [
         {
             "job_id": job.job_id,
@@ -345,7 +349,7 @@ def test_a_refined_map_tells_the_round_of_every_point_and_how_well_lines_are_kno
             if study.placed == before:
                 return rows
 
-    spec = SPEC + "refine = { target = 0.02, max_jobs = 500 }\n"
+    spec = SPEC + "refine = { target = 0.03, max_jobs = 100, rounds = 2 }\n"
     store = make_folder(tmp_path / "out", spec, rows)
     content = gather(store, read_status(store))
     placement = read_study(tmp_path / "spec.toml").refinement.advance(store.runs())
