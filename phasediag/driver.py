@@ -8,6 +8,7 @@ again resumes.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 import socket
@@ -50,6 +51,8 @@ NODE_SECONDS = 900.0
 """How long a cluster without nodes for tasks may take to start the first."""
 _SLOTS_SECONDS = 10.0
 _RATE_SECONDS = 10.0
+# Between two looks at what refinement asks for, in units of what the first one took: it reads all rows.
+_REFINE_PAUSE = 4.0
 _CONNECT_SECONDS = 10.0
 # After an interruption, for tasks that are about to publish.
 _DRAIN_SECONDS = 1.0
@@ -463,7 +466,8 @@ class _Sweep:
         self._alone: deque[Attempt] = deque()  # for the end, when nothing else runs
         self._in_flight: dict[ray.ObjectRef[Any], tuple[Attempt, float]] = {}
         self._trained = self._failed_samples = 0
-        self._trained_before = 0  # when it was last looked what refinement asks for
+        self._refined = 0  # jobs that had been run when it was last looked what refinement asks for, and when to look again:
+        self._refine_time = -math.inf
         self._stored = 0  # batches, and how many of them there were when one last could not be stored:
         self._stored_before: dict[Batch, int] = {}
         self._started = time.monotonic()
@@ -516,13 +520,16 @@ class _Sweep:
     def _refine(self) -> bool:
         """Queues what the refinement of the map asks for by now; whether there is anything new.
 
-        Looked at when jobs have ended and little waits. The points follow from what is stored, not from when it is looked.
+        Looked at when jobs have ended and little waits, now and then. The points follow from what is stored, not from when it is looked.
         """
-        due = len(self._waiting) < self._slots and self._trained > self._trained_before
-        if self._refinement is None or not due:
+        if self._refinement is None or self._trained == self._refined or len(self._waiting) >= self._slots:
             return False
-        self._trained_before = self._trained
+        started = time.monotonic()
+        if self._in_flight and started < self._refine_time:
+            return False
+        self._refined = self._trained
         placement = self._refinement.advance(patiently(self._store.runs, STORE_PATIENCE))
+        self._refine_time = time.monotonic() + _REFINE_PAUSE * (time.monotonic() - started)
         known, self._study = self._study.placed, self._study.with_placed(placement)
         new = self._study.placed - known
         if new:

@@ -83,10 +83,9 @@ class Rules:
         """Those that points of a search begin with: as few as give that slope."""
         return self.widths[:LEAST_WIDTHS]
 
-    @property
-    def largest_step(self) -> int:
-        """Most jobs that a step of a row can have."""
-        return 2 * len(self.widths) * len(self.seeds) * _MOST_SEEDS
+    def largest_step(self, seeds: int) -> int:
+        """Most jobs that a step of a row can have, if its points have at most so many seeds."""
+        return 2 * len(self.widths) * min(max(seeds, len(self.seeds)), _MOST_SEEDS * len(self.seeds))
 
     def tidy(self, gamma: float) -> float:
         """The nearest gamma with as few digits as the target asks for."""
@@ -168,7 +167,7 @@ class _Row:
         cells: its jobs so far.
         crossing: what these told when the last step was chosen.
         ended: it has no further step.
-        unknown: some of its jobs have not ended: neither its next step nor the later ones can be told.
+        unknown: the round from which on its steps cannot be told, since some of its jobs have not ended; or 0.
     """
 
     layer: str
@@ -176,11 +175,16 @@ class _Row:
     cells: set[Cell]
     crossing: Crossing
     ended: bool = False
-    unknown: bool = False
+    unknown: int = 0
 
     @property
     def gammas(self) -> list[float]:
         return sorted({cell[1] for cell in self.cells})
+
+    @property
+    def most_seeds(self) -> int:
+        """Of any of its points."""
+        return max(Counter(cell[:2] for cell in self.cells).values(), default=0)
 
     def at(self, gamma: float) -> set[Cell]:
         """Its jobs at one point."""
@@ -229,7 +233,7 @@ class Refinement:
         for number in range(1, self.rules.rounds + 1):
             steps = [step for line in lines for step in line.steps(data, number)]
             unknown = sum(line.most_unknown(number) for line in lines)
-            most += unknown * self.rules.largest_step
+            most += unknown
             affordable = self._affordable(steps, self.rules.max_jobs - most)
             short = len(affordable) < len(steps)
             if not (short and unknown):  # else which of them have the widest bands is not known yet
@@ -398,7 +402,8 @@ class _Search:
         """The next step of each row that has one, and the first of new rows."""
         steps = []
         for row in self.rows:
-            row.unknown = row.unknown or not (row.ended or data.has(row))
+            if not (row.ended or row.unknown or data.has(row)):
+                row.unknown = number
             if row.ended or row.unknown:
                 continue
             row.crossing, cells = self._refinement.look(row, data)
@@ -414,9 +419,14 @@ class _Search:
         self.rows = [row for row in self.rows if row.cells]
 
     def most_unknown(self, number: int) -> int:
-        """Most steps of a round that are not known: of rows, and of those that gaps may hold by then, twice as many with every round."""
-        gaps = sum(1 << (number - since) for since in self._unknown.values())
-        return sum(row.unknown for row in self.rows) + gaps
+        """Most jobs of a round that are not known: of rows, and of those that gaps may hold by then, twice as many with every round. The
+        seeds of a point double with every step at most."""
+        rules, new = self._refinement.rules, len(self._refinement.rules.seeds)
+        rows = sum(
+            rules.largest_step(row.most_seeds << (number - row.unknown)) for row in self.rows if row.unknown
+        )
+        ages = [number - since for since in self._unknown.values()]
+        return rows + sum(rules.largest_step(new << age) << age for age in ages)
 
     def _begun(self, number: int) -> list[_Step]:
         gaps = [(below.gamma_prime, above.gamma_prime) for below, above in pairwise(self.rows)]
