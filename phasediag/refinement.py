@@ -215,7 +215,7 @@ class Refinement:
             self._grid.setdefault(cell[2], set()).add(cell)
         gammas = [cell[1] for cells in self._grid.values() for cell in cells]
         self._box = min(gammas), max(gammas)
-        self._looked: dict[tuple[str, float, int], tuple[Crossing, set[Cell]]] = {}
+        self._looked: dict[tuple[str, float, int, int], tuple[Crossing, set[Cell]]] = {}
 
     def advance(self, runs: pd.DataFrame) -> Placement:
         """What is to be added to the grid, given the runs that have ended: a function of these alone.
@@ -290,9 +290,10 @@ class Refinement:
 
     def look(self, row: _Row, data: _Data) -> tuple[Crossing, set[Cell]]:
         """What the runs of a row tell, and the jobs that they ask for."""
-        key = row.layer, row.gamma_prime, len(row.cells)  # a row gets its jobs in one order
+        runs = data.of(row)
+        # A row gets its jobs in one order, and a job keeps its rows, unless it failed and is tried again.
+        key = row.layer, row.gamma_prime, len(row.cells), len(runs)
         if key not in self._looked:
-            runs = data.of(row)
             crossing = crossing_of(fit(runs), row.layer, self.rules.column)
             self._looked[key] = crossing, self._wanted(crossing, row, runs)
         return self._looked[key]

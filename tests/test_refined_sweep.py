@@ -92,3 +92,5 @@ def test_a_failed_job_ends_its_row_and_is_tried_again_when_asked_to(tmp_path):
     placement = study().refinement.advance(store.runs())
     assert placement.ended
     assert {one.state for one in placement.lines} == {"reached"}
+    undisturbed = Store(tmp_path / "undisturbed")
+    assert driver.run(study(), undisturbed, Progress(), trainer=Line()).total == again.total
