@@ -294,11 +294,12 @@ class Refinement:
         # A row gets its jobs in one order, and a job keeps its rows, unless it failed and is tried again.
         key = row.layer, row.gamma_prime, len(row.cells), len(runs)
         if key not in self._looked:
-            crossing = crossing_of(fit(runs), row.layer, self.rules.column)
-            self._looked[key] = crossing, self._wanted(crossing, row, runs)
+            slopes = fit(runs)
+            crossing = crossing_of(slopes, row.layer, self.rules.column)
+            self._looked[key] = crossing, self._wanted(crossing, row, runs, slopes)
         return self._looked[key]
 
-    def _wanted(self, crossing: Crossing, row: _Row, runs: pd.DataFrame) -> set[Cell]:
+    def _wanted(self, crossing: Crossing, row: _Row, runs: pd.DataFrame, slopes: pd.DataFrame) -> set[Cell]:
         """The jobs that narrow a line; none if it is narrow enough, or nothing helps."""
         if crossing.half_width <= self.rules.target:
             return set()
@@ -313,7 +314,7 @@ class Refinement:
         return (
             self._larger_widths(row, (left, right))
             or self._points(self._ends(crossing, scale), row, scale, self.rules.widths)
-            or self._more_seeds(row, (left, right), runs)
+            or self._more_seeds(row, (left, right), runs, slopes)
         )
 
     def _search(self, crossing: Crossing, row: _Row) -> set[Cell]:
@@ -356,24 +357,36 @@ class Refinement:
             cells |= {(width, gamma, row.gamma_prime, seed) for width in self.rules.widths for seed in seeds}
         return cells - row.cells
 
-    def _more_seeds(self, row: _Row, gammas: Interval, runs: pd.DataFrame) -> set[Cell]:
+    def _more_seeds(self, row: _Row, gammas: Interval, runs: pd.DataFrame, slopes: pd.DataFrame) -> set[Cell]:
         """Twice as many seeds for those of these points of which that narrows the interval of S."""
-        cells: set[Cell] = set()
-        for gamma in gammas:
-            here = row.at(gamma)
-            seeds = sorted({cell[3] for cell in here})
-            new = range(seeds[-1] + 1, seeds[-1] + 1 + min(len(seeds), _MOST_SEEDS * len(self.rules.seeds)))
-            of_point = runs.loc[runs["gamma"] == gamma]
-            expected = pd.concat([of_point, of_point.loc[of_point["seed"].isin(seeds[: len(new)])]])
-            if self._spread(expected) <= _WORTH * self._spread(of_point):
-                cells |= {(cell[0], gamma, row.gamma_prime, seed) for cell in here for seed in new}
-        return cells
+        new = {gamma: self._new_seeds(row.at(gamma)) for gamma in gammas}
+        # As if the scatter of the new seeds were that of as many there are.
+        again = [
+            runs.loc[(runs["gamma"] == gamma) & (runs["seed"].rank(method="dense") <= len(seeds))]
+            for gamma, seeds in new.items()
+        ]
+        now, then = (
+            self._spread(table, gammas)
+            for table in (slopes, fit(pd.concat([runs.loc[runs["gamma"].isin(gammas)], *again])))
+        )
+        return {
+            (cell[0], gamma, row.gamma_prime, seed)
+            for gamma in gammas
+            if then[gamma] <= _WORTH * now[gamma]
+            for cell in row.at(gamma)
+            for seed in new[gamma]
+        }
 
-    def _spread(self, runs: pd.DataFrame) -> float:
-        """Width of the interval of S at a point."""
-        slopes = fit(runs)
-        spread = slopes[f"{self.rules.column}_high"] - slopes[f"{self.rules.column}_low"]
-        return float(spread.iloc[0]) if len(spread) else math.nan
+    def _new_seeds(self, here: set[Cell]) -> range:
+        """As many seeds as a point has, those above them."""
+        seeds = {cell[3] for cell in here}
+        return range(max(seeds) + 1, max(seeds) + 1 + min(len(seeds), _MOST_SEEDS * len(self.rules.seeds)))
+
+    def _spread(self, slopes: pd.DataFrame, gammas: Interval) -> dict[float, float]:
+        """Width of the interval of S at points of a row."""
+        table = slopes.set_index("gamma")
+        spread = table[f"{self.rules.column}_high"] - table[f"{self.rules.column}_low"]
+        return {gamma: float(spread.get(gamma, math.nan)) for gamma in gammas}
 
     def begin(self, layer: str, gamma_prime: float, gamma: float, half: float) -> _Step:
         """A new row: points on both sides of where its line is guessed to be, given half the width of its band."""
