@@ -133,17 +133,18 @@ function lineColumn(layer, quantity) {
 
 /** The layers whose lines are on this map. */
 function lineLayers(layer, quantity) {
-  return quantity === "combined" ? content.layers.filter(({ name }) => name !== "a") : [layer];
+  return ["combined", "round"].includes(quantity) ? content.layers.filter(({ name }) => name !== "a") : [layer];
 }
 
 function drawMap(state) {
   const layer = content.layers[state.layer];
   const scale = QUANTITIES[state.quantity].of(layer, state.width);
+  const cells = cellTrace(scale);
   const traces = [
-    cellTrace(scale),
+    cells,
     ...bandTraces(layer, state.quantity),
     ...lineTraces(lineLayers(layer, state.quantity), state.quantity),
-    scatteredTrace(scale),
+    scatteredTrace(scale, !cells),
     missingTrace(scale),
     keptTrace(),
     namedTrace(),
@@ -175,6 +176,7 @@ const coloured = (scale) => ({ colorscale: scale.colours, showscale: false });
 function cellTrace(scale) {
   if (!plane.cells.length) return null;
   const z = plane.cells.map((row) => row.map((point) => (point === null ? null : scale.values[point])));
+  if (!z.flat().some(known)) return null; // Plotly would paint nothing, and no colour bar either.
   return {
     type: "heatmap",
     x: plane.edges[0],
@@ -190,7 +192,7 @@ function cellTrace(scale) {
   };
 }
 
-function scatteredTrace(scale) {
+function scatteredTrace(scale, showBar) {
   const shown = plane.scattered.filter((point) => known(scale.values[point]));
   if (!shown.length) return null;
   const size = shown.length > 300 ? 8 : 11;
@@ -206,7 +208,7 @@ function scatteredTrace(scale) {
       cmin: scale.range[0],
       cmax: scale.range[1],
       ...coloured(scale),
-      showscale: !plane.cells.length && Boolean(scale.ticks),
+      showscale: showBar && Boolean(scale.ticks),
       line: { width: 1, color: scale.colours === sequential ? "#ffffff" : "#1b1f24" },
     },
   };
