@@ -1,12 +1,15 @@
 """Sweeps that refine themselves, on real, local Ray: interrupted, resumed, with jobs that fail. The training is replaced by a power law."""
 
+import json
 import math
 
 import pandas as pd
 import pytest
-from test_refinement import scatter, study
+from test_refinement import SPEC, scatter, study
+from typer.testing import CliRunner
 
 from phasediag import driver
+from phasediag.cli import app
 from phasediag.plan import make_plan
 from phasediag.progress import Progress
 from phasediag.schemas import FAILED
@@ -94,3 +97,27 @@ def test_a_failed_job_ends_its_row_and_is_tried_again_when_asked_to(tmp_path):
     assert {one.state for one in placement.lines} == {"reached"}
     undisturbed = Store(tmp_path / "undisturbed")
     assert driver.run(study(), undisturbed, Progress(), trainer=Line()).total == again.total
+
+
+def test_commands_tell_of_the_refinement(tmp_path):
+    def invoke(*arguments):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    spec, out = tmp_path / "refined.toml", tmp_path / "out"
+    spec.write_text(SPEC)
+    assert "refinement may add up to 100 jobs; predicted: up to" in invoke("plan", spec)
+    outcome = driver.run(study(), Store(out), Progress(), trainer=Line())
+    placed = outcome.total - 24
+    told = json.loads(invoke("fit", out, "--json"))["refinement"]
+    assert (told["jobs"], told["ended"], told["short"]) == (placed, True, False)
+    assert told["lines"]["W1"]["rows"] == {"reached": 2}
+    assert told["lines"]["W1"]["half_width_max"] <= 0.1
+    text = " ".join(invoke("fit", out).split())
+    assert "critical line's 95 % band" in text and "within target" in text
+    assert f"{placed} jobs placed by refinement" in text
+    assert "figures/refinement.png" in invoke("plot", out).replace("\n", "")
+    planned = json.loads(invoke("plan", spec, "--out", out, "--json"))
+    assert (planned["total"], planned["missing"], planned["more_jobs"]) == (outcome.total, 0, 0)
+    assert f"complete, {outcome.total} done" in invoke("status", out)
