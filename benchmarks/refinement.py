@@ -166,10 +166,17 @@ def trial(world: World, method: Method) -> Outcome:
     return outcome
 
 
-def rows_of(name: str, outcome: Outcome) -> list[list[str]]:
+def rows_of(name: str, outcome: Outcome, others: Sequence[Outcome]) -> list[list[str]]:
     """A row of the table per layer."""
-    heads = [[name, f"{outcome.jobs}", percent_of(outcome.share), outcome.end], [""] * 4]
+    drawn = ", ".join(share_of(other) for other in others)
+    heads = [[name, f"{outcome.jobs}", percent_of(outcome.share), outcome.end, drawn], [""] * 5]
     return [[*heads[min(i, 1)], layer, *fit.cells()] for i, (layer, fit) in enumerate(outcome.fits.items())]
+
+
+def share_of(outcome: Outcome) -> str:
+    """In brackets if the lines are not as good as those of the uniform map."""
+    share = f"{100 * outcome.share:.0f} %"
+    return share if outcome.end == REACHED else f"({share})"
 
 
 def percent_of(share: float) -> str:
@@ -178,18 +185,20 @@ def percent_of(share: float) -> str:
 
 def methods(depth: int, world: World) -> dict[str, Outcome]:
     """Every method; prints their table."""
-    found = {name: trial(world, method) for name, method in METHODS.items()}
-    *_, last = phasediag(world)
-    rules = world.rules
-    ended = {f"phasediag, to its end (target {rules.target:g})": outcome_of(world, last)}
+    others = [_with_seeds(world, first) for first in SEEDS_DRAWN]
+    found, rows = {}, []
+    for name, method in METHODS.items():
+        found[name] = trial(world, method)
+        rows += rows_of(name, found[name], [trial(other, method) for other in others])
+    ends = [_end(one, phasediag) for one in (world, *others)]
+    rows += rows_of(f"phasediag, to its end (target {world.rules.target:g})", ends[0], ends[1:])
     note = (
         "Until all lines are as good as those of the uniform map: mean half-width at most 5 % larger, all rows but one covered,\n"
-        "  and the line within the uniform map's band in these.\n"
+        "  and the line within the uniform map's band in these. Drawn seeds: shares with other seeds, in brackets where this is not so.\n"
         f"  Coarse grid: {len(world.grid)} jobs, {percent_of(world.share(set(world.grid)))}; not for bisection."
     )
-    rows = [row for name, outcome in {**found, **ended}.items() for row in rows_of(name, outcome)]
     title = f"{WORDS[depth]}, surrogate of results/{NAMES[depth]}_synthetic: ways to place points"
-    table(title, ["", "jobs", "share", "end", "layer", *FIT_COLUMNS], rows, note)
+    table(title, ["", "jobs", "share", "end", "drawn seeds", "layer", *FIT_COLUMNS], rows, note)
     return found
 
 
@@ -321,7 +330,7 @@ def draw(
 ) -> Figure:
     """Above, where refinement placed points; below, the share of the uniform map's training that each method takes."""
     figure = new_figure(DOUBLE_COLUMN, 5.2)
-    above, below = figure.subfigures(2, 1, height_ratios=[2.5, 1.0])
+    above, below = figure.subfigures(2, 1, height_ratios=[2.5, 1.0], squeeze=False)[:, 0]
     top, bottom = above.subplots(1, len(found)), below.subplots(1, len(found), sharey=True)
     for ax, bars, (depth, outcomes) in zip(top, bottom, found.items(), strict=True):
         draw_refinement(ax, *maps[depth])
