@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -85,11 +85,6 @@ class World:
         middle, low, high = (table.to_numpy(float) for table in tables)
         return middle, (high - low) / (2 * NORMAL)
 
-    def placement(self, cells: set[Cell]) -> Placement:
-        """What phasediag's refinement has placed in these jobs."""
-        with mock.patch.object(refinement, "fit", self.surrogate.fit):
-            return Refinement(self.grid, self.rules).advance(self.surrogate.runs(cells))
-
 
 Method = Callable[[World], Iterator[set[Cell]]]
 
@@ -101,20 +96,34 @@ def uniform(world: World) -> Iterator[set[Cell]]:
 
 def phasediag(world: World, **constants: Any) -> Iterator[set[Cell]]:
     """`phasediag.refinement`, with other constants than its own where they are given."""
+    placing, cells = Refinement(world.grid, world.rules), set(world.grid)
+    while True:
+        yield set(cells)
+        placed = set(_advanced(placing, world, cells, **constants).rounds)
+        if placed <= cells:
+            return
+        cells |= placed
+
+
+def placement(world: World, cells: set[Cell]) -> Placement:
+    """What `phasediag.refinement` has placed in these jobs."""
+    return _advanced(Refinement(world.grid, world.rules), world, cells)
+
+
+def _advanced(placing: Refinement, world: World, cells: set[Cell], **constants: Any) -> Placement:
     with mock.patch.multiple(refinement, fit=world.surrogate.fit, **constants):
-        placing, cells = Refinement(world.grid, world.rules), set(world.grid)
-        while True:
-            yield set(cells)
-            placed = set(placing.advance(world.surrogate.runs(cells)).rounds)
-            if placed <= cells:
-                return
-            cells |= placed
+        return placing.advance(world.surrogate.runs(cells))
+
+
+class _AllWidths(Rules):
+    @property
+    def first_widths(self) -> tuple[int, ...]:
+        return self.widths
 
 
 def phasediag_all_widths(world: World) -> Iterator[set[Cell]]:
     """phasediag's own, but all widths at once."""
-    with mock.patch.object(Rules, "first_widths", property(lambda rules: rules.widths)):
-        yield from phasediag(world)
+    yield from phasediag(replace(world, rules=_AllWidths(**vars(world.rules))))
 
 
 def bisection(world: World) -> Iterator[set[Cell]]:

@@ -26,13 +26,14 @@ from phasediag.figures import render
 from phasediag.fitting import critical_line
 from phasediag.jobs import Cell
 from phasediag.maps import deciding_slope
+from phasediag.refinement import Placement
 from phasediag.refinement_map import draw_refinement
 from phasediag.store import Store
 from phasediag.style import DOUBLE_COLUMN, STYLE, new_figure, select_layer
 from phasediag.theory import LAYERS
 
 from .common import table
-from .placing import METHODS, Method, World, phasediag, phasediag_all_widths
+from .placing import METHODS, Method, World, phasediag, phasediag_all_widths, placement
 from .surrogates import Surrogate
 
 ROOT = Path(__file__).parent.parent
@@ -66,7 +67,7 @@ class Fit:
     """A critical line beside that of the uniform map, in the rows of the latter, interpolated where it has no such row.
 
     Attributes:
-        rows, covered: of the uniform map's line, and how many of them lie between rows with a whole band.
+        rows, covered: rows in which the uniform map's line has a whole band, and how many of them lie between such rows of this line.
         half, half_uniform: half-widths of both bands, mean and largest over the covered rows.
         off: distance of the lines, mean and largest over the covered rows.
         outside: covered rows in which the line lies outside the uniform map's band.
@@ -116,21 +117,19 @@ def _line(slopes: pd.DataFrame, layer: str) -> pd.DataFrame:
 
 
 def _compare(line: pd.DataFrame, uniform: pd.DataFrame) -> Fit:
-    banded = line.dropna(subset="half")
+    banded, uniform = line.dropna(subset="half"), uniform.dropna(subset="half")
     inside = uniform["gamma_prime"].between(banded["gamma_prime"].min(), banded["gamma_prime"].max())
     if not inside.any():
         nothing = math.nan, math.nan
         return Fit(len(uniform), 0, nothing, nothing, nothing, 0)
     there = uniform.loc[inside]
+    half = np.interp(there["gamma_prime"], banded["gamma_prime"], banded["half"])
     off = np.abs(np.interp(there["gamma_prime"], line["gamma_prime"], line["gamma"]) - there["gamma"])
-    whole = there.dropna(subset="half")
-    half = np.interp(whole["gamma_prime"], banded["gamma_prime"], banded["half"])
-    halves = whole["half"]
     return Fit(
         len(uniform),
         len(there),
         (float(half.mean()), float(half.max())),
-        (float(halves.mean()), float(halves.max())),
+        (float(there["half"].mean()), float(there["half"].max())),
         (float(off.mean()), float(off.max())),
         int((off > there["half"]).sum()),
     )
@@ -310,8 +309,8 @@ def real(depth: int) -> Sweep | None:
         head = [title, f"{len(one.jobs)}", percent_of(work), percent_of(seconds)]
         for i, (layer, fit) in enumerate(compare(one.slopes, uniform.slopes, layers).items()):
             rows.append([*(head if i == 0 else [""] * 4), layer, *fit.cells()])
-    placement = refined(sweep.store)
-    ended = "" if placement is not None and placement.ended else "; the refined sweep has not ended"
+    known = refined(sweep.store, sweep.runs)
+    ended = "" if known is not None and known.ended else "; the refined sweep has not ended"
     table(
         f"{WORDS[depth]}, trained: results/{name}_refined beside results/{name}_synthetic",
         ["", "jobs", "work", "seconds", "layer", *FIT_COLUMNS],
@@ -326,7 +325,7 @@ def real(depth: int) -> Sweep | None:
 
 @rc_context(STYLE)
 def draw(
-    found: Mapping[int, Mapping[str, Outcome]], maps: Mapping[int, tuple[pd.DataFrame, Mapping[Cell, int]]]
+    found: Mapping[int, Mapping[str, Outcome]], maps: Mapping[int, tuple[pd.DataFrame, Placement]]
 ) -> Figure:
     """Above, where refinement placed points; below, the share of the uniform map's training that each method takes."""
     figure = new_figure(DOUBLE_COLUMN, 5.2)
@@ -357,13 +356,13 @@ def _draw_shares(ax: Axes, outcomes: Mapping[str, Outcome]) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def placed(world: World, sweep: Sweep | None) -> tuple[pd.DataFrame, Mapping[Cell, int]]:
-    """Slopes of a refined map and the rounds of its points: of the sweep, or, without one, on the surrogate."""
-    placement = None if sweep is None else refined(sweep.store)
-    if sweep is not None and placement is not None:
-        return sweep.slopes, placement.rounds
+def placed(world: World, sweep: Sweep | None) -> tuple[pd.DataFrame, Placement]:
+    """Slopes of a refined map, and what was placed: of the sweep, or, without one, on the surrogate."""
+    known = None if sweep is None else refined(sweep.store, sweep.runs)
+    if sweep is not None and known is not None:
+        return sweep.slopes, known
     *_, cells = phasediag(world)
-    return world.surrogate.slopes(cells), world.placement(cells).rounds
+    return world.surrogate.slopes(cells), placement(world, cells)
 
 
 def main() -> None:
