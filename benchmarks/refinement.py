@@ -226,9 +226,9 @@ def variants(depth: int, world: World) -> None:
         "largest",
         "off",
         "largest",
-        "rows",
+        "rows missed",
     ]
-    note = f"means over {len(worlds)} worlds with seeds of their own; largest: of all"
+    note = f"means over {len(worlds)} worlds with seeds of their own; largest, rows missed: of all"
     table(f"{WORDS[depth]}: constants of phasediag's refinement, to its end", columns, rows, note)
 
 
@@ -250,7 +250,7 @@ def _means(fits: Sequence[Fit]) -> list[str]:
         f"{max(fit.half[1] for fit in fits):.3f}",
         f"{np.mean([fit.off[0] for fit in fits]):.4f}",
         f"{max(fit.off[1] for fit in fits):.3f}",
-        f"{min(fit.covered for fit in fits)} of {fits[0].rows}",
+        f"{max(fit.rows - fit.covered for fit in fits)}",
     ]
 
 
@@ -334,6 +334,9 @@ def draw(
     for ax, bars, (depth, outcomes) in zip(top, bottom, found.items(), strict=True):
         draw_refinement(ax, *maps[depth])
         ax.set_title(WORDS[depth], pad=36)
+        legend = ax.get_legend()
+        assert legend is not None
+        legend.set_in_layout(False)  # wider than its map, it would push the colour bar away
         _draw_shares(bars, outcomes)
         bars.set_title(WORDS[depth])
     worse = Patch(facecolor="white", edgecolor=BAR, hatch="////", linewidth=0.6, label="lines not as good")
