@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
@@ -43,7 +44,12 @@ def refinement_map(slopes: pd.DataFrame, placement: Placement) -> Figure:
         placement: what refinement has placed.
     """
     figure = new_figure(1.1 * SINGLE_COLUMN, map_size(slopes)[1] + 0.2)
-    ax = figure.subplots()
+    draw_refinement(figure.subplots(), slopes, placement)
+    return figure
+
+
+def draw_refinement(ax: Axes, slopes: pd.DataFrame, placement: Placement) -> None:
+    """The same into given axes, with a colour bar beside them."""
     layers = [layer for layer in COMBINED_LINES if (slopes["layer"] == layer).any()]
     first = select_layer(slopes, layers[0])
     plane = split_points(first)
@@ -67,9 +73,8 @@ def refinement_map(slopes: pd.DataFrame, placement: Placement) -> Figure:
         line for layer in layers if (line := predicted_line(select_layer(slopes, layer))) is not None
     ]
     handles += [draw_predicted(ax, line) for line in predicted][:1]
-    bar = figure.colorbar(ScalarMappable(norm, colours), ax=ax, aspect=24, pad=0.03)
+    bar = ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, aspect=24, pad=0.03)
     bar.set_ticks(list(range(1, last + 1)))
     bar.ax.tick_params(length=0)
     bar.set_label("round that placed a point")
     finish_map(ax, handles, 2, float(first["gamma_1"].iloc[0]))
-    return figure
