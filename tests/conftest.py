@@ -27,3 +27,16 @@ def cluster():
     )
     yield
     ray.shutdown()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With `pytest -n`, a process takes a file at a time; whatever starts clusters at ports of its own stays in one process."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return "clusters" if "faults/" in file or "test_docs" in file else file
+
+    return ByFile(config, log)

@@ -60,7 +60,7 @@ for step in range(int(sys.argv[2]), 1000, int(sys.argv[3])):
 
 
 @pytest.mark.parametrize(
-    ("first", "stride"), [(5, 17), pytest.param(1, 1, marks=pytest.mark.slow)], ids=["some", "all"]
+    ("first", "stride"), [(5, 25), pytest.param(1, 1, marks=pytest.mark.slow)], ids=["some", "all"]
 )
 def test_a_driver_killed_at_any_step_of_its_writing_is_followed_by_another(
     tmp_path: Path, two_cores: str, first: int, stride: int
