@@ -528,16 +528,22 @@ class _Sweep:
         if self._in_flight and started < self._refine_time:
             return False
         self._refined = self._trained
-        placement = self._refinement.advance(patiently(self._store.runs, STORE_PATIENCE))
+        runs = patiently(self._store.runs, STORE_PATIENCE)
+        placement = self._refinement.advance(runs)
         self._refine_time = time.monotonic() + _REFINE_PAUSE * (time.monotonic() - started)
         known, self._study = self._study.placed, self._study.with_placed(placement)
         new = self._study.placed - known
-        if new:
-            self._queue([self._study.job(*cell) for cell in sorted(new)])
+        jobs, stored = [self._study.job(*cell) for cell in sorted(new)], set(runs["job_id"])
+        missing = [job for job in jobs if job.job_id not in stored]
+        there = len(jobs) - len(missing)  # of an earlier grid, or of other rules
+        self._progress.grow(there, 0.0)
+        self._progress.advance(there, 0, 0.0)
+        if missing:
+            self._queue(missing)
             number = max(placement.rounds[cell] for cell in new)
             self._progress.phase(f"refining, round {number}")
-            self._log.write("refine", round=number, jobs=len(new), total=self._progress.total)
-        return bool(new)
+            self._log.write("refine", round=number, jobs=len(missing), total=self._progress.total)
+        return bool(missing)
 
     def _queue(self, jobs: Sequence[Any]) -> None:
         """Adds jobs to the sweep that have come up on its way."""

@@ -254,7 +254,7 @@ class Spec(Table):
                 "refine: no value of gamma_prime has two points between which a critical line could lie; "
                 "allowed: with a grid of at least two values of gamma"
             )
-        if max(len(grid.width) for grid in self.grids) < 2 or len(self.grid.width) * len(self.grid.seeds) < 3:
+        if not any(len(grid.width) >= 2 and len(grid.width) * len(grid.seeds) >= 3 for grid in self.grids):
             raise ValueError(
                 "refine: slopes have no intervals; allowed: with at least two widths, and three runs at a point"
             )

@@ -28,7 +28,7 @@ seeds = 2                         # 0 and 1; a list works as well
 #                                 # three layers have a key gamma_1 as well, 0 unless given
 
 # [refine]                        # place further points by themselves, where they narrow the critical lines most
-# target = 0.05                   # half-width, in gamma, of the 95 % band of every critical line
+# target = 0.05                   # (required) half-width, in gamma, of the 95 % band of every critical line
 # max_jobs = 2000                 # most jobs to add to those of the grid
 # rounds = 8                      # most steps one after the other, in each row of the map
 

@@ -17,7 +17,7 @@ from .data import Dataset
 from .errors import InputError
 from .jobs import Job, hash_of
 from .refinement import Placement, Refinement, refinement_of
-from .spec import Spec, format_spec
+from .spec import Spec, format_spec, parse_spec
 from .tables import MAX_JOBS
 from .theory import round_exponent
 
@@ -207,4 +207,6 @@ class PhaseDiagramStudy(Study):
         self._require_same_data(stored, self.data == stored.data)
         refine = self.spec.refine or stored.spec.refine
         update = {"grid": grids[0], "more_grids": grids[1:], "refine": refine}
-        return replace(self, spec=self.spec.model_copy(update=update))
+        spec = self.spec.model_copy(update=update)
+        parse_spec(format_spec(spec), self.source)  # what is stored has to be readable again
+        return replace(self, spec=spec)
