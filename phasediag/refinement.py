@@ -234,13 +234,13 @@ class Refinement:
             steps = [step for line in lines for step in line.steps(data, number)]
             unknown = sum(line.most_unknown(number) for line in lines)
             most += unknown
-            affordable = self._affordable(steps, self.rules.max_jobs - most)
+            affordable = self._affordable(steps, self.rules.max_jobs - most, set(rounds))
             short = len(affordable) < len(steps)
             if not (short and unknown):  # else which of them have the widest bands is not known yet
                 for step in affordable:
+                    most += len(step.cells - rounds.keys())  # two layers may ask for one job
                     rounds = {**dict.fromkeys(step.cells, number), **rounds}
                     step.row.cells |= step.cells
-                    most += len(step.cells)
             for line in lines:
                 line.drop_empty()
             if short or not (steps or unknown):
@@ -250,13 +250,14 @@ class Refinement:
         )
 
     @staticmethod
-    def _affordable(steps: Sequence[_Step], jobs: int) -> list[_Step]:
-        """Those of so many jobs in all, the widest bands first."""
+    def _affordable(steps: Sequence[_Step], jobs: int, placed: set[Cell]) -> list[_Step]:
+        """Those of so many jobs in all beside those placed, the widest bands first."""
         chosen = []
         for step in sorted(steps, key=lambda step: (-step.need, step.row.layer, step.row.gamma_prime)):
-            jobs -= len(step.cells)
+            jobs -= len(step.cells - placed)
             if jobs < 0:
                 break
+            placed = placed | step.cells
             chosen.append(step)
         return chosen
 
