@@ -22,8 +22,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -125,7 +126,7 @@ class Placement:
     rounds: Mapping[Cell, int]
     lines: tuple[Line, ...]
     ended: bool
-    short: bool = False
+    short: bool
 
     def round_of_points(self) -> dict[tuple[float, float], int]:
         """The round that placed the first job of each point (gamma, gamma_prime) beside the grid."""
@@ -215,7 +216,7 @@ class Refinement:
             self._grid.setdefault(cell[2], set()).add(cell)
         gammas = [cell[1] for cells in self._grid.values() for cell in cells]
         self._box = min(gammas), max(gammas)
-        self._looked: dict[tuple[str, float, int, int], tuple[Crossing, set[Cell]]] = {}
+        self._looked: dict[Hashable, tuple[Crossing, set[Cell]]] = {}
 
     def advance(self, runs: pd.DataFrame) -> Placement:
         """What is to be added to the grid, given the runs that have ended: a function of these alone.
@@ -245,9 +246,7 @@ class Refinement:
                 line.drop_empty()
             if short or not (steps or unknown):
                 break
-        return replace(
-            self._placement([row for line in lines for row in line.rows], rounds, data), short=short
-        )
+        return self._placement([row for line in lines for row in line.rows], rounds, data, short)
 
     @staticmethod
     def _affordable(steps: Sequence[_Step], jobs: int, placed: set[Cell]) -> list[_Step]:
@@ -261,7 +260,9 @@ class Refinement:
             chosen.append(step)
         return chosen
 
-    def _placement(self, rows: Sequence[_Row], rounds: dict[Cell, int], data: _Data) -> Placement:
+    def _placement(
+        self, rows: Sequence[_Row], rounds: dict[Cell, int], data: _Data, short: bool
+    ) -> Placement:
         known = [row for row in rows if data.has(row)]
         ended = len(known) == len(rows)
         lines = []
@@ -270,7 +271,7 @@ class Refinement:
             state = self._state(crossing, wanted)
             state = LIMIT if state == OPEN and ended else state
             lines.append(Line(row.layer, row.gamma_prime, crossing.gamma, crossing.half_width, state))
-        return Placement(rounds, tuple(lines), ended)
+        return Placement(rounds, tuple(lines), ended, short)
 
     def _state(self, crossing: Crossing, wanted: set[Cell]) -> str:
         if crossing.half_width <= self.rules.target:
@@ -292,8 +293,8 @@ class Refinement:
     def look(self, row: _Row, data: _Data) -> tuple[Crossing, set[Cell]]:
         """What the runs of a row tell, and the jobs that they ask for."""
         runs = data.of(row)
-        # A row gets its jobs in one order, and a job keeps its rows, unless it failed and is tried again.
-        key = row.layer, row.gamma_prime, len(row.cells), len(runs)
+        values = runs[["width", "gamma", "seed", "relative_change"]].to_numpy(float)
+        key = row.layer, row.gamma_prime, frozenset(row.cells), values.tobytes()
         if key not in self._looked:
             slopes = fit(runs)
             crossing = crossing_of(slopes, row.layer, self.rules.column)
@@ -537,5 +538,9 @@ def refinement_of(document: Mapping[str, Any]) -> Refinement | None:
     grids = [document["grid"], *document.get("more_grids", ())]
     layers = LAYERS[document["network"]["depth"]][:-1]
     widths, seeds = (tuple(sorted({v for grid in grids for v in grid[key]})) for key in ("width", "seeds"))
-    cells = {cell for grid in grids for cell in grid_cells(grid)}
-    return Refinement(cells, Rules(layers, widths, seeds, **document["refine"]))
+    cells = frozenset(cell for grid in grids for cell in grid_cells(grid))
+    return _shared(cells, Rules(layers, widths, seeds, **document["refine"]))
+
+
+# A command asks for the refinement of its folder more than once: its status, its fits, its figures. The rows looked at stay known.
+_shared = lru_cache(maxsize=4)(Refinement)
