@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
+from .json_ready import json_ready
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -33,16 +35,7 @@ def _console() -> Console:
 
 
 def print_json(content: Any) -> None:
-    typer.echo(json.dumps(_json_ready(content), indent=2, allow_nan=False))
-
-
-def _json_ready(content: Any) -> Any:
-    """The same with None in the place of numbers that JSON does not have."""
-    if isinstance(content, Mapping):
-        return {str(key): _json_ready(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_json_ready(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    typer.echo(json.dumps(json_ready(content), indent=2, allow_nan=False))
 
 
 def _table(*columns: str) -> Table:

@@ -23,6 +23,7 @@ from ..analysis import current_fit, depth_and_name, line_distances, refined
 from ..errors import InputError
 from ..examples import matrix, orientations
 from ..fitting import LINE_SLOPES, REGIMES, regime_counts, usable_runs
+from ..json_ready import json_ready
 from ..plane import Plane, split_points
 from ..refinement import Placement
 from ..schemas import FAILED, STATUSES
@@ -144,14 +145,7 @@ def _refinement(placement: Placement | None, points: pd.DataFrame) -> Content:
         return {"refinement": None, "rounds": None}
     rounds = placement.round_of_points()
     at = [rounds.get(point, 0) for point in points[POINT].itertuples(index=False, name=None)]
-    return {"refinement": _clean(placement.summary()), "rounds": at}
-
-
-def _clean(content: Any) -> Any:
-    """The same with None in the place of NaN."""
-    if isinstance(content, dict):
-        return {key: _clean(value) for key, value in content.items()}
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    return {"refinement": json_ready(placement.summary()), "rounds": at}
 
 
 # The plane and its maps.
