@@ -26,6 +26,7 @@ from phasediag.starters import STARTERS
 from phasediag.status import read_status
 from phasediag.store import Store
 from phasediag.studies import read_study
+from phasediag.training import failed_rows
 
 EVIL = "<img src=x onerror=\"document.title='run'\"></script><b>bold</b>\u2028&amp;"
 SPEC = """
@@ -50,25 +51,17 @@ def scatter(job_id, count):
 
 def rows_of(study, layers=("W1", "a"), gamma_1=0.0):
     """Rows as `runs/` holds them, of all jobs of a study, with slopes near those of leading order."""
-    jobs = study.jobs()
-    noise = np.exp(0.02 * np.array([scatter(job.job_id, len(layers)) for job in jobs]))
     rows = [
         {
-            "job_id": job.job_id,
-            "depth": job.depth,
-            "layer": layer,
-            "width": job.width,
-            "gamma": job.gamma,
-            "gamma_prime": job.gamma_prime,
+            **row,
             "gamma_1": gamma_1,
-            "seed": job.seed,
-            "relative_change": 2.0 * job.width ** slope_at(job.gamma, job.gamma_prime) * noise[i, j],
+            "relative_change": 2.0 * job.width ** slope_at(job.gamma, job.gamma_prime) * noise,
             "relative_change_spectral": 1.0,
             "norm_initial": 10.0,
             "norm_final": 20.0,
-            "orientations": np.nan if layer == "a" else 5.0 + 10 * noise[i, j],
-            "loss_initial": 0.1 * noise[i, j],
-            "loss_final": 1e-7 * noise[i, j],
+            "orientations": np.nan if row["layer"] == "a" else 5.0 + 10 * noise,
+            "loss_initial": 0.1 * noise,
+            "loss_final": 1e-7 * noise,
             "evaluations": 40 + i % 7,
             "status": "converged",
             "error": "",
@@ -76,8 +69,12 @@ def rows_of(study, layers=("W1", "a"), gamma_1=0.0):
             "device": "cpu",
             "version": "0.2.0",
         }
-        for i, job in enumerate(jobs)
-        for j, layer in enumerate(layers)
+        for i, job in enumerate(study.jobs())
+        for row, noise in zip(
+            [row for row in failed_rows(job, "") if row["layer"] in layers],
+            np.exp(0.02 * scatter(job.job_id, len(layers))),
+            strict=True,
+        )
     ]
     return pd.DataFrame(rows)
 
