@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from phasediag.engine.networks import initial_weights
-from phasediag.jobs import Job
-from phasediag.spec import TrainSpec
-from phasediag.theory import LAYERS
-from phasediag.training import train_batch
+from phasediag.phase_diagram.jobs import Job
+from phasediag.phase_diagram.spec import TrainSpec
+from phasediag.phase_diagram.theory import LAYERS
+from phasediag.phase_diagram.training import train_batch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from reference import Reference, small_step_flow, small_step_flow_three_layer

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from phasediag.jobs import Job
+from phasediag.phase_diagram.jobs import Job
 
 from .common import LOSS, X, Y, engine, jobs_at, map_sample, percent, references, table
 from .plain import Array, GradientDescent, Networks, Outcomes, loss

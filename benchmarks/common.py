@@ -14,9 +14,9 @@ import torch
 from scipy.stats import qmc
 
 from phasediag.engine.networks import initial_weights
-from phasediag.jobs import Job
-from phasediag.spec import TrainSpec
-from phasediag.training import train_batch
+from phasediag.phase_diagram.jobs import Job
+from phasediag.phase_diagram.spec import TrainSpec
+from phasediag.phase_diagram.training import train_batch
 
 from .plain import GradientDescent, Networks, Outcomes
 

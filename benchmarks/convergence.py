@@ -14,9 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from phasediag.figures import render
-from phasediag.jobs import Job
-from phasediag.style import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE
+from phasediag.display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, render
+from phasediag.phase_diagram.jobs import Job
 
 from . import alternatives
 from .common import LOSS, X, Y, engine, jobs_at, percent, references, table

@@ -20,16 +20,15 @@ from typing import Any
 import numpy as np
 import ray
 
-from phasediag import driver
-from phasediag.data import make_dataset
-from phasediag.fitting import fit
-from phasediag.jobs import Job
-from phasediag.progress import Progress
-from phasediag.spec import parse_spec
-from phasediag.status import read_status
-from phasediag.store import Store
-from phasediag.study import PhaseDiagramStudy
-from phasediag.training import failed_rows
+from phasediag.display.progress import Progress
+from phasediag.kinds import open_store, restored_study
+from phasediag.phase_diagram.fitting import fit
+from phasediag.phase_diagram.jobs import Job
+from phasediag.phase_diagram.training import failed_rows
+from phasediag.study import AnyStudy
+from phasediag.sweep.ray_cluster import ray_cluster
+from phasediag.sweep.status import read_status
+from phasediag.sweep.sweep import Outcome, run
 
 from .common import machine, table
 
@@ -63,11 +62,9 @@ class Fake:
         return failed_rows(job, error)
 
 
-def study_of(jobs: int) -> PhaseDiagramStudy:
-    spec = parse_spec(SPEC.format(seeds=max(1, round(jobs / PER_SEED))), "fake.toml")
-    return PhaseDiagramStudy(
-        spec, make_dataset(np.array([[-1.0], [0.5]]), np.array([0.5, -0.5]), "data"), "fake.toml"
-    )
+def study_of(jobs: int) -> AnyStudy:
+    text = SPEC.format(seeds=max(1, round(jobs / PER_SEED)))
+    return restored_study(text, {"x": np.array([[-1.0], [0.5]]), "y": np.array([0.5, -0.5])}, "fake.toml")
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -79,20 +76,20 @@ def measure(jobs: int) -> list[str]:
     """A row of the table: everything in seconds, but for the overhead, the files and the memory."""
     study = study_of(jobs)
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder, "out"))
+        store = open_store(Path(folder, "out"))
 
-        def run() -> driver.Outcome:
-            return driver.run(study, store, Progress(), trainer=Fake())  # type: ignore[arg-type]
+        def once() -> Outcome:
+            return run(study, store, ray_cluster, Progress(), trainer=Fake())  # type: ignore[arg-type]
 
-        outcome, first = timed(run)
+        outcome, first = timed(once)
         assert outcome.trained == outcome.total == len(study.jobs())
-        again, resumed = timed(run)
+        again, resumed = timed(once)
         assert again.trained == 0
         # A third of the files are lost: what does it take to find out which jobs to run again?
         lost = sorted(Path(store.out, "runs").iterdir())[::3]
         for path in lost:
             path.unlink()
-        mended, third = timed(run)
+        mended, third = timed(once)
         assert mended.finished == mended.total and mended.trained > 0
         _, status = timed(lambda: read_status(store))
         runs, reading = timed(store.runs)

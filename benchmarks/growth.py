@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from phasediag.jobs import Job
-from phasediag.spec import TrainSpec
-from phasediag.training import train_batch
+from phasediag.phase_diagram.jobs import Job
+from phasediag.phase_diagram.spec import TrainSpec
+from phasediag.phase_diagram.training import train_batch
 
 from .common import X, Y, jobs_at, map_sample, table, timed
 from .plain import Array

@@ -22,10 +22,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
-from phasediag import refinement
-from phasediag.jobs import Cell
-from phasediag.refinement import Placement, Refinement, Rules
-from phasediag.theory import round_exponent
+from phasediag.phase_diagram import refinement
+from phasediag.phase_diagram.jobs import Cell
+from phasediag.phase_diagram.refinement import Placement, Refinement, Rules
+from phasediag.phase_diagram.theory import round_exponent
 
 from .surrogates import Surrogate
 

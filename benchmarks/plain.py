@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from phasediag.engine.networks import initial_weights
-from phasediag.jobs import Job
+from phasediag.phase_diagram.jobs import Job
 
 Array = NDArray[np.float64]
 

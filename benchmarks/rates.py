@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from phasediag.spec import TrainSpec
+from phasediag.phase_diagram.spec import TrainSpec
 
 from .common import X, Y, jobs_at, map_sample, table, timed
 from .growth import POINTS, cost, random_data

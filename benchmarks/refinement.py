@@ -20,17 +20,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from phasediag import read_study
-from phasediag.analysis import current_fit, refined
-from phasediag.figures import render
-from phasediag.fitting import critical_line
-from phasediag.jobs import Cell
-from phasediag.maps import deciding_slope
-from phasediag.refinement import Placement
-from phasediag.refinement_map import draw_refinement
-from phasediag.store import Store
-from phasediag.style import DOUBLE_COLUMN, STYLE, new_figure, select_layer
-from phasediag.theory import LAYERS
+from phasediag.display.figures import DOUBLE_COLUMN, STYLE, new_figure, render
+from phasediag.kinds import open_store, read_study
+from phasediag.phase_diagram.figures.maps import deciding_slope
+from phasediag.phase_diagram.figures.refinement import draw_refinement
+from phasediag.phase_diagram.fitting import critical_line, select_layer
+from phasediag.phase_diagram.jobs import Cell
+from phasediag.phase_diagram.refinement import Placement, refined
+from phasediag.phase_diagram.study import PhaseDiagramStudy
+from phasediag.phase_diagram.theory import LAYERS
+from phasediag.storage.store import Store
+from phasediag.sweep.results import current_fit
 
 from .common import table
 from .placing import METHODS, Method, World, phasediag, phasediag_all_widths, placement
@@ -140,11 +140,10 @@ def _compare(line: pd.DataFrame, uniform: pd.DataFrame) -> Fit:
 
 def world_of(depth: int) -> World:
     """The surrogate of a uniform map, with the coarse grid and the rules of the refined sweep of the same networks."""
-    surrogate = Surrogate(Store(str(ROOT / f"results/{NAMES[depth]}_synthetic")).runs())
+    surrogate = Surrogate(open_store(ROOT / f"results/{NAMES[depth]}_synthetic").runs())
     study = read_study(ROOT / f"sweeps/{NAMES[depth]}_refined.toml")
-    refinement = study.refinement
-    assert refinement is not None
-    return World(surrogate, frozenset(study.cells()), refinement.rules)
+    assert isinstance(study, PhaseDiagramStudy) and study.refinement is not None
+    return World(surrogate, frozenset(study.cells()), study.refinement.rules)
 
 
 def outcome_of(world: World, cells: set[Cell]) -> Outcome:
@@ -288,7 +287,7 @@ def read_sweep(name: str) -> Sweep | None:
     folder = ROOT / "results" / name
     if not folder.exists():
         return None
-    store = Store(str(folder))
+    store = open_store(folder)
     runs = store.runs()
     return Sweep(store, runs, current_fit(store, runs))
 
@@ -309,7 +308,7 @@ def real(depth: int) -> Sweep | None:
         head = [title, f"{len(one.jobs)}", percent_of(work), percent_of(seconds)]
         for i, (layer, fit) in enumerate(compare(one.slopes, uniform.slopes, layers).items()):
             rows.append([*(head if i == 0 else [""] * 4), layer, *fit.cells()])
-    known = refined(sweep.store, sweep.runs)
+    known = refined(sweep.store.read_document(), sweep.runs)
     ended = "" if known is not None and known.ended else "; the refined sweep has not ended"
     table(
         f"{WORDS[depth]}, trained: results/{name}_refined beside results/{name}_synthetic",
@@ -361,7 +360,7 @@ def _draw_shares(ax: Axes, outcomes: Mapping[str, Outcome]) -> None:
 
 def placed(world: World, sweep: Sweep | None) -> tuple[pd.DataFrame, Placement]:
     """Slopes of a refined map, and what was placed: of the sweep, or, without one, on the surrogate."""
-    known = None if sweep is None else refined(sweep.store, sweep.runs)
+    known = None if sweep is None else refined(sweep.store.read_document(), sweep.runs)
     if sweep is not None and known is not None:
         return sweep.slopes, known
     *_, cells = phasediag(world)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
 from phasediag import fit
-from phasediag.fitting import SLOPE_COLUMNS
-from phasediag.jobs import Cell
-from phasediag.theory import LAYERS
+from phasediag.phase_diagram.columns import SLOPES
+from phasediag.phase_diagram.jobs import Cell
+from phasediag.phase_diagram.theory import LAYERS
 
 Array = NDArray[np.float64]
 
@@ -97,4 +97,4 @@ class Surrogate:
         if missing:
             for row in fit(pd.concat(missing)).itertuples(index=False):
                 self._fits[keys[row.layer, row.gamma, row.gamma_prime]] = tuple(row)
-        return pd.DataFrame([self._fits[key] for key in keys.values()], columns=SLOPE_COLUMNS)
+        return pd.DataFrame([self._fits[key] for key in keys.values()], columns=SLOPES.names)

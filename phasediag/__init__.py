@@ -14,27 +14,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, PhasediagError
-from .version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from .comparison import compare
     from .condensation.counts import count, summarise
-    from .fitting import critical_line, fit
-    from .maps import plot_map
-    from .studies import read_study
+    from .kinds import read_study
+    from .phase_diagram.comparison import compare
+    from .phase_diagram.figures.maps import plot_map
+    from .phase_diagram.fitting import critical_line, fit
+    from .storage.schema import VERSION as __version__
     from .study import Study
-    from .trainers import train
+    from .sweep.local import train
 
 _HOMES = {
     "Study": "study",
-    "compare": "comparison",
+    "compare": "phase_diagram.comparison",
     "count": "condensation.counts",
-    "critical_line": "fitting",
-    "fit": "fitting",
-    "plot_map": "maps",
-    "read_study": "studies",
+    "critical_line": "phase_diagram.fitting",
+    "fit": "phase_diagram.fitting",
+    "plot_map": "phase_diagram.figures.maps",
+    "read_study": "kinds",
     "summarise": "condensation.counts",
-    "train": "trainers",
+    "train": "sweep.local",
 }
 
 __all__ = [
@@ -54,6 +54,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module(".storage.schema", __name__).VERSION
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

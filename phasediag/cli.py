@@ -6,8 +6,9 @@ Ray.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -16,15 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import printing
 from .errors import InputError, PhasediagError
-from .version import VERSION
 
 if TYPE_CHECKING:
-    from .driver import Outcome
-    from .status import Status
-    from .store import Store
-    from .study import Study
+    from .storage.store import Store
+    from .study import AnyStudy
+    from .sweep.status import Status
+    from .sweep.sweep import Opening, Outcome
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -67,6 +66,8 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from .storage.schema import VERSION
+
         typer.echo(f"phasediag {VERSION}")
         raise typer.Exit
 
@@ -95,8 +96,11 @@ def init(
         "phasediag.toml"
     ),
     kind: Annotated[
-        str, typer.Option(help="What to study: phase-diagram or condensation.")
-    ] = "phase-diagram",
+        str | None,
+        typer.Option(
+            help="What to study: phase-diagram (if not given), condensation, or a kind that a package brings."
+        ),
+    ] = None,
 ) -> None:
     """Write a commented starter spec.
 
@@ -107,13 +111,12 @@ def init(
       phasediag init study.toml
       phasediag init study.toml --kind condensation
     """
-    from .starters import STARTERS
+    from . import kinds
 
-    if kind not in STARTERS:
-        raise InputError(f"init: --kind: {kind!r} is not supported; allowed: {', '.join(STARTERS)}")
+    starter = kinds.named(kinds.DEFAULT if kind is None else kind, "init: --kind").starter()
     try:
         with file.open("x", encoding="utf-8") as stream:
-            stream.write(STARTERS[kind])
+            stream.write(starter)
     except FileExistsError:
         raise InputError(f"{file}: exists already; allowed: a new file") from None
     except OSError as error:
@@ -138,28 +141,25 @@ def plan(
       phasediag plan study.toml --out results/study
     """
 
-    from joblib import cpu_count
-
-    from .plan import make_plan
-    from .store import Store
-    from .studies import read_study
+    from . import devices
+    from .display.terminal import print_json
+    from .kinds import read_study
+    from .sweep.plan import make_plan
+    from .sweep.printing import print_plan
 
     study = read_study(spec)
     statuses: Mapping[str, str] = {}
     kept: set[str] = set()
     if out is not None:
-        store = Store(out)
-        store.check_folder()
-        study = _united(study, store)
-        store = store.of_kind(study.kind)
+        study, store = _united(study, out)
         statuses, kept = store.statuses(), store.sample_ids()
         study = study.refined(store.runs)
-    slots = max(1, int(cpu_count() / study.spec.resources.cpus_per_task))
+    slots = max(1, int(devices.cores() / study.spec.resources.cpus_per_task))
     planned = make_plan(study, statuses, kept, slots)
     if as_json:
-        printing.print_json(planned.to_dict())
+        print_json(planned.to_dict())
     else:
-        printing.print_plan(planned)
+        print_plan(planned)
 
 
 @app.command()
@@ -171,6 +171,9 @@ def run(
     ],
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Also run the jobs again that have failed before.")
+    ] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="Train in this process, on all of its cores, without Ray.")
     ] = False,
     log: Annotated[
         Path | None,
@@ -185,28 +188,24 @@ def run(
     """Train what is missing on Ray, then fit and plot.
 
     Running it again resumes. Joins the Ray cluster of RAY_ADDRESS, or the one it was submitted to; without
-    one it starts a local Ray. The exit code is 0 when all is done, 1 if some jobs failed, 2 for bad input,
+    one it starts a local Ray. With --local, this process trains, for a container or a laptop where Ray cannot start: the folder is the
+    same, and either way of running goes on from the other. The exit code is 0 when all is done, 1 if some jobs failed, 2 for bad input,
     130 if interrupted.
 
     \b
     Example:
       phasediag run study.toml --out results/study
+      phasediag run study.toml --out results/study --local
     """
-    from .store import Store
-    from .studies import read_study
+    from .kinds import read_study
 
-    study = read_study(spec)
-    store = Store(out)
-    store.check_writable()
+    study, store = _united(read_study(spec), out, writable=True)
     if log is not None and str(log) != "-":
-        store.check_outside(log)
-    study = _united(study, store)
-    store = store.of_kind(study.kind)
-    store.statuses()  # foreign files in the folder: refused before anything is written
+        store.files.check_outside(log)
     try:
-        failed = _run(study, store, retry_failed, log)
+        failed = _run(study, store, _opening(local), retry_failed, log)
     except KeyboardInterrupt:
-        resume = f"phasediag run {spec} --out {out}"
+        resume = f"phasediag run {spec} --out {out}{' --local' if local else ''}"
         raise _exit(f"interrupted; what is finished is kept, resume with: {resume}", INTERRUPTED) from None
     raise typer.Exit(SOME_FAILED if failed else DONE)
 
@@ -226,15 +225,16 @@ def status(
     Example:
       phasediag status results/study --wait
     """
-    from . import status as statuses
-    from .store import Store
+    from .kinds import open_store
+    from .sweep import status as statuses
+    from .sweep.printing import StatusLog, print_status
 
-    store = Store(out)
+    store = open_store(out)
     if not wait:
-        printing.print_status(statuses.read_status(store), as_json)
+        print_status(statuses.read_status(store), as_json)
         return
-    final = statuses.wait(store, printing.StatusLog(store.out, quiet=as_json))
-    printing.print_status(final, as_json)
+    final = statuses.wait(store, StatusLog(store.out, quiet=as_json))
+    print_status(final, as_json)
     raise typer.Exit(SOME_FAILED if final.failed or final.missing else DONE)
 
 
@@ -250,15 +250,18 @@ def fit(out: Out, as_json: Json = False) -> None:
     Example:
       phasediag fit results/study
     """
-    from .analysis import fit_folder, summary
+    from .display.terminal import print_json
+    from .kinds import kind_in
+    from .sweep.results import fit_folder
 
     store = _existing_and_writable(out)
     fit_folder(store)
     _note_missing(_status_of(store), store.out)
+    kind = kind_in(store)
     if as_json:
-        printing.print_json(summary(store))
+        print_json(kind.summary(store))
     else:
-        printing.print_fit(store)
+        kind.print_summary(kind.summary(store))
 
 
 @app.command()
@@ -271,7 +274,7 @@ def plot(out: Out) -> None:
     Example:
       phasediag plot results/study
     """
-    from .analysis import plot_folder
+    from .sweep.results import plot_folder
 
     store = _existing_and_writable(out)
     _fit_if_stale(store)
@@ -303,20 +306,27 @@ def compare(
     Example:
       phasediag compare results/study results/other -o comparison
     """
-    from . import comparison
-    from .analysis import stored_runs, write_comparison
+    from .display.terminal import print_json
+    from .kinds import kind_in, open_store
 
-    stores = [_phase_diagram(out) for out in (out_a, out_b)]
+    a, b = (_existing(open_store(out)) for out in (out_a, out_b))
+    kind = kind_in(a)
+    if kind_in(b).name != kind.name:
+        raise InputError(
+            f"{b.name('study.toml')}: kind: {kind_in(b).name!r}; allowed: {kind.name!r}, as in {out_a}"
+        )
     target = None if folder is None else _folder_of_its_own(folder)
-    names = _same_grid(stores, common)
-    for store in stores:
+    found = kind.compare(a, b, common)
+    for store in (a, b):
         _note_missing(_status_of(store), store.out)
-    runs_a, runs_b = (stored_runs(store) for store in stores)
-    found = comparison.compare(runs_a, runs_b, common=True, names=(out_a, out_b))
-    _note_layers(out_a, out_b, set(runs_a["layer"]), set(runs_b["layer"]))
-    printing.print_differences(found, {"A": (names[0], out_a), "B": (names[1], out_b)}, as_json)
+    for note in found.notes:
+        typer.echo(note, err=True)
+    if as_json:
+        print_json(found.summary())
+    else:
+        found.print_summary()
     if target is not None:
-        for name in write_comparison(target, found, names):
+        for name in found.write(target):
             typer.echo(f"wrote {target.name(name)}", err=as_json)
 
 
@@ -344,23 +354,22 @@ def report(
     Example:
       phasediag report results/study -o study.html
     """
-    from .report.content import gather, require_phase_diagram
-    from .report.page import render
-    from .store import Store, write_file
+    from .kinds import kind_in, open_store
+    from .storage.files import write_file
 
-    store = _existing(Store(out))
-    require_phase_diagram(store)
+    store = _existing(open_store(out))
+    kind, write = kind_in(store), store.write_report
+    name = store.name("report.html")
     if file is not None and file.resolve() != Path(out, "report.html").resolve():
         _check_page(store, file)
-        name = str(file)
-        write: Callable[[bytes], None] = partial(write_file, file)
+        name, write = str(file), partial(write_file, file)
     else:
         store.check_writable("")
-        if store.statuses():
-            _fit_if_stale(store)
-        write, name = store.write_report, store.name("report.html")
     status = _status_of(store)
-    write(render(gather(store, status)))
+    page = kind.report(store, status)
+    if file is None and store.statuses():
+        _fit_if_stale(store)
+    write(page)
     _note_missing(status, store.out)
     typer.echo(f"wrote {name}")
 
@@ -381,9 +390,9 @@ def export(
     Example:
       phasediag export results/study study.parquet
     """
-    from .store import Store
+    from .kinds import open_store
 
-    store = _existing(Store(out))
+    store = _existing(open_store(out))
     rows = store.export_runs(file)
     _note_missing(_status_of(store), store.out)
     typer.echo(f"wrote {file}: {rows} rows")
@@ -412,14 +421,15 @@ def reproduce(
     Example:
       phasediag reproduce results/study 3f2a --weights weights.npz
     """
-    from .reproduce import reproduce as reproduce_job
-    from .store import Store
+    from .kinds import open_store
+    from .sweep.printing import print_reproduction
+    from .sweep.reproduce import reproduce as reproduce_job
 
-    comparison = reproduce_job(_existing(Store(out)), job_id, weights)
-    printing.print_comparison(comparison)
+    found = reproduce_job(_existing(open_store(out)), job_id, weights)
+    print_reproduction(found)
     if weights is not None:
         typer.echo(f"wrote {weights}")
-    raise typer.Exit(DONE if comparison.agrees else SOME_FAILED)
+    raise typer.Exit(DONE if found.agrees else SOME_FAILED)
 
 
 @app.command()
@@ -464,23 +474,22 @@ def locate(
       phasediag locate --width 100 --alpha 1 --beta-1 0.1 --beta-2 0.1 --beta-3 1
       phasediag locate --name NTK --depth 3
     """
-    from .theory import LAYERS, predicted_regime
+    from .display.terminal import print_json
+    from .phase_diagram.locate import locate as locate_network
 
-    depth = _depth_of(depth, beta_3)
-    scales = {"--width": width, "--alpha": alpha, "--beta-1": beta_1, "--beta-2": beta_2}
-    if depth == 3:
-        scales["--beta-3"] = beta_3
-    gamma, gamma_prime, gamma_1 = _exponents(scales) if name is None else _named(name, depth, scales)
-    regimes = {layer: predicted_regime(layer, depth, gamma, gamma_prime, gamma_1) for layer in LAYERS[depth]}
-    exponents = {"gamma": gamma, "gamma_prime": gamma_prime, "gamma_1": gamma_1}
+    scales = {
+        "--width": width,
+        "--alpha": alpha,
+        "--beta-1": beta_1,
+        "--beta-2": beta_2,
+        "--beta-3": beta_3,
+    }
+    found = locate_network(scales, name, depth)
     if as_json:
-        printing.print_json({"depth": depth, **exponents, "predicted_regime": regimes})
-        return
-    typer.echo(f"gamma = {gamma:.6g}\ngamma' = {gamma_prime:.6g}")
-    if depth == 3:
-        typer.echo(f"gamma_1 = {gamma_1:.6g}")
-    for layer, regime in regimes.items():
-        typer.echo(f"{layer}: {regime or _why_no_regime(layer)}")
+        print_json(found.to_dict())
+    else:
+        for line in found.lines():
+            typer.echo(line)
 
 
 # What several commands share.
@@ -493,61 +502,64 @@ def _exit(message: str, code: int) -> typer.Exit:
 
 
 def _existing(store: Store) -> Store:
-    if not store.exists():
-        raise InputError(f"{store.out}: holds no study; allowed: a folder that 'phasediag run' has written")
+    from .kinds import require_study
+
+    require_study(store)
     return store
 
 
 def _existing_and_writable(out: str) -> Store:
-    from .store import Store
+    from .kinds import open_store
 
-    store = _existing(Store(out))
+    store = _existing(open_store(out))
     store.check_writable("")
-    return store
-
-
-def _phase_diagram(out: str) -> Store:
-    from .store import Store
-
-    store = _existing(Store(out))
-    if store.kind != "phase-diagram":
-        raise InputError(f"{store.name('study.toml')}: kind: {store.kind!r}; allowed: 'phase-diagram'")
     return store
 
 
 def _folder_of_its_own(out: str) -> Store:
     """A folder to write to that is not the one of a study."""
-    from .store import Store
+    from .kinds import open_store
 
-    store = Store(out)
+    store = open_store(out)
     store.check_writable("")
     if store.exists():
         raise InputError(f"{out}: holds a study; allowed: another folder")
     return store
 
 
-def _same_grid(stores: Sequence[Store], common: bool) -> tuple[str, str]:
-    """The names of two studies, whose grids have to be the same, or to have something in common, whatever is finished."""
-    import pandas as pd
+def _united(study: AnyStudy, out: str, writable: bool = False) -> tuple[AnyStudy, Store]:
+    """The study together with what its folder holds already, and the folder."""
+    from .kinds import GROUP, named, stored_study
+    from .storage.store import Store
 
-    from .comparison import CELL, check_grids
-    from .status import stored_study
+    store = Store(out, named(study.kind, GROUP).tables)
+    if writable:
+        store.check_writable()
+    else:
+        store.files.check_folder()
+    return (study.merged_with(stored_study(store)) if store.exists() else study), store
 
-    a, b = (stored_study(store) for store in stores)
-    cells_a, cells_b = (pd.DataFrame(sorted(study.cells()), columns=CELL) for study in (a, b))
-    check_grids(cells_a, cells_b, common, [store.out for store in stores])
-    return a.spec.name, b.spec.name
 
+def _opening(local: bool) -> Opening:
+    """Where a sweep trains: on Ray, or in this process."""
+    if not local:
+        from .sweep.ray_cluster import ray_cluster
 
-def _note_layers(out_a: str, out_b: str, layers_a: set[str], layers_b: set[str]) -> None:
-    for out, only in ((out_a, layers_a - layers_b), (out_b, layers_b - layers_a)):
-        if only:
-            typer.echo(f"left out: {', '.join(sorted(only))}, only in {out}", err=True)
+        return ray_cluster
+    from .sweep.local import this_process
+
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        typer.echo(
+            f"RAY_ADDRESS is {address}, but --local wins: this process trains; without --local it joins that cluster",
+            err=True,
+        )
+    return this_process
 
 
 def _fit_if_stale(store: Store) -> None:
-    """Fits if what is fitted in the folder is not that of its runs."""
-    from .analysis import fit_folder, is_fitted
+    """Fits if what is fitted in the folder was not fitted to its runs."""
+    from .sweep.results import fit_folder, is_fitted
 
     if not is_fitted(store):
         fit_folder(store)
@@ -557,12 +569,12 @@ def _fit_if_stale(store: Store) -> None:
 def _check_page(store: Store, file: Path) -> None:
     if file.suffix not in (".html", ".htm"):
         raise InputError(f"{file}: is not supported; allowed: a name that ends in .html")
-    store.check_outside(file)
+    store.files.check_outside(file)
 
 
 def _status_of(store: Store) -> Status | None:
     """How far the sweep is; None where its rows may be read, but its study cannot."""
-    from .status import read_status
+    from .sweep.status import read_status
 
     with suppress(InputError):
         return read_status(store)
@@ -575,19 +587,12 @@ def _note_missing(status: Status | None, out: str) -> None:
         typer.echo(f"{out}: {status.missing} of {status.total} jobs have no rows yet", err=True)
 
 
-def _united(study: Study, store: Store) -> Study:
-    """The study together with what its folder holds already."""
-    from .status import stored_study
-
-    return study.merged_with(stored_study(store)) if store.exists() else study
-
-
-def _run(study: Study, store: Store, retry_failed: bool, log_file: Path | None) -> bool:
+def _run(study: AnyStudy, store: Store, opening: Opening, retry_failed: bool, log_file: Path | None) -> bool:
     """Trains, fits, plots and sums up; returns whether anything failed."""
-    from . import driver
-    from .analysis import fit_folder, plot_folder
-    from .log import Log
-    from .progress import Progress, format_duration
+    from .display.progress import Progress, format_duration
+    from .sweep import sweep
+    from .sweep.log import Log
+    from .sweep.results import fit_folder, plot_folder
 
     started = time.monotonic()
     with closing(Log(log_file)) as log, Progress().shown() as progress:
@@ -598,7 +603,9 @@ def _run(study: Study, store: Store, retry_failed: bool, log_file: Path | None) 
             progress.phase("drawing")
             list(plot_folder(store))
 
-        outcome = driver.run(study, store, progress, retry_failed=retry_failed, finish=finish, log=log)
+        outcome = sweep.run(
+            study, store, opening, progress, retry_failed=retry_failed, finish=finish, log=log
+        )
     try:
         _sum_up(outcome, store, format_duration(time.monotonic() - started))
     except InputError as error:  # of the storage: exit 2 is for what was asked for
@@ -607,49 +614,17 @@ def _run(study: Study, store: Store, retry_failed: bool, log_file: Path | None) 
 
 
 def _sum_up(outcome: Outcome, store: Store, duration: str) -> None:
+    from .kinds import kind_in
+    from .sweep.printing import print_failed
+
     typer.echo(
         f"{outcome.finished} of {outcome.total} jobs finished, {outcome.failed} failed; "
         f"{outcome.trained} run now, in {duration}"
     )
-    printing.print_fit(store)
+    kind = kind_in(store)
+    kind.print_summary(kind.summary(store))
     typer.echo(f"figures: {store.name('figures')}")
     if outcome.failed_samples:
         typer.echo(f"{outcome.failed_samples} networks could not be kept for the figures", err=True)
     if outcome.failed:
-        printing.print_failed(outcome.failed_ids, store.errors())
-
-
-def _depth_of(depth: int | None, beta_3: float | None) -> int:
-    if depth not in (None, 2, 3):
-        raise InputError(f"locate: --depth: {depth} is not supported; allowed: 2, 3")
-    if depth == 2 and beta_3 is not None:
-        raise InputError("locate: --beta-3 is not supported with --depth 2; it belongs to three layers")
-    return depth or (2 if beta_3 is None else 3)
-
-
-def _exponents(scales: Mapping[str, float | None]) -> tuple[float, float, float]:
-    from .theory import exponents_from_scales
-
-    missing = [option for option, value in scales.items() if value is None]
-    if missing:
-        raise InputError(f"locate: {', '.join(missing)} missing; needed: {', '.join(scales)}, or --name")
-    return exponents_from_scales(*(value for value in scales.values() if value is not None))
-
-
-def _named(name: str, depth: int, scales: Mapping[str, float | None]) -> tuple[float, float, float]:
-    from .theory import NAMED_INITIALISATIONS
-
-    given = [option for option, value in scales.items() if value is not None and option != "--width"]
-    if given:
-        raise InputError(f"locate: {', '.join(given)} cannot be given together with --name")
-    known = NAMED_INITIALISATIONS[depth]
-    for candidate, exponents in known.items():
-        if candidate.lower() == name.lower():
-            return *exponents, 0.0
-    raise InputError(f"locate: --name: {name!r} is not known; allowed: {', '.join(known)}")
-
-
-def _why_no_regime(layer: str) -> str:
-    if layer == "a":
-        return "no regime is predicted for this layer"
-    return "no regime is predicted for gamma_1 other than 0"
+        print_failed(outcome.failed_ids, store.errors())

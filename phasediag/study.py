@@ -1,4 +1,4 @@
-"""A study: a spec together with its data, and the jobs that follow from them.
+"""What every kind of study is made of: the study, its jobs, what these cost, and what trains them.
 
 A job is one network to train. Its id is a hash of its content, so that the same network has the same id in every
 study, whatever the study's name, the order of its grid or the resources it runs on.
@@ -6,102 +6,203 @@ study, whatever the study's name, the order of its grid or the resources it runs
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, Self, TypeVar
 
-from .costs import Cost, cost_of
-from .data import Dataset
+import numpy as np
+from numpy.typing import NDArray
+
 from .errors import InputError
-from .jobs import Job, hash_of
-from .refinement import Placement, Refinement, refinement_of
-from .spec import Spec, format_spec, parse_spec
-from .tables import MAX_JOBS
-from .theory import round_exponent
+from .spec.parse import format_spec
+from .spec.tables import MAX_JOBS, ResourcesSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Cell = tuple[Any, ...]
+_ID_DIGITS = 20
+
+Row = Mapping[str, object]
+"""A row of a table: a value for every column."""
+Cell = tuple[object, ...]
 """What tells a job of a study from the others."""
 
 
-@dataclass(frozen=True)
-class Study(ABC):
-    """What to train (`spec`) on which data; `source` names where it was read, for error messages.
+def hash_of(content: Mapping[str, object]) -> str:
+    """The id of a job of this content: the first 20 hexadecimal digits of the sha256 of its canonical JSON."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:_ID_DIGITS]
 
-    `placed` are the jobs that refinement has added so far: they follow from the spec and from results.
+
+class Job(Protocol):
+    """One network to train, whatever the kind of its study."""
+
+    @property
+    def job_id(self) -> str:
+        """The first 20 hexadecimal digits of the hash of the job's content."""
+        ...
+
+
+JobT = TypeVar("JobT", bound=Job)
+JobT_contra = TypeVar("JobT_contra", bound=Job, contravariant=True)
+CellT = TypeVar("CellT", bound=Cell)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a job takes.
+
+    Attributes:
+        shape: jobs of one shape can be trained together.
+        seconds: predicted, on one core or one GPU.
+        shared: seconds that all jobs of its batch share, however many these are: those of the longest.
+        numbers: 8-byte numbers that its training keeps at one time.
+        worst: seconds, alone, if it goes on to its limit of evaluations.
     """
 
-    spec: Any
-    data: Any
-    source: str
-    placed: frozenset[Cell] = frozenset()
+    shape: tuple[object, ...]
+    seconds: float
+    shared: float
+    numbers: int
+    worst: float
 
-    grouped_by = ""
+
+class Trainer(Protocol[JobT_contra]):
+    """Jobs in, rows out, whatever the kind of the study. Processes send it to each other."""
+
+    def batch(self, jobs: Sequence[JobT_contra], device: str, threads: int) -> Sequence[Row]:
+        """Trains jobs of one shape: the rows of ``runs``. Numerical failure is a status in the row, never an exception."""
+        ...
+
+    def sample(self, job: JobT_contra, device: str, threads: int) -> Sequence[Row]:
+        """Trains a network and keeps it whole: the rows of ``samples``."""
+        ...
+
+    def weights(
+        self, job: JobT_contra, device: str
+    ) -> tuple[Sequence[Row], Mapping[str, NDArray[np.generic]]]:
+        """Trains one job: its rows of ``runs``, its data, and its weights before and after."""
+        ...
+
+    def failed(self, job: JobT_contra, error: str) -> Sequence[Row]:
+        """The rows of ``runs`` of a job that could not be run, with the reason."""
+        ...
+
+
+class StudySpec(Protocol):
+    """What the spec of every kind of study has."""
+
+    @property
+    def name(self) -> str:
+        """The name of the study."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """The kind of the study."""
+        ...
+
+    @property
+    def resources(self) -> ResourcesSpec:
+        """What one task asks of the cluster."""
+        ...
+
+    def document(self) -> dict[str, object]:
+        """The spec as TOML can hold it, every default explicit."""
+        ...
+
+
+class StudyData(Protocol):
+    """What the data of every kind of study have."""
+
+    def arrays(self) -> Mapping[str, NDArray[np.generic]]:
+        """What `data.npz` holds of them: x, y and whatever the kind adds."""
+        ...
+
+
+@dataclass(frozen=True)
+class Study(ABC, Generic[CellT, JobT]):
+    """What to train (`spec`) on which data; `source` names where it was read, for error messages."""
+
+    spec: StudySpec
+    data: StudyData
+    source: str
+
+    grouped_by: ClassVar[str] = ""
     """What plans and summaries sum up by."""
 
     @abstractmethod
-    def cells(self) -> set[Cell]:
-        """Every job of the union of the study's grids, and those placed, by what tells each from the others."""
+    def cells(self) -> set[CellT]:
+        """Every job of the union of the study's grids, and those that results have added, by what tells each from the others."""
 
     @abstractmethod
-    def job(self, *cell: Any) -> Any:
+    def job_of(self, cell: CellT) -> JobT:
         """The job of a cell."""
 
     @abstractmethod
-    def stored_job(self, row: Mapping[Any, Any]) -> Any:
+    def stored_job(self, row: Row) -> JobT:
         """The job that a row of `runs` is about, as this study has it (a row of another study gives another id)."""
 
     @abstractmethod
-    def sample_jobs(self) -> list[Any]:
+    def sample_jobs(self) -> list[JobT]:
         """The jobs whose networks are kept whole. They need not be among `jobs`."""
 
     @abstractmethod
-    def cost(self, job: Any) -> Cost:
-        """What a job takes, predicted."""
+    def cost(self, job: JobT) -> Cost:
+        """What a job takes, predicted, on the device that the spec asks for."""
 
     @abstractmethod
-    def group(self, job: Any) -> Any:
+    def group(self, job: JobT) -> object:
         """The value of `grouped_by` of a job."""
 
     @abstractmethod
-    def _fixed_keys(self) -> Iterator[tuple[str, Any]]:
+    def tolerance(self) -> float:
+        """Relative difference that the results of two kinds of devices may have."""
+
+    @abstractmethod
+    def _fixed_keys(self) -> Iterator[tuple[str, object]]:
         """The keys, with their values, that make two specs parts of different studies when they differ."""
 
     @abstractmethod
-    def _united(self, stored: Any, grids: tuple[Any, ...]) -> Study:
-        """This study with other grids: those of its union with the one that is stored."""
+    def _with_grids_of(self, stored: Self, owners: Sequence[Self]) -> Self:
+        """This study with the grids of `owners` one after the other, once it is known to agree with the one that is stored."""
+
+    # A study may grow as results come in. Those that do not leave these as they are.
 
     @property
-    def refinement(self) -> Refinement | None:
-        """What places further jobs by itself, if the study asks for it."""
-        return None
+    def grows(self) -> bool:
+        """Whether results may ask for further jobs."""
+        return False
 
     def refined(self, read_runs: Callable[[], pd.DataFrame]) -> Self:
-        """The study with the jobs that its refinement adds, as far as the runs tell: rows as in ``runs/``, read only if it has one."""
-        return self if self.refinement is None else self.with_placed(self.refinement.advance(read_runs()))
+        """The study with the jobs that results ask for by now: rows as in ``runs/``, read only if it `grows`."""
+        return self
 
-    def with_placed(self, placement: Placement) -> Self:
-        """The study with the jobs that refinement has placed by now."""
-        return replace(self, placed=frozenset(placement.rounds))
+    def added_jobs(self) -> Mapping[str, tuple[JobT, int]]:
+        """The jobs that results have added, by id, with the number of the round that did so."""
+        return {}
+
+    def more_jobs(self) -> tuple[int, float]:
+        """Most jobs that results may still add, and the predicted seconds of one of them."""
+        return 0, 0.0
 
     @property
     def kind(self) -> str:
         """The kind of the spec."""
-        return str(self.spec.kind)
+        return self.spec.kind
 
-    def jobs(self) -> list[Any]:
+    def jobs(self) -> list[JobT]:
         """Every job of the study, once, in the order of the cells."""
-        return [self.job(*cell) for cell in sorted(self.cells())]
+        return [self.job_of(cell) for cell in sorted(self.cells())]
 
     def to_toml(self) -> str:
         """The spec as stored beside the results: every default explicit. Parses to an equal spec."""
-        return format_spec(self.spec)
+        return format_spec(self.spec.document())
 
-    def merged_with(self, stored: Study) -> Study:
+    def merged_with(self, stored: Self) -> Self:
         """The union of this study and the one that is stored already.
 
         Samples, resources and the path of the data are this study's, and so is the refinement if it has one. The stored grids stay if
@@ -118,14 +219,10 @@ class Study(ABC):
                 f"{self.source}: grid: {len(here | there)} jobs together with those of {stored.source}"
             )
         if here <= there:
-            grids = stored.spec.grids
-        elif there <= here:
-            grids = self.spec.grids
-        else:
-            grids = stored.spec.grids + self.spec.grids
-        return self._united(stored, grids)
+            return self._with_grids_of(stored, [stored])
+        return self._with_grids_of(stored, [self] if there <= here else [stored, self])
 
-    def _require_same_keys(self, stored: Study) -> None:
+    def _require_same_keys(self, stored: Self) -> None:
         mine, theirs = dict(self._fixed_keys()), dict(stored._fixed_keys())
         for key in mine | theirs:
             if mine.get(key) != theirs.get(key):
@@ -134,7 +231,7 @@ class Study(ABC):
                     f"allowed: {theirs.get(key)!r}, or another output folder"
                 )
 
-    def _require_same_data(self, stored: Study, same: bool) -> None:
+    def _require_same_data(self, stored: Self, same: bool) -> None:
         if not same:
             raise InputError(
                 f"{self.source}: data: the points differ from those that {stored.source} was trained on; "
@@ -142,71 +239,5 @@ class Study(ABC):
             )
 
 
-class PhaseDiagramStudy(Study):
-    """A study of kind "phase-diagram"; its cells are (width, gamma, gamma_prime, seed)."""
-
-    spec: Spec
-    data: Dataset
-
-    grouped_by = "width"
-
-    def cells(self) -> set[Cell]:
-        return {cell for grid in self.spec.grids for cell in grid.cells()} | self.placed
-
-    @cached_property
-    def refinement(self) -> Refinement | None:
-        return refinement_of(self.spec.document())
-
-    def sample_jobs(self) -> list[Job]:
-        samples = self.spec.samples
-        return [self.job(samples.width, gamma, prime, samples.seed) for gamma, prime in samples.points]
-
-    def job(self, width: int, gamma: float, gamma_prime: float, seed: int) -> Job:
-        """The job of one cell of the plane; the exponents are rounded to 10 decimals."""
-        cell: dict[str, Any] = {
-            "depth": self.spec.network.depth,
-            "width": int(width),
-            "gamma": round_exponent(gamma),
-            "gamma_prime": round_exponent(gamma_prime),
-            "gamma_1": self.spec.grid.gamma_1,
-            "seed": int(seed),
-        }
-        return Job(job_id=hash_of({**self._content, **cell}), **cell)
-
-    def stored_job(self, row: Mapping[Any, Any]) -> Job:
-        return self.job(row["width"], row["gamma"], row["gamma_prime"], row["seed"])
-
-    def cost(self, job: Job) -> Cost:
-        points, inputs = self.data.x.shape
-        train = self.spec.train
-        fixed = None if train.method == "gradient-flow" else train.max_evaluations
-        return cost_of(job, points, inputs, train.max_evaluations, fixed)
-
-    def group(self, job: Job) -> int:
-        return job.width
-
-    @cached_property
-    def _content(self) -> dict[str, Any]:
-        """What all jobs of the study have in common."""
-        return {
-            "kind": self.spec.kind,
-            "activation": self.spec.network.activation,
-            "data": self.data.digest,
-            "train": self.spec.train.model_dump(mode="json", exclude_none=True),
-        }
-
-    def _fixed_keys(self) -> Iterator[tuple[str, Any]]:
-        yield "name", self.spec.name
-        yield "kind", self.spec.kind
-        yield "grid.gamma_1", self.spec.grid.gamma_1
-        for table in ("network", "train"):
-            for key, value in getattr(self.spec, table).model_dump(mode="json").items():
-                yield f"{table}.{key}", value
-
-    def _united(self, stored: PhaseDiagramStudy, grids: tuple[Any, ...]) -> PhaseDiagramStudy:
-        self._require_same_data(stored, self.data == stored.data)
-        refine = self.spec.refine or stored.spec.refine
-        update = {"grid": grids[0], "more_grids": grids[1:], "refine": refine}
-        spec = self.spec.model_copy(update=update)
-        parse_spec(format_spec(spec), self.source)  # what is stored has to be readable again
-        return replace(self, spec=spec)
+AnyStudy = Study[Cell, Job]
+"""A study of a kind that is not known here."""

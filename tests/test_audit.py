@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 from phasediag.condensation import audit
+from phasediag.condensation.columns import CONDENSATION
 from phasediag.condensation.counts import summarise
 from phasediag.condensation.figures import names_of_stds
+from phasediag.display.figures import render
 from phasediag.errors import InputError
-from phasediag.figures import render
-from phasediag.schemas import CONDENSATION
-from phasediag.store import Store
+from phasediag.storage.store import Store
 
 
 def rows(method: str, lines: dict[tuple[str, int], int]) -> list[dict[str, Any]]:

@@ -14,14 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from phasediag.starters import STARTERS
 from typer.testing import CliRunner
 from waiting import wait_for
 
 from phasediag.cli import app
-from phasediag.spec import parse_spec
-from phasediag.starters import STARTERS
-from phasediag.store import Store
-from phasediag.trainers import trainer_of
+from phasediag.kinds import parse_spec, trainer_of
+from phasediag.storage.store import Store
 
 COMMANDS = (
     "init",
@@ -91,7 +90,7 @@ samples = { points = [] }
 def test_run_exits_1_if_jobs_failed_names_them_and_tries_them_again(tmp_path, monkeypatch):
     from faults import sweeps, test_jobs
 
-    from phasediag import driver
+    from phasediag.sweep import sweep as driver
 
     (tmp_path / "spec.toml").write_text(POISONED)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

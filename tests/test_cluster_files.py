@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 import yaml
 
-from phasediag.spec import parse_spec
+from phasediag.kinds import parse_spec
 
 CLUSTER = Path(__file__).parent.parent / "cluster"
 

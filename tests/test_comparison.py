@@ -11,18 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import QuadMesh
+from phasediag.starters import STARTERS
 from typer.testing import CliRunner
 
 import phasediag
 from phasediag.cli import app
-from phasediag.comparison import compare, differs, summarise
-from phasediag.difference_map import difference_map, draw_differences
+from phasediag.display.figures import render
 from phasediag.errors import InputError
-from phasediag.figures import render
-from phasediag.schemas import LINE_DIFFERENCES, SLOPE_DIFFERENCES
-from phasediag.starters import STARTERS
-from phasediag.store import Store
-from phasediag.studies import read_study
+from phasediag.kinds import read_study
+from phasediag.phase_diagram.columns import LINE_DIFFERENCES, SLOPE_DIFFERENCES
+from phasediag.phase_diagram.comparison import compare, differs, summarise
+from phasediag.phase_diagram.figures.difference import difference_map, draw_differences
+from phasediag.storage.store import Store
 
 WIDTHS = (100, 300, 1000, 3000)
 PLANE = [(g / 4, p / 4) for g in range(2, 9) for p in range(-2, 5, 2)]

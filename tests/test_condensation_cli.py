@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from phasediag.starters import STARTERS
 from test_cli import invoke
 
-from phasediag.schemas import CONDENSATION
-from phasediag.starters import STARTERS
-from phasediag.store import Store
+from phasediag.condensation.columns import CONDENSATION
+from phasediag.storage.store import Store
 
 SPEC = """
 name = "small"

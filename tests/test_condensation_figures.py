@@ -14,12 +14,12 @@ import tomli_w
 from matplotlib.figure import Figure
 
 import phasediag
-from phasediag import trainers
+from phasediag import kinds as trainers
 from phasediag.condensation import figures
+from phasediag.condensation.columns import CONDENSATION
 from phasediag.condensation.counts import summarise
-from phasediag.figures import render
-from phasediag.schemas import CONDENSATION
-from phasediag.studies import read_study
+from phasediag.display.figures import render
+from phasediag.kinds import read_study
 
 DATA = {"kind": "function", "target": "sum_sin", "low": -2.0, "high": 2.0, "samples": 20}
 TRAIN = {"method": "adam", "epochs": 30, "learning_rate": 2e-3, "snapshots": [10]}

@@ -10,13 +10,13 @@ import pytest
 import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from phasediag.starters import STARTERS
 
 from phasediag.condensation.spec import CondensationSpec, name_of
 from phasediag.condensation.study import CondensationStudy, Datasets
 from phasediag.errors import InputError
-from phasediag.spec import format_spec, parse_spec
-from phasediag.starters import STARTERS
-from phasediag.studies import read_study, study_from_store
+from phasediag.kinds import parse_spec, read_study, study_from_store
+from phasediag.spec.parse import format_spec
 
 SWEEPS = Path(__file__).parent.parent / "sweeps"
 MINIMAL = """

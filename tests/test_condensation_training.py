@@ -14,13 +14,14 @@ import tomli_w
 import torch
 
 import phasediag
-from phasediag import store, trainers
+from phasediag import kinds as trainers
 from phasediag.condensation import figures, measures, training
+from phasediag.condensation.columns import CONDENSATION
 from phasediag.condensation.counts import count, summarise
 from phasediag.condensation.training import Trainer
-from phasediag.figures import render
-from phasediag.schemas import CONDENSATION
-from phasediag.studies import read_study
+from phasediag.display.figures import render
+from phasediag.kinds import read_study
+from phasediag.storage import store
 
 SPEC: dict[str, Any] = {
     "name": "small",

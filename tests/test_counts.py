@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from phasediag.condensation.columns import CONDENSATION
 from phasediag.condensation.counts import LAYER_KEYS, SUMMARY_COLUMNS, condensed_share, count, summarise
 from phasediag.errors import InputError
-from phasediag.schemas import CONDENSATION
 
 KEY = {
     "layer": "H1",

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from phasediag.data import Dataset, load_data, make_dataset, standardised
 from phasediag.errors import InputError
-from phasediag.tables import DigitsData, FileData, MnistData, PointsData
+from phasediag.spec.data import Dataset, load_data, make_dataset, standardised
+from phasediag.spec.tables import DigitsData, FileData, MnistData, PointsData
 
 MNIST = Path(__file__).parent / "data" / "mnist"
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from phasediag import store, training
 from phasediag.engine import descent
 from phasediag.engine.descent import Networks, Settings, descend
 from phasediag.engine.networks import Outcome, initial_weights
-from phasediag.jobs import Job
-from phasediag.schemas import PHASE_DIAGRAM
-from phasediag.spec import TrainSpec
+from phasediag.phase_diagram import training
+from phasediag.phase_diagram.columns import PHASE_DIAGRAM
+from phasediag.phase_diagram.jobs import Job
+from phasediag.phase_diagram.spec import TrainSpec
+from phasediag.storage import store
 
 X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
 Y = np.array([0.6, -0.4, 0.5, -0.2])

@@ -27,12 +27,11 @@ import pytest
 import tomli_w
 from faults.test_clusters import dashboard as dashboard
 from faults.test_clusters import environment
-
-from phasediag.columns import COLUMNS, schema_of
-from phasediag.schemas import TABLES
-from phasediag.spec import KINDS, parse_spec
 from phasediag.starters import STARTERS
-from phasediag.tables import Table
+from phasediag.storage.columns import COLUMNS, schema_of
+
+from phasediag.kinds import KINDS, TABLES, parse_spec
+from phasediag.spec.tables import Table
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

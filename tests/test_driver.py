@@ -21,15 +21,16 @@ import pytest
 import ray
 from waiting import wait_for
 
-from phasediag import driver, lease
-from phasediag.data import make_dataset
+from phasediag.display.progress import Progress
 from phasediag.errors import InputError, PhasediagError
-from phasediag.log import Log
-from phasediag.progress import Progress
-from phasediag.spec import parse_spec
-from phasediag.store import Store
-from phasediag.study import PhaseDiagramStudy
-from phasediag.training import failed_rows
+from phasediag.kinds import parse_spec
+from phasediag.phase_diagram.study import PhaseDiagramStudy
+from phasediag.phase_diagram.training import failed_rows
+from phasediag.spec.data import make_dataset
+from phasediag.storage.store import Store
+from phasediag.sweep import lease
+from phasediag.sweep import sweep as driver
+from phasediag.sweep.log import Log
 
 SPEC = """
 name = "driver"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from phasediag import extrapolation, fitting
+from phasediag.phase_diagram import extrapolation, fitting
 
 TWO_DECADES = np.array([100.0, 300, 1000, 3000, 10000])
 THREE_DECADES = np.array([100.0, 300, 1000, 3000, 10000, 30000, 100000])

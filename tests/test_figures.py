@@ -12,9 +12,12 @@ from matplotlib.collections import PatchCollection, PathCollection, QuadMesh
 from matplotlib.figure import Figure
 from PIL import Image
 
-from phasediag import examples, figures, fitting, maps, style, theory
+from phasediag.display import figures as style
 from phasediag.errors import InputError
-from phasediag.fitting import fit
+from phasediag.phase_diagram import fitting, theory
+from phasediag.phase_diagram.figures import all as figures
+from phasediag.phase_diagram.figures import examples, maps
+from phasediag.phase_diagram.fitting import fit
 
 GRID = [(round(0.5 + 0.25 * i, 10), round(-0.5 + 0.25 * j, 10)) for i in range(7) for j in range(7)]
 SCATTERED = [(0.55, -0.31), (1.21, 0.07), (1.93, 0.61), (1.04, -0.12), (0.81, 0.93)]

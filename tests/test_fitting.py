@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from phasediag import fitting
 from phasediag.errors import InputError
+from phasediag.phase_diagram import fitting
 
 WIDTHS = (100, 300, 1000, 3000, 10000)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from phasediag import measures
+from phasediag.engine import measures
 
 
 def test_norms_agree_with_numpy() -> None:

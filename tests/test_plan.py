@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phasediag import costs, plan
-from phasediag.costs import cost_of, predicted_seconds
-from phasediag.data import make_dataset
-from phasediag.plan import Batch, make_batches, make_plan, missing_batches, split
-from phasediag.spec import parse_spec
-from phasediag.study import PhaseDiagramStudy
+from phasediag.kinds import parse_spec
+from phasediag.phase_diagram import costs
+from phasediag.phase_diagram.costs import cost_of, predicted_seconds
+from phasediag.phase_diagram.study import PhaseDiagramStudy
+from phasediag.spec.data import make_dataset
+from phasediag.sweep import plan
+from phasediag.sweep.plan import Batch, make_batches, make_plan, missing_batches, split
 
 SPEC = """
 name = "plan"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phasediag.progress import Progress
+from phasediag.display.progress import Progress
 
 
 def test_the_line_says_only_what_is_known() -> None:

@@ -8,14 +8,14 @@ import pytest
 from test_refinement import SPEC, scatter, study
 from typer.testing import CliRunner
 
-from phasediag import driver
 from phasediag.cli import app
-from phasediag.plan import make_plan
-from phasediag.progress import Progress
-from phasediag.schemas import FAILED
-from phasediag.status import read_status
-from phasediag.store import Store
-from phasediag.training import failed_rows
+from phasediag.display.progress import Progress
+from phasediag.phase_diagram.training import failed_rows
+from phasediag.storage.schema import FAILED
+from phasediag.storage.store import Store
+from phasediag.sweep import sweep as driver
+from phasediag.sweep.plan import make_plan
+from phasediag.sweep.status import read_status
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

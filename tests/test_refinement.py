@@ -9,16 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phasediag import figures
-from phasediag.data import make_dataset
-from phasediag.fitting import critical_line, fit
-from phasediag.jobs import grid_cells
-from phasediag.maps import deciding_slope
-from phasediag.refinement import Refinement, Rules, refinement_of
-from phasediag.refinement_map import refinement_map
-from phasediag.spec import format_spec, parse_spec
-from phasediag.study import PhaseDiagramStudy
-from phasediag.trainers import train
+from phasediag.kinds import parse_spec
+from phasediag.phase_diagram.figures import all as figures
+from phasediag.phase_diagram.figures.maps import deciding_slope
+from phasediag.phase_diagram.figures.refinement import refinement_map
+from phasediag.phase_diagram.fitting import critical_line, fit
+from phasediag.phase_diagram.jobs import grid_cells
+from phasediag.phase_diagram.refinement import Refinement, Rules, refinement_of
+from phasediag.phase_diagram.study import PhaseDiagramStudy
+from phasediag.spec.data import make_dataset
+from phasediag.spec.parse import format_spec
+from phasediag.sweep.local import train
 
 WIDTHS, SEEDS = (100, 300, 1000, 3000, 10000), (0, 1, 2)
 GAMMAS, PRIMES = (0.5, 1.0, 1.5, 2.0), (-0.5, 0.0, 0.5, 1.0)

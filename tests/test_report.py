@@ -13,20 +13,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from phasediag.starters import STARTERS
 from test_figures import make_samples, slope_at
 from typer.testing import CliRunner
 
-from phasediag import theory
 from phasediag.cli import app
-from phasediag.fitting import fit
-from phasediag.report.content import FAILURES_LISTED, NEURONS_SHOWN, gather
-from phasediag.report.page import render, to_json
-from phasediag.schemas import PHASE_DIAGRAM
-from phasediag.starters import STARTERS
-from phasediag.status import read_status
-from phasediag.store import Store
-from phasediag.studies import read_study
-from phasediag.training import failed_rows
+from phasediag.kinds import read_study
+from phasediag.phase_diagram import theory
+from phasediag.phase_diagram.columns import PHASE_DIAGRAM
+from phasediag.phase_diagram.fitting import fit
+from phasediag.phase_diagram.report.content import FAILURES_LISTED, NEURONS_SHOWN, gather
+from phasediag.phase_diagram.report.page import render, to_json
+from phasediag.phase_diagram.training import failed_rows
+from phasediag.storage.store import Store
+from phasediag.sweep.status import read_status
 
 EVIL = "<img src=x onerror=\"document.title='run'\"></script><b>bold</b>\u2028&amp;"
 SPEC = """

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from test_report import EVIL, GRID, SPEC, make_folder, rows_of, two_networks, with_status
 
-from phasediag.fitting import fit
-from phasediag.report.content import gather
-from phasediag.report.page import render
+from phasediag.phase_diagram.fitting import fit
+from phasediag.phase_diagram.report.content import gather
+from phasediag.phase_diagram.report.page import render
 
 sync_api = pytest.importorskip("playwright.sync_api")
 

@@ -7,9 +7,9 @@ from collections import Counter, deque
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phasediag.jobs import Job
-from phasediag.plan import Batch
-from phasediag.retries import (
+from phasediag.phase_diagram.jobs import Job
+from phasediag.sweep.plan import Batch
+from phasediag.sweep.retries import (
     MAX_DEATHS,
     MAX_FAILURES,
     MAX_LOSSES,

@@ -15,8 +15,8 @@ from waiting import wait_for
 
 import phasediag
 from phasediag.errors import InputError
-from phasediag.spec import parse_spec
-from phasediag.store import Store
+from phasediag.kinds import parse_spec
+from phasediag.storage.store import Store
 
 SPEC = """
 name = {name!r}
@@ -93,7 +93,7 @@ def test_arrays_that_hold_code_are_refused_and_not_run(tmp_path: Path, name: str
         with pytest.raises(InputError, match=r"data\.npz"):
             Store(tmp_path).read_data()
     else:
-        from phasediag.studies import read_study
+        from phasediag.kinds import read_study
 
         spec = SPEC.format(name="mine").replace(
             'kind = "points", x = [[-1.0], [-0.35], [0.3], [1.0]], y = [0.6, -0.4, 0.5, -0.2]',

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phasediag.errors import InputError
-from phasediag.spec import GridSpec, format_spec, parse_spec
+from phasediag.kinds import parse_spec
+from phasediag.phase_diagram.spec import GridSpec
+from phasediag.spec.parse import format_spec
 
 MINIMAL = """
 name = "minimal"

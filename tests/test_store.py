@@ -18,10 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import fs
 
-from phasediag import store as store_module
 from phasediag.errors import InputError
-from phasediag.schemas import PHASE_DIAGRAM, STATUSES
-from phasediag.store import Store
+from phasediag.phase_diagram.columns import PHASE_DIAGRAM
+from phasediag.storage import store as store_module
+from phasediag.storage.schema import STATUSES
+from phasediag.storage.store import Store
 
 RUNS_SCHEMA, SAMPLES_SCHEMA, SLOPES_SCHEMA = PHASE_DIAGRAM.runs, PHASE_DIAGRAM.samples, PHASE_DIAGRAM.fitted
 OLD_RUNS = Path(__file__).parent / "data" / "runs-v1.parquet"

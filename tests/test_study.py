@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from phasediag.errors import InputError
-from phasediag.studies import read_study, study_from_store
+from phasediag.kinds import read_study, study_from_store
 from phasediag.study import Study
 
 SWEEPS = Path(__file__).parent.parent / "sweeps"

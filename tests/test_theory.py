@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phasediag import theory
 from phasediag.errors import InputError, PhasediagError
+from phasediag.phase_diagram import theory
 
 exponents = st.floats(-3, 3)
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 import phasediag
-from phasediag import store, training
 from phasediag.engine.networks import initial_weights
-from phasediag.jobs import Job
-from phasediag.schemas import PHASE_DIAGRAM
-from phasediag.spec import TrainSpec
+from phasediag.phase_diagram import training
+from phasediag.phase_diagram.columns import PHASE_DIAGRAM
+from phasediag.phase_diagram.jobs import Job
+from phasediag.phase_diagram.spec import TrainSpec
+from phasediag.storage import store
 
 X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
 Y = np.array([0.6, -0.4, 0.5, -0.2])

@@ -10,13 +10,13 @@ import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
+from phasediag.starters import STARTERS
+from phasediag.storage.columns import COLUMNS, schema_of
 
 import phasediag
 from phasediag.cli import app
-from phasediag.columns import COLUMNS, schema_of
-from phasediag.spec import KINDS
-from phasediag.starters import STARTERS
-from phasediag.tables import Table
+from phasediag.kinds import KINDS
+from phasediag.spec.tables import Table
 
 MARKER = re.compile(r"^<!-- generated: (?P<name>\w+) ?(?P<arguments>.*) -->$", re.MULTILINE)
 

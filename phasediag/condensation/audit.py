@@ -20,12 +20,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..display.figures import DOUBLE_COLUMN, STYLE, new_figure, render
 from ..errors import InputError
-from ..figures import render
-from ..store import Store
-from ..style import DOUBLE_COLUMN, STYLE, new_figure
+from ..kinds import kind_in, open_store
 from .counts import summarise
 from .figures import add_overview_bar, draw_overview, names_of_stds, overview_handles, title_of
+from .kind import KIND
 
 METHODS = {
     "adam": "Adam",
@@ -46,8 +46,8 @@ def read_runs(folders: Sequence[str]) -> pd.DataFrame:
     """
     frames = []
     for folder in folders:
-        store = Store(folder)
-        if not store.exists() or store.kind != "condensation":
+        store = open_store(folder)
+        if not store.exists() or kind_in(store) is not KIND:
             raise InputError(
                 f"{folder}: holds no condensation study; allowed: folders that 'phasediag run' has written"
             )

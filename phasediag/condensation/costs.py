@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..costs import Cost
+from ..devices import SPEED
+from ..study import Cost
 from .directions import CLIMB_STEPS, climb_starts
 from .jobs import Job
 from .spec import TrainSpec
@@ -21,8 +22,8 @@ _FLOW_EVALUATIONS = 3000
 _ARRAYS = 30
 
 
-def cost_of(job: Job, hidden: Sequence[int], points: int, train: TrainSpec) -> Cost:
-    """What a job on so many points takes."""
+def cost_of(job: Job, hidden: Sequence[int], points: int, train: TrainSpec, device: str = "cpu") -> Cost:
+    """What a job on so many points takes on a kind of device."""
     evaluations = train.epochs + 1
     if train.method == "gradient-flow":
         evaluations = min(train.max_evaluations, _FLOW_EVALUATIONS)
@@ -35,7 +36,8 @@ def cost_of(job: Job, hidden: Sequence[int], points: int, train: TrainSpec) -> C
         for name, k, width in zip(job.activations, below, hidden, strict=True)
     )
     itemsize = 1.0 if train.dtype == "float64" else 0.5
-    seconds = evaluations * itemsize * points * (_NEURON * neurons + _WEIGHT * weights) + measuring
+    training = evaluations * itemsize * points * (_NEURON * neurons + _WEIGHT * weights)
+    seconds = training / SPEED[device] + measuring
     shared = evaluations * _SHARED * len(hidden)
     numbers = _ARRAYS * points * (neurons + job.dimension) + 8 * weights
     most = train.max_evaluations if train.method == "gradient-flow" else evaluations

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from ..schemas import CONDENSATION
+from .columns import TABLES
 
 LAYER_KEYS = [
     "activations",
@@ -68,9 +68,9 @@ def count(runs: pd.DataFrame) -> pd.DataFrame:
     counts = counts.merge(there, on=keys)
     counts["left_out"] = counts["all"] - counts["seeds"]
     counts = counts.astype(dict.fromkeys(("lines", "count", "seeds", "left_out"), "int64"))
-    order = [*CONDENSATION.order, "lines"]
+    order = [*TABLES.order, "lines"]
     counts = counts.sort_values([name for name in order if name in counts], ignore_index=True)
-    return counts.reindex(columns=CONDENSATION.fitted.names)
+    return counts.reindex(columns=TABLES.fitted.names)
 
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ..style import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure
+from ..display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure
 from .clusters import THRESHOLD, Directions
 from .counts import condensed_share, summarise
 

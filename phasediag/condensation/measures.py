@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import measures
+from ..engine import measures
 from . import activations
 from .clusters import NARROW, WIDE, WITHIN, Directions, alignment
 from .directions import Leading, flow_directions, sign_directions
@@ -25,29 +25,6 @@ DIVERGED = 1e6
 _LARGEST = float(np.finfo(np.float32).max)
 FIELD_POINTS, FIELD_MARGIN = 21, 1.3
 """Places along an axis at which the direction field is kept, and how far beyond the largest weight."""
-NAMES = (
-    "loss",
-    "active_neurons",
-    "lines",
-    "orientations",
-    "aligned_fraction",
-    "predicted_alignment",
-    "predicted_fraction",
-    "predicted_alignment_initial",
-    "lines_narrow",
-    "lines_wide",
-    "effective_orientations",
-    "predicted_lines",
-    "lines_near_predicted",
-    "predicted_fraction_initial",
-    "sign_lines",
-    "lines_near_sign",
-    "sign_fraction",
-    "sign_fraction_initial",
-    "largest_weight",
-    "polynomial_misfit",
-)
-"""All measures; NaN where there is nothing to measure."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +116,7 @@ def leading_term(name: str) -> Leading | None:
 
 
 def measure(seen: Seen, layer: int, predicted: Predicted, initial: Predicted, seed: int) -> dict[str, float]:
-    """All measures of a hidden layer.
+    """All measures of a hidden layer, as declared in `MEASURES` of the columns.
 
     Args:
         seen: the network.

@@ -7,19 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from ..tables import (
+from ..spec.tables import (
     NAME,
     POSITIVE,
     SEED,
     SEEDS,
     SWITCH,
     Count,
-    DigitsData,
-    FileData,
-    MnistData,
     Name,
     Number,
-    PointsData,
     ResourcesSpec,
     Seed,
     SeedAxis,
@@ -33,6 +29,7 @@ from ..tables import (
     shown,
     sorted_unique,
 )
+from ..spec.tables import DataSpec as StoredData
 from .activations import RESERVED, fault_of, known
 
 MAX_EPOCHS = 10**8
@@ -162,7 +159,7 @@ class FunctionData(Table):
         return self
 
 
-DataSpec = FunctionData | PointsData | DigitsData | MnistData | FileData
+DataSpec = FunctionData | StoredData
 
 
 class GridSpec(Table):

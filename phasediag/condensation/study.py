@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..costs import Cost
-from ..data import Dataset, load_data, make_dataset
 from ..errors import InputError
-from ..jobs import hash_of
-from ..study import Cell, Study
+from ..spec.data import Dataset, load_data, make_dataset
+from ..study import Cost, Row, Study, hash_of
 from .costs import cost_of
 from .jobs import Job
 from .spec import SEPARATOR, CondensationSpec, FunctionData, Names, TrainSpec, name_of
@@ -138,7 +136,11 @@ def sample_function(data: FunctionData, dimension: int, seed: int, source: str) 
     return make_dataset(x, np.round(y, _DECIMALS), source)
 
 
-class CondensationStudy(Study):
+Cell = tuple[Names, int, float, int]
+"""(activations, dimension, std, seed): what tells the jobs of a condensation study from each other."""
+
+
+class CondensationStudy(Study[Cell, Job]):
     """A study of kind "condensation"; its cells are (activations, dimension, std, seed)."""
 
     spec: CondensationSpec
@@ -153,6 +155,9 @@ class CondensationStudy(Study):
         points = sorted({cell[:3] for cell in self.cells()})
         seeds = self.spec.samples.seeds
         return [self.job(names, dimension, std, seed) for names, dimension, std in points for seed in seeds]
+
+    def job_of(self, cell: Cell) -> Job:
+        return self.job(*cell)
 
     def job(self, activations: Names, dimension: int, std: float, seed: int) -> Job:
         """The job of one cell."""
@@ -170,17 +175,22 @@ class CondensationStudy(Study):
         }
         return Job(hash_of(content), tuple(activations), int(dimension), float(std), int(seed), rate)
 
-    def stored_job(self, row: Mapping[Any, Any]) -> Job:
+    def stored_job(self, row: Row) -> Job:
         names = tuple(str(row["activations"]).split(SEPARATOR))
         layers = len(self.spec.network.hidden)
         activations = names if len(names) == layers else names * layers
-        return self.job(activations, int(row["dimension"]), float(row["std"]), int(row["seed"]))
+        dimension, std, seed = cast("tuple[int, float, int]", (row["dimension"], row["std"], row["seed"]))
+        return self.job(activations, int(dimension), float(std), int(seed))
 
     def cost(self, job: Job) -> Cost:
-        return cost_of(job, self.spec.network.hidden, self.data.points, self.spec.train)
+        device = self.spec.resources.planned_device
+        return cost_of(job, self.spec.network.hidden, self.data.points, self.spec.train, device)
 
     def group(self, job: Job) -> str:
         return name_of(job.activations)
+
+    def tolerance(self) -> float:
+        return self.spec.train.accuracy
 
     @property
     def _dimensions(self) -> tuple[int, ...]:
@@ -199,9 +209,10 @@ class CondensationStudy(Study):
             for key, value in self.spec.data.model_dump(exclude={"kind", "dimension"}).items():
                 yield f"data.{key}", value
 
-    def _united(self, stored: CondensationStudy, grids: tuple[Any, ...]) -> CondensationStudy:
+    def _with_grids_of(self, stored: Self, owners: Sequence[Self]) -> Self:
         rates = self._united_rates(stored)
         self._require_same_data(stored, self.data.agrees_with(stored.data))
+        grids = tuple(grid for owner in owners for grid in owner.spec.grids)
         train = self.spec.train.model_copy(update={"learning_rate": rates})
         update = {"grid": grids[0], "more_grids": grids[1:], "train": train}
         data = self.data.united_with(stored.data)

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..training import device_name, single_threaded
-from ..version import VERSION
+from ..devices import device_name, room, single_threaded
+from ..storage.schema import VERSION
 from . import measures
 from .activations import multiplicity
+from .columns import MEASURES
 from .measures import Curve, Predicted, Seen
 from .spec import name_of
 
@@ -32,8 +33,10 @@ if TYPE_CHECKING:  # torch takes seconds to import, and describing a failed job 
 Array = NDArray[np.float64]
 Row = dict[str, Any]
 
-CHUNK_ELEMENTS = {"cpu": 2**17, "cuda": 2**24}
-"""Points times neurons of the jobs that are trained together: on a CPU, a handful of such arrays should stay in its cache."""
+CHUNK_ELEMENTS = 2**17
+"""Points times neurons of the jobs that are trained together on a CPU: a handful of such arrays should stay in its cache."""
+GPU_ARRAYS = 40
+"""Arrays of that size that training keeps at a time on a GPU."""
 CURVE_POINTS = 401
 MAX_TRACE = 2000
 """Losses along the training that are kept."""
@@ -88,7 +91,9 @@ class Trainer:
         """The jobs in chunks, ``threads`` at a time, each on a single thread of torch."""
         # Neighbours with the same activation are evaluated together.
         order = sorted(range(len(jobs)), key=lambda index: jobs[index].activations)
-        size = max(1, CHUNK_ELEMENTS[device] // (self.data.points * sum(self.hidden)))
+        itemsize = np.dtype(self.settings.dtype).itemsize
+        elements = room(device, CHUNK_ELEMENTS * itemsize, GPU_ARRAYS, threads) // itemsize
+        size = max(1, elements // (self.data.points * sum(self.hidden)))
         chunks = [order[start : start + size] for start in range(0, len(order), size)]
 
         def work(chunk: Sequence[int]) -> list[_Trained]:
@@ -150,7 +155,7 @@ class _Trained:
             {
                 **self._identity(layer),
                 "epoch": epoch,
-                **dict.fromkeys(measures.NAMES, math.nan),
+                **MEASURES.blank(),
                 **self.measured.get(epoch, not_reached)[layer],
                 "evaluations": self.evaluations,
                 "error": "",

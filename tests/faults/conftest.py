@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from phasediag.store import Store
+from phasediag.storage.store import Store
 
 
 @pytest.fixture(scope="module")

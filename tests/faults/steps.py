@@ -11,7 +11,7 @@ from linecache import getline
 from types import FrameType
 from typing import Any
 
-from phasediag import store
+from phasediag.storage import store
 
 WRITING = {"_replace", "_sync_folder", "_rewrite_without", "clean_staging"}
 EFFECTS = (

@@ -23,15 +23,17 @@ import pytest
 from pyarrow import fs
 from waiting import no_longer, wait_for
 
-from phasediag import driver, lease, worker
-from phasediag.data import make_dataset
-from phasediag.jobs import Job
-from phasediag.progress import Progress
-from phasediag.schemas import PHASE_DIAGRAM
-from phasediag.spec import parse_spec
-from phasediag.store import Store
-from phasediag.study import PhaseDiagramStudy
-from phasediag.trainers import Trainer, train, trainer_of
+from phasediag.display.progress import Progress
+from phasediag.kinds import parse_spec, trainer_of
+from phasediag.phase_diagram.columns import PHASE_DIAGRAM
+from phasediag.phase_diagram.jobs import Job
+from phasediag.phase_diagram.study import PhaseDiagramStudy
+from phasediag.spec.data import make_dataset
+from phasediag.storage.store import Store
+from phasediag.study import Trainer
+from phasediag.sweep import lease, worker
+from phasediag.sweep import sweep as driver
+from phasediag.sweep.local import train
 
 SPEC = """
 name = "faults"

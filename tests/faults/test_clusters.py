@@ -19,8 +19,8 @@ import pytest
 from waiting import wait_for
 
 from faults import sweeps
-from phasediag.store import Store
-from phasediag.studies import read_study
+from phasediag.kinds import read_study
+from phasediag.storage.store import Store
 
 PORT, DASHBOARD, AGENT, METRICS, TOKEN = 6401, 8299, 8297, 8298, "a" * 64
 SPEC = """

@@ -13,9 +13,9 @@ import pytest
 from waiting import wait_for
 
 from faults import sweeps
-from phasediag import driver
 from phasediag.errors import InputError
-from phasediag.store import Store
+from phasediag.storage.store import Store
+from phasediag.sweep import sweep as driver
 
 pytestmark = pytest.mark.usefixtures("two_cores")
 

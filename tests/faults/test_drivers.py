@@ -16,9 +16,9 @@ import pytest
 from waiting import wait_for
 
 from faults import steps, sweeps
-from phasediag import lease
 from phasediag.errors import InputError, PhasediagError
-from phasediag.store import Store
+from phasediag.storage.store import Store
+from phasediag.sweep import lease
 
 
 @pytest.mark.usefixtures("two_cores")

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from faults import sweeps
-from phasediag import plan
-from phasediag.data import make_dataset
-from phasediag.jobs import Job
-from phasediag.spec import parse_spec
-from phasediag.store import Store
-from phasediag.study import PhaseDiagramStudy
+from phasediag.kinds import parse_spec
+from phasediag.phase_diagram.jobs import Job
+from phasediag.phase_diagram.study import PhaseDiagramStudy
+from phasediag.spec.data import make_dataset
+from phasediag.storage.store import Store
+from phasediag.sweep import plan
 
 pytestmark = pytest.mark.usefixtures("two_cores")
 

@@ -15,7 +15,7 @@ from waiting import wait_for
 
 from faults import hosts, sweeps
 from faults.hosts import Host
-from phasediag.store import Store
+from phasediag.storage.store import Store
 
 pytestmark = pytest.mark.slow
 

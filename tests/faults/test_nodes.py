@@ -19,10 +19,10 @@ from ray.cluster_utils import Cluster
 from waiting import wait_for
 
 from faults import sweeps
-from phasediag import driver
 from phasediag.errors import InputError
-from phasediag.jobs import Job
-from phasediag.store import Store
+from phasediag.phase_diagram.jobs import Job
+from phasediag.storage.store import Store
+from phasediag.sweep import sweep as driver
 
 GIB = 2**30
 DEATH = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}

@@ -15,11 +15,12 @@ from waiting import wait_for
 
 from faults import sweeps
 from faults.buckets import SECRET, Server, make_bucket
-from phasediag import driver, lease
 from phasediag.errors import InputError
-from phasediag.log import Log
-from phasediag.status import read_status
-from phasediag.store import Store
+from phasediag.storage.store import Store
+from phasediag.sweep import lease
+from phasediag.sweep import sweep as driver
+from phasediag.sweep.log import Log
+from phasediag.sweep.status import read_status
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ import pytest
 from waiting import wait_for
 
 from faults import steps, sweeps
-from phasediag.jobs import Job
-from phasediag.log import Log
-from phasediag.store import Store
+from phasediag.phase_diagram.jobs import Job
+from phasediag.storage.store import Store
+from phasediag.sweep.log import Log
 
 pytestmark = pytest.mark.usefixtures("two_cores")
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from faults import sweeps
 
-from phasediag import driver, lease
-from phasediag.jobs import Job
-from phasediag.store import Store
+from phasediag.phase_diagram.jobs import Job
+from phasediag.storage.store import Store
+from phasediag.sweep import lease
+from phasediag.sweep import sweep as driver
 
 SEEDS = 20
 

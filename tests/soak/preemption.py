@@ -24,12 +24,12 @@ import ray  # noqa: E402
 from faults.test_nodes import DEATH  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from phasediag import driver  # noqa: E402
-from phasediag.log import Log  # noqa: E402
-from phasediag.progress import Progress  # noqa: E402
-from phasediag.store import Store  # noqa: E402
-from phasediag.studies import read_study  # noqa: E402
-from phasediag.study import Study  # noqa: E402
+from phasediag.display.progress import Progress
+from phasediag.kinds import read_study
+from phasediag.storage.store import Store
+from phasediag.study import Study
+from phasediag.sweep import sweep as driver
+from phasediag.sweep.log import Log
 
 SPEC = """
 name = "preemption"

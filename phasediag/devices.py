@@ -1,0 +1,129 @@
+"""The devices that networks are trained on: which there are, what they are called, their threads and their memory.
+
+A kind of device is "cpu" or "cuda". What a batch may hold and how long it takes depend on it, here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from .errors import InputError, PhasediagError
+
+BATCH_BYTES = {"cpu": 2**30, "cuda": 2**33}
+"""Memory that the batch of a task may take. A trainer parts a batch that a GPU has no room for (`room`)."""
+SPEED = {"cpu": 1.0, "cuda": 10.0}
+"""How many times as fast as a core of a CPU a device is, roughly. That of a GPU is assumed, not measured: it shapes batches and predicts
+durations, and no result depends on it."""
+_GPU_SHARE = 0.5
+"""Share of a GPU's free memory that one thread's arrays may take."""
+
+
+class DeviceLost(PhasediagError):
+    """A GPU does not answer this process any more: whatever it tries from now on would fail too."""
+
+
+def cores() -> int:
+    """Cores that this process may use, also within the limits of a container."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
+def gpus() -> int:
+    """GPUs that torch can use in this process."""
+    import torch
+
+    return int(torch.cuda.device_count())
+
+
+def resolve_device(device: str) -> str:
+    """ "cpu" or "cuda"; "auto" takes a GPU where there is one.
+
+    Raises:
+        InputError: "cuda" was asked for and torch finds no GPU.
+    """
+    if device == "cpu":
+        return "cpu"
+    if gpus():
+        return "cuda"
+    if device == "cuda":
+        raise InputError("resources.device: 'cuda', but torch finds no GPU here; allowed: auto, cpu")
+    return "cpu"
+
+
+def device_of_task(device: str, gpus_per_task: float) -> str:
+    """The device of a task that was given so many GPUs, of those that this process sees; it keeps to its share of the memory.
+
+    Raises:
+        InputError: "cuda" was asked for and there is none.
+    """
+    if not gpus_per_task:
+        return "cpu"
+    found = resolve_device(device)
+    if found == "cuda" and gpus_per_task < 1:
+        import torch
+
+        # A fraction is a promise only, unless the process keeps to it.
+        torch.cuda.set_per_process_memory_fraction(gpus_per_task)
+    return found
+
+
+def device_of_row(stored: str) -> str:
+    """The kind of device of a stored row (its column ``device``) if there is one here, else the CPU."""
+    return "cuda" if kind_of_row(stored) == "cuda" and gpus() else "cpu"
+
+
+def kind_of_row(stored: str) -> str:
+    """The kind of device that the column ``device`` of a row names."""
+    return "cuda" if stored.startswith("cuda") else "cpu"
+
+
+def device_name(device: str) -> str:
+    """How rows name a device: "cpu", or "cuda: " and the GPU's name."""
+    if device == "cpu":
+        return "cpu"
+    import torch
+
+    return f"cuda: {torch.cuda.get_device_name()}"
+
+
+def room(device: str, cached: int, arrays: int, threads: int = 1) -> int:
+    """Bytes that the largest array of what is trained together may take.
+
+    Args:
+        device: "cpu" or "cuda".
+        cached: what to return for a CPU, where a handful of such arrays should stay in the cache of a core.
+        arrays: how many arrays of that size training keeps at a time.
+        threads: how many threads of this process share the device.
+    """
+    if device == "cpu":
+        return cached
+    import torch
+
+    free, _ = torch.cuda.mem_get_info()
+    fraction = getattr(torch.cuda, "get_per_process_memory_fraction", lambda: 1.0)()  # from torch 2.7 on
+    allowed = fraction * torch.cuda.get_device_properties(0).total_memory
+    return int(_GPU_SHARE * min(free, allowed) / (arrays * threads))
+
+
+def raise_if_lost(error: Exception) -> None:
+    """Raises `DeviceLost` if an error says that the context of a GPU is gone: everything that follows in this process would fail too."""
+    text = str(error)
+    if "CUDA error" in text and "out of memory" not in text:
+        raise DeviceLost(text) from error
+
+
+@contextmanager
+def single_threaded() -> Iterator[Callable[[], None]]:
+    """One thread per operation within, of torch and of NumPy's BLAS; yields what a new thread has to call for the same."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, "blas"):
+            yield lambda: torch.set_num_threads(1)
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,60 @@
+"""What all figures have in common: their sizes and fonts, and how they become files."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+SINGLE_COLUMN, DOUBLE_COLUMN = 3.4, 7.0
+"""Widths of a figure in inches: one and two columns of a journal page."""
+
+STYLE: Any = {
+    "font.size": 8.0,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8.5,
+    "axes.linewidth": 0.6,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "legend.columnspacing": 1.4,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "lines.linewidth": 1.3,
+    "hatch.linewidth": 0.5,
+    "svg.hashsalt": "phasediag",
+    "svg.fonttype": "path",
+    "savefig.dpi": 200,
+}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, not known to pyplot."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def plain_text(text: str, longest: int = 40) -> str:
+    """Text of users as a label: nothing in it is mathtext, and it is not too long."""
+    text = " ".join(text.split())
+    return (text if len(text) <= longest else f"{text[: longest - 1]}…").replace("$", r"\$")
+
+
+def render(figure: Figure) -> dict[str, bytes]:
+    """The figure as files: {"png": 200 dpi, "svg": text as paths}, the same bytes for the same figure every time."""
+    title = {"Title": figure.get_label() or "phasediag"}
+    files = {}
+    with rc_context(STYLE):
+        for kind, metadata in {"png": title, "svg": {**title, "Date": None}}.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, metadata=metadata)
+            files[kind] = buffer.getvalue()
+    return files

@@ -1,0 +1,58 @@
+"""Tables for people and JSON for machines, on standard output."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # reading, fitting and plotting need no terminal
+    from rich.console import Console
+    from rich.table import Table
+
+_LOG_WIDTH = 120
+
+
+def print_json(content: Any) -> None:
+    """Prints numbers and text as JSON."""
+    say(json.dumps(json_ready(content), indent=2, allow_nan=False))
+
+
+def print_table(table: Table) -> None:
+    """Prints a table as wide as the terminal, or as it needs in a log."""
+    _console().print(table)
+
+
+def new_table(*columns: str) -> Table:
+    """An empty table: the first column left-aligned, the others, of numbers, to the right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left")
+    return table
+
+
+def say(line: str, error: bool = False) -> None:
+    """Prints a line on standard output, or on standard error."""
+    import typer
+
+    typer.echo(line, err=error)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _LOG_WIDTH)
+
+
+def json_ready(content: Any) -> Any:
+    """Content with None in the place of numbers that JSON does not have."""
+    if isinstance(content, Mapping):
+        return {str(key): json_ready(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [json_ready(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

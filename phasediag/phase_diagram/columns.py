@@ -1,0 +1,180 @@
+"""The columns of a phase diagram's tables, each declared once."""
+
+from __future__ import annotations
+
+from ..storage.schema import (
+    COUNTS,
+    CURVE,
+    FLOAT,
+    INT,
+    JOB_ID,
+    MATRIX,
+    ORIGIN,
+    STR,
+    VECTOR,
+    VERSION_COLUMN,
+    Column,
+    Tables,
+    columns,
+)
+
+_DEPTH = Column("depth", INT, "layers of weights, 2 or 3")
+_LAYER = Column(
+    "layer",
+    STR,
+    "`W1`: input weights; `W2`: weights between the hidden layers, of three layers; `a`: output weights",
+)
+_GAMMA_PRIME = Column("gamma_prime", FLOAT, "the exponent γ′")
+_POINT = columns(
+    Column("gamma", FLOAT, "the exponent γ"),
+    _GAMMA_PRIME,
+    Column("gamma_1", FLOAT, "the exponent γ₁ of three layers; 0 for two"),
+)
+_WIDTHS = Column("widths", INT, "number of widths in the fit")
+
+IDENTITY = columns(
+    JOB_ID,
+    _DEPTH,
+    _LAYER,
+    Column("width", INT, "neurons of a hidden layer, m"),
+    _POINT,
+    Column("seed", INT, "selects the initial weights"),
+)
+"""Which job, and which of its layers, a row is about."""
+
+RUNS = columns(
+    IDENTITY,
+    Column("relative_change", FLOAT, "RD = ‖θ(end) − θ(0)‖ / ‖θ(0)‖ of the layer, in the Frobenius norm"),
+    Column("relative_change_spectral", FLOAT, "RD in the operator norm; NaN for `a`"),
+    Column(
+        "norm_initial",
+        FLOAT,
+        "Frobenius norm of the layer at the start, where normalised weights are N(0, 1)",
+    ),
+    Column("norm_final", FLOAT, "Frobenius norm of the layer after training"),
+    Column(
+        "orientations",
+        FLOAT,
+        "effective number of directions in which the neurons of the layer end, at most 512: few in the condensed regime; "
+        "NaN for `a`",
+    ),
+    Column("loss_initial", FLOAT, "R = Σ (f − y)² / 2n over the n points, at the start"),
+    Column("loss_final", FLOAT, "R after training"),
+    Column("evaluations", INT, "full-batch forward and backward passes, rejected steps included"),
+    Column(
+        "status",
+        STR,
+        "`converged`; `evaluation_limit`: not yet, after `max_evaluations`; `stalled`: stationary above the tolerance, as with "
+        "contradictory labels; `diverged`: the numbers ran away; `failed`: could not be run, has no measures",
+    ),
+    ORIGIN,
+)
+
+SAMPLES = columns(
+    IDENTITY,
+    Column("status", STR, "as in `runs`"),
+    Column(
+        "input_initial",
+        MATRIX,
+        "incoming weights of the layer's neurons at the start, a row for each neuron, the bias last",
+    ),
+    Column("input_final", MATRIX, "incoming weights of the layer's neurons after training"),
+    Column("output_initial", VECTOR, "output weights a of the network at the start (m)"),
+    Column("output_final", VECTOR, "output weights a of the network after training (m)"),
+    Column("x", CURVE, "grid on which f is kept; empty for more than one input"),
+    Column("f_initial", CURVE, "f on the grid at the start"),
+    Column("f_final", CURVE, "f on the grid after training"),
+    Column("evaluations", COUNTS, "passes so far, along the training"),
+    Column("loss", CURVE, "R, along the training"),
+    Column("relative_change", CURVE, "RD of the layer, along the training"),
+    VERSION_COLUMN,
+)
+
+SLOPES = columns(
+    _DEPTH,
+    _LAYER,
+    _POINT,
+    Column(
+        "slope",
+        FLOAT,
+        "S = d log RD / d log m: straight line through all converged runs of all widths and seeds",
+    ),
+    Column("slope_low", FLOAT, "lower end of the 95 % interval of `slope`"),
+    Column("slope_high", FLOAT, "upper end"),
+    Column(
+        "slope_infinite",
+        FLOAT,
+        "S in the limit of infinite width, with corrections to the power law; NaN with fewer than four widths",
+    ),
+    Column("slope_infinite_low", FLOAT, "lower end of the 95 % interval of `slope_infinite`"),
+    Column("slope_infinite_high", FLOAT, "upper end"),
+    Column(
+        "regime",
+        STR,
+        "from the interval of `slope_infinite`, or of `slope` where there is none: `linear` if wholly below 0, `condensed` if "
+        "wholly above, `critical` if wholly within ±0.05, else `undetermined`",
+    ),
+    Column(
+        "predicted_regime",
+        STR,
+        "`linear`, `condensed`, or `critical` on the line itself; empty where nothing is predicted: for `a`, and for γ₁ other than 0",
+    ),
+    _WIDTHS,
+    Column("runs", INT, "number of runs in the fit"),
+    Column(
+        "left_out", INT, "runs that are not in the fit: those that did not converge, or have no RD above 0"
+    ),
+)
+
+DIFFERENCES = columns(
+    Column("depth_a", INT, "layers of weights of A"),
+    Column("depth_b", INT, "layers of weights of B"),
+    _LAYER,
+    _POINT,
+    Column("slope_a", FLOAT, "the slope of A over the widths"),
+    Column("slope_b", FLOAT, "the slope of B over the widths"),
+    Column("difference", FLOAT, "`slope_b` − `slope_a`"),
+    Column("difference_low", FLOAT, "lower end of the 95 % interval of `difference`"),
+    Column("difference_high", FLOAT, "upper end"),
+    Column("slope_infinite_a", FLOAT, "the slope of A at infinite width; NaN with fewer than four widths"),
+    Column("slope_infinite_b", FLOAT, "the slope of B at infinite width"),
+    Column(
+        "difference_infinite",
+        FLOAT,
+        "the difference at infinite width, from the pairs: close to the difference of these two, but not equal to it",
+    ),
+    Column("difference_infinite_low", FLOAT, "lower end of the 95 % interval of `difference_infinite`"),
+    Column("difference_infinite_high", FLOAT, "upper end"),
+    _WIDTHS,
+    Column("runs", INT, "number of pairs of runs in the fit"),
+    Column("left_out", INT, "pairs of which one or both cannot be used"),
+)
+
+LINES = columns(
+    _LAYER,
+    Column("slope", STR, "the slope that vanishes on the line, `slope` or `slope_infinite`"),
+    _GAMMA_PRIME,
+    Column("gamma_a", FLOAT, "γ of the critical line of A; NaN where it has none"),
+    Column("gamma_low_a", FLOAT, "lower end of the 95 % band of `gamma_a`"),
+    Column("gamma_high_a", FLOAT, "upper end"),
+    Column("predicted_a", FLOAT, "γ of the predicted line of A; NaN where none is predicted"),
+    Column("gamma_b", FLOAT, "γ of the critical line of B; NaN where it has none"),
+    Column("gamma_low_b", FLOAT, "lower end of the 95 % band of `gamma_b`"),
+    Column("gamma_high_b", FLOAT, "upper end"),
+    Column("predicted_b", FLOAT, "γ of the predicted line of B; NaN where none is predicted"),
+    Column("difference", FLOAT, "`gamma_b` − `gamma_a`"),
+    Column("difference_low", FLOAT, "lower end, with the half-widths of both bands in quadrature"),
+    Column("difference_high", FLOAT, "upper end"),
+)
+
+TABLES = Tables(
+    runs=RUNS,
+    samples=SAMPLES,
+    fitted=SLOPES,
+    fitted_name="slopes",
+    run_key=("job_id", "layer"),
+    order=("depth", "width", "gamma", "gamma_prime", "gamma_1", "seed", "layer"),
+    others={"differences": DIFFERENCES, "lines": LINES},
+)
+"""Runs: one row per job and layer. Samples: one row per kept network and layer with input weights. Slopes: one row per point and layer.
+Differences and lines are what a comparison writes: one row per layer and point, and per layer, slope and gamma_prime."""

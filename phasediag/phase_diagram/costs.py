@@ -1,0 +1,134 @@
+"""What training a network of a phase diagram costs, predicted.
+
+The model only shapes the batches, orders them and predicts how long a sweep takes; no result depends on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..devices import SPEED
+from ..study import Cost
+from .jobs import Job
+from .theory import LAYERS, critical_gamma
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """What training costs, measured on one core.
+
+    Evaluations (forward and backward passes) of a job on four points are few where the features of the first layer hardly move and grow
+    across its critical line (``crossover``: from where to where, in gamma beyond it), and with a power of the number of points. An
+    evaluation takes seconds per neuron and point; per neuron and pair of points; per neuron, point and input; per weight of W2 and
+    point; per cubed number of points (the eigendecomposition of the kernel); and some however small the network is. All jobs of a batch
+    share what a pass over the batch takes however small it is.
+    """
+
+    evaluations_linear: float
+    evaluations_condensed: float
+    evaluations_power: float
+    crossover: tuple[float, float]
+    point: float
+    pair: float = 0.0
+    column: float = 0.0
+    weight: float = 0.0
+    small: float = 0.0
+    shared: float = 50e-6
+    decomposition: float = 0.25e-9
+
+    def evaluations(self, job: Job, points: int) -> float:
+        start, end = self.crossover
+        beyond = job.gamma - critical_gamma(LAYERS[job.depth][0], job.depth, job.gamma_prime)
+        share = min(max((beyond - start) / (end - start), 0.0), 1.0)
+        few = self.evaluations_linear + (self.evaluations_condensed - self.evaluations_linear) * share
+        return float(few * (max(points, 4) / 4) ** self.evaluations_power)
+
+    def seconds(self, job: Job, points: int, inputs: int) -> float:
+        """Seconds that one evaluation of a job takes."""
+        neuron = points * (self.point + self.pair * points + self.column * inputs)
+        weights = job.width * points * self.weight if job.depth == 3 else 0.0
+        return job.width * (neuron + weights) + self.decomposition * points**3 + self.small
+
+
+_LINE = _Engine(10.0, 50.0, 0.0, (-0.6, 0.2), point=10e-9, pair=0.15e-9, small=25e-6)
+_TWO_LAYERS = _Engine(10.0, 50.0, 0.35, (-0.6, 0.2), point=15e-9, pair=1.0e-9, small=25e-6)
+_THREE_LAYERS = _Engine(20.0, 1300.0, 0.1, (-0.5, 0.7), point=35e-9, pair=1.5e-9, weight=0.12e-9, small=25e-6)
+# A fixed step: the evaluations are not known, but for their limit.
+_DESCENT = _Engine(
+    0.0,
+    0.0,
+    0.0,
+    (0.0, 1.0),
+    point=45e-9,
+    column=0.07e-9,
+    weight=0.1e-9,
+    shared=1e-3,
+    decomposition=0.0,
+)
+LINE_POINTS = 256
+"""Most points of networks of one input that have an engine of their own."""
+
+_NEAR = 0.1
+"""How far from a critical line, in gamma, refinement places points, about."""
+
+# Arrays of every size that the training keeps at one time.
+_ARRAYS_PER_WEIGHT = 4
+_ARRAYS_PER_ACTIVATION = 12
+
+
+def cost_of(
+    job: Job, points: int, inputs: int, limit: int, max_evaluations: int | None = None, device: str = "cpu"
+) -> Cost:
+    """What a job on so many points of so many inputs takes on a kind of device, at most ``limit`` evaluations; the other arguments are
+    those of `predicted_seconds`."""
+    evaluations = predicted_evaluations(job, points, inputs, max_evaluations)
+    seconds = predicted_seconds(job, points, inputs, max_evaluations) / SPEED[device]
+    shared = evaluations * _engine(job, points, inputs, max_evaluations).shared
+    weights = inputs + 2 + (job.width if job.depth == 3 else 0)
+    numbers = job.width * (_ARRAYS_PER_WEIGHT * weights + _ARRAYS_PER_ACTIVATION * points)
+    worst = (seconds + shared) * max(limit / evaluations, 1.0)
+    return Cost((job.depth, job.width), seconds, shared, numbers, worst)
+
+
+def predicted_evaluations(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> float:
+    """Forward and backward passes of a job on so many points of so many inputs: they grow from the linear to the condensed regime.
+
+    Those of a method with a fixed step depend on the step: what is known of them is their limit, `max_evaluations`.
+    """
+    if max_evaluations is not None:
+        return float(max_evaluations)
+    return _engine(job, points, inputs).evaluations(job, points)
+
+
+def predicted_seconds(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> float:
+    """Seconds that a job will take on one core, without the overhead that its batch shares.
+
+    Args:
+        job: the job.
+        points: number n of training points.
+        inputs: number d of inputs.
+        max_evaluations: evaluations after which a method with a fixed step ends, None for the gradient flow.
+    """
+    evaluations = predicted_evaluations(job, points, inputs, max_evaluations)
+    return evaluations * _engine(job, points, inputs, max_evaluations).seconds(job, points, inputs)
+
+
+def _engine(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> _Engine:
+    if max_evaluations is not None:
+        return _DESCENT
+    if job.depth == 3:
+        return _THREE_LAYERS
+    return _LINE if inputs == 1 and points <= LINE_POINTS else _TWO_LAYERS
+
+
+def seconds_near_lines(jobs: Sequence[Job], cost: Callable[[Job], Cost]) -> float:
+    """Predicted seconds of a job where refinement places them: the mean over these jobs, by their closeness to a predicted line."""
+    near = [_closeness(job) for job in jobs]
+    return sum(w * cost(job).seconds for w, job in zip(near, jobs, strict=True)) / sum(near)
+
+
+def _closeness(job: Job) -> float:
+    lines = [critical_gamma(layer, job.depth, job.gamma_prime) for layer in LAYERS[job.depth][:-1]]
+    return sum(math.exp(-abs(job.gamma - line) / _NEAR) for line in lines)

@@ -1,0 +1,290 @@
+"""Figures at example points: relative change against width, and networks kept whole, before and after training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ...display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure
+from .. import theory
+from ..fitting import POINT, select_layer, usable_runs
+from .labels import layer_symbol
+
+COLOURS = {"linear": "#2166ac", "critical": "#b8860b", "condensed": "#b2182b"}
+MARKERS = {"linear": "o", "critical": "s", "condensed": "^"}
+_SECOND_COLOUR = "#6a51a3"
+_LAYER_LINES: tuple[Any, ...] = ("-", (0, (3, 1.5)))
+_FAN = 4.0
+"""How far beyond the largest width the slope at infinite width is drawn."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A point of the plane that stands for a regime, and how it is drawn; ``words`` is "" where no regime is predicted."""
+
+    point: theory.Exponents
+    words: str
+    colour: str
+    marker: str
+
+    @property
+    def title(self) -> str:
+        where = rf"$\gamma={self.point[0]:g},\ \gamma'={self.point[1]:g}$"
+        return f"{self.words}: {where}" if self.words else where
+
+
+def examples_of(table: pd.DataFrame, layer: str) -> list[Example]:
+    """Up to one point per regime of a layer, among the points of ``table``; of the first layer where theory knows none of this.
+
+    Off the plane gamma_1 = 0, where nothing is predicted: the first, the middle and the last point along gamma, nearest to
+    gamma_prime = 0.
+    """
+    of_layer = table.loc[table["layer"] == layer]
+    if of_layer.empty:
+        return []
+    depth, points = int(of_layer["depth"].iloc[0]), list(of_layer[POINT].itertuples(index=False, name=None))
+    if (of_layer["gamma_1"] == 0.0).all():
+        of = layer if theory.has_critical_line(layer, depth) else theory.LAYERS[depth][0]
+        chosen = theory.example_points(points, depth, of)
+        prefix = f"${layer_symbol(of)}$ " if depth == 3 or of != layer else ""
+        return [
+            Example(point, prefix + regime, COLOURS[regime], MARKERS[regime])
+            for regime, point in chosen.items()
+        ]
+    nearest = min(abs(prime) for _, prime in points)
+    row = sorted({point for point in points if abs(point[1]) == nearest})
+    spread = dict.fromkeys([row[0], row[len(row) // 2], row[-1]])
+    return [
+        Example(point, "", colour, marker)
+        for point, colour, marker in zip(spread, COLOURS.values(), MARKERS.values(), strict=False)
+    ]
+
+
+@rc_context(STYLE)
+def scaling(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Figure:
+    """Relative change against width, every run a point, at a linear, a critical and a condensed point.
+
+    The line has the fitted slope and passes through the mean of the logarithms, as a least-squares line does; where the slope at
+    infinite width is known, a fan beyond the largest width shows it with its interval. Runs that the fit left out are open
+    markers.
+    """
+    of_layer, slopes_of = select_layer(runs, layer), select_layer(slopes, layer)
+    limits = bool(np.isfinite(slopes_of["slope_infinite"]).any())
+    figure = new_figure(SINGLE_COLUMN, 3.7 if limits else 3.2)
+    ax = figure.subplots()
+    for example in examples_of(slopes, layer):
+        _draw_scaling(ax, _at(of_layer, example.point), _at(slopes_of, example.point).iloc[0], example)
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="width $m$",
+        ylabel=rf"relative change $\mathrm{{RD}}({layer_symbol(layer)})$",
+    )
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.3)
+    return figure
+
+
+def _draw_scaling(ax: Axes, runs: pd.DataFrame, slope: pd.Series[Any], example: Example) -> None:
+    colour, marker = example.colour, example.marker
+    used = usable_runs(runs)
+    rest = runs.loc[~used & (runs["relative_change"] > 0) & np.isfinite(runs["relative_change"])]
+    ax.plot(rest["width"], rest["relative_change"], marker, color=colour, fillstyle="none", markersize=4)
+    width, change = (runs.loc[used, key].to_numpy(float) for key in ("width", "relative_change"))
+    ax.plot(width, change, marker, color=colour, markersize=4, alpha=0.75, markeredgewidth=0)
+    x, y = np.zeros(0), np.zeros(0)
+    if np.isfinite(slope["slope"]):
+        x = np.array([width.min(), width.max()])
+        y = np.exp(np.log(change).mean()) * (x / np.exp(np.log(width).mean())) ** slope["slope"]
+    if np.isfinite(slope["slope_infinite"]):
+        last = float(np.exp(np.log(change[width == width.max()]).mean()))
+        beyond = np.array([1.0, _FAN])
+        low, middle, high = (last * beyond ** slope[f"slope_infinite{end}"] for end in ("_low", "", "_high"))
+        ax.fill_between(width.max() * beyond, low, high, color=colour, alpha=0.2, linewidth=0)
+        ax.plot(width.max() * beyond, middle, color=colour, linestyle=(0, (1, 1)))
+    label = _scaling_label(slope, example)
+    ax.plot(x, y, color=colour, marker=marker, markersize=4, markevery=[], label=label)
+
+
+def _scaling_label(slope: pd.Series[Any], example: Example) -> str:
+    if not np.isfinite(slope["slope"]):
+        return example.title
+    half_width = (slope["slope_high"] - slope["slope_low"]) / 2
+    error = rf" \pm {half_width:.3f}" if np.isfinite(half_width) else ""
+    plain = rf"{example.title}: $S={_three_digits(slope['slope'])}{error}$"
+    if not np.isfinite(slope["slope_infinite"]):
+        return plain
+    low, middle, high = (_three_digits(slope[f"slope_infinite{end}"]) for end in ("_low", "", "_high"))
+    return f"{plain},\n    $m\\to\\infty$: ${middle}$, 95 % within ${low}$ to ${high}$"
+
+
+def _three_digits(value: float) -> str:
+    """Three decimals, without a negative zero."""
+    return f"{round(value, 3) + 0.0:.3f}"
+
+
+@rc_context(STYLE)
+def functions(samples: pd.DataFrame, data_xy: tuple[Array, Array] | None = None) -> Figure:
+    """The function of the network before and after training at a point of each regime (one-dimensional input).
+
+    ``data_xy`` is x (n, 1) and y (n,), drawn as points.
+    """
+    figure, panels = _example_panels(samples, _first_layer(samples))
+    for ax, sample in panels:
+        ax.plot(sample["x"], sample["f_initial"], color="#7f7f7f", linestyle=(0, (3, 1.5)), label="before")
+        ax.plot(sample["x"], sample["f_final"], color="#0b559f", label="after training")
+        if data_xy is not None:
+            ax.plot(data_xy[0][:, 0], data_xy[1], "o", color="black", markersize=4, label="data", zorder=3)
+        ax.set_xlabel("$x$")
+    figure.axes[0].set_ylabel("$f(x)$")
+    _legend_above(figure)
+    return figure
+
+
+@rc_context(STYLE)
+def features(samples: pd.DataFrame, layer: str) -> Figure:
+    """Orientation and amplitude of the input weights of every neuron, before and after training.
+
+    With one-dimensional input, a neuron with input weight w and bias b has the orientation
+    ``sign(b) arccos(w / sqrt(w^2 + b^2))`` and the amplitude ``sqrt(w^2 + b^2)`` (Luo 2021, as in its figures). In more
+    dimensions the orientation is replaced by the cosine with the first principal direction of the trained weights.
+    """
+    figure, panels = _example_panels(samples, layer)
+    planar = True
+    for ax, sample in panels:
+        before, after = (matrix(sample[f"input_{when}"]) for when in ("initial", "final"))
+        planar = before.shape[1] == 2
+        horizontals = orientations(before, after)
+        drawn = [(before, "#9a9a9a", "before"), (after, "#b2182b", "after training")]
+        for (weights, colour, label), horizontal in zip(drawn, horizontals, strict=True):
+            style: dict[str, Any] = {
+                "s": 5,
+                "color": colour,
+                "linewidth": 0,
+                "alpha": 0.6,
+                "rasterized": True,
+            }
+            ax.scatter(horizontal, np.linalg.norm(weights, axis=1), label=label, **style)
+        _label_orientation(ax, planar)
+    low, high = figure.axes[0].get_ylim()
+    if high > 10 * max(low, 0.0):
+        figure.axes[0].set_yscale("log")
+    figure.axes[0].set_ylabel(rf"amplitude $\|w_k\|$ of ${layer_symbol(layer)}$")
+    _legend_above(figure, markerscale=2.2)
+    return figure
+
+
+def _label_orientation(ax: Axes, planar: bool) -> None:
+    if planar:
+        ax.set(xlim=(-1.05 * np.pi, 1.05 * np.pi), xlabel=r"orientation $\theta$")
+        ax.set_xticks([-np.pi, 0.0, np.pi], [r"$-\pi$", "$0$", r"$\pi$"])
+    else:
+        ax.set(xlim=(-1.05, 1.05), xlabel="cosine with first\nprincipal direction")
+
+
+@rc_context(STYLE)
+def training(samples: pd.DataFrame) -> Figure:
+    """Loss and relative change of every layer along the training, against evaluations, at a point of each regime."""
+    figure = new_figure(DOUBLE_COLUMN, 2.6)
+    loss_axes, change_axes = figure.subplots(1, 2)
+    layers = sorted(set(samples["layer"]))
+    for layer, line in zip(layers, _LAYER_LINES, strict=False):
+        for example, sample in _example_samples(samples, layer):
+            x, y = _positive(sample["evaluations"], sample["relative_change"])
+            change_axes.plot(x, y, color=example.colour, linestyle=line)
+            if layer == layers[0]:
+                x, y = _positive(sample["evaluations"], sample["loss"])
+                loss_axes.plot(x, y, color=example.colour, label=example.title.replace(": ", "\n"))
+    for ax in (loss_axes, change_axes):
+        ax.set(yscale="log", xlabel="evaluations")
+        ax.set_xlim(left=0)
+    loss_axes.set_ylabel("loss $R$")
+    symbol = layer_symbol(layers[0]) if len(layers) == 1 else "W"
+    change_axes.set_ylabel(rf"relative change $\mathrm{{RD}}({symbol})$")
+    if len(layers) > 1:
+        for layer, line in zip(layers, _LAYER_LINES, strict=False):
+            change_axes.plot([], [], color="black", linestyle=line, label=f"${layer_symbol(layer)}$")
+        change_axes.legend(loc="best")
+    _legend_above(figure)
+    return figure
+
+
+def orientations(before: Array, after: Array) -> tuple[Array, Array]:
+    """Where neurons are drawn along the horizontal axis of `features`, before and after training: (m,) each."""
+    if before.shape[1] == 2:
+        return orientation(before), orientation(after)
+    direction = principal_direction(after)
+    return _cosine(before, direction), _cosine(after, direction)
+
+
+def orientation(weights: Array) -> Array:
+    """Orientation in (-pi, pi] of input weights (m, 2), bias last: ``sign(b) arccos(w / sqrt(w^2 + b^2))`` (m,)."""
+    w, b = weights.T
+    return np.asarray(np.where(b < 0, -1.0, 1.0) * np.arctan2(np.abs(b), w))
+
+
+def principal_direction(weights: Array) -> Array:
+    """Unit vector (d + 1,) with the largest sum of squared inner products with the rows of ``weights`` (m, d + 1)."""
+    direction = np.linalg.svd(weights, full_matrices=False)[2][0]
+    # The sign is free: most of the weight points along the direction.
+    return np.asarray(direction if (weights @ direction).sum() >= 0 else -direction)
+
+
+def _cosine(weights: Array, direction: Array) -> Array:
+    norms = np.linalg.norm(weights, axis=1)
+    return np.asarray(weights @ direction / np.where(norms > 0, norms, 1.0))
+
+
+def matrix(rows: Any) -> Array:
+    """Weights (m, d + 1) as Parquet gives them back, rows of rows, as one array."""
+    return np.array([np.asarray(row, float) for row in rows])
+
+
+def _positive(x: Any, y: Any) -> tuple[Array, Array]:
+    """The pairs that a log-log plot can show."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    shown = (x > 0) & (y > 0) & np.isfinite(y)
+    return x[shown], y[shown]
+
+
+def _example_samples(samples: pd.DataFrame, layer: str) -> list[tuple[Example, pd.Series[Any]]]:
+    """The kept networks at the example points: the widest one, of the first seed, if several were kept.
+
+    The points are those of the first layer, and of three layers one where the second one condenses.
+    """
+    of_layer = select_layer(samples, layer).sort_values(["width", "seed"], ascending=[False, True])
+    examples = examples_of(samples, _first_layer(samples))
+    taken = {example.point for example in examples}
+    examples += [
+        replace(example, colour=_SECOND_COLOUR)
+        for example in examples_of(samples, "W2")
+        if example.words.endswith("condensed") and example.point not in taken
+    ]
+    return [(example, _at(of_layer, example.point).iloc[0]) for example in examples]
+
+
+def _first_layer(samples: pd.DataFrame) -> str:
+    return str(samples["layer"].min())
+
+
+def _example_panels(samples: pd.DataFrame, layer: str) -> tuple[Figure, list[tuple[Axes, pd.Series[Any]]]]:
+    chosen = _example_samples(samples, layer)
+    figure = new_figure(np.clip(DOUBLE_COLUMN * len(chosen) / 3, SINGLE_COLUMN, DOUBLE_COLUMN), 2.5)
+    axes = figure.subplots(1, len(chosen), sharey=True, squeeze=False)[0]
+    for ax, (example, _) in zip(axes, chosen, strict=True):
+        ax.set_title(example.title.replace(": ", "\n") if len(chosen) > 3 else example.title)
+    return figure, [(ax, sample) for ax, (_, sample) in zip(axes, chosen, strict=True)]
+
+
+def _at(table: pd.DataFrame, point: theory.Exponents) -> pd.DataFrame:
+    return table.loc[(table["gamma"] == point[0]) & (table["gamma_prime"] == point[1])]
+
+
+def _legend_above(figure: Figure, **options: Any) -> None:
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), **options)

@@ -1,0 +1,160 @@
+"""Words on a map: named initialisations and regimes, written where they cover least."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from ...display.figures import Array
+from .. import theory
+
+Line = Callable[[Array], Array]
+"""A critical line: gamma at given gamma_prime."""
+Region = Callable[[Array, Array], NDArray[np.bool_]]
+"""A part of the plane: whether (gamma, gamma_prime) are inside."""
+
+
+def layer_symbol(layer: str) -> str:
+    """Mathtext of a layer's name: W1 -> W_1."""
+    return f"{layer[0]}_{layer[1:]}" if len(layer) > 1 else layer
+
+
+def draw_named_initialisations(ax: Axes, depth: int, gamma_1: float) -> Array:
+    """Mark the named initialisations inside the map; return where labels lie, in fractions of the axes (k, 2)."""
+    if gamma_1:  # theirs is 0
+        return np.empty((0, 2))
+    by_point: dict[theory.Exponents, list[str]] = {}
+    for name, point in theory.NAMED_INITIALISATIONS.get(depth, {}).items():
+        by_point.setdefault(point, []).append(name)
+    if not by_point:
+        return np.empty((0, 2))
+    places = _fraction(ax, np.array(list(by_point)))
+    inside = np.asarray(((places >= 0) & (places <= 1)).all(axis=1))
+    taken = [_Box(x, x, y, y).grown(0.015) for x, y in places[inside]]
+    for (point, names), place, shown in zip(by_point.items(), places, inside, strict=True):
+        if shown:
+            taken.append(_draw_named(ax, point, place, names, taken))
+    return np.concatenate([np.empty((0, 2)), *(box.spots for box in taken)])
+
+
+@dataclass(frozen=True)
+class _Box:
+    """A rectangle in fractions of the axes."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+    def grown(self, by: float) -> _Box:
+        return _Box(self.left - by, self.right + by, self.bottom - by, self.top + by)
+
+    def overlap(self, other: _Box) -> float:
+        """The area in common."""
+        across = min(self.right, other.right) - max(self.left, other.left)
+        up = min(self.top, other.top) - max(self.bottom, other.bottom)
+        return max(across, 0.0) * max(up, 0.0)
+
+    @property
+    def outside(self) -> float:
+        """How much of it lies outside the axes."""
+        area = (self.right - self.left) * (self.top - self.bottom)
+        return area - self.overlap(_Box(0.0, 1.0, 0.0, 1.0))
+
+    @property
+    def spots(self) -> Array:
+        """Points all over it (k, 2)."""
+        x, y = np.meshgrid(np.linspace(self.left, self.right, 9), np.linspace(self.bottom, self.top, 3))
+        return np.column_stack([x.ravel(), y.ravel()])
+
+
+def _draw_named(ax: Axes, point: theory.Exponents, place: Array, names: list[str], taken: list[_Box]) -> _Box:
+    """Mark a point and write its names where they cover least of what is taken; return the box of the label."""
+    options = [
+        (text, rightwards, above)
+        for text in dict.fromkeys([", ".join(names), ",\n".join(names)])
+        for rightwards in (True, False)
+        for above in (False, True)
+    ]
+
+    def box(text: str, rightwards: bool, above: bool) -> _Box:
+        lines = text.split("\n")
+        width, height = 0.031 * max(len(line) for line in lines), 0.065 * len(lines)  # those of a letter
+        x, y = place
+        left, bottom = (
+            (x + 0.02 if rightwards else x - 0.02 - width),
+            (y + 0.015 if above else y - 0.015 - height),
+        )
+        return _Box(left, left + width, bottom, bottom + height)
+
+    def cost(option: tuple[str, bool, bool]) -> float:
+        label = box(*option)
+        return sum(label.overlap(other) for other in taken) + label.outside
+
+    text, rightwards, above = chosen = min(options, key=cost)
+    ax.plot(*point, "D", color="white", markeredgecolor="black", markersize=4.5, zorder=6)
+    ax.annotate(
+        text,
+        point,
+        xytext=(4 if rightwards else -4, 4 if above else -4),
+        textcoords="offset points",
+        ha="left" if rightwards else "right",
+        va="bottom" if above else "top",
+        fontsize=7.5,
+        zorder=7,
+        path_effects=[withStroke(linewidth=2.2, foreground="white")],
+    )
+    return box(*chosen)
+
+
+def draw_regime_words(ax: Axes, lines: Sequence[Line], words: Mapping[str, Region], labels: Array) -> None:
+    """Write each word where it holds and there is most room beside the critical lines, the labels and the frame."""
+    across, up = (
+        values.ravel() for values in np.meshgrid(np.linspace(0.05, 0.95, 46), np.linspace(0.05, 0.95, 46))
+    )
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    gamma, gamma_prime = left + across * (right - left), bottom + up * (top - bottom)
+    height = np.linspace(bottom, top, 201)
+    obstacles = [_fraction(ax, np.column_stack([line(height), height])) for line in lines]
+    room = _room(np.column_stack([across, up]), np.concatenate([*obstacles, labels]))
+    for word, holds in words.items():
+        reach = 0.018 * max(map(len, word.split("\n")))  # half its width
+        inside = holds(gamma, gamma_prime) & (np.abs(across - 0.5) < 0.5 - reach)
+        best = int(np.argmax(np.where(inside, room, -1.0)))
+        if inside.any() and room[best] > 0.06:
+            _write_word(ax, word, (float(across[best]), float(up[best])))
+
+
+def sides(line: Line, words: tuple[str, str]) -> dict[str, Region]:
+    """What to call the two sides of a predicted line: that of small gamma, and the other."""
+    small, large = words
+    return {
+        small: lambda gamma, gamma_prime: np.asarray(gamma < line(gamma_prime)),
+        large: lambda gamma, gamma_prime: np.asarray(gamma > line(gamma_prime)),
+    }
+
+
+def _room(places: Array, obstacles: Array) -> Array:
+    """Distance of places (k, 2) from the nearest obstacle or edge; words are wide, so horizontal room counts less."""
+    squeeze = np.array([0.4, 1.0])
+    gaps: Array = np.linalg.norm((places[:, None] - obstacles[None]) * squeeze, axis=-1).min(axis=1)
+    borders: Array = (np.minimum(places, 1.0 - places) * squeeze).min(axis=1)
+    return np.minimum(gaps, borders)
+
+
+def _write_word(ax: Axes, word: str, place: tuple[float, float]) -> None:
+    outline = [withStroke(linewidth=2.4, foreground="white")]
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9.5, "style": "italic", "zorder": 7}
+    ax.text(*place, word, transform=ax.transAxes, path_effects=outline, **style)
+
+
+def _fraction(ax: Axes, points: Array) -> Array:
+    """Data coordinates (k, 2) as fractions of the axes."""
+    low, high = np.array([ax.get_xlim(), ax.get_ylim()]).T
+    return np.asarray((points - low) / (high - low))

@@ -1,0 +1,387 @@
+"""Maps over the plane (gamma, gamma'): slopes, regimes, orientations, and how far runs can be trusted.
+
+Frames have the columns of the files of a sweep: ``runs`` (one row per run and layer), ``slopes`` (one row per point and layer, see
+`phasediag.fitting.fit`). Every map takes the name of the layer that it shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import ListedColormap, LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from ...display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure
+from .. import theory
+from ..fitting import POINT, critical_line, select_layer, usable_runs
+from .labels import Line, Region, draw_named_initialisations, draw_regime_words, layer_symbol, sides
+from .plane import GAMMA, GAMMA_PRIME, Plane, paint, split_points
+
+# Blue, yellow and red stay apart for the common colour-vision deficiencies, and agree with the diverging slope map.
+REGIME_COLOURS = {
+    "linear": "#67a9cf",
+    "critical": "#fee08b",
+    "condensed": "#e06c55",
+    "undetermined": "#c4c4c4",
+}
+PREDICTED_COLOUR = "#1b9e4b"
+# The same blue, yellow and grey, with orange and purple, which stay apart from them, for one condensed layer.
+COMBINED_COLOURS = {
+    "both linear": "#67a9cf",
+    "$W_1$ condensed": "#f3a45c",
+    "$W_2$ condensed": "#9d83c3",
+    "both condensed": "#c8452f",
+    "critical": "#fee08b",
+    "undetermined": "#d4d4d4",
+}
+_COMBINED_NAMES = {
+    ("linear", "linear"): "both linear",
+    ("condensed", "linear"): "$W_1$ condensed",
+    ("linear", "condensed"): "$W_2$ condensed",
+    ("condensed", "condensed"): "both condensed",
+}
+"""Regimes of W1 and W2 together."""
+COMBINED_LINES: dict[str, dict[str, Any]] = {"W1": {"linestyle": "-"}, "W2": {"linestyle": (0, (1.2, 0.9))}}
+Dashes = tuple[float, ...]
+"""Lengths of dashes and gaps, in line widths."""
+# Slopes of the linear regime reach -2.5 where those of the condensed one stay below 1: colours beyond would hide it.
+SLOPE_LIMIT = 1.0
+
+
+def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None) -> Axes:
+    """Draw the slope map of a layer into ``ax``, or into a new pyplot figure.
+
+    Args:
+        slopes: rows as returned by `phasediag.fit`.
+        layer: the layer to show.
+        ax: axes to draw into; its figure gets a colour bar beside it.
+
+    Returns:
+        The axes.
+
+    Raises:
+        InputError: ``slopes`` has no row of this layer.
+    """
+    with rc_context(STYLE):
+        if ax is None:
+            from matplotlib import (
+                pyplot as plt,
+            )  # the only place where a figure has to show on a user's screen
+
+            _, ax = plt.subplots(figsize=map_size(slopes), layout="constrained")
+        _draw_slope_map(ax, slopes, layer, "slope")
+    return ax
+
+
+@rc_context(STYLE)
+def slope_map(slopes: pd.DataFrame, layer: str, column: str = "slope", operator_norm: bool = False) -> Figure:
+    """Map of the slope S of a layer: diverging colours about 0, measured and predicted critical lines.
+
+    Points on a product grid (of any spacing) are cells, further points are coloured markers; what has no slope is
+    hatched, or a cross. ``column`` is "slope" or "slope_infinite"; ``operator_norm`` tells that the slopes are those of the
+    relative change in that norm.
+    """
+    figure = new_figure(*map_size(slopes))
+    _draw_slope_map(figure.subplots(), slopes, layer, column, operator_norm)
+    return figure
+
+
+@rc_context(STYLE)
+def regime_map(slopes: pd.DataFrame, layer: str) -> Figure:
+    """Map of the measured regime of a layer, with the measured and the predicted critical lines."""
+    figure = new_figure(*map_size(slopes))
+    ax = figure.subplots()
+    of_layer = select_layer(slopes, layer)
+    handles, plane = _paint_regimes(ax, of_layer, REGIME_COLOURS)
+    handles += _draw_lines(ax, plane, of_layer, deciding_slope(of_layer), predicted_line(of_layer))
+    draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer))
+    finish_map(ax, handles, 3, _gamma_1(of_layer))
+    return figure
+
+
+@rc_context(STYLE)
+def combined_regime_map(slopes: pd.DataFrame) -> Figure:
+    """Map of the regimes of both layers of input weights of three-layer networks, with the critical lines of both.
+
+    A point is critical if one of the layers is, and undetermined if one of them is.
+    """
+    figure = new_figure(1.42 * SINGLE_COLUMN, map_size(slopes)[1])
+    ax = figure.subplots()
+    layers = {layer: select_layer(slopes, layer) for layer in COMBINED_LINES}
+    handles, plane = _paint_regimes(ax, combined_regimes(slopes), COMBINED_COLOURS)
+    for layer, style in COMBINED_LINES.items():
+        handles += draw_measured(ax, plane, layers[layer], deciding_slope(layers[layer]), style)
+    lines = [line for of_layer in layers.values() if (line := predicted_line(of_layer)) is not None]
+    handles += [draw_predicted(ax, line) for line in lines][:1]
+    labels = draw_named_initialisations(ax, 3, _gamma_1(slopes))
+    if lines:
+        words = {
+            name.replace(" ", "\n"): _combined_region(regimes, lines)
+            for regimes, name in _COMBINED_NAMES.items()
+        }
+        draw_regime_words(ax, lines, words, labels)
+    finish_map(ax, [], 1, _gamma_1(slopes))
+    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def combined_regimes(slopes: pd.DataFrame) -> pd.DataFrame:
+    """One row per point: gamma, gamma_prime, and the regime of both layers together, named as in `COMBINED_COLOURS`."""
+    first, second = (select_layer(slopes, layer).set_index(POINT)["regime"] for layer in ("W1", "W2"))
+    both = pd.DataFrame({"W1": first, "W2": second}).dropna()
+    names = [_combined_name(*pair) for pair in both.itertuples(index=False, name=None)]
+    return both.assign(regime=names).reset_index()
+
+
+def _combined_name(first: str, second: str) -> str:
+    for regime in ("undetermined", "critical"):
+        if regime in (first, second):
+            return regime
+    return _COMBINED_NAMES[first, second]
+
+
+def _combined_region(regimes: tuple[str, str], lines: Sequence[Line]) -> Region:
+    """Where theory expects these regimes of W1 and W2, given their critical lines."""
+
+    def inside(gamma: Array, gamma_prime: Array) -> NDArray[np.bool_]:
+        first, second = (
+            (gamma > line(gamma_prime)) == (regime == "condensed")
+            for line, regime in zip(lines, regimes, strict=True)
+        )
+        return np.asarray(first & second)
+
+    return inside
+
+
+@rc_context(STYLE)
+def orientation_map(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Figure:
+    """The slope map of a layer beside the effective number of orientations of its neurons after training.
+
+    The number, at most 512, is the median over the converged runs of the largest width of a point: few orientations are what
+    condensation means, and the map shows that they come with S > 0.
+    """
+    of_layer, slopes_of = select_layer(runs, layer), select_layer(slopes, layer)
+    widest = of_layer.loc[usable_runs(of_layer) & (of_layer["width"] == of_layer["width"].max())]
+    counts = slopes_of[POINT].merge(
+        widest.groupby(POINT, as_index=False)["orientations"].median(), how="left", on=POINT
+    )
+    figure = new_figure(DOUBLE_COLUMN, map_size(slopes)[1])
+    left, right = figure.subplots(1, 2, sharey=True)
+    column = deciding_slope(slopes_of)
+    _draw_slope_map(left, slopes, layer, column)
+    plane = split_points(counts)
+    scale = log_norm(counts["orientations"].to_numpy(float), least=4.0)
+    missing = paint(right, plane, "orientations", scale, matplotlib.colormaps["viridis"], "no run")
+    handles = _draw_lines(right, plane, slopes_of, column, predicted_line(slopes_of))
+    ticks: dict[str, Any] = {"ticks": LogLocator(subs=(1.0, 2.0, 5.0)), "format": "{x:g}"}
+    bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=right, aspect=24, pad=0.03, **ticks)
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    bar.set_label(f"orientations of ${layer_symbol(layer)}$ at $m = {int(of_layer['width'].max())}$")
+    finish_map(right, handles + missing, 2, _gamma_1(slopes_of))
+    right.set_ylabel("")
+    return figure
+
+
+def deciding_slope(slopes: pd.DataFrame) -> str:
+    """The column whose interval decides on regimes: "slope_infinite" where it is known, else "slope"."""
+    return "slope_infinite" if np.isfinite(slopes["slope_infinite_low"]).sum() > 1 else "slope"
+
+
+def _paint_regimes(ax: Axes, table: pd.DataFrame, colours: Mapping[str, str]) -> tuple[list[Any], Plane]:
+    """Paint the regimes of points by name; return the legend handles of those present, and the plane."""
+    names = list(colours)
+    plane = split_points(
+        table.assign(code=table["regime"].map({name: float(i) for i, name in enumerate(names)}))
+    )
+    scale = Normalize(-0.5, len(names) - 0.5)
+    missing = paint(ax, plane, "code", scale, ListedColormap(list(colours.values())), "not run")
+    present = [name for name in names if (table["regime"] == name).any()]
+    return [Patch(facecolor=colours[name], label=name) for name in present] + missing, plane
+
+
+@rc_context(STYLE)
+def diagnosis(runs: pd.DataFrame) -> Figure:
+    """Three maps that tell how far the runs can be trusted, over all widths and seeds of a point.
+
+    The median number of evaluations of finished runs; the largest final loss, as a fraction of the initial one (finite
+    losses only); the fraction of runs that did not converge (stalled, at the limit, diverged or failed).
+    """
+    plane = split_points(_diagnosis_table(runs))
+    figure = new_figure(DOUBLE_COLUMN, 2.5 if plane.table["gamma_prime"].nunique() > 1 else 1.8)
+    panels: dict[str, tuple[str, Callable[[Array], Normalize]]] = {
+        "evaluations": ("evaluations (median)", log_norm),
+        "loss_fraction": ("final / initial loss (worst)", log_norm),
+        "not_converged": ("fraction not converged", lambda values: Normalize(0.0, 1.0)),
+    }
+    for ax, (column, (label, norm)) in zip(figure.subplots(1, 3, sharey=True), panels.items(), strict=True):
+        scale = norm(plane.table[column].to_numpy(float))
+        paint(ax, plane, column, scale, matplotlib.colormaps["viridis"])
+        bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=ax, location="top", aspect=18, pad=0.03)
+        bar.set_label(label)
+        if isinstance(scale, LogNorm):
+            _label_decades(bar, scale)
+        ax.set_xlabel(GAMMA)
+    figure.axes[0].set_ylabel(GAMMA_PRIME)
+    return figure
+
+
+def _diagnosis_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per point: gamma, gamma_prime, evaluations, loss_fraction, not_converged."""
+    jobs = runs.drop_duplicates("job_id")
+    fraction = (jobs["loss_final"] / jobs["loss_initial"]).where(lambda ratio: np.isfinite(ratio))
+    jobs = jobs[POINT].assign(
+        evaluations=jobs["evaluations"].where(jobs["status"] != "failed").astype(float),
+        loss_fraction=fraction,
+        not_converged=jobs["status"] != "converged",
+    )
+    rules = {"evaluations": "median", "loss_fraction": "max", "not_converged": "mean"}
+    return jobs.groupby(POINT, as_index=False).agg(rules)
+
+
+def _label_decades(bar: Colorbar, scale: LogNorm) -> None:
+    """Label the decades of a logarithmic colour bar, and the threes between them where decades are few."""
+    few = float(scale.vmax or 1.0) < 100.0 * float(scale.vmin or 1.0)
+    bar.locator = LogLocator(subs=(1.0, 3.0) if few else (1.0,), numticks=6)
+    bar.formatter = LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf))
+    bar.ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _draw_slope_map(
+    ax: Axes, slopes: pd.DataFrame, layer: str, column: str, operator_norm: bool = False
+) -> None:
+    of_layer = select_layer(slopes, layer)
+    plane = split_points(of_layer)
+    colours = matplotlib.colormaps["RdBu_r"]
+    norm, extend = symmetric_norm(of_layer[column].to_numpy(float))
+    missing = paint(ax, plane, column, norm, colours, "no slope")
+    predicted = predicted_line(of_layer, operator_norm)
+    handles = _draw_lines(ax, plane, of_layer, column, predicted)
+    labels = draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer))
+    if predicted is not None:
+        words = (r"RD$\to 0$", r"RD$\to\infty$") if operator_norm else ("linear", "condensed")
+        draw_regime_words(ax, [predicted], sides(predicted, words), labels)
+    bar = ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, extend=extend, aspect=24, pad=0.03)
+    bar.set_label(_slope_label(layer, column, operator_norm))
+    finish_map(ax, handles + missing, 2, _gamma_1(of_layer))
+
+
+def _slope_label(layer: str, column: str, operator_norm: bool) -> str:
+    limit = r"\ (m \to \infty)" if column == "slope_infinite" else ""
+    norm = r"_\mathrm{op}" if operator_norm else ""
+    change = rf"\mathrm{{RD}}{norm}({layer_symbol(layer)})"
+    return rf"$S = \mathrm{{d}}\,\log\,{change}\,/\,\mathrm{{d}}\,\log\,m{limit}$"
+
+
+def predicted_line(of_layer: pd.DataFrame, operator_norm: bool = False) -> Line | None:
+    """The predicted critical line of a layer, if there is one on this plane."""
+    layer, depth = str(of_layer["layer"].iloc[0]), int(of_layer["depth"].iloc[0])
+    if not theory.has_critical_line(layer, depth) or (of_layer["gamma_1"] != 0.0).any():
+        return None
+    return lambda gamma_prime: theory.critical_gamma(layer, depth, gamma_prime, operator_norm)
+
+
+def _draw_lines(
+    ax: Axes, plane: Plane, of_layer: pd.DataFrame, column: str, predicted: Line | None
+) -> list[Any]:
+    """Draw the measured critical line of a layer and the predicted one, if there is one; return their legend handles."""
+    handles = draw_measured(ax, plane, of_layer, column)
+    return handles if predicted is None else [*handles, draw_predicted(ax, predicted)]
+
+
+def draw_measured(
+    ax: Axes, plane: Plane, of_layer: pd.DataFrame, column: str, style: Mapping[str, Any] | None = None
+) -> list[Any]:
+    """Draw the measured critical line as far as it exists, with its band; return their legend handles.
+
+    With a ``style`` of its own it is one of several, and its label names the layer.
+    """
+    line = measured_line(of_layer, plane, column)
+    if line.empty:
+        return []
+    symbol = r"S_\infty" if column == "slope_infinite" else "S"
+    name = f"({layer_symbol(str(of_layer['layer'].iloc[0]))})" if style else ""
+    drawn: dict[str, Any] = {"color": "black", "linewidth": 1.8, "zorder": 4, **(style or {})}
+    if line["gamma"].count() == 1:  # a crossing alone in its map is a tick
+        ax.plot(line["gamma"], line.index, marker="|", markersize=14, markeredgewidth=1.8, **drawn)
+    y = line.index.to_numpy(float)
+    low, high = line["gamma_low"].to_numpy(float), line["gamma_high"].to_numpy(float)
+    band = np.isfinite(low) & np.isfinite(high)
+    handles: list[Any] = ax.plot(line["gamma"], y, label=f"measured ${symbol}{name} = 0$", **drawn)
+    if band.sum() > 1:
+        ax.fill_betweenx(y, low, high, where=list(band), color="black", alpha=0.12, linewidth=0, zorder=2)
+        for end in (low, high):
+            ax.plot(end, y, color="black", linewidth=0.5, zorder=2)
+        if not style:
+            handles.append(Patch(facecolor="#dedede", edgecolor="black", linewidth=0.5, label="95 % band"))
+    return handles
+
+
+def measured_line(of_layer: pd.DataFrame, plane: Plane, column: str) -> pd.DataFrame:
+    """The measured critical line of a layer by gamma_prime (index): gamma, gamma_low, gamma_high, and NaN in rows of the grid
+    without a crossing, which interrupt the line. Without rows if there is no crossing.
+    """
+    line = critical_line(of_layer, str(of_layer["layer"].iloc[0]), column).set_index("gamma_prime")
+    if line.empty:
+        return line
+    return line.reindex(pd.Index(sorted({*line.index, *plane.gamma_primes}), name="gamma_prime"))
+
+
+def draw_predicted(ax: Axes, line: Line, label: str = "predicted", dashes: Dashes = (3.2, 1.8)) -> Line2D:
+    """Draw a predicted critical line over the height of a map; return its legend handle."""
+    gamma_prime = np.linspace(*ax.get_ylim(), 801)
+    style: dict[str, Any] = {"color": PREDICTED_COLOUR, "linewidth": 1.5, "dashes": dashes, "zorder": 5}
+    (predicted,) = ax.plot(line(gamma_prime), gamma_prime, label=label, **style)
+    return predicted
+
+
+def finish_map(ax: Axes, handles: list[Any], columns: int, gamma_1: float) -> None:
+    """Name the axes of a map, and its plane unless gamma_1 is 0; put the legend above it, in so many columns."""
+    plane = rf"   ($\gamma_1 = {gamma_1:g}$)" if gamma_1 else ""
+    ax.set(xlabel=GAMMA + plane, ylabel=GAMMA_PRIME)
+    if handles:
+        place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "borderaxespad": 0.3}
+        ax.legend(handles=handles, ncols=min(columns, len(handles)), **place)
+
+
+def _gamma_1(table: pd.DataFrame) -> float:
+    return float(table["gamma_1"].iloc[0])
+
+
+def map_size(slopes: pd.DataFrame) -> tuple[float, float]:
+    """Width and height of a map in inches: low if it has one row."""
+    one_row = slopes["gamma_prime"].nunique() < 2
+    return SINGLE_COLUMN, 2.0 if one_row else 3.0
+
+
+def slope_limit(values: Array) -> float:
+    """The slope at which colours end: the largest |value|, at most `SLOPE_LIMIT`."""
+    finite = values[np.isfinite(values)]
+    return min(float(np.abs(finite).max(initial=0.0)) or SLOPE_LIMIT, SLOPE_LIMIT)
+
+
+def symmetric_norm(values: Array) -> tuple[Normalize, str]:
+    """Colours centred on 0 up to `slope_limit`, and which ends of the colour bar are cut."""
+    values, limit = values[np.isfinite(values)], slope_limit(values)
+    below, above = bool((values < -limit).any()), bool((values > limit).any())
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    return Normalize(-limit, limit), extend[below, above]
+
+
+def log_norm(values: Array, least: float = 30.0) -> LogNorm:
+    """A logarithmic scale over the positive values that spans at least so large a ratio."""
+    positive = values[np.isfinite(values) & (values > 0)]
+    low, high = (positive.min(), positive.max()) if positive.size else (1.0, 10.0)
+    stretch = max(least / (high / low), 1.0) ** 0.5
+    return LogNorm(low / stretch, high * stretch, clip=True)

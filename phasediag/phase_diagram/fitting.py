@@ -1,0 +1,288 @@
+"""From runs to slopes: log-log fits of the relative change, regimes, and the measured critical line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from ..errors import InputError
+from . import theory
+from .columns import SLOPES
+from .extrapolation import LEAST_WIDTHS, infinite_width_slopes
+
+Array = NDArray[np.float64]
+
+POINT = ["gamma", "gamma_prime"]
+POINT_KEYS = ["depth", "layer", "gamma", "gamma_prime", "gamma_1"]
+LINE_COLUMNS = ["gamma_prime", "gamma", "gamma_low", "gamma_high", "predicted", "distance"]
+LINE_SLOPES = ("slope", "slope_infinite")
+"""The slopes whose zero is a critical line: the plain one, and that of infinite width."""
+REGIMES = ("linear", "critical", "condensed", "undetermined")
+
+CONFIDENCE = 0.95
+CRITICAL_HALF_WIDTH = 0.05
+
+
+def fit(runs: pd.DataFrame) -> pd.DataFrame:
+    """Fit the slope ``S = d log RD / d log m`` of every layer at every point of the plane.
+
+    The plain slope is the ordinary least-squares fit of log(relative change) on log(width) over all converged runs of
+    a layer at a point, every seed of every width counting once; its 95 % interval is Student's with ``runs - 2``
+    degrees of freedom. Runs that did not converge, and those whose relative change is not a positive number, are left
+    out and counted. The slope is NaN with fewer than two widths, its interval also with fewer than three runs. The slope at
+    infinite width, with its interval, is that of `phasediag.extrapolation`; NaN with fewer than four widths.
+
+    Args:
+        runs: one row per run and layer, with the columns depth, layer, gamma, gamma_prime, gamma_1, width,
+            relative_change and status (others are ignored).
+
+    Returns:
+        One row per layer and point, sorted, with the columns of ``slopes.parquet`` (`phasediag.phase_diagram.columns.SLOPES`).
+
+    Raises:
+        InputError: a column is missing.
+    """
+    require_columns(runs, [*POINT_KEYS, "width", "relative_change", "status"])
+    usable = usable_runs(runs)
+    table = runs[POINT_KEYS].assign(left_out=~usable).groupby(POINT_KEYS)[["left_out"]].sum()
+    logs = runs.loc[usable, [*POINT_KEYS, "width"]].assign(
+        x=np.log(runs.loc[usable, "width"]), y=np.log(runs.loc[usable, "relative_change"])
+    )
+    slopes = table.join(_log_log_fits(logs)).join(_infinite_width_fits(logs)).reset_index()
+    counts = ["widths", "runs", "left_out"]
+    slopes[counts] = slopes[counts].fillna(0).astype("int64")
+    return _with_regimes(slopes)[SLOPES.names]
+
+
+def usable_runs(runs: pd.DataFrame) -> pd.Series[bool]:
+    """True for the runs that enter a fit: converged, with a finite positive relative change."""
+    change = runs["relative_change"]
+    usable: pd.Series[bool] = (runs["status"] == "converged") & np.isfinite(change) & (change > 0)
+    return usable
+
+
+def _log_log_fits(logs: pd.DataFrame) -> pd.DataFrame:
+    """Least-squares slope of y on x and its interval for every point at once, from centred sums (index: `POINT_KEYS`)."""
+    centred = logs[["x", "y"]] - logs.groupby(POINT_KEYS)[["x", "y"]].transform("mean")
+    logs = logs.assign(xx=centred.x**2, xy=centred.x * centred.y, yy=centred.y**2)
+    sums = logs.groupby(POINT_KEYS).agg(
+        xx=("xx", "sum"),
+        xy=("xy", "sum"),
+        yy=("yy", "sum"),
+        widths=("width", "nunique"),
+        runs=("width", "size"),
+    )
+    slope = (sums.xy / sums.xx).where(sums.widths >= 2)
+    freedom = (sums.runs - 2).where(sums.runs >= 3)
+    residual = (sums.yy - slope * sums.xy).clip(lower=0.0)
+    half_width = stdtrit(freedom, (1 + CONFIDENCE) / 2) * np.sqrt(residual / freedom / sums.xx)
+    return sums[["widths", "runs"]].assign(
+        slope=slope, slope_low=slope - half_width, slope_high=slope + half_width
+    )
+
+
+def _infinite_width_fits(logs: pd.DataFrame) -> pd.DataFrame:
+    """slope_infinite and its interval (index: `POINT_KEYS`), all points that have the same runs together."""
+    logs = logs.assign(
+        squared=np.square(logs["y"] - logs.groupby([*POINT_KEYS, "width"])["y"].transform("mean"))
+    )
+    by_width = logs.groupby([*POINT_KEYS, "width"]).agg(
+        runs=("y", "size"), mean=("y", "mean"), squares=("squared", "sum")
+    )
+    runs, means, squares = (by_width[name].unstack("width") for name in ("runs", "mean", "squares"))
+    names = ["slope_infinite", "slope_infinite_low", "slope_infinite_high"]
+    table = pd.DataFrame(np.nan, index=runs.index, columns=names)
+    widths = runs.columns.to_numpy(float)
+    patterns, members = np.unique(runs.fillna(0.0).to_numpy(float), axis=0, return_inverse=True)
+    for index, counts in enumerate(patterns):
+        points, there = np.flatnonzero(members.ravel() == index), np.flatnonzero(counts)
+        if len(there) >= LEAST_WIDTHS:
+            mean, square = (frame.iloc[points, there].to_numpy(float) for frame in (means, squares))
+            fits = infinite_width_slopes(widths[there], counts[there], mean, square, CONFIDENCE)
+            table.iloc[points] = np.stack(fits, axis=1)
+    return table
+
+
+def _with_regimes(slopes: pd.DataFrame) -> pd.DataFrame:
+    predicted = [theory.predicted_regime(*point) for point in _prediction_arguments(slopes)]
+    return slopes.assign(
+        regime=pd.Series(regimes(slopes), index=slopes.index, dtype="str"),
+        predicted_regime=pd.Series(predicted, index=slopes.index, dtype="str"),
+    )
+
+
+def _prediction_arguments(slopes: pd.DataFrame) -> Any:
+    return slopes[["layer", "depth", "gamma", "gamma_prime", "gamma_1"]].itertuples(index=False, name=None)
+
+
+def regimes(slopes: pd.DataFrame) -> NDArray[np.str_]:
+    """The measured regime of every row of ``slopes``.
+
+    The interval of the infinite-width slope decides where it is finite, the plain one elsewhere:
+
+    1. "linear" if it lies wholly below 0;
+    2. "condensed" if it lies wholly above 0;
+    3. "critical" if it lies wholly inside [-0.05, 0.05];
+    4. "undetermined" otherwise, and where there is no interval.
+
+    The first that holds counts: an interval wholly inside +-0.05 that excludes 0 has settled the sign of the slope,
+    so it is "linear" or "condensed", not "critical".
+    """
+    low, high = _deciding_interval(slopes)
+    conditions = [high < 0.0, low > 0.0, (low >= -CRITICAL_HALF_WIDTH) & (high <= CRITICAL_HALF_WIDTH)]
+    return np.select(conditions, ["linear", "condensed", "critical"], default="undetermined")
+
+
+def _deciding_interval(slopes: pd.DataFrame) -> tuple[Array, Array]:
+    low, high = (slopes[f"slope_infinite_{end}"].to_numpy(float) for end in ("low", "high"))
+    finite = np.isfinite(low) & np.isfinite(high)
+    plain_low, plain_high = (slopes[f"slope_{end}"].to_numpy(float) for end in ("low", "high"))
+    return np.where(finite, low, plain_low), np.where(finite, high, plain_high)
+
+
+def regime_counts(slopes: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """How many points of every layer are in every regime: layer -> regime -> count, absent regimes as 0."""
+    return {
+        str(layer): {regime: int((of_layer["regime"] == regime).sum()) for regime in REGIMES}
+        for layer, of_layer in slopes.groupby("layer")
+    }
+
+
+def critical_line(slopes: pd.DataFrame, layer: str, column: str = "slope") -> pd.DataFrame:
+    """The measured critical line of a layer: where its slope crosses 0 along gamma, row by row of the map.
+
+    At every fixed gamma_prime the slope is interpolated linearly between neighbouring gammas, and the crossing from
+    the linear (negative) to the condensed (positive) side is kept; of several, the middle one. The 95 % band comes
+    from the crossings of the upper and the lower ends of the slopes' intervals.
+
+    Args:
+        slopes: rows as returned by `fit`, of one depth.
+        layer: the layer.
+        column: "slope" or "slope_infinite".
+
+    Returns:
+        One row per gamma_prime with a crossing, sorted: gamma_prime; gamma of the crossing; gamma_low and gamma_high,
+        its band (NaN where that end does not cross within the map); predicted, the gamma of the predicted line (NaN
+        where none is predicted); distance = gamma - predicted, NaN where the predicted line lies outside the gammas of
+        the map.
+    """
+    of_layer = slopes.loc[slopes["layer"] == layer]
+    box = of_layer["gamma"].min(), of_layer["gamma"].max()
+    rows = [
+        _crossing_row(row.sort_values("gamma"), column, box) for _, row in of_layer.groupby("gamma_prime")
+    ]
+    found = [row for row in rows if np.isfinite(row["gamma"])]
+    return pd.DataFrame(found, columns=LINE_COLUMNS, dtype=float)
+
+
+def _crossing_row(row: pd.DataFrame, column: str, box: tuple[float, float]) -> dict[str, float]:
+    gamma = row["gamma"].to_numpy(float)
+    crossing = _upward_crossing(gamma, row[column].to_numpy(float))
+    predicted = _predicted_gamma(row.iloc[0])
+    return {
+        "gamma_prime": float(row["gamma_prime"].iloc[0]),
+        "gamma": crossing,
+        # The upper end of a rising slope's interval reaches 0 first.
+        "gamma_low": _upward_crossing(gamma, row[f"{column}_high"].to_numpy(float)),
+        "gamma_high": _upward_crossing(gamma, row[f"{column}_low"].to_numpy(float)),
+        "predicted": predicted,
+        "distance": crossing - predicted if box[0] <= predicted <= box[1] else np.nan,
+    }
+
+
+def count_predicted_rows(slopes: pd.DataFrame, layer: str) -> int:
+    """Number of values of gamma_prime at which the predicted critical line of a layer lies inside the map.
+
+    Rows of few points, placed near a measured line, count if that line can be compared there.
+    """
+    line = critical_line(slopes, layer)
+    compared = set(line.loc[line["distance"].notna(), "gamma_prime"])
+    rows = slopes.loc[slopes["layer"] == layer].groupby("gamma_prime")
+    return sum(prime in compared or _predicted_inside(row) for prime, row in rows)
+
+
+def _predicted_inside(row: pd.DataFrame) -> bool:
+    """Whether the predicted line lies within the gammas of a row of the map."""
+    return bool(row["gamma"].min() <= _predicted_gamma(row.iloc[0]) <= row["gamma"].max())
+
+
+def _predicted_gamma(point: pd.Series[Any]) -> float:
+    depth, layer = int(point["depth"]), str(point["layer"])
+    if point["gamma_1"] != 0.0 or not theory.has_critical_line(layer, depth):
+        return np.nan
+    return theory.critical_gamma(layer, depth, float(point["gamma_prime"]))
+
+
+def _upward_crossing(gamma: Array, slope: Array) -> float:
+    """Where the polyline (gamma, slope) goes from <= 0 to > 0 (the middle one of several); NaN if it never does."""
+    finite = np.isfinite(slope)
+    gamma, slope = gamma[finite], slope[finite]
+    (before,) = np.nonzero((slope[:-1] <= 0.0) & (slope[1:] > 0.0))
+    if not before.size:
+        return np.nan
+    i = before[(before.size - 1) // 2]
+    return float(gamma[i] - slope[i] * (gamma[i + 1] - gamma[i]) / (slope[i + 1] - slope[i]))
+
+
+def line_distance(line: pd.DataFrame) -> tuple[float, float, int]:
+    """(mean, largest, number) of the distances in gamma between the measured and the predicted critical line.
+
+    Args:
+        line: as returned by `critical_line`; rows whose predicted line lies outside the map do not count.
+
+    Returns:
+        mean |distance|, max |distance| (both NaN if no row counts), and the number of rows that count.
+    """
+    distance = line["distance"].abs().dropna()
+    return float(distance.mean()), float(distance.max()), len(distance)
+
+
+def line_distances(slopes: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    """How far the measured critical line of each layer lies from the predicted one, in gamma.
+
+    Returns:
+        layer -> column ("slope", and "slope_infinite" where there is any) -> {"mean": mean |distance|, "max": largest, "rows":
+        number of values of gamma_prime compared, "crossed": number of those where the predicted line lies inside the
+        map}, for the layers that have a predicted line; NaN where nothing can be compared.
+    """
+    distances: dict[str, dict[str, dict[str, float]]] = {}
+    on_plane = slopes.loc[slopes["gamma_1"] == 0.0]
+    for depth, layer in on_plane[["depth", "layer"]].drop_duplicates().itertuples(index=False):
+        if not theory.has_critical_line(layer, depth):
+            continue
+        distances[str(layer)] = {}
+        crossed = count_predicted_rows(slopes, layer)
+        for column in LINE_SLOPES:
+            if slopes.loc[slopes["layer"] == layer, column].notna().any() or column == "slope":
+                mean, largest, rows = line_distance(critical_line(slopes, layer, column))
+                found = {"mean": mean, "max": largest, "rows": rows, "crossed": crossed}
+                distances[str(layer)][column] = found
+    return distances
+
+
+def select_layer(table: pd.DataFrame, layer: str) -> pd.DataFrame:
+    """The rows of a layer.
+
+    Raises:
+        InputError: there are none.
+    """
+    of_layer = table.loc[table["layer"] == layer]
+    if of_layer.empty:
+        raise InputError(f"layer: {layer!r} is not there; allowed: {', '.join(sorted(set(table['layer'])))}")
+    return of_layer
+
+
+def points_of(table: pd.DataFrame) -> pd.DataFrame:
+    """The distinct points of the plane."""
+    return table[POINT].drop_duplicates()
+
+
+def require_columns(runs: pd.DataFrame, needed: list[str], name: str = "runs") -> None:
+    """Raises `InputError` if one of the columns is missing."""
+    missing = [column for column in needed if column not in runs.columns]
+    if missing:
+        raise InputError(f"{name}: missing columns {', '.join(missing)}; needed: {', '.join(needed)}")

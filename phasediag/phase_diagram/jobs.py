@@ -1,0 +1,41 @@
+"""The networks of a phase diagram, and which of them a grid holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+Cell = tuple[int, float, float, int]
+"""(width, gamma, gamma_prime, seed): what tells the jobs of a phase diagram from each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One network of a phase diagram: its identity, its architecture and its initialisation.
+
+    Attributes:
+        job_id: the first 20 hexadecimal digits of the hash of the job's content.
+        depth: number of layers of weights.
+        width: number m of neurons of each hidden layer.
+        gamma: exponent of the prefactor kappa = m^-gamma, rounded to 10 decimals like the other two.
+        gamma_prime: exponent of the ratio of the outer scales.
+        gamma_1: exponent of the ratio of the output to the middle scale; 0.0 for two layers.
+        seed: selects the initial normalised weights.
+    """
+
+    job_id: str
+    depth: int
+    width: int
+    gamma: float
+    gamma_prime: float
+    gamma_1: float
+    seed: int
+
+
+def grid_cells(grid: Mapping[str, Any]) -> Iterator[Cell]:
+    """The jobs of a grid, each once: every width and seed at every point, of the product of gamma and gamma_prime and of `points`."""
+    points = {*product(grid["gamma"], grid["gamma_prime"]), *map(tuple, grid["points"])}
+    for (gamma, gamma_prime), width, seed in product(points, grid["width"], grid["seeds"]):
+        yield width, gamma, gamma_prime, seed

@@ -1,0 +1,195 @@
+"""Phase diagrams as a kind of study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..kinds import Kind, Progress, Reproducible, stored_study
+from ..storage.store import Store
+from ..sweep.results import stored_runs
+from .columns import DIFFERENCES, LINES, TABLES
+from .jobs import Job
+
+if TYPE_CHECKING:  # each method imports what it needs
+    from matplotlib.figure import Figure
+
+    from .comparison import Differences
+    from .spec import Spec
+    from .study import PhaseDiagramStudy
+    from .training import Trainer
+
+
+class PhaseDiagram(Kind["Spec", "PhaseDiagramStudy", Job]):
+    """Networks over width and two exponents of the initialisation: how far their weights move as the width grows."""
+
+    name = "phase-diagram"
+    tables = TABLES
+
+    def spec(self) -> type[Spec]:
+        from .spec import Spec
+
+        return Spec
+
+    def study(self, spec: Spec, folder: Path, source: str) -> PhaseDiagramStudy:
+        from ..spec.data import load_data
+        from .study import PhaseDiagramStudy
+
+        return PhaseDiagramStudy(spec, load_data(spec.data, folder, source), source)
+
+    def restored(
+        self, spec: Spec, arrays: Mapping[str, NDArray[np.generic]], source: str
+    ) -> PhaseDiagramStudy:
+        from ..spec.data import make_dataset, require_points
+        from .study import PhaseDiagramStudy
+
+        data = make_dataset(arrays["x"], arrays["y"], f"{source}: data")
+        require_points(spec.data, data, source)
+        return PhaseDiagramStudy(spec, data, source)
+
+    def trainer(self, study: PhaseDiagramStudy) -> Trainer:
+        from .training import Trainer
+
+        return Trainer(study.data.x, study.data.y, study.spec.train)
+
+    def fit(self, runs: pd.DataFrame) -> pd.DataFrame:
+        from .fitting import fit
+
+        return fit(runs)
+
+    def summary(self, store: Store) -> dict[str, Any]:
+        from .fitting import line_distances, regime_counts
+        from .refinement import refined
+
+        slopes = store.fitted()
+        counted = slopes[["runs", "left_out"]].sum()
+        placement = refined(store.read_document(), store.runs())
+        refinement = {} if placement is None else {"refinement": placement.summary()}
+        return {
+            "regimes": regime_counts(slopes),
+            "critical_line_distance": line_distances(slopes),
+            "runs": int(counted["runs"]),
+            "left_out": int(counted["left_out"]),
+            **refinement,
+        }
+
+    def print_summary(self, summary: Mapping[str, Any]) -> None:
+        from .printing import print_slopes
+
+        print_slopes(summary)
+
+    def figures(self, store: Store) -> dict[str, Figure]:
+        from .figures.all import draw_all
+        from .figures.refinement import refinement_map
+        from .fitting import fit
+        from .folder import depth_and_name
+        from .refinement import refined
+
+        depth, name = depth_and_name(store)
+        runs, slopes, data = store.runs(), store.fitted(), store.read_data()
+        data_xy = None if data is None else (data["x"], data["y"])
+        # The change of W2 has low rank: what it does to its inputs is in the operator norm.
+        second = runs.loc[runs["layer"] == "W2"]
+        operator = (
+            fit(second.assign(relative_change=second["relative_change_spectral"])) if len(second) else None
+        )
+        drawn = draw_all(runs, slopes, store.samples(), data_xy, depth, name, operator)
+        placement = refined(store.read_document(), runs)
+        if placement is not None and placement.rounds:
+            drawn["refinement"] = refinement_map(slopes, placement)
+            drawn["refinement"].set_label(f"{name}: refinement")
+        return drawn
+
+    def reproducible(self, rows: pd.DataFrame) -> Reproducible:
+        row = rows.iloc[0]
+        network = (
+            f"width {row['width']}, gamma {row['gamma']:g}, gamma' {row['gamma_prime']:g}, seed {row['seed']}"
+        )
+        changes = dict(zip(rows["layer"], rows["relative_change"].astype(float), strict=True))
+        return Reproducible(network, "relative change", changes)
+
+    def report(self, store: Store, progress: Progress | None) -> bytes:
+        from .report.content import gather
+        from .report.page import render
+
+        return render(gather(store, progress))
+
+    def compare(self, a: Store, b: Store, common: bool) -> Comparison:
+        from .comparison import CELL, check_grids, compare
+
+        names, outs = [], (a.out, b.out)
+        cells = []
+        for store in (a, b):
+            study = stored_study(store)
+            names.append(study.spec.name)
+            cells.append(pd.DataFrame(sorted(study.cells()), columns=CELL))
+        check_grids(cells[0], cells[1], common, list(outs))
+        runs_a, runs_b = stored_runs(a), stored_runs(b)
+        found = compare(runs_a, runs_b, common=True, names=outs)
+        return Comparison(
+            found,
+            (names[0], names[1]),
+            outs,
+            tuple(_left_out(outs, set(runs_a["layer"]), set(runs_b["layer"]))),
+        )
+
+
+def _left_out(outs: tuple[str, str], layers_a: set[str], layers_b: set[str]) -> Iterator[str]:
+    """Layers that only one of two studies has."""
+    for out, only in zip(outs, (layers_a - layers_b, layers_b - layers_a), strict=True):
+        if only:
+            yield f"left out: {', '.join(sorted(only))}, only in {out}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What differs between the phase diagrams of two folders.
+
+    Attributes:
+        found: the differences.
+        names: of both studies.
+        outs: their folders.
+        notes: what to know of it.
+    """
+
+    found: Differences
+    names: tuple[str, str]
+    outs: tuple[str, str]
+    notes: tuple[str, ...]
+
+    def summary(self) -> dict[str, Any]:
+        from .comparison import summarise
+
+        runs, left_out = (int(self.found.slopes[column].sum()) for column in ("runs", "left_out"))
+        sides = zip("ab", self.names, self.outs, strict=True)
+        studies = {side: {"name": name, "out": out} for side, name, out in sides}
+        return {**studies, **summarise(self.found), "runs": runs, "left_out": left_out}
+
+    def print_summary(self) -> None:
+        from .printing import print_differences
+
+        print_differences(self.summary())
+
+    def write(self, store: Store) -> Iterator[str]:
+        from ..display.figures import render
+        from .figures.difference import draw_differences
+
+        for name, frame, declared in (
+            ("differences.parquet", self.found.slopes, DIFFERENCES),
+            ("lines.parquet", self.found.lines, LINES),
+        ):
+            store.write_table(name, frame, declared)
+            yield name
+        for key, figure in draw_differences(self.found, self.names).items():
+            for ending, content in render(figure).items():
+                store.write_figure(f"{key}.{ending}", content, folder="")
+                yield f"{key}.{ending}"
+
+
+KIND = PhaseDiagram()

@@ -1,0 +1,431 @@
+"""What the page of a phase diagram holds: from the tables of a folder to plain lists and numbers, as JSON can hold them.
+
+Numbers are rounded to what a reader can use, since the page carries all of them; exponents are exact. NaN becomes None.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.colors import to_hex
+from numpy.typing import NDArray
+
+from ...display.terminal import json_ready
+from ...kinds import Progress
+from ...storage.schema import FAILED, STATUSES, VERSION
+from ...storage.store import Store
+from ...sweep.results import current_fit
+from ..figures import maps
+from ..figures.examples import matrix, orientations
+from ..figures.plane import Plane, split_points
+from ..fitting import LINE_SLOPES, POINT, REGIMES, line_distances, regime_counts, usable_runs
+from ..folder import depth_and_name
+from ..refinement import Placement, refined
+from ..theory import LAYERS, NAMED_INITIALISATIONS
+
+Content = dict[str, Any]
+
+SLOPES = [f"{column}{end}" for column in LINE_SLOPES for end in ("", "_low", "_high")]
+FAILURES_LISTED = 100
+"""Runs that did not converge, listed one by one; all are counted."""
+NEURONS_SHOWN = 40_000
+"""Of all kept networks together; of wider ones, neurons at even distances in their order, which is random."""
+_REASONS_LISTED, _ERRORS_HELD, _ERROR_LENGTH = 10, 500, 500
+_CURVE_POINTS = 401
+_SHADES = 33
+
+
+def gather(store: Store, status: Progress | None) -> Content:
+    """Everything that the page of a folder shows.
+
+    Slopes that are not those of the rows are fitted here, and not written.
+
+    Args:
+        store: the folder.
+        status: how far its sweep is; None where that is not known.
+
+    Raises:
+        InputError: the folder holds no study, or a file of it is damaged.
+    """
+    depth, name = depth_and_name(store)
+    runs = store.runs()
+    slopes, samples, data = current_fit(store, runs), store.samples(), store.read_data()
+    study = {"name": name, "depth": depth, "text": store.read_study(), "folder": store.out}
+    return {
+        "study": study,
+        "code": _code(store.out),
+        "origin": _origin(runs, store.read_driver()),
+        "progress": None if status is None else _progress(status),
+        "notes": notes(runs, slopes, samples, data is not None, status),
+        **tables(runs, slopes, samples, depth),
+        **_refinement(refined(store.read_document(), runs), _points(runs, samples)),
+        "data": _points_of_data(data),
+    }
+
+
+def tables(runs: pd.DataFrame, slopes: pd.DataFrame, samples: pd.DataFrame, depth: int) -> Content:
+    """The maps, the runs and the networks, all of which name points of the plane by their number in ``points``."""
+    points = _points(runs, samples)
+    plane = split_points(points)
+    jobs = runs.drop_duplicates("job_id").reset_index(drop=True)
+    widths = sorted({int(width) for width in jobs["width"]})
+    layers = [layer for layer in LAYERS[depth] if (runs["layer"] == layer).any()]
+    gamma_1 = float(runs["gamma_1"].iloc[0]) if len(runs) else 0.0
+    evaluations = jobs["evaluations"].where(jobs["status"] != FAILED).astype(float)
+    return {
+        "points": {key: points[key].tolist() for key in POINT},
+        "plane": _plane(plane, points, gamma_1),
+        "colours": _colours(),
+        "statuses": _statuses(jobs),
+        "regimes": list(REGIMES),
+        "widths": widths,
+        "layers": [_layer(runs, slopes, layer, points, plane, widths) for layer in layers],
+        "combined": _combined(slopes, points) if {"W1", "W2"} <= set(layers) else None,
+        "evaluations": _by_width(jobs.assign(evaluations=evaluations), "evaluations", points, widths),
+        "not_converged": _not_converged(jobs, points),
+        "regime_counts": regime_counts(slopes),
+        "line_distances": _line_distances(slopes),
+        "named": _named(depth, plane) if len(points) and not gamma_1 else [],
+        "jobs": _jobs(runs, jobs, layers, points, widths),
+        "failures": _failures(jobs),
+        "networks": _networks(samples, points),
+    }
+
+
+def notes(
+    runs: pd.DataFrame, slopes: pd.DataFrame, samples: pd.DataFrame, has_data: bool, status: Progress | None
+) -> list[str]:
+    """What a page lacks and why, a sentence each."""
+    found = []
+    if status is not None and status.missing:
+        found.append(
+            f"{status.missing} of {status.total} jobs have no rows yet; the sweep is {status.state}."
+        )
+    if not has_data:
+        found.append(
+            "There is no data.npz: functions are shown without the data, and jobs cannot be reproduced."
+        )
+    if status is None:
+        found.append("Whether jobs are missing is not known.")
+    if runs.empty:
+        found.append("No job has rows yet: there is nothing to show but the spec.")
+    elif not slopes["slope"].notna().any():
+        found.append("No slope is fitted: that takes converged runs of two widths at a point.")
+    elif not slopes["slope_infinite"].notna().any():
+        found.append("No slope at infinite width is fitted: that takes four widths.")
+    if samples.empty:
+        found.append("No network is kept whole (samples of the spec): functions and features are not shown.")
+    return found
+
+
+def _refinement(placement: Placement | None, points: pd.DataFrame) -> Content:
+    """Of a study that refines its map: how well the lines are known, and the round that placed each point, 0 for those of the grid."""
+    if placement is None:
+        return {"refinement": None, "rounds": None}
+    rounds = placement.round_of_points()
+    at = [rounds.get(point, 0) for point in points[POINT].itertuples(index=False, name=None)]
+    return {"refinement": json_ready(placement.summary()), "rounds": at}
+
+
+# The plane and its maps.
+
+
+def _points(runs: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
+    """The points of runs and of kept networks: gamma, gamma_prime, sorted."""
+    both = pd.concat([runs[POINT], samples[POINT]]) if len(samples) else runs[POINT]
+    return both.drop_duplicates().sort_values(POINT, ignore_index=True)
+
+
+def _numbers_of(table: pd.DataFrame, points: pd.DataFrame) -> list[int]:
+    """The number of the point of every row."""
+    number = {point: index for index, point in enumerate(points.itertuples(index=False, name=None))}
+    return [number[point] for point in table[POINT].itertuples(index=False, name=None)]
+
+
+def _plane(plane: Plane, points: pd.DataFrame, gamma_1: float) -> Content:
+    """Edges of the cells, the number of the point in each (None where there is none), the points off the grid, the limits."""
+    number = {point: index for index, point in enumerate(points.itertuples(index=False, name=None))}
+    limits = plane.limits if len(points) else ((0.0, 1.0), (0.0, 1.0))
+    return {
+        "gamma_1": gamma_1,
+        "edges": [edges.tolist() if len(edges) > 1 else [] for edges in plane.edges],
+        "cells": [[number.get((g, p)) for g in plane.gammas] for p in plane.gamma_primes],
+        "scattered": _numbers_of(plane.scattered, points),
+        "limits": [list(map(float, ends)) for ends in limits],
+    }
+
+
+def _layer(
+    runs: pd.DataFrame,
+    slopes: pd.DataFrame,
+    layer: str,
+    points: pd.DataFrame,
+    plane: Plane,
+    widths: list[int],
+) -> Content:
+    """The maps of a layer: by column a value per point, by width where it depends on that."""
+    of_layer = slopes.loc[slopes["layer"] == layer]
+    at_points = points.merge(of_layer, how="left", on=POINT)
+    used = runs.loc[(runs["layer"] == layer) & usable_runs(runs)]
+    change = _by_width(used, "relative_change", points, widths, logarithmic=True)
+    directions = _by_width(used, "orientations", points, widths)
+    return {
+        "name": layer,
+        "slopes": {column: _rounded(at_points[column]) for column in SLOPES},
+        "limits": {column: maps.slope_limit(of_layer[column].to_numpy(float)) for column in LINE_SLOPES},
+        **{key: _codes(at_points[key], REGIMES) for key in ("regime", "predicted_regime")},
+        **{key: _counts(at_points[key]) for key in ("widths", "runs", "left_out")},
+        "change": change,
+        "orientations": directions if used["orientations"].notna().any() else None,
+        "deciding": maps.deciding_slope(of_layer),
+        "measured": {column: _measured(of_layer, plane, column) for column in LINE_SLOPES},
+        "predicted": _predicted(of_layer, plane),
+    }
+
+
+def _by_width(
+    table: pd.DataFrame, column: str, points: pd.DataFrame, widths: list[int], logarithmic: bool = False
+) -> Content:
+    """Medians over the seeds, or geometric means, [width][point], and the ends of their logarithmic scale."""
+    rows = table[[*POINT, "width"]].assign(value=np.log(table[column]) if logarithmic else table[column])
+    groups = rows.groupby([*POINT, "width"])["value"]
+    found = np.exp(groups.mean()) if logarithmic else groups.median()
+    wide = found.unstack("width").reindex(index=pd.MultiIndex.from_frame(points), columns=widths)
+    scale = maps.log_norm(wide.to_numpy(float), least=4.0)
+    return {
+        "values": [_rounded(wide[width]) for width in widths],
+        "range": _rounded([float(scale.vmin or 1.0), float(scale.vmax or 1.0)]),
+    }
+
+
+def _combined(slopes: pd.DataFrame, points: pd.DataFrame) -> Content:
+    """The regimes of both layers of input weights together, by point, with the colours of their names."""
+    found = points.merge(maps.combined_regimes(slopes), how="left", on=POINT)
+    colours = {
+        name.replace("$W_1$", "W₁").replace("$W_2$", "W₂"): colour
+        for name, colour in maps.COMBINED_COLOURS.items()
+    }
+    return {"colours": colours, "regime": _codes(found["regime"], maps.COMBINED_COLOURS)}
+
+
+def _not_converged(jobs: pd.DataFrame, points: pd.DataFrame) -> list[float | None]:
+    """The share of the runs of every point that did not converge."""
+    share = jobs[POINT].assign(share=jobs["status"] != "converged").groupby(POINT)["share"].mean()
+    return _rounded(share.reindex(pd.MultiIndex.from_frame(points)))
+
+
+def _measured(of_layer: pd.DataFrame, plane: Plane, column: str) -> Content:
+    line = maps.measured_line(of_layer, plane, column).reset_index() if len(of_layer) else of_layer
+    return {key: _rounded(line[key]) for key in ("gamma_prime", "gamma", "gamma_low", "gamma_high")}
+
+
+def _predicted(of_layer: pd.DataFrame, plane: Plane) -> Content | None:
+    line = maps.predicted_line(of_layer) if len(of_layer) else None
+    if line is None:
+        return None
+    gamma_prime = np.linspace(*plane.limits[1], _CURVE_POINTS)
+    return {"gamma_prime": _rounded(gamma_prime), "gamma": _rounded(line(gamma_prime))}
+
+
+def _named(depth: int, plane: Plane) -> list[Content]:
+    """The named initialisations on the plane, those at one point together."""
+    by_point: dict[tuple[float, float], list[str]] = {}
+    for name, point in NAMED_INITIALISATIONS.get(depth, {}).items():
+        if all(low <= at <= high for at, (low, high) in zip(point, plane.limits, strict=True)):
+            by_point.setdefault(point, []).append(name)
+    return [{"names": ", ".join(names), "at": list(point)} for point, names in by_point.items()]
+
+
+def _line_distances(slopes: pd.DataFrame) -> Content:
+    found = line_distances(slopes)
+    return {
+        layer: {
+            column: {key: _rounded([number])[0] for key, number in distance.items()}
+            for column, distance in columns.items()
+        }
+        for layer, columns in found.items()
+    }
+
+
+def _colours() -> Content:
+    """Those of the figures: of regimes by name, and two scales from the lowest value to the highest."""
+    shades = np.linspace(0.0, 1.0, _SHADES)
+    scales = {"diverging": "RdBu_r", "sequential": "viridis"}
+    return {
+        "regimes": maps.REGIME_COLOURS,
+        "predicted": maps.PREDICTED_COLOUR,
+        **{key: [to_hex(matplotlib.colormaps[name](s)) for s in shades] for key, name in scales.items()},
+    }
+
+
+# Runs.
+
+
+def _statuses(jobs: pd.DataFrame) -> list[str]:
+    return [*STATUSES, *sorted(set(jobs["status"]) - set(STATUSES))]
+
+
+def _jobs(
+    runs: pd.DataFrame, jobs: pd.DataFrame, layers: list[str], points: pd.DataFrame, widths: list[int]
+) -> Content:
+    """Every run, column by column; what depends on the layer by layer. ``width`` and ``status`` count in their lists."""
+    by_layer = {layer: runs.loc[runs["layer"] == layer].set_index("job_id") for layer in layers}
+    ids = jobs["job_id"].tolist()
+    failed = jobs.loc[jobs["error"] != "", "error"].str.slice(0, _ERROR_LENGTH).iloc[:_ERRORS_HELD]
+    return {
+        "id": ids,
+        "point": _numbers_of(jobs, points),
+        "width": [widths.index(width) for width in jobs["width"]],
+        "seed": jobs["seed"].tolist(),
+        "loss_initial": _rounded(jobs["loss_initial"], 4),
+        "loss_final": _rounded(jobs["loss_final"], 4),
+        "evaluations": jobs["evaluations"].tolist(),
+        "status": _codes(jobs["status"], _statuses(jobs)),
+        "error": {str(index): text for index, text in failed.items()},
+        "change": {layer: _rounded(of["relative_change"].reindex(ids)) for layer, of in by_layer.items()},
+        "orientations": {layer: _rounded(of["orientations"].reindex(ids)) for layer, of in by_layer.items()},
+        "usable": {layer: _usable(of).reindex(ids).tolist() for layer, of in by_layer.items()},
+    }
+
+
+def _usable(of_layer: pd.DataFrame) -> pd.Series[Any]:
+    return usable_runs(of_layer).astype("int64")
+
+
+def _failures(jobs: pd.DataFrame) -> Content:
+    """Runs that did not converge: how many of each status, the most frequent errors, and the numbers of the first, failed first."""
+    others = jobs.loc[jobs["status"] != "converged"]
+    order = np.argsort((others["status"] != FAILED).to_numpy(), kind="stable")
+    reasons = Counter(" ".join(text.split())[:_ERROR_LENGTH] for text in others["error"] if text)
+    return {
+        "total": len(others),
+        "counts": dict(Counter(others["status"].tolist()).most_common()),
+        "reasons": [[count, text] for text, count in reasons.most_common(_REASONS_LISTED)],
+        "more_reasons": max(len(reasons) - _REASONS_LISTED, 0),
+        "jobs": others.index[order][:FAILURES_LISTED].tolist(),
+    }
+
+
+# Networks kept whole.
+
+
+def _networks(samples: pd.DataFrame, points: pd.DataFrame) -> list[Content]:
+    """The kept networks, the widest of a point first: f before and after, the course of the training, neurons by layer."""
+    neurons = max(NEURONS_SHOWN // max(len(samples), 1), 50)
+    ordered = samples.sort_values(["width", "seed"], ascending=[False, True], kind="stable")
+    return [
+        _network(rows, _numbers_of(rows, points)[0], neurons)
+        for _, rows in ordered.groupby("job_id", sort=False)
+    ]
+
+
+def _network(rows: pd.DataFrame, point: int, neurons: int) -> Content:
+    first = rows.iloc[0]
+    return {
+        "id": str(first["job_id"]),
+        "point": point,
+        "width": int(first["width"]),
+        "seed": int(first["seed"]),
+        "status": str(first["status"]),
+        "x": _curve(first["x"]),
+        "f_initial": _curve(first["f_initial"]),
+        "f_final": _curve(first["f_final"]),
+        "evaluations": _curve(first["evaluations"]),
+        "loss": _curve(first["loss"]),
+        "layers": {str(row["layer"]): _neurons(row, neurons) for _, row in rows.iterrows()},
+    }
+
+
+def _neurons(row: pd.Series[Any], most: int) -> Content:
+    """Of a layer: where its neurons are, before and after, in the figure of features; and its change along the training."""
+    before, after = (matrix(row[f"input_{when}"]) for when in ("initial", "final"))
+    shown = _spread(len(after), most)
+    horizontal = orientations(before, after)
+    vertical = [np.linalg.norm(weights, axis=1) for weights in (before, after)]
+    return {
+        "planar": before.shape[1] == 2,
+        "neurons": len(after),
+        "horizontal": [_rounded(values[shown], 4) for values in horizontal],
+        "amplitude": [_rounded(values[shown], 4) for values in vertical],
+        "change": _curve(row["relative_change"]),
+    }
+
+
+def _spread(length: int, most: int) -> NDArray[np.int64]:
+    """At most so many numbers below a length, at even distances, the first and the last one among them."""
+    return np.unique(np.linspace(0, max(length - 1, 0), min(length, most)).round().astype(np.int64))
+
+
+def _curve(values: Any) -> list[float | None]:
+    array = np.asarray(values, float)
+    return _rounded(array[_spread(len(array), _CURVE_POINTS)])
+
+
+def _points_of_data(data: Mapping[str, Any] | None) -> Content | None:
+    """The training data where they can be drawn: of one input."""
+    if data is None or data["x"].ndim != 2 or data["x"].shape[1] != 1:
+        return None
+    return {"x": _curve(data["x"][:, 0]), "y": _curve(data["y"])}
+
+
+# Where it comes from.
+
+
+def _code(folder: str) -> Content:
+    """How to get at the rows and at a job; the page completes both."""
+    place = folder.rstrip("/")
+    return {"runs": repr(f"{place}/runs"), "reproduce": f"phasediag reproduce {shlex.quote(folder)}"}
+
+
+def _origin(runs: pd.DataFrame, driver: Mapping[str, Any] | None) -> Content:
+    jobs = runs.drop_duplicates("job_id")
+    times = {key: _date((driver or {}).get(key)) for key in ("started", "heartbeat")}
+    return {
+        "report_version": VERSION,
+        "report_date": _date(time.time()),
+        "versions": sorted(set(jobs["version"])),
+        "devices": dict(Counter(jobs["device"].tolist()).most_common()),
+        "seconds": _rounded([float(jobs["wall_seconds"].sum())])[0],
+        "driver": str(driver.get("state", "")) if driver else "",
+        **times,
+    }
+
+
+def _progress(status: Progress) -> Content:
+    keys = ("state", "total", "finished", "failed", "missing")
+    return {key: getattr(status, key) for key in keys}
+
+
+def _date(seconds: Any) -> str | None:
+    """A time of the clock in words, to the minute, in UTC; None for what is none."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(float(seconds)))
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
+
+
+# Numbers.
+
+
+def _rounded(values: Any, digits: int = 5) -> list[float | None]:
+    """Numbers with so many significant digits; None for those that are not finite."""
+    numbers: Iterable[float] = np.asarray(values, float).tolist()
+    return [float(f"{number:.{digits}g}") if math.isfinite(number) else None for number in numbers]
+
+
+def _counts(values: pd.Series[Any]) -> list[int]:
+    return [int(value) for value in values.fillna(0)]
+
+
+def _codes(values: pd.Series[Any], words: Iterable[str]) -> list[int]:
+    """The number of each word in a list of words; -1 for others."""
+    code = {word: index for index, word in enumerate(words)}
+    return [code.get(word, -1) for word in values]

@@ -1,0 +1,283 @@
+"""The spec of a phase diagram: what its TOML file may hold, and the messages for what it may not."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from ..spec.tables import (
+    MAX_WIDTH,
+    NAME,
+    POSITIVE,
+    SEED,
+    SEEDS,
+    Count,
+    DataSpec,
+    Name,
+    Number,
+    ResourcesSpec,
+    Seed,
+    SeedAxis,
+    Table,
+    Width,
+    check_size,
+    expand_range,
+    expand_whole_range,
+    not_empty,
+    shown,
+    sorted_unique,
+)
+from .jobs import Cell, grid_cells
+from .theory import example_points, round_exponent
+
+MAX_EXPONENT = 20.0
+# Of three layers, one network of width 1000 would be ten megabytes.
+_DEFAULT_SAMPLE_WIDTH = {2: 1000, 3: 400}
+# The residual is a difference: rounding leaves about this fraction of the loss of f = 0.
+_LEAST_TOLERANCE = {"float32": 1e-12, "float64": 1e-24}
+
+
+def _no_other_number(value: Any) -> Any:
+    """Literal alone takes 2.0 for 2."""
+    if isinstance(value, float | bool):
+        raise ValueError(f"{shown(value)} is not supported; allowed: 2 or 3")
+    return value
+
+
+Exponent = Annotated[
+    float,
+    Field(strict=True, allow_inf_nan=False, ge=-MAX_EXPONENT, le=MAX_EXPONENT),
+    AfterValidator(round_exponent),
+]
+Points = Annotated[tuple[tuple[Exponent, Exponent], ...], AfterValidator(sorted_unique)]
+ExponentAxis = Annotated[tuple[Exponent, ...], BeforeValidator(expand_range), AfterValidator(sorted_unique)]
+WidthAxis = Annotated[
+    tuple[Width, ...],
+    BeforeValidator(expand_whole_range),
+    AfterValidator(not_empty),
+    AfterValidator(sorted_unique),
+]
+
+_EXPONENT = f"a number from {-MAX_EXPONENT:g} to {MAX_EXPONENT:g}"
+_PAIRS = f"[gamma, gamma_prime] pairs of numbers from {-MAX_EXPONENT:g} to {MAX_EXPONENT:g}"
+_EXPONENTS = f"a list of numbers from {-MAX_EXPONENT:g} to {MAX_EXPONENT:g}, or {{start, stop, num}}"
+
+
+class NetworkSpec(Table):
+    """Architecture. `depth` counts the layers of weights: two for one hidden layer, three for two of equal width."""
+
+    depth: Annotated[Literal[2, 3], BeforeValidator(_no_other_number)] = Field(description="2 or 3")
+    activation: Literal["relu"] = Field(default="relu", description="relu")
+
+
+class GridSpec(Table):
+    """Which networks to train: every width and seed at every grid point.
+
+    Grid points are the product of `gamma` and `gamma_prime`, which may be empty, and the pairs in `points`. `seeds = 3` is
+    [0, 1, 2]. Each axis is kept sorted, without duplicates. `gamma_1` belongs to three layers and is the same for the whole
+    study: a map is a plane.
+    """
+
+    width: WidthAxis = Field(
+        description=f"a list of whole numbers from 1 to {MAX_WIDTH}, or {{start, stop, num}}"
+    )
+    gamma: ExponentAxis = Field(default=(), description=_EXPONENTS)
+    gamma_prime: ExponentAxis = Field(default=(), description=_EXPONENTS)
+    seeds: SeedAxis = Field(description=SEEDS)
+    points: Points = Field(default=(), description=f"a list of {_PAIRS}")
+    gamma_1: Exponent = Field(default=0.0, description=_EXPONENT)
+
+    @model_validator(mode="after")
+    def _has_points(self) -> GridSpec:
+        if not (self.gamma and self.gamma_prime) and not self.points:
+            raise ValueError(
+                "no grid point: gamma or gamma_prime is empty, and so is points; "
+                "allowed: numbers for both, or some points"
+            )
+        check_size(self.size)
+        return self
+
+    @property
+    def size(self) -> int:
+        """Number of jobs (a pair in `points` that is on the product grid too counts twice)."""
+        points = len(self.gamma) * len(self.gamma_prime) + len(self.points)
+        return len(self.width) * len(self.seeds) * points
+
+    def exponents(self) -> set[tuple[float, float]]:
+        """The grid points, (gamma, gamma_prime)."""
+        return {(g, g_prime) for g in self.gamma for g_prime in self.gamma_prime} | set(self.points)
+
+    def cells(self) -> Iterator[Cell]:
+        """(width, gamma, gamma_prime, seed) of every job, in no particular order, each once."""
+        return grid_cells(self.model_dump())
+
+
+class TrainSpec(Table):
+    """How a network is trained, and how well.
+
+    `accuracy` is the relative error allowed on the relative change. It belongs to the `method` gradient-flow: gradient descent
+    (gd) and adam take steps of the fixed size `learning_rate`, which they need, and nothing controls their error. A run has
+    converged when its loss is at most `loss_tolerance` times the loss of f = 0; it gives up after `max_evaluations`, full-batch
+    forward and backward passes. `dtype` is that of the weights.
+    """
+
+    method: Literal["gradient-flow", "gd", "adam"] = Field(
+        default="gradient-flow", description="gradient-flow, gd, adam"
+    )
+    learning_rate: Number | None = Field(
+        default=None, gt=0.0, validate_default=True, description="a finite number above 0"
+    )
+    accuracy: Number = Field(default=0.01, gt=0.0, le=0.5, description="a number above 0, at most 0.5")
+    loss_tolerance: Number = Field(default=1e-6, gt=0.0, lt=1.0, description="a number between 0 and 1")
+    max_evaluations: Count = Field(default=20000, description=POSITIVE)
+    dtype: Literal["float32", "float64"] = Field(default="float32", description="float32, float64")
+
+    @field_validator("learning_rate", mode="after")
+    @classmethod
+    def _step_of_method(cls, value: float | None, info: ValidationInfo) -> float | None:
+        method = info.data.get("method")  # missing where it is refused itself
+        if method == "gradient-flow" and value is not None:
+            raise ValueError(
+                "is not supported here: gradient-flow chooses its own steps; allowed: with the methods gd and adam"
+            )
+        if method in ("gd", "adam") and value is None:
+            raise ValueError(
+                f"required by the method {method}, but missing; allowed: a finite number above 0"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _within_reach(self) -> TrainSpec:
+        least = _LEAST_TOLERANCE[self.dtype]
+        if self.loss_tolerance < least:
+            raise ValueError(
+                f"loss_tolerance: {self.loss_tolerance:g} is below what {self.dtype} can resolve; "
+                f"allowed: at least {least:g}"
+            )
+        return self
+
+
+class SamplesSpec(Table):
+    """Networks kept whole: one at each of `points`, of this `width` and `seed`. None of these need be on the grid.
+
+    Without a key: one point of the grid for each regime of the first layer (of three layers also one with a condensed second
+    layer); the width of the grid nearest to 1000 (three layers: 400); the first seed.
+    """
+
+    points: Points = Field(description=f"a list of {_PAIRS}; [] keeps no network")
+    width: Width = Field(description=f"a whole number from 1 to {MAX_WIDTH}")
+    seed: Seed = Field(description=SEED)
+
+
+class RefineSpec(Table):
+    """Further points that the sweep places by itself, near the critical lines (see `phasediag.refinement`).
+
+    `target` is the half-width, in gamma, that the 95 % band of every critical line is to have; `max_jobs` are the most jobs to add to
+    those of the grid, `rounds` the most steps one after the other in each row of the map.
+    """
+
+    target: Number = Field(ge=1e-4, le=1.0, description="a number from 0.0001 to 1")
+    max_jobs: Count = Field(default=2000, description=POSITIVE)
+    rounds: int = Field(default=8, strict=True, ge=1, le=100, description="a whole number from 1 to 100")
+
+
+class Spec(Table):
+    """A phase-diagram study as written in its file, with every default filled in."""
+
+    name: Name = Field(description=NAME)
+    kind: Literal["phase-diagram"] = Field(description="phase-diagram")
+    network: NetworkSpec
+    data: DataSpec = Field(discriminator="kind")
+    grid: GridSpec
+    train: TrainSpec = TrainSpec()
+    resources: ResourcesSpec = ResourcesSpec()
+    refine: RefineSpec | None = Field(default=None, description="a table [refine], or none")
+    samples: SamplesSpec = Field(default_factory=dict, validate_default=True)
+    more_grids: tuple[GridSpec, ...] = Field(
+        default=(), description="tables [[more_grids]] with the keys of [grid]"
+    )
+    """Further grids of a study that grew by something that is not one product grid. Programs write this key."""
+
+    @field_validator("samples", mode="before")
+    @classmethod
+    def _fill_samples(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if "grid" not in info.data or "network" not in info.data:
+            return SamplesSpec.model_construct()  # the spec is refused anyhow, for its grid or its network
+        return {**_default_samples(info.data["grid"], info.data["network"].depth, value), **value}
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Spec:
+        more = self.refine.max_jobs if self.refine else 0
+        check_size(sum(grid.size for grid in self.grids) + more)
+        return self
+
+    @model_validator(mode="after")
+    def _refinable(self) -> Spec:
+        """A line lies between points of a row, and a slope has an interval from three runs on."""
+        if self.refine is None:
+            return self
+        gammas: defaultdict[float, set[float]] = defaultdict(set)
+        for gamma, gamma_prime in set().union(*(grid.exponents() for grid in self.grids)):
+            gammas[gamma_prime].add(gamma)
+        if max(map(len, gammas.values())) < 2:
+            raise ValueError(
+                "refine: no value of gamma_prime has two points between which a critical line could lie; "
+                "allowed: with a grid of at least two values of gamma"
+            )
+        if not any(len(grid.width) >= 2 and len(grid.width) * len(grid.seeds) >= 3 for grid in self.grids):
+            raise ValueError(
+                "refine: slopes have no intervals; allowed: with at least two widths, and three runs at a point"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_plane(self) -> Spec:
+        if self.network.depth != 3 and any("gamma_1" in grid.model_fields_set for grid in self.grids):
+            raise ValueError(
+                "grid.gamma_1: is not supported here, it belongs to networks of depth 3; allowed: no such key"
+            )
+        if len({grid.gamma_1 for grid in self.grids}) > 1:
+            raise ValueError("more_grids: gamma_1 differs from that of [grid]; allowed: one plane per study")
+        return self
+
+    @property
+    def grids(self) -> tuple[GridSpec, ...]:
+        """All grids of the study, which is their union."""
+        return (self.grid, *self.more_grids)
+
+    def document(self) -> dict[str, Any]:
+        """The spec as TOML can hold it, every default explicit."""
+        document = self.model_dump(mode="json", exclude_none=True)
+        if not self.more_grids:
+            del document["more_grids"]
+        if self.network.depth != 3:
+            for grid in (document["grid"], *document.get("more_grids", ())):
+                del grid["gamma_1"]
+        return document
+
+
+def _default_samples(grid: GridSpec, depth: int, given: dict[str, Any]) -> dict[str, Any]:
+    """An example of each regime, at the grid width nearest to 1000 (three layers: 400) on a log scale and the first seed.
+
+    The regimes are those of the first layer; of three layers, one example of a condensed second layer comes with them.
+    """
+    width = min(grid.width, key=lambda m: abs(math.log(m / _DEFAULT_SAMPLE_WIDTH[depth])))
+    examples = dict(example_points(grid.exponents(), depth))
+    if depth == 3:
+        of_second = example_points(grid.exponents(), depth, "W2")
+        examples |= {"second": of_second["condensed"]} if "condensed" in of_second else {}
+    points = [] if "points" in given else list(examples.values())
+    return {"points": points, "width": width, "seed": grid.seeds[0]}

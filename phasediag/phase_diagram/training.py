@@ -1,0 +1,341 @@
+"""Jobs in, rows out: trains a batch of networks and measures them. No files, no Ray, no global state.
+
+A row depends on its job, the data and the settings alone: not on the other jobs of the batch, nor on the number of threads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..devices import device_name, room, single_threaded
+from ..engine import measures
+from ..storage.schema import FAILED, VERSION
+from .columns import RUNS
+from .costs import LINE_POINTS
+from .theory import LAYERS
+
+if TYPE_CHECKING:  # torch takes seconds to import, and describing a failed job needs none of it
+    from ..engine.descent import Networks
+    from ..engine.networks import Network, Outcome
+    from .jobs import Job
+    from .spec import TrainSpec
+
+Array = NDArray[np.float64]
+Row = dict[str, Any]
+
+CHUNK_ELEMENTS = 2**19
+"""Elements of the largest array of a chunk of jobs on a CPU: the handful of such arrays in use should stay in its cache."""
+GPU_ARRAYS = 40
+"""Arrays of that size that training keeps at a time on a GPU."""
+CURVE_POINTS = 401
+CURVE_MARGIN = 0.25
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A job after training, in normalised coordinates: initial weights and their change by layer, W1 (m, d+1), of three layers W2
+    (m, m+1), a (m,)."""
+
+    job: Job
+    status: str
+    evaluations: int
+    loss_initial: float
+    loss_final: float
+    initial: dict[str, NDArray[np.floating]]
+    change: dict[str, NDArray[np.floating]]
+    trace: list[tuple[int, float, dict[str, float]]]
+    seconds: float
+
+    def final(self, layer: str) -> Array:
+        return self.initial[layer].astype(np.float64) + self.change[layer]
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """The training of a phase diagram on x (n, d), y (n,): what a sweep calls, with jobs of one depth and width."""
+
+    x: Array
+    y: Array
+    settings: TrainSpec
+
+    def batch(self, jobs: Sequence[Job], device: str, threads: int) -> list[Row]:
+        """Rows of ``runs``; ``threads`` chunks of jobs are trained at a time."""
+        return train_batch(jobs, self.x, self.y, self.settings, device, threads)
+
+    def sample(self, job: Job, device: str, threads: int) -> list[Row]:
+        """Rows of ``samples`` of a network that is kept whole."""
+        return train_sample(job, self.x, self.y, self.settings, device, threads)
+
+    def weights(self, job: Job, device: str) -> tuple[list[Row], dict[str, Array]]:
+        """Rows of ``runs`` of one job, its data x and y, and its weights before and after (see `train_weights`)."""
+        rows, weights = train_weights(job, self.x, self.y, self.settings, device)
+        return rows, {"x": self.x, "y": self.y, **weights}
+
+    def failed(self, job: Job, error: str) -> list[Row]:
+        """Rows of ``runs`` of a job that could not be run."""
+        return failed_rows(job, error)
+
+
+def train_batch(
+    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str = "cpu", threads: int = 1
+) -> list[Row]:
+    """Trains jobs of one depth and width on x (n, d), y (n,): one row per job and layer, with every column of ``runs``.
+
+    Numerical failure is a status in the row, never an exception. ``threads`` chunks of jobs are trained at a time.
+    """
+    trained = _train_all(jobs, x, y, settings, device, threads, trace=False)
+    name, norms = device_name(device), InitialNorms()
+    return [row for one in trained for row in run_rows(one, name, norms)]
+
+
+def train_sample(
+    job: Job, x: Array, y: Array, settings: TrainSpec, device: str = "cpu", threads: int = 1
+) -> list[Row]:
+    """Trains one job and keeps its network: the rows of ``samples``, one per layer with input weights."""
+    [trained] = _train_all([job], x, y, settings, device, threads, trace=True)
+    return sample_rows(trained, x)
+
+
+def train_weights(
+    job: Job, x: Array, y: Array, settings: TrainSpec, device: str = "cpu"
+) -> tuple[list[Row], dict[str, Array]]:
+    """Trains one job: its rows, and the weights ``W1_initial``, ``W1_final`` (m, d+1; bias last), ``a_initial``, ``a_final`` (m,); of
+    three layers also ``W2_initial``, ``W2_final`` (m, m+1; bias last)."""
+    [trained] = _train_all([job], x, y, settings, device, threads=1, trace=False)
+    weights: dict[str, Array] = {}
+    for layer in LAYERS[job.depth]:
+        weights[f"{layer}_initial"] = trained.initial[layer].astype(np.float64)
+        weights[f"{layer}_final"] = trained.final(layer)
+    return run_rows(trained, device_name(device), InitialNorms()), weights
+
+
+class InitialNorms:
+    """Frobenius and operator norms of initial weights, which many jobs have in common: measured once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int, int, str], tuple[float, float]] = {}
+
+    def of(self, trained: Trained, layer: str) -> tuple[float, float]:
+        """Those of one layer; the second one is NaN for a vector."""
+        job, weights = trained.job, trained.initial[layer]
+        key = job.depth, job.width, job.seed, layer
+        if key not in self._known:
+            operator = measures.spectral(weights) if weights.ndim == 2 else float("nan")
+            self._known[key] = measures.frobenius(weights), operator
+        return self._known[key]
+
+
+def run_rows(trained: Trained, device: str, norms: InitialNorms) -> list[Row]:
+    """The rows of ``runs`` of one trained job."""
+    return [
+        {
+            **_identity(trained.job, layer),
+            **_measured(trained, layer, norms),
+            "loss_initial": trained.loss_initial,
+            "loss_final": trained.loss_final,
+            "evaluations": trained.evaluations,
+            "status": trained.status,
+            "error": "",
+            "wall_seconds": trained.seconds,
+            "device": device,
+            "version": VERSION,
+        }
+        for layer in LAYERS[trained.job.depth]
+    ]
+
+
+def failed_rows(job: Job, error: str, device: str = "") -> list[Row]:
+    """The rows of a job that could not be run: NaN measures, status "failed" and the reason."""
+    outcome = {"status": FAILED, "error": error, "device": device, "version": VERSION}
+    layers = LAYERS[job.depth]
+    return [{**RUNS.blank(), **_identity(job, layer), **outcome, "wall_seconds": 0.0} for layer in layers]
+
+
+def sample_rows(trained: Trained, x: Array) -> list[Row]:
+    """The rows of ``samples`` of one trained job, one per layer with input weights."""
+    job, layers = trained.job, LAYERS[trained.job.depth]
+    initial = {layer: trained.initial[layer].astype(np.float64) for layer in layers}
+    final = {layer: trained.final(layer) for layer in layers}
+    grid = _curve_grid(x)
+    of_network = {
+        "status": trained.status,
+        "output_initial": initial["a"].astype(np.float32).tolist(),
+        "output_final": final["a"].astype(np.float32).tolist(),
+        "x": grid.tolist(),
+        "f_initial": _function(job, initial, grid),
+        "f_final": _function(job, final, grid),
+        "evaluations": [evaluations for evaluations, _, _ in trained.trace],
+        "loss": [loss for _, loss, _ in trained.trace],
+        "version": VERSION,
+    }
+    rows = []
+    for layer in layers[:-1]:
+        whole = measures.frobenius(trained.initial[layer])
+        rows.append(
+            {
+                **_identity(job, layer),
+                **of_network,
+                "input_initial": list(initial[layer].astype(np.float32)),
+                "input_final": list(final[layer].astype(np.float32)),
+                "relative_change": [moved[layer] / whole for _, _, moved in trained.trace],
+            }
+        )
+    return rows
+
+
+def _identity(job: Job, layer: str) -> Row:
+    return {
+        "job_id": job.job_id,
+        "depth": job.depth,
+        "layer": layer,
+        "width": job.width,
+        "gamma": job.gamma,
+        "gamma_prime": job.gamma_prime,
+        "gamma_1": job.gamma_1,
+        "seed": job.seed,
+    }
+
+
+def _measured(trained: Trained, layer: str, norms: InitialNorms) -> Row:
+    change, final = trained.change[layer], trained.final(layer)
+    whole, whole_spectral = norms.of(trained, layer)
+    matrix = change.ndim == 2
+    nan = float("nan")
+    return {
+        "relative_change": measures.ratio(measures.frobenius(change), whole),
+        "relative_change_spectral": measures.ratio(measures.spectral(change), whole_spectral)
+        if matrix
+        else nan,
+        "norm_initial": whole,
+        "norm_final": measures.frobenius(final),
+        "orientations": measures.orientations(final, trained.job.seed) if matrix else nan,
+    }
+
+
+def _curve_grid(x: Array) -> Array:
+    """Where a one-dimensional function is drawn: evenly over the data and a margin; nothing in higher dimensions."""
+    if x.shape[1] != 1:
+        return np.empty(0)
+    low, high = float(x.min()), float(x.max())
+    margin = CURVE_MARGIN * (high - low)
+    return np.linspace(low - margin, high + margin, CURVE_POINTS)
+
+
+def _function(job: Job, weights: dict[str, Array], grid: Array) -> list[float]:
+    """f on the grid (k,) of one input, of the normalised network with W1 (m, 2), W2 (m, m + 1) if there are three layers, and a (m,)."""
+    if not len(grid):
+        return []
+    features = grid[:, None]
+    for layer in LAYERS[job.depth][:-1]:
+        w = weights[layer]
+        features = np.maximum(features @ w[:, :-1].T + w[:, -1], 0.0)
+    values: list[float] = (float(job.width) ** -job.gamma * (features @ weights["a"])).tolist()
+    return values
+
+
+def _train_all(
+    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, threads: int, trace: bool
+) -> list[Trained]:
+    """Trains the jobs in chunks, ``threads`` at a time, each chunk on a single thread of torch.
+
+    One thread per chunk keeps every sum in one order, and beats splitting operations this small over threads.
+    """
+    first = jobs[0]
+    per_job = first.width * (len(x) + x.shape[1] + 1) + (first.width**2 if first.depth == 3 else 0)
+    itemsize = np.dtype(settings.dtype).itemsize
+    size = max(1, room(device, CHUNK_ELEMENTS * itemsize, GPU_ARRAYS, threads) // (itemsize * per_job))
+    chunks = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+
+    def work(chunk: Sequence[Job]) -> list[Trained]:
+        return _train_chunk(chunk, x, y, settings, device, trace)
+
+    with single_threaded() as pin:
+        if threads == 1 or len(chunks) == 1:
+            return [trained for chunk in chunks for trained in work(chunk)]
+        with ThreadPoolExecutor(threads, initializer=pin) as pool:
+            return [trained for done in pool.map(work, chunks) for trained in done]
+
+
+def _train_chunk(
+    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
+) -> list[Trained]:
+    import torch
+
+    started = time.perf_counter()
+    with torch.inference_mode():
+        networks, outcome = (_integrate if settings.method == "gradient-flow" else _descend)(
+            jobs, x, y, settings, device, trace
+        )
+    share = (time.perf_counter() - started) / max(sum(outcome.evaluations), 1)
+    return [
+        Trained(
+            job,
+            outcome.status[index],
+            outcome.evaluations[index],
+            outcome.loss_initial[index],
+            outcome.loss_final[index],
+            {layer: weights.cpu().numpy() for layer, weights in networks.initial(index).items()},
+            {layer: change.cpu().numpy() for layer, change in outcome.changes[index].items()},
+            outcome.trace[index],
+            share * outcome.evaluations[index],
+        )
+        for index, job in enumerate(jobs)
+    ]
+
+
+def _integrate(
+    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
+) -> tuple[Network, Outcome]:
+    """The gradient flow of networks of either depth."""
+    import torch
+
+    from ..engine.flow import Settings, integrate
+    from ..engine.line import LineTwoLayer
+    from ..engine.three_layer import ThreeLayer
+    from ..engine.three_layer_cpu import ThreeLayerCPU
+    from ..engine.two_layer import TwoLayer
+    from ..engine.two_layer_cpu import TwoLayerCPU
+
+    network: Network
+    dtype, width, cpu = getattr(torch, settings.dtype), jobs[0].width, device == "cpu"
+    if jobs[0].depth == 3:
+        three = [(job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
+        if cpu:
+            network = ThreeLayerCPU.from_exponents(x, y, width, three, settings.dtype)
+        else:
+            network = ThreeLayer.from_exponents(x, y, width, three, dtype, device)
+    else:
+        two = [(job.gamma, job.gamma_prime, job.seed) for job in jobs]
+        if cpu and x.shape[1] == 1 and len(x) <= LINE_POINTS:
+            network = LineTwoLayer.from_exponents(x, y, width, two, settings.dtype)
+        elif cpu:
+            network = TwoLayerCPU.from_exponents(x, y, width, two, settings.dtype)
+        else:
+            network = TwoLayer.from_exponents(x, y, width, two, dtype, device)
+    limits = Settings(settings.accuracy, settings.loss_tolerance, settings.max_evaluations)
+    return network, integrate(network, limits, trace)
+
+
+def _descend(
+    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
+) -> tuple[Networks, Outcome]:
+    """Gradient descent or Adam, for networks of either depth."""
+    import torch
+
+    from ..engine.descent import Networks, Settings, descend
+
+    assert settings.method != "gradient-flow" and settings.learning_rate is not None  # a valid spec
+    dtype, first = getattr(torch, settings.dtype), jobs[0]
+    cells = [(job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
+    networks = Networks.from_exponents(first.depth, first.width, x, y, cells, dtype, device)
+    limits = Settings(
+        settings.method, settings.learning_rate, settings.loss_tolerance, settings.max_evaluations
+    )
+    return networks, descend(networks, limits, trace)

@@ -1,0 +1,269 @@
+"""Files of a folder that is local or in a bucket: reading, listing, and publication that shows a file complete or not at all.
+
+A file is written aside, in `.staging`, and moved into place when it is complete; on an object store, which shows objects when they are
+complete, it is written in one go under its final name.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from ..errors import InputError
+
+READERS = 8
+# Object stores have no folders to create: a marker object in their place would only be in the way.
+_OBJECT_STORES = ("s3", "gcs", "abfs")
+# In the options of a URI, words that credentials go by, and the sign that sets them off in a nested one.
+_SECRETS = ("access_key", "account_key", "secret", "password", "token", "credential", "sas", "@", "%40")
+_T = TypeVar("_T")
+
+
+def patiently(work: Callable[[], _T], patience: Sequence[float]) -> _T:
+    """Does something with a storage that may not answer now and do so in a moment; raises what the last attempt raises.
+
+    Args:
+        work: what to do.
+        patience: seconds to wait after each attempt but the last.
+    """
+    for seconds in patience:
+        try:
+            return work()
+        except (OSError, InputError):
+            time.sleep(seconds)
+    return work()
+
+
+class Files:
+    """The files below one folder. Opening it creates nothing.
+
+    Reading raises `InputError` for what cannot be reached; writing, once `check_writable` has passed, raises `OSError` as the file system
+    does.
+
+    Args:
+        out: a local folder, or any URI that `pyarrow.fs` resolves (``s3://bucket/prefix``).
+        filesystem: in place of the one that `out` implies; `out` is then a path on it.
+
+    Raises:
+        InputError: the URI is not understood, or its file system cannot be set up.
+    """
+
+    def __init__(self, out: str | Path, filesystem: fs.FileSystem | None = None) -> None:
+        self.out = str(out)
+        if not self.out.strip():
+            raise InputError("OUT: is empty; allowed: a folder, or a URI such as s3://bucket/prefix")
+        self.filesystem, root = (filesystem, self.out) if filesystem else _resolve(self.out)
+        self.local = isinstance(self.filesystem, fs.LocalFileSystem)
+        self.root = str(Path(root).absolute()) if self.local else root.rstrip("/")
+
+    def name(self, path: str) -> str:
+        """How a file of the folder is called in messages."""
+        return f"{self.out.rstrip('/')}/{path}"
+
+    def within(self, path: str) -> str:
+        """The path of a file within the folder, from its path on the file system."""
+        return path.removeprefix(f"{self.root}/")
+
+    # What is there.
+
+    def is_file(self, path: str) -> bool:
+        """Whether there is a file of this path."""
+        return bool(self._info(path).type == fs.FileType.File)
+
+    def is_folder(self, path: str = "") -> bool:
+        """Whether there is a folder of this path."""
+        return bool(self._info(path).type == fs.FileType.Directory)
+
+    def read(self, path: str) -> bytes | None:
+        """The content of a file; None if there is none."""
+        if not self.is_file(path):
+            return None
+        try:
+            with self.filesystem.open_input_stream(self._path(path)) as stream:
+                return bytes(stream.read())
+        except OSError as error:
+            raise InputError(f"{self.name(path)}: cannot be read ({one_line(error)})") from None
+
+    def parquet(self, folder: str) -> list[str]:
+        """Paths, on the file system, of the Parquet files in a folder. Like all readers of Parquet, ignores names with `_` or `.` first."""
+        selector = fs.FileSelector(self._path(folder), allow_not_found=True)
+        try:
+            infos = self.filesystem.get_file_info(selector)
+        except OSError as error:
+            raise InputError(f"{self.name(folder)}: cannot be listed ({one_line(error)})") from None
+        visible = [info for info in infos if not info.base_name.startswith(("_", "."))]
+        for info in visible:
+            if info.type != fs.FileType.File or info.extension != "parquet":
+                stray = self.name(f"{folder}/{info.base_name}")
+                raise InputError(f"{stray}: does not belong there; allowed: Parquet files")
+        return sorted(info.path for info in visible)
+
+    def for_each(self, folder: str, work: Callable[[str], _T]) -> list[_T]:
+        """What `work` returns for the path of every Parquet file in a folder, several at a time."""
+        with ThreadPoolExecutor(READERS) as pool:
+            return list(pool.map(work, self.parquet(folder)))
+
+    # Changes.
+
+    def publish(self, path: str, content: bytes) -> None:
+        """Makes `content` appear under `path`, complete or not at all."""
+        if self.local:
+            _replace(Path(self.root, path), content, Path(self.root, ".staging"))
+            return
+        target = self._path(path)
+        if self.filesystem.type_name in _OBJECT_STORES:
+            self._write(target, content)
+            return
+        aside = self._path(f".staging/{PurePosixPath(path).name}.{uuid.uuid4().hex}")
+        for file in (aside, target):
+            self.filesystem.create_dir(str(PurePosixPath(file).parent), recursive=True)
+        self._write(aside, content)
+        self.filesystem.move(aside, target)
+
+    def delete(self, path: str) -> None:
+        """Deletes the file at this path."""
+        self.filesystem.delete_file(self._path(path))
+
+    def clean_staging(self, older_than: float) -> int:
+        """Removes files that processes left half-written when they were killed, and returns how many.
+
+        Younger files than `older_than` seconds stay: another driver may be writing them.
+        """
+        staging = Path(self.root, ".staging")
+        if not (self.local and staging.is_dir()):
+            return 0
+        limit = time.time() - older_than
+        stale = [path for path in staging.iterdir() if _modified(path) < limit]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return len(stale)
+
+    # Whether they can be made.
+
+    def check_folder(self) -> None:
+        """Raises `InputError` if there is a file in the place of the folder."""
+        if self._info("").type == fs.FileType.File:
+            raise InputError(f"{self.out}: is a file; allowed: a folder")
+
+    def check_writable(self, part: str) -> None:
+        """Raises `InputError` if a part of the folder ("" is the folder itself) cannot be written to. Leaves nothing behind."""
+        self.check_folder()
+        if self.local:
+            _check_writable_folder(Path(self.root, part), self.out)
+
+    def check_outside(self, file: Path) -> None:
+        """Raises `InputError` if a file lies within the folder, which holds its own files alone."""
+        if self.local and Path(self.root).resolve() in file.resolve().parents:
+            raise InputError(f"{file}: lies within {self.out}; allowed: a file outside of it")
+
+    def _path(self, path: str) -> str:
+        return f"{self.root}/{path}" if path else self.root
+
+    def _info(self, path: str) -> fs.FileInfo:
+        try:
+            return self.filesystem.get_file_info(self._path(path))
+        except OSError as error:
+            raise InputError(f"{self.out}: cannot be reached ({one_line(error)})") from None
+
+    def _write(self, path: str, content: bytes) -> None:
+        with self.filesystem.open_output_stream(path) as stream:
+            stream.write(content)
+
+
+def write_file(file: Path, content: bytes) -> None:
+    """Writes a file outside of any study's folder, complete or not at all; one that is there is replaced.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    try:
+        _replace(file, content, file.parent)
+    except OSError as error:
+        raise InputError(
+            f"{file}: cannot be written ({error.strerror}); allowed: a writable folder"
+        ) from None
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error on one line."""
+    return " ".join(str(error).split())
+
+
+def _resolve(out: str) -> tuple[fs.FileSystem, str]:
+    if "://" not in out:
+        return fs.LocalFileSystem(), out
+    parts = urlsplit(out)
+    if parts.password or any(word in parts.query.lower() for word in _SECRETS):
+        where = f"{parts.scheme}://...{parts.path}"  # what it holds must not get into a log
+        raise InputError(f"{where}: holds credentials; allowed: none in the URI, but in the environment")
+    try:
+        filesystem, root = fs.FileSystem.from_uri(_with_single_put(out))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(
+            f"{out}: {one_line(error)}; allowed: a folder, or a URI such as s3://bucket/prefix"
+        ) from None
+    if not root:
+        raise InputError(f"{out}: names no bucket; allowed: a folder, or a URI such as s3://bucket/prefix")
+    return filesystem, root
+
+
+def _with_single_put(uri: str) -> str:
+    """On S3, small files in a single request: a multipart upload that breaks off publishes a part (arrow#40502)."""
+    if not uri.startswith("s3://") or "allow_delayed_open" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
+
+
+def _check_writable_folder(folder: Path, out: str) -> None:
+    """Tries to write where the folder is, or where it would be created."""
+    try:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        if not existing.is_dir():
+            raise InputError(f"{out}: {existing} is a file; allowed: a folder")
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); allowed: a writable folder") from None
+
+
+def _replace(target: Path, content: bytes, staging: Path) -> None:
+    """Writes aside, in `staging`, then moves into place; durable when it returns."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging.mkdir(parents=True, exist_ok=True)
+    temporary = staging / f"{target.name}.{uuid.uuid4().hex}"
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # its writer has just moved it into place
+        return time.time()

@@ -1,0 +1,55 @@
+"""What happened in a sweep, for machines: one line of JSON per event, in a file on this host or on standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+from ..errors import InputError
+
+
+class Log:
+    """Writes events as they happen.
+
+    Each line holds ``time`` (seconds since 1970), ``event`` and what belongs to it. An existing file is continued. A line that cannot be
+    written, on a full disk say, is left out: a sweep does not end for want of its log.
+
+    Args:
+        file: where to write; "-" is standard output. Nothing is written without it.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        try:
+            self._stream = _open(file)
+        except OSError as error:
+            raise InputError(
+                f"--log: {file}: cannot be written ({error.strerror}); allowed: a file in a folder that is there"
+            ) from None
+
+    def write(self, event: str, **fields: object) -> None:
+        """Appends a line."""
+        if self._stream is None:
+            return
+        line = json.dumps({"time": round(time.time(), 3), "event": event, **fields})
+        with suppress(OSError):
+            self._stream.write(f"{line}\n")
+            self._stream.flush()  # a line at a time: those of several processes do not mix
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._stream is not None and self._stream is not sys.stdout:
+            with suppress(OSError):
+                self._stream.close()
+
+
+def _open(file: Path | None) -> TextIO | None:
+    if file is None or str(file) == "-":
+        return None if file is None else sys.stdout
+    return file.open("a", encoding="utf-8")

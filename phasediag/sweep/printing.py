@@ -1,0 +1,140 @@
+"""What commands print of a sweep: its plan, its state, what failed, and a job that was trained again."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from ..display.progress import format_duration
+from ..display.terminal import new_table, print_json, print_table, say
+from .lease import BROKEN_OFF, INTERRUPTED, RUNNING
+from .plan import Plan
+from .reproduce import Reproduction
+from .status import Status
+
+_STATUS_LINE_SECONDS = 15.0
+_FAILED_SHOWN, _REASONS_SHOWN, _REASON_LENGTH = 5, 3, 300
+
+
+def print_plan(planned: Plan) -> None:
+    table = new_table(planned.grouped_by, "jobs", "finished", "failed", "missing", "batches", "CPU time")
+    for row in planned.groups:
+        counts = (row.group, row.total, row.finished, row.failed, row.missing, row.batches)
+        table.add_row(*map(str, counts), format_duration(row.cpu_seconds))
+    print_table(table)
+    say(
+        f"{planned.total} jobs: {planned.finished} finished, {planned.failed} failed, "
+        f"{planned.missing} missing; {planned.samples} networks to be kept whole"
+    )
+    say(
+        f"{planned.batches} batches; predicted: {format_duration(planned.cpu_seconds)} of CPU time, "
+        f"{format_duration(planned.wall_seconds)} of training here with {planned.slots} at a time"
+    )
+    if planned.more_jobs:
+        say(
+            f"refinement may add up to {planned.more_jobs} jobs; "
+            f"predicted: up to {format_duration(planned.more_cpu_seconds)} of CPU time more"
+        )
+
+
+def print_status(status: Status, as_json: bool) -> None:
+    if as_json:
+        print_json(status.to_dict())
+    else:
+        say(_status_line(status))
+        for line in _next_steps(status):
+            say(line)
+
+
+def _next_steps(status: Status) -> list[str]:
+    """What to know, and to do, about a sweep that has ended but is not all there."""
+    ends = {
+        RUNNING: "its driver gives no sign of life any more",
+        INTERRUPTED: "its driver was interrupted",
+        BROKEN_OFF: "its driver ended with an error",
+    }
+    end = ends.get((status.driver or {}).get("state", ""))
+    lines = []
+    if status.state == "stopped":
+        lines.append(f"  {end or 'no driver runs'}; the same 'phasediag run' goes on from here")
+    elif status.state == "complete" and end:
+        lines.append(f"  {end}; the same 'phasediag run' fits and draws what may be missing")
+    if status.failed and status.state != "running":
+        lines.append(
+            f"  {status.failed} failed: column 'error' of runs/ says why; 'phasediag run' tries them again with --retry-failed"
+        )
+    return lines
+
+
+def _status_line(status: Status) -> str:
+    counts = f"{status.finished} done, {status.failed} failed, {status.missing} missing"
+    parts = [f"{status.name}: {status.state}, {counts}"]
+    if status.rate and status.state == "running":
+        parts.append(f"{status.rate:.1f} jobs/s")
+    if status.seconds_left is not None and status.missing:
+        parts.append(f"{format_duration(status.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def print_failed(failed_ids: Sequence[str], errors: Mapping[str, str]) -> None:
+    """Which jobs failed and why, on standard error, without going on for pages.
+
+    Args:
+        failed_ids: ids of the jobs.
+        errors: why they failed, by id.
+    """
+    shown = ", ".join(failed_ids[:_FAILED_SHOWN])
+    more = f" and {len(failed_ids) - _FAILED_SHOWN} more" if len(failed_ids) > _FAILED_SHOWN else ""
+    jobs = "job" if len(failed_ids) == 1 else "jobs"
+    say(f"{len(failed_ids)} {jobs} failed: {shown}{more}", error=True)
+    reasons = Counter(" ".join(errors.get(job_id, "unknown").split()) for job_id in failed_ids)
+    for reason, count in reasons.most_common(_REASONS_SHOWN):
+        say(f"  {count} of them: {reason[:_REASON_LENGTH]}", error=True)
+    if len(reasons) > _REASONS_SHOWN:
+        say("  others: column 'error' of runs/", error=True)
+    say("'phasediag run' tries them again with --retry-failed", error=True)
+
+
+class StatusLog:
+    """Prints a status now and then, if it has changed, and once that there is none yet.
+
+    Args:
+        out: the folder.
+        quiet: whether to leave standard output to others.
+    """
+
+    def __init__(self, out: str, quiet: bool) -> None:
+        self._out, self._quiet = out, quiet
+        self._shown = ""
+        self._time = -math.inf
+        self._waits = False
+
+    def __call__(self, status: Status | None) -> None:
+        if status is None:
+            if not self._waits:
+                say(f"{self._out}: holds no study yet; waiting for 'phasediag run' to begin", error=True)
+            self._waits = True
+            return
+        line = _status_line(status)
+        due = time.monotonic() - self._time >= _STATUS_LINE_SECONDS
+        if self._quiet or not due or line == self._shown or status.state != "running":
+            return
+        self._shown, self._time = line, time.monotonic()
+        say(line)
+        sys.stdout.flush()
+
+
+def print_reproduction(found: Reproduction) -> None:
+    """Stored and recomputed numbers side by side, and the verdict."""
+    say(f"job {found.job.job_id}: {found.what}")
+    table = new_table(found.measure, "stored", "recomputed", "difference")
+    for name, stored in found.stored.items():
+        recomputed = found.recomputed.get(name, math.nan)
+        table.add_row(name, f"{stored:.8g}", f"{recomputed:.8g}", f"{found.difference(name):.1e}")
+    print_table(table)
+    verdict = "agree" if found.agrees else "do not agree"
+    devices = f"stored: {found.device_stored or 'unknown'}, here: {found.device}"
+    say(f"they {verdict} to {found.tolerance:g} relative ({devices})")

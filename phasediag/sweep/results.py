@@ -1,0 +1,62 @@
+"""From the rows in a folder to what is fitted and drawn, whatever the kind of its study. Needs neither torch nor Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from ..display.figures import render
+from ..errors import InputError
+from ..kinds import kind_in, require_study
+from ..storage.store import Store
+
+
+def stored_runs(store: Store) -> pd.DataFrame:
+    """The runs of a folder. Raises `InputError` if it holds none."""
+    runs = store.runs()
+    if runs.empty:
+        raise InputError(
+            f"{store.name('runs')}: holds no rows; allowed: a folder that 'phasediag run' has written"
+        )
+    return runs
+
+
+def fit_folder(store: Store) -> pd.DataFrame:
+    """Fits the slopes of a folder's runs, or counts their lines, writes and returns them.
+
+    Raises:
+        InputError: the folder holds no runs.
+    """
+    runs = stored_runs(store)
+    fitted = kind_in(store).fit(runs)
+    store.write_fitted(fitted, runs)
+    return fitted
+
+
+def is_fitted(store: Store) -> bool:
+    """Whether what is fitted in a folder was fitted to the runs that it holds, content for content."""
+    return store.fitted_to(store.runs()) is not None
+
+
+def current_fit(store: Store, runs: pd.DataFrame) -> pd.DataFrame:
+    """What is fitted in a folder if it was fitted to these runs, all of the folder's; else fitted here and now, and not written."""
+    if runs.empty:
+        return store.tables.fitted.empty_frame()
+    fitted = store.fitted_to(runs)
+    return kind_in(store).fit(runs) if fitted is None else fitted
+
+
+def plot_folder(store: Store) -> Iterator[str]:
+    """Draws every figure that the files of a folder allow into `figures/`; yields the name of each file.
+
+    Raises:
+        InputError: the folder holds no study, or nothing was fitted yet.
+    """
+    require_study(store)
+    if store.fitted().empty:
+        raise InputError(f"{store.name(store.fitted_name)}: missing; run 'phasediag fit {store.out}' first")
+    for key, figure in kind_in(store).figures(store).items():
+        for ending, content in render(figure).items():
+            store.write_figure(f"{key}.{ending}", content)
+            yield f"figures/{key}.{ending}"

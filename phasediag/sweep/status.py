@@ -1,0 +1,146 @@
+"""How far a sweep is, read from its folder alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..kinds import kind_in, stored_study
+from ..storage.schema import FAILED
+from ..storage.store import Store
+from ..study import AnyStudy
+from .lease import RUNNING, SILENCE_SECONDS, is_alive, is_local, process_is_alive
+
+POLL_SECONDS = 1.0
+# Watching takes at most this fraction of the time, however long it takes to list a folder.
+_BUSY_FRACTION = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state of a sweep.
+
+    Attributes:
+        name: name of the study.
+        state: "complete" (every job has rows), "running" (a driver is alive), or "stopped" (jobs are missing
+            and no driver is alive).
+        total: number of jobs; the sum of the next three.
+        finished: jobs that have rows, without the failed ones.
+        failed: jobs that could not be run.
+        missing: jobs without rows.
+        rate: jobs per second since the driver started, or None if that is not known.
+        seconds_left: as the driver predicts, from the cost of what is left; None if it does not know, does not run, or
+            nothing is missing.
+        driver: the last sign of life of the driver, or None.
+    """
+
+    name: str
+    state: str
+    total: int
+    finished: int
+    failed: int
+    missing: int
+    rate: float | None
+    seconds_left: float | None
+    driver: dict[str, Any] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The status as JSON can hold it."""
+        return asdict(self)
+
+
+def read_status(store: Store) -> Status:
+    """The state of the sweep in a folder. Raises `InputError` if the folder holds none."""
+    record = store.read_driver()
+    study = stored_study(store)
+    ids = _job_ids(study.refined(store.runs))
+    return _status(study.spec.name, ids, store, record, record is not None and is_alive(record))
+
+
+def wait(store: Store, report: Callable[[Status | None], None]) -> Status:
+    """Waits for the end of a sweep, also for one that has not begun, and returns its last state.
+
+    That is "complete", or "stopped": a driver is gone when its process is, when it said so, or when its sign
+    of life has not changed for a minute.
+
+    Args:
+        store: the folder.
+        report: called with every state that was read, None as long as there is no study.
+    """
+    watch = _Watch(store)
+    while True:
+        started = time.monotonic()
+        status = watch.look()
+        report(status)
+        if status is not None and status.state != "running":
+            return status
+        time.sleep(max(POLL_SECONDS, (time.monotonic() - started) / _BUSY_FRACTION))
+
+
+class _Watch:
+    """What repeated looks at one folder remember."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._text: str | None = None
+        self._study: AnyStudy | None = None
+        self._ids = frozenset[str]()
+        self._beat: object = None
+        self._beat_time = time.monotonic()
+
+    def look(self) -> Status | None:
+        """The present state; None while there is no study."""
+        record = self._store.read_driver()  # before the rows: whoever is gone now adds none
+        text = self._store.read_study()
+        if text is None:
+            return None
+        if self._study is None or text != self._text:
+            self._study, self._text = stored_study(self._store), text
+            self._store = self._store.with_tables(kind_in(self._store).tables)
+            self._ids = _job_ids(self._study)
+        if self._study.grows:
+            self._ids = _job_ids(self._study.refined(self._store.runs))
+        return _status(self._study.spec.name, self._ids, self._store, record, self._alive(record))
+
+    def _alive(self, record: dict[str, Any] | None) -> bool:
+        if record is None or record.get("state") != RUNNING:
+            return False
+        beat = (record.get("token"), record.get("heartbeat"))
+        if beat != self._beat:
+            self._beat, self._beat_time = beat, time.monotonic()
+        if is_local(record) and not process_is_alive(record):
+            return False
+        return time.monotonic() - self._beat_time < SILENCE_SECONDS
+
+
+def _job_ids(study: AnyStudy) -> frozenset[str]:
+    return frozenset(job.job_id for job in study.jobs())
+
+
+def _status(
+    name: str, ids: frozenset[str], store: Store, record: dict[str, Any] | None, alive: bool
+) -> Status:
+    statuses = {job_id: status for job_id, status in store.statuses().items() if job_id in ids}
+    failed = sum(status == FAILED for status in statuses.values())
+    missing = len(ids) - len(statuses)
+    return Status(
+        name=name,
+        state="running" if alive else "stopped" if missing else "complete",
+        total=len(ids),
+        finished=len(statuses) - failed,
+        failed=failed,
+        missing=missing,
+        rate=_rate(record, len(statuses)),
+        seconds_left=record.get("seconds_left") if alive and record and missing else None,
+        driver=record,
+    )
+
+
+def _rate(record: dict[str, Any] | None, done: int) -> float | None:
+    """Jobs per second between the start of the driver and its last sign of life."""
+    if record is None or record.get("done_at_start") is None:
+        return None
+    seconds = float(record["heartbeat"]) - float(record["started"])
+    return max(done - int(record["done_at_start"]), 0) / seconds if seconds > 0 else None
