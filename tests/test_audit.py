@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from studies import store_of
 
 from phasediag.condensation import audit
 from phasediag.condensation.columns import CONDENSATION
@@ -17,7 +18,6 @@ from phasediag.condensation.counts import summarise
 from phasediag.condensation.figures import names_of_stds
 from phasediag.display.figures import render
 from phasediag.errors import InputError
-from phasediag.storage.store import Store
 
 
 def rows(method: str, lines: dict[tuple[str, int], int]) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ def folders(tmp_path: Path) -> list[str]:
         ("adam", {("tanh", 1): 1, ("x_tanh", 2): 4, ("relu", 0): 3}),
         ("normalized-gd", {("tanh", 1): 1, ("x_tanh", 2): 2, ("relu", 0): 3}),
     ):
-        store = Store(tmp_path / method, kind="condensation")
+        store = store_of("condensation", tmp_path / method)
         store.write_study('name = "x"\nkind = "condensation"\n')
         store.publish_runs(rows(method, lines))
         found.append(store.out)

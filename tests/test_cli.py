@@ -14,13 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from phasediag.starters import STARTERS
+from studies import starter, trainer_of
 from typer.testing import CliRunner
 from waiting import wait_for
 
 from phasediag.cli import app
-from phasediag.kinds import parse_spec, trainer_of
-from phasediag.storage.store import Store
+from phasediag.kinds import open_store, parse_spec
 
 COMMANDS = (
     "init",
@@ -100,7 +99,7 @@ def test_run_exits_1_if_jobs_failed_names_them_and_tries_them_again(tmp_path, mo
         )
         result = invoke("run", tmp_path / "spec.toml", "--out", tmp_path / "out")
     assert result.exit_code == 1
-    [failed] = [job for job, status in Store(tmp_path / "out").statuses().items() if status == "failed"]
+    [failed] = [job for job, status in open_store(tmp_path / "out").statuses().items() if status == "failed"]
     assert f"1 job failed: {failed}\n  1 of them: ArithmeticError: no such luck" in result.stderr
     assert "--retry-failed" in result.stderr
     assert "1 failed: column 'error' of runs/ says why" in invoke("status", tmp_path / "out").stdout
@@ -239,14 +238,14 @@ def test_a_cluster_that_cannot_be_joined_is_bad_input(tmp_path, monkeypatch, add
 def test_init_writes_a_valid_spec_once(tmp_path):
     file = tmp_path / "study.toml"
     assert invoke("init", file).exit_code == 0
-    assert file.read_text() == STARTERS["phase-diagram"]
-    assert len(parse_spec(STARTERS["phase-diagram"], "starter").samples.points) == 3
+    assert file.read_text() == starter("phase-diagram")
+    assert len(parse_spec(starter("phase-diagram"), "starter").samples.points) == 3
     uncommented = "\n".join(
         line.removeprefix("# ") if line.startswith(("# [", "# ")) and ("=" in line or "# [" in line) else line
-        for line in STARTERS["phase-diagram"].splitlines()
+        for line in starter("phase-diagram").splitlines()
     )
     assert (
-        parse_spec(uncommented, "uncommented").train == parse_spec(STARTERS["phase-diagram"], "starter").train
+        parse_spec(uncommented, "uncommented").train == parse_spec(starter("phase-diagram"), "starter").train
     )
 
 
@@ -255,7 +254,7 @@ def test_run_trains_fits_plots_and_sums_up(sweep):
     assert (code, "error" in errors) == (0, False)
     assert "8 of 8 jobs finished, 0 failed" in output
     assert "W1" in output
-    store = Store(out)
+    store = open_store(out)
     assert set(store.statuses().values()) <= {"converged", "stalled", "evaluation_limit"}
     assert store.read_driver()["state"] == "finished"
     assert len(store.fitted()) == 4
@@ -300,7 +299,7 @@ def test_plot_fits_first_where_needed_and_says_what_it_wrote(sweep):
 
 def test_a_job_is_reproduced_by_the_beginning_of_its_id(sweep, tmp_path):
     out, file = sweep[0], tmp_path / "weights.npz"
-    row = Store(out).runs().query("layer == 'W1'").iloc[0]
+    row = open_store(out).runs().query("layer == 'W1'").iloc[0]
     result = invoke("reproduce", out, row["job_id"][:8], "--weights", file)
     assert result.exit_code == 0
     assert "they agree" in result.stdout
@@ -341,8 +340,8 @@ def test_a_changed_study_is_refused_and_leaves_the_folder_as_it_is(sweep, tmp_pa
     ],
 )
 def test_waiting_ends_when_the_driver_is_gone_with_jobs_missing(sweep, tmp_path, record, state, code):
-    store, text = Store(tmp_path), Store(sweep[0]).read_study()
-    store.write_data(Store(sweep[0]).read_data())
+    store, text = open_store(tmp_path), open_store(sweep[0]).read_study()
+    store.write_data(open_store(sweep[0]).read_data())
     store.write_study(text)
     if record is not None:
         now = time.time()
@@ -353,9 +352,9 @@ def test_waiting_ends_when_the_driver_is_gone_with_jobs_missing(sweep, tmp_path,
 
 
 def test_the_time_left_is_what_the_driver_predicts(sweep, tmp_path):
-    store = Store(tmp_path)
-    store.write_data(Store(sweep[0]).read_data())
-    store.write_study(Store(sweep[0]).read_study())
+    store = open_store(tmp_path)
+    store.write_data(open_store(sweep[0]).read_data())
+    store.write_study(open_store(sweep[0]).read_study())
     now = time.time()
     record = {
         "token": "t",
@@ -375,25 +374,25 @@ def test_interrupted_runs_keep_what_is_finished_and_can_be_resumed(tmp_path):
     done = 0
     for number in (signal.SIGINT, signal.SIGTERM):
         with start("run", spec, "--out", out) as running:
-            wait_for(lambda done=done: len(Store(out).statuses()) > done)
+            wait_for(lambda done=done: len(open_store(out).statuses()) > done)
             running.send_signal(number)
             code, _, errors = finish(running, 30)
         assert code == 130, errors
         assert f"resume with: phasediag run {spec} --out {out}" in errors.splitlines()[-1]
         assert "Traceback" not in errors
-        assert Store(out).read_driver()["state"] == "interrupted"
-        done = len(Store(out).statuses())
+        assert open_store(out).read_driver()["state"] == "interrupted"
+        done = len(open_store(out).statuses())
     assert 0 < done < 120
     with start("run", spec, "--out", out) as running:
         code, output, _ = finish(running)
     assert (code, "120 of 120 jobs finished" in output) == (0, True)
-    assert len(Store(out).runs()) == 240
+    assert len(open_store(out).runs()) == 240
 
 
 def test_plot_fits_again_when_there_are_more_runs(sweep, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(sweep[0], out)
-    store = Store(out)
+    store = open_store(out)
     store.write_fitted(store.fitted().iloc[:1])
     result = invoke("plot", out)
     assert (result.exit_code, "slopes.parquet" in result.stdout) == (0, True)
@@ -432,7 +431,7 @@ def test_an_empty_out_is_refused(tmp_path, monkeypatch):
 
 
 def test_weights_that_cannot_be_written_are_bad_input(sweep):
-    job_id = Store(sweep[0]).runs()["job_id"].iloc[0]
+    job_id = open_store(sweep[0]).runs()["job_id"].iloc[0]
     result = invoke("reproduce", sweep[0], job_id, "--weights", "/proc/weights.npz")
     assert (result.exit_code, "cannot be written" in result.stderr) == (2, True)
 
@@ -483,7 +482,7 @@ def test_three_layers_from_the_spec_to_the_figures(tmp_path):
     assert code == 0
     assert "24 of 24 jobs finished, 0 failed" in output
     assert "W2, slope at infinite width" in output
-    runs = Store(out).runs()
+    runs = open_store(out).runs()
     assert runs.groupby("job_id")["layer"].agg(list).map(tuple).unique().tolist() == [("W1", "W2", "a")]
     assert np.isfinite(runs.loc[runs["layer"] == "W2", "relative_change_spectral"]).all()
     drawn = {path.name for path in (out / "figures").iterdir()}

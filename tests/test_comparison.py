@@ -11,18 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import QuadMesh
-from phasediag.starters import STARTERS
+from studies import starter
 from typer.testing import CliRunner
 
 import phasediag
 from phasediag.cli import app
 from phasediag.display.figures import render
 from phasediag.errors import InputError
-from phasediag.kinds import read_study
+from phasediag.kinds import open_store, read_study
 from phasediag.phase_diagram.columns import LINE_DIFFERENCES, SLOPE_DIFFERENCES
 from phasediag.phase_diagram.comparison import compare, differs, summarise
 from phasediag.phase_diagram.figures.difference import difference_map, draw_differences
-from phasediag.storage.store import Store
 
 WIDTHS = (100, 300, 1000, 3000)
 PLANE = [(g / 4, p / 4) for g in range(2, 9) for p in range(-2, 5, 2)]
@@ -289,7 +288,7 @@ def write_study(folder, name, y=0.5, depth=2, critical=1.0, primes=(0.0, 0.5), m
     """A folder as a sweep leaves it, with relative changes of known slope; the last jobs may be missing."""
     spec = folder / f"{name}.toml"
     spec.write_text(SPEC.format(name=name, y=y, depth=depth, primes=list(primes)))
-    study, store = read_study(spec), Store(folder / name)
+    study, store = read_study(spec), open_store(folder / name)
     store.write_study(study.to_toml())
     store.write_data({"x": study.data.x, "y": study.data.y})
     jobs = study.jobs()[: len(study.jobs()) - missing]
@@ -329,7 +328,7 @@ def _row(job, layer, critical):
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("studies")
     (root / "condensation").mkdir()
-    (root / "condensation" / "study.toml").write_text(STARTERS["condensation"])
+    (root / "condensation" / "study.toml").write_text(starter("condensation"))
     return SimpleNamespace(
         a=write_study(root, "a"),
         b=write_study(root, "b", y=0.7, critical=1.2),

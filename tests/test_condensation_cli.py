@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from phasediag.starters import STARTERS
+from studies import starter, store_of
 from test_cli import invoke
 
 from phasediag.condensation.columns import CONDENSATION
-from phasediag.storage.store import Store
+from phasediag.kinds import open_store
 
 SPEC = """
 name = "small"
@@ -73,7 +73,7 @@ def test_the_folder_holds_what_the_documentation_says(sweep: tuple[Path, str]) -
     assert {path.name for path in (out / "figures").iterdir()} == {
         f"{name}.{ending}" for name in names for ending in ("png", "svg")
     }
-    assert len(Store(out).sample_ids()) == 3
+    assert len(open_store(out).sample_ids()) == 3
 
 
 def test_fit_prints_lines_beside_the_bound(sweep: tuple[Path, str]) -> None:
@@ -105,7 +105,7 @@ def test_fit_prints_lines_beside_the_bound(sweep: tuple[Path, str]) -> None:
 
 def test_plot_fits_again_when_there_are_more_runs(sweep: tuple[Path, str]) -> None:
     out, _ = sweep
-    store = Store(out)
+    store = open_store(out)
     whole = store.fitted()
     store.write_fitted(whole.iloc[:2])
     result = invoke("plot", out)
@@ -118,7 +118,7 @@ def test_fit_and_plot_say_that_a_folder_is_a_part(sweep: tuple[Path, str], tmp_p
     out = tmp_path / "part"
     shutil.copytree(whole, out)
     text = (out / "study.toml").read_text()
-    store = Store(out)
+    store = open_store(out)
     first, *others = sorted((out / "runs").glob("*.parquet"))
     for path in others:
         path.unlink()
@@ -134,7 +134,7 @@ def test_export_writes_one_file(sweep: tuple[Path, str], tmp_path: Path) -> None
     file = tmp_path / "all.parquet"
     result = invoke("export", out, file)
     assert result.exit_code == 0 and result.stdout == f"wrote {file}: 36 rows\n" and result.stderr == ""
-    pd.testing.assert_frame_equal(pd.read_parquet(file), Store(out).runs())
+    pd.testing.assert_frame_equal(pd.read_parquet(file), open_store(out).runs())
 
 
 def test_status_and_plan_know_the_study(sweep: tuple[Path, str], tmp_path: Path) -> None:
@@ -165,9 +165,9 @@ def test_a_job_is_reproduced_with_its_weights(sweep: tuple[Path, str], tmp_path:
 
 def test_a_job_with_another_result_does_not_agree(sweep: tuple[Path, str], tmp_path: Path) -> None:
     runs = pd.read_parquet(sweep[0] / "runs")
-    store = Store(tmp_path, kind="condensation")
-    document = Store(sweep[0]).read_study()
-    data = Store(sweep[0]).read_data()
+    store = store_of("condensation", tmp_path)
+    document = open_store(sweep[0]).read_study()
+    data = open_store(sweep[0]).read_data()
     assert document is not None and data is not None
     store.write_study(document)
     store.write_data(data)
@@ -194,7 +194,7 @@ def test_light_commands_import_neither_torch_nor_ray(sweep: tuple[Path, str]) ->
 def test_init_writes_a_starter_of_either_kind(tmp_path: Path) -> None:
     file = tmp_path / "study.toml"
     assert invoke("init", file, "--kind", "condensation").exit_code == 0
-    assert file.read_text() == STARTERS["condensation"]
+    assert file.read_text() == starter("condensation")
     result = invoke("init", tmp_path / "other.toml", "--kind", "evaporation")
     assert result.exit_code == 2
     assert "--kind: 'evaporation' is not supported; allowed: phase-diagram, condensation" in result.stderr
@@ -235,13 +235,13 @@ def test_a_phase_diagram_does_not_run_into_the_folder_of_a_condensation_study(
     sweep: tuple[Path, str], tmp_path: Path
 ) -> None:
     spec = tmp_path / "spec.toml"
-    spec.write_text(STARTERS["phase-diagram"].replace('"starter"', '"small"'))
+    spec.write_text(starter("phase-diagram").replace('"starter"', '"small"'))
     result = invoke("run", spec, "--out", sweep[0])
     assert result.exit_code == 2 and "kind: 'phase-diagram' differs" in result.stderr
 
 
 def test_files_of_the_other_kind_are_told(sweep: tuple[Path, str], tmp_path: Path) -> None:
-    store = Store(tmp_path, kind="phase-diagram")
+    store = store_of("phase-diagram", tmp_path)
     (tmp_path / "runs").mkdir()
     file = next((sweep[0] / "runs").iterdir())
     (tmp_path / "runs" / "foreign.parquet").write_bytes(file.read_bytes())

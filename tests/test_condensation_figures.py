@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 import tomli_w
 from matplotlib.figure import Figure
+from studies import trainer_of
 
 import phasediag
-from phasediag import kinds as trainers
 from phasediag.condensation import figures
 from phasediag.condensation.columns import CONDENSATION
 from phasediag.condensation.counts import summarise
@@ -43,7 +43,7 @@ def drawn_from(folder: Path, **tables: dict[str, Any]) -> Drawn:
     path.write_text(tomli_w.dumps(spec))
     study = read_study(path)
     runs = phasediag.train(study)
-    trainer = trainers.trainer_of(study)
+    trainer = trainer_of(study)
     rows = [row for job in study.sample_jobs() for row in trainer.sample(job, "cpu", 1)]
     samples = pa.Table.from_pylist(rows, schema=CONDENSATION.samples).to_pandas()
     return runs, samples, study.data.arrays()

@@ -10,7 +10,7 @@ import pytest
 import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from phasediag.starters import STARTERS
+from studies import starter
 
 from phasediag.condensation.spec import CondensationSpec, name_of
 from phasediag.condensation.study import CondensationStudy, Datasets
@@ -69,11 +69,11 @@ def test_defaults_are_filled_in() -> None:
 
 
 def test_the_example_of_the_documentation_parses() -> None:
-    spec = spec_of(STARTERS["condensation"])
+    spec = spec_of(starter("condensation"))
     assert spec.train.snapshots == (0, 10, 20, 50, 100)
     uncommented = "\n".join(
         line[2:] if line.startswith("# ") and ("=" in line or line.startswith("# [")) else line
-        for line in STARTERS["condensation"].splitlines()
+        for line in starter("condensation").splitlines()
     )
     assert spec_of(uncommented).train == spec.train
 
@@ -166,7 +166,7 @@ def test_refusals_name_the_key_and_what_is_allowed(old: str, new: str, words: li
 
 
 def test_functions_belong_to_condensation_studies() -> None:
-    text = STARTERS["phase-diagram"].replace('kind = "points"', 'kind = "function"')
+    text = starter("phase-diagram").replace('kind = "points"', 'kind = "function"')
     assert "data.kind: 'function' is not supported; allowed: points, digits, mnist, file" in refusal(text)
 
 
@@ -365,7 +365,7 @@ def test_any_other_change_is_refused(tmp_path: Path, edit: tuple[str, str], word
 
 def test_kinds_do_not_mix(tmp_path: Path) -> None:
     phase = tmp_path / "phase.toml"
-    phase.write_text(STARTERS["phase-diagram"].replace('"starter"', '"minimal"'))
+    phase.write_text(starter("phase-diagram").replace('"starter"', '"minimal"'))
     with pytest.raises(InputError, match="kind: 'condensation' differs"):
         study_of(tmp_path).merged_with(read_study(phase))
 

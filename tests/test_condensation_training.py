@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 import tomli_w
 import torch
+from studies import trainer_of
 
 import phasediag
-from phasediag import kinds as trainers
 from phasediag.condensation import figures, measures, training
 from phasediag.condensation.columns import CONDENSATION
 from phasediag.condensation.counts import count, summarise
@@ -59,7 +59,7 @@ def study(tmp_path: Path):  # type: ignore[no-untyped-def]
 
 
 def trainer(study: Any) -> Trainer:
-    found = trainers.trainer_of(study)
+    found = trainer_of(study)
     assert isinstance(found, Trainer)
     return found
 

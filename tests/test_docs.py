@@ -27,8 +27,8 @@ import pytest
 import tomli_w
 from faults.test_clusters import dashboard as dashboard
 from faults.test_clusters import environment
-from phasediag.starters import STARTERS
 from phasediag.storage.columns import COLUMNS, schema_of
+from studies import starter
 
 from phasediag.kinds import KINDS, TABLES, parse_spec
 from phasediag.spec.tables import Table
@@ -203,7 +203,7 @@ def run_python(code: str, page: Path, line: int, names: dict[str, Any]) -> str:
 
 def completed(code: str) -> str:
     """A spec with the tables of a fragment in the place of the starter's."""
-    fragment, spec = tomllib.loads(code), tomllib.loads(STARTERS["phase-diagram"])
+    fragment, spec = tomllib.loads(code), tomllib.loads(starter("phase-diagram"))
     return tomli_w.dumps(spec | fragment)
 
 
@@ -258,7 +258,7 @@ def test_every_table_of_a_study_has_its_columns() -> None:
 def test_every_key_of_a_spec_is_explained(kind: str) -> None:
     """By its table, or by the commented spec that the reference shows beside it."""
     tables = tables_within(KINDS[kind])
-    told = STARTERS[kind] + "".join(table.__doc__ or "" for table in tables)
+    told = starter(kind) + "".join(table.__doc__ or "" for table in tables)
     keys = {key for table in tables - {KINDS[kind]} for key in table.model_fields}
     assert {key for key in keys if not re.search(rf"\b{key}\b", told)} == set()
 

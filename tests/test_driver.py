@@ -23,7 +23,7 @@ from waiting import wait_for
 
 from phasediag.display.progress import Progress
 from phasediag.errors import InputError, PhasediagError
-from phasediag.kinds import parse_spec
+from phasediag.kinds import open_store, parse_spec
 from phasediag.phase_diagram.study import PhaseDiagramStudy
 from phasediag.phase_diagram.training import failed_rows
 from phasediag.spec.data import make_dataset
@@ -48,7 +48,7 @@ pytestmark = pytest.mark.usefixtures("cluster")
 
 @pytest.fixture
 def store(tmp_path):
-    return Store(tmp_path / "out")
+    return open_store(tmp_path / "out")
 
 
 def study(seeds=20, resources=""):
@@ -303,7 +303,7 @@ import sys
 import test_driver
 from phasediag.store import Store
 
-test_driver.run(test_driver.study(), Store(sys.argv[1]), getattr(test_driver, sys.argv[2]))
+test_driver.run(test_driver.study(), open_store(sys.argv[1]), getattr(test_driver, sys.argv[2]))
 """
 
 

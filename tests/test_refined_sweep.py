@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from phasediag.cli import app
 from phasediag.display.progress import Progress
+from phasediag.kinds import open_store
 from phasediag.phase_diagram.training import failed_rows
 from phasediag.storage.schema import FAILED
-from phasediag.storage.store import Store
 from phasediag.sweep import sweep as driver
 from phasediag.sweep.plan import make_plan
 from phasediag.sweep.status import read_status
@@ -55,7 +55,7 @@ class Interrupting(Progress):
 
 
 def test_a_sweep_that_is_interrupted_goes_on_to_the_same_points(tmp_path):
-    undisturbed, disturbed = Store(tmp_path / "a"), Store(tmp_path / "b")
+    undisturbed, disturbed = open_store(tmp_path / "a"), open_store(tmp_path / "b")
     outcome = driver.run(study(), undisturbed, Progress(), trainer=Line())
     assert outcome.finished == outcome.total > 24
     for jobs in (10, 30, 34):
@@ -85,7 +85,7 @@ def test_a_failed_job_ends_its_row_and_is_tried_again_when_asked_to(tmp_path):
                 raise ArithmeticError("no such luck")
             return super().batch(jobs, device, threads)
 
-    store = Store(tmp_path / "out")
+    store = open_store(tmp_path / "out")
     outcome = driver.run(study(), store, Progress(), trainer=Failing())
     assert outcome.failed == 6
     runs = store.runs()
@@ -95,7 +95,7 @@ def test_a_failed_job_ends_its_row_and_is_tried_again_when_asked_to(tmp_path):
     placement = study().refinement.advance(store.runs())
     assert placement.ended
     assert {one.state for one in placement.lines} == {"reached"}
-    undisturbed = Store(tmp_path / "undisturbed")
+    undisturbed = open_store(tmp_path / "undisturbed")
     assert driver.run(study(), undisturbed, Progress(), trainer=Line()).total == again.total
 
 
@@ -108,7 +108,7 @@ def test_commands_tell_of_the_refinement(tmp_path):
     spec, out = tmp_path / "refined.toml", tmp_path / "out"
     spec.write_text(SPEC)
     assert "refinement may add up to 100 jobs; predicted: up to" in invoke("plan", spec)
-    outcome = driver.run(study(), Store(out), Progress(), trainer=Line())
+    outcome = driver.run(study(), open_store(out), Progress(), trainer=Line())
     placed = outcome.total - 24
     told = json.loads(invoke("fit", out, "--json"))["refinement"]
     assert (told["jobs"], told["ended"], told["short"]) == (placed, True, False)

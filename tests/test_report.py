@@ -13,19 +13,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from phasediag.starters import STARTERS
+from studies import starter
 from test_figures import make_samples, slope_at
 from typer.testing import CliRunner
 
 from phasediag.cli import app
-from phasediag.kinds import read_study
+from phasediag.kinds import open_store, read_study
 from phasediag.phase_diagram import theory
 from phasediag.phase_diagram.columns import PHASE_DIAGRAM
 from phasediag.phase_diagram.fitting import fit
 from phasediag.phase_diagram.report.content import FAILURES_LISTED, NEURONS_SHOWN, gather
 from phasediag.phase_diagram.report.page import render, to_json
 from phasediag.phase_diagram.training import failed_rows
-from phasediag.storage.store import Store
 from phasediag.sweep.status import read_status
 
 EVIL = "<img src=x onerror=\"document.title='run'\"></script><b>bold</b>\u2028&amp;"
@@ -91,7 +90,7 @@ def with_status(rows, jobs, status, error=""):
 def make_folder(out, spec=SPEC, rows=rows_of, samples=None, text=None):
     """A folder as `run` leaves it; ``text`` stands in the place of the spec, whatever it says."""
     (out.parent / "spec.toml").write_text(spec)
-    study, store = read_study(out.parent / "spec.toml"), Store(out)
+    study, store = read_study(out.parent / "spec.toml"), open_store(out)
     store.write_study(text or study.to_toml())
     store.write_data({"x": study.data.x, "y": study.data.y})
     for _, part in rows(study).groupby("status") if rows else []:
@@ -457,7 +456,7 @@ def test_folders_without_a_phase_diagram_are_refused(tmp_path):
     result = invoke("report", tmp_path / "nowhere")
     assert result.exit_code == 2 and "holds no study" in result.stderr
     (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "study.toml").write_text(STARTERS["condensation"])
+    (tmp_path / "c" / "study.toml").write_text(starter("condensation"))
     result = invoke("report", tmp_path / "c")
     assert result.exit_code == 2 and "allowed: phase-diagram" in result.stderr
     assert [path.name for path in (tmp_path / "c").iterdir()] == ["study.toml"]
@@ -469,7 +468,7 @@ def test_the_page_needs_neither_torch_nor_ray(small, tmp_path):
         "from phasediag.report.content import gather\n"
         "from phasediag.report.page import render\n"
         "from phasediag.store import Store\n"
-        f"render(gather(Store({small.out!r}), None))\n"
+        f"render(gather(open_store({small.out!r}), None))\n"
         "print(*{'torch', 'ray', 'pydantic', 'typer', 'rich', 'sklearn', 'plotly.graph_objects'} & set(sys.modules))"
     )
     output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)

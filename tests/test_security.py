@@ -15,8 +15,7 @@ from waiting import wait_for
 
 import phasediag
 from phasediag.errors import InputError
-from phasediag.kinds import parse_spec
-from phasediag.storage.store import Store
+from phasediag.kinds import open_store, parse_spec
 
 SPEC = """
 name = {name!r}
@@ -91,7 +90,7 @@ def test_arrays_that_hold_code_are_refused_and_not_run(tmp_path: Path, name: str
     np.savez(file, x=np.array([[Payload(trace)]], dtype=object), y=np.array([1.0]))
     if name == "data.npz":
         with pytest.raises(InputError, match=r"data\.npz"):
-            Store(tmp_path).read_data()
+            open_store(tmp_path).read_data()
     else:
         from phasediag.kinds import read_study
 

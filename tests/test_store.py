@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from pyarrow import fs
 
 from phasediag.errors import InputError
+from phasediag.kinds import open_store
 from phasediag.phase_diagram.columns import PHASE_DIAGRAM
 from phasediag.storage import store as store_module
 from phasediag.storage.schema import STATUSES
-from phasediag.storage.store import Store
 
 RUNS_SCHEMA, SAMPLES_SCHEMA, SLOPES_SCHEMA = PHASE_DIAGRAM.runs, PHASE_DIAGRAM.samples, PHASE_DIAGRAM.fitted
 OLD_RUNS = Path(__file__).parent / "data" / "runs-v1.parquet"
@@ -33,19 +33,19 @@ def runs_table(rows):
 
 
 def local(tmp_path):
-    return Store(tmp_path / "out")
+    return open_store(tmp_path / "out")
 
 
 def subtree(tmp_path):
-    return Store("some/where", filesystem=fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()))
+    return open_store("some/where", filesystem=fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()))
 
 
 def in_memory(tmp_path):
-    return Store("bucket/out", filesystem=fs._MockFileSystem())
+    return open_store("bucket/out", filesystem=fs._MockFileSystem())
 
 
 def uri(tmp_path):
-    return Store((tmp_path / "out").as_uri())
+    return open_store((tmp_path / "out").as_uri())
 
 
 @pytest.fixture(params=[local, uri, subtree, in_memory])
@@ -220,11 +220,11 @@ def held_rows(store):
 def test_two_that_settle_at_a_time_remove_no_job(files, looked):
     """Files as other programs may write them, finished and failed jobs in one; the second looks at them between any two steps of the
     first, and acts when that one has come to its end."""
-    store = Store("bucket/out", filesystem=fs._MockFileSystem())
+    store = open_store("bucket/out", filesystem=fs._MockFileSystem())
     for number, jobs in enumerate(files):
         rows = runs_table([row(job_id, status=status) for job_id, status in jobs.items()])
         store._publish(f"runs/{number}.parquet", store_module._to_parquet(rows, RUNS_SCHEMA))
-    statuses, second = store.statuses(), Store("bucket/out", filesystem=store._fs)
+    statuses, second = store.statuses(), open_store("bucket/out", filesystem=store._fs)
     seen, rewrite = [], store._rewrite_without
 
     def look_then_rewrite(*arguments):
@@ -317,7 +317,7 @@ batches = st.lists(run_rows, min_size=1, max_size=6, unique_by=lambda r: (r["job
 @given(rows=batches.filter(lambda rows: len({r["status"] == "failed" for r in rows}) == 1))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_rows_survive_storage(rows, tmp_path):
-    store = Store(tmp_path / uuid.uuid4().hex)
+    store = open_store(tmp_path / uuid.uuid4().hex)
     store.publish_runs(rows)
     expected = pd.DataFrame(rows, columns=RUNS_SCHEMA.names).astype(store.runs().dtypes.to_dict())
     order = ["job_id", "layer"]
@@ -364,7 +364,7 @@ def test_numpy_scalars_are_numbers():
 
 
 def test_runs_of_the_first_schema_stay_readable(tmp_path):
-    store = Store(tmp_path)
+    store = open_store(tmp_path)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "old.parquet").write_bytes(OLD_RUNS.read_bytes())
     runs = store.runs()
@@ -415,7 +415,7 @@ TYPED = TABLE.set_column(3, "width", pa.array([1.0, 2.0]))
     ],
 )
 def test_damaged_and_foreign_files_are_named(tmp_path, damage, words):
-    store = Store(tmp_path)
+    store = open_store(tmp_path)
     name = store.publish_runs(job_rows("a"))
     store.publish_runs(job_rows("b"))
     damage(tmp_path / "runs" / name)
@@ -427,7 +427,7 @@ def test_damaged_and_foreign_files_are_named(tmp_path, damage, words):
 
 
 def test_strays_are_named_and_hidden_files_ignored(tmp_path):
-    store = Store(tmp_path)
+    store = open_store(tmp_path)
     store.publish_runs(job_rows("a"))
     for ignored in (".nfs0001", "_SUCCESS"):
         (tmp_path / "runs" / ignored).write_text("")
@@ -438,7 +438,7 @@ def test_strays_are_named_and_hidden_files_ignored(tmp_path):
 
 
 def test_damaged_companions_are_named(tmp_path):
-    store = Store(tmp_path)
+    store = open_store(tmp_path)
     for name, read in (
         ("study.toml", store.read_study),
         ("data.npz", store.read_data),
@@ -454,14 +454,14 @@ def test_damaged_companions_are_named(tmp_path):
 
 
 def test_opening_and_checking_leave_nothing_behind(tmp_path):
-    store = Store(tmp_path / "deep" / "out")
+    store = open_store(tmp_path / "deep" / "out")
     store.check_writable()
     assert store.statuses() == {}
     assert list(tmp_path.iterdir()) == []
 
 
 def test_errors_are_those_of_failed_jobs_by_id(tmp_path):
-    store = Store(tmp_path)
+    store = open_store(tmp_path)
     store.publish_runs(runs_table(job_rows("a")))
     store.publish_runs(runs_table([r for j in "bc" for r in job_rows(j, "failed", error=f"{j} had no luck")]))
     assert store.errors() == {"b": "b had no luck", "c": "c had no luck"}
@@ -470,7 +470,7 @@ def test_errors_are_those_of_failed_jobs_by_id(tmp_path):
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "out").write_text("")
     for out in ("out", "out/below"):
-        store = Store(tmp_path / out)
+        store = open_store(tmp_path / out)
         assert not store.exists()
         with pytest.raises(InputError, match="is a file; allowed: a folder"):
             store.check_writable()
@@ -479,17 +479,17 @@ def test_a_file_in_the_way_is_named(tmp_path):
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that nobody may write to")
 def test_an_unwritable_folder_is_named():
     with pytest.raises(InputError, match="cannot be written"):
-        Store("/proc/phasediag").check_writable()
+        open_store("/proc/phasediag").check_writable()
 
 
 @pytest.mark.parametrize("out", ["nonsense://bucket", "s3://", "s3://bucket/x?colour=red"])
 def test_uris_that_mean_nothing_are_refused(out):
     with pytest.raises(InputError, match="allowed: a folder, or a URI"):
-        Store(out)
+        open_store(out)
 
 
 def test_pandas_reads_the_folder_as_it_is(tmp_path):
-    store = Store(tmp_path)
+    store = open_store(tmp_path)
     for job_id in "cab":
         store.publish_runs(job_rows(job_id))
     order = ["job_id", "layer"]
@@ -498,7 +498,7 @@ def test_pandas_reads_the_folder_as_it_is(tmp_path):
 
 
 def test_only_old_staging_files_are_cleaned(tmp_path):
-    store = Store(tmp_path)
+    store = open_store(tmp_path)
     assert store.clean_staging() == 0
     store.publish_runs(job_rows("a"))
     old, young = tmp_path / ".staging" / "old", tmp_path / ".staging" / "young"
@@ -511,7 +511,7 @@ def test_only_old_staging_files_are_cleaned(tmp_path):
 
 
 def test_a_failed_write_leaves_no_trace(tmp_path, monkeypatch):
-    store = Store(tmp_path)
+    store = open_store(tmp_path)
     store.publish_runs(job_rows("a"))
 
     def full_disk(*_):
@@ -526,7 +526,7 @@ def test_a_failed_write_leaves_no_trace(tmp_path, monkeypatch):
 
 def test_a_reader_never_sees_a_part_of_a_file(tmp_path):
     """Files appear, are replaced and vanish while a plain reader lists the folder and reads what it finds."""
-    store, stop = Store(tmp_path), threading.Event()
+    store, stop = open_store(tmp_path), threading.Event()
     store.publish_runs(job_rows("first"))
     seen, broken = [], []
 
@@ -558,7 +558,7 @@ def test_a_reader_never_sees_a_part_of_a_file(tmp_path):
 
 
 def test_statuses_of_many_files_are_fast(tmp_path):
-    store = Store(tmp_path)
+    store = open_store(tmp_path)
     name = store.publish_runs([r for k in range(20) for r in job_rows(f"{k}")])
     content = (tmp_path / "runs" / name).read_bytes()
     for k in range(500):
@@ -585,7 +585,7 @@ def test_an_export_is_one_sorted_file_that_can_stand_for_all(store, tmp_path):
     assert store.export_runs(file) == len(store.runs()) == 6
     pd.testing.assert_frame_equal(pd.read_parquet(file), store.runs())
     assert [path.name for path in file.parent.iterdir()] == ["all.parquet"]
-    other = Store(tmp_path / "other")
+    other = open_store(tmp_path / "other")
     (tmp_path / "other" / "runs").mkdir(parents=True)
     file.rename(tmp_path / "other" / "runs" / file.name)
     pd.testing.assert_frame_equal(other.runs(), store.runs())
@@ -601,7 +601,7 @@ def test_an_export_is_one_sorted_file_that_can_stand_for_all(store, tmp_path):
     ],
 )
 def test_an_export_that_would_do_harm_is_refused(tmp_path, file, words):
-    store = Store(tmp_path / "out")
+    store = open_store(tmp_path / "out")
     (tmp_path / "study.toml").touch()
     store.publish_runs(job_rows("a"))
     before = sorted((tmp_path / "out").rglob("*"))
@@ -612,7 +612,7 @@ def test_an_export_that_would_do_harm_is_refused(tmp_path, file, words):
 
 def test_two_folders_of_one_study_are_merged_by_copying_their_runs(tmp_path):
     """As the documentation says: files are named by what they hold, and a job that both have run appears once."""
-    both, parts = Store(tmp_path / "both"), [Store(tmp_path / "one"), Store(tmp_path / "two")]
+    both, parts = open_store(tmp_path / "both"), [open_store(tmp_path / "one"), open_store(tmp_path / "two")]
     parts[0].publish_runs(job_rows("a") + job_rows("b"))
     parts[0].publish_runs(job_rows("c", "failed"))
     parts[1].publish_runs(job_rows("b") + job_rows("c"))
@@ -638,5 +638,5 @@ def test_two_folders_of_one_study_are_merged_by_copying_their_runs(tmp_path):
 )
 def test_credentials_in_a_uri_are_refused_and_not_repeated(uri):
     with pytest.raises(InputError, match="allowed: none in the URI, but in the environment") as caught:
-        Store(uri)
+        open_store(uri)
     assert "SECRET" not in str(caught.value) and "KEY" not in str(caught.value)

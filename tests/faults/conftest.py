@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from phasediag.kinds import open_store
 from phasediag.storage.store import Store
 
 
@@ -27,4 +28,4 @@ def two_cores() -> Iterator[str]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "out")
+    return open_store(tmp_path / "out")

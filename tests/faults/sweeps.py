@@ -21,10 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
+from studies import trainer_of
 from waiting import no_longer, wait_for
 
 from phasediag.display.progress import Progress
-from phasediag.kinds import parse_spec, trainer_of
+from phasediag.kinds import parse_spec
 from phasediag.phase_diagram.columns import PHASE_DIAGRAM
 from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.study import PhaseDiagramStudy
@@ -131,7 +132,7 @@ import sys
 from faults import sweeps
 from phasediag.store import Store
 {before}
-sweeps.sweep(sweeps.study_of({seeds}), Store(sys.argv[1]), sweeps.{disturb}({pause}))
+sweeps.sweep(sweeps.study_of({seeds}), open_store(sys.argv[1]), sweeps.{disturb}({pause}))
 """
 
 
@@ -156,7 +157,6 @@ def start_driver(
 _IMPATIENT = """
 from faults import sweeps
 from phasediag import cli, driver
-from phasediag.trainers import trainer_of
 
 driver.STORE_PATIENCE = (0.05, 0.05)
 driver.trainer_of = lambda study: sweeps.Disturbed(trainer_of(study), sweeps.Pause(0.3))

@@ -19,7 +19,7 @@ import pytest
 from waiting import wait_for
 
 from faults import sweeps
-from phasediag.kinds import read_study
+from phasediag.kinds import open_store, read_study
 from phasediag.storage.store import Store
 
 PORT, DASHBOARD, AGENT, METRICS, TOKEN = 6401, 8299, 8297, 8298, "a" * 64
@@ -164,7 +164,7 @@ METRICS_OF_A_SWEEP = {
 @pytest.mark.slow
 def test_a_sweep_shows_its_metrics_is_stopped_and_resumes(dashboard: str, tmp_path: Path) -> None:
     out, work = tmp_path / "out", tmp_path / "work"
-    store = Store(out)
+    store = open_store(out)
     job = submit(dashboard, work, LONG, out, "--no-wait", "--submission-id=to-be-stopped")
     assert job.returncode == 0, job.stderr
     wait_for(lambda: {name for name, value in exported("long").items() if value > 0} >= METRICS_OF_A_SWEEP)

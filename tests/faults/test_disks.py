@@ -14,6 +14,7 @@ from waiting import wait_for
 
 from faults import sweeps
 from phasediag.errors import InputError
+from phasediag.kinds import open_store
 from phasediag.storage.store import Store
 from phasediag.sweep import sweep as driver
 
@@ -44,7 +45,7 @@ def disk(tmp_path: Path) -> Iterator[tuple[Store, Remount]]:
         # Busy as long as a file is open for writing, if it is to become read-only.
         wait_for(lambda: mount(f"remount,{options}", "-t", "tmpfs").returncode == 0)
 
-    yield Store(folder / "out"), remount
+    yield open_store(folder / "out"), remount
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 

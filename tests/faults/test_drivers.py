@@ -17,6 +17,7 @@ from waiting import wait_for
 
 from faults import steps, sweeps
 from phasediag.errors import InputError, PhasediagError
+from phasediag.kinds import open_store
 from phasediag.storage.store import Store
 from phasediag.sweep import lease
 
@@ -46,7 +47,7 @@ study = sweeps.study_of(1)
 for step in range(int(sys.argv[2]), 1000, int(sys.argv[3])):
     child = os.fork()  # a driver in a process of its own, without the time that imports take
     if not child:
-        store = Store(f"{sys.argv[1]}/{step}")
+        store = open_store(f"{sys.argv[1]}/{step}")
         sweeps.make_a_mess(study, store)
         steps.kill_at(step)
         sweeps.sweep(study, store, sweeps.nothing, retry_failed=True, finish=lambda: fit_folder(store))
@@ -82,7 +83,7 @@ def test_a_driver_killed_at_any_step_of_its_writing_is_followed_by_another(
     assert len(killed) >= 4 and {code for _, code in killed} == {-signal.SIGKILL}
     study = sweeps.study_of(1)
     for step, _ in killed:
-        store = Store(tmp_path / str(step))
+        store = open_store(tmp_path / str(step))
         sweeps.sweep(study, store, sweeps.nothing, retry_failed=True)
         sweeps.check("the driver is killed at a step of its writing", 1, study, store)
 

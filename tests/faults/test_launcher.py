@@ -15,7 +15,7 @@ from waiting import wait_for
 
 from faults import hosts, sweeps
 from faults.hosts import Host
-from phasediag.storage.store import Store
+from phasediag.kinds import open_store
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,7 @@ def test_machines_with_ssh_become_a_cluster_that_runs_a_sweep_and_is_taken_down(
     machines: list[Host], tmp_path: Path
 ) -> None:
     operator, head, worker = machines
-    study, store, file = sweeps.study_of(2), Store(tmp_path / "out"), tmp_path / "cluster.yaml"
+    study, store, file = sweeps.study_of(2), open_store(tmp_path / "out"), tmp_path / "cluster.yaml"
     write_configuration(file, head, worker)
     (tmp_path / "spec.toml").write_text(sweeps.SPEC.format(seeds=2))
 

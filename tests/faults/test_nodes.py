@@ -20,6 +20,7 @@ from waiting import wait_for
 
 from faults import sweeps
 from phasediag.errors import InputError
+from phasediag.kinds import open_store
 from phasediag.phase_diagram.jobs import Job
 from phasediag.storage.store import Store
 from phasediag.sweep import sweep as driver
@@ -149,7 +150,7 @@ def test_a_node_that_does_not_see_the_folder_costs_no_row(
 ) -> None:
     cluster, study = start(**DEATH), sweeps.study_of()
     cluster.add_node(num_cpus=1)
-    store, begun = Store(tmp_path / "shared" / "out"), tmp_path / "begun"
+    store, begun = open_store(tmp_path / "shared" / "out"), tmp_path / "begun"
     begun.mkdir()
     with blind_node(cluster.address, tmp_path / "shared"):
         wait_for(lambda: len(driver._nodes()) == 3)

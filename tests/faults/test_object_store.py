@@ -16,6 +16,7 @@ from waiting import wait_for
 from faults import sweeps
 from faults.buckets import SECRET, Server, make_bucket
 from phasediag.errors import InputError
+from phasediag.kinds import open_store
 from phasediag.storage.store import Store
 from phasediag.sweep import lease
 from phasediag.sweep import sweep as driver
@@ -47,7 +48,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def store(server: Server, tmp_path: Path) -> Iterator[Store]:
     server.fault, server.faults = "", 0
-    yield Store(f"s3://bucket/{tmp_path.name}")
+    yield open_store(f"s3://bucket/{tmp_path.name}")
     server.fault = ""
 
 

@@ -14,7 +14,7 @@ from waiting import no_longer, wait_for
 
 from faults import hosts, sweeps
 from faults.hosts import Host
-from phasediag.storage.store import Store
+from phasediag.kinds import open_store
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +73,7 @@ def submit(host: Host, folder: Path) -> AbstractContextManager[subprocess.Popen[
 def test_a_sweep_that_slurm_ends_in_good_order_goes_on_and_outlives_a_node(
     cluster: list[Host], tmp_path: Path
 ) -> None:
-    study, store = sweeps.study_of(4, SLOWLY), Store(tmp_path / "out")
+    study, store = sweeps.study_of(4, SLOWLY), open_store(tmp_path / "out")
     (tmp_path / "spec.toml").write_text(sweeps.SPEC.format(seeds=4) + SLOWLY)
     (first, second), environment = cluster, slurm_environment(tmp_path)
     with submit(first, tmp_path) as job:

@@ -28,7 +28,7 @@ from faults.test_nodes import DEATH, drain  # noqa: E402
 from faults.test_workers import kill_one  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from phasediag.storage.store import Store
+from phasediag.kinds import open_store
 from soak.driver import SEEDS  # noqa: E402
 
 NODES = 3
@@ -149,7 +149,7 @@ class Soak:
                 self.start_driver(out)
                 continue
             self.happen(bucket)
-        study, store = sweeps.study_of(SEEDS), Store(out)
+        study, store = sweeps.study_of(SEEDS), open_store(out)
         injected = sum(self.events.values()) - before
         return sweeps.report("bucket" if bucket else "folder", injected, study, store)
 

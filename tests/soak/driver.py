@@ -13,8 +13,8 @@ from pathlib import Path
 
 from faults import sweeps
 
+from phasediag.kinds import open_store
 from phasediag.phase_diagram.jobs import Job
-from phasediag.storage.store import Store
 from phasediag.sweep import lease
 from phasediag.sweep import sweep as driver
 
@@ -47,7 +47,9 @@ def main(out: str, folder: str) -> None:
 
     driver.STORE_PATIENCE = (0.5,) * 10
     lease.HEARTBEAT_SECONDS = 2.0
-    while sweeps.sweep(sweeps.study_of(SEEDS), Store(out), Misbehave(Path(folder)), retry_failed=True).failed:
+    while sweeps.sweep(
+        sweeps.study_of(SEEDS), open_store(out), Misbehave(Path(folder)), retry_failed=True
+    ).failed:
         pass
 
 

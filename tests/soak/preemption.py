@@ -25,8 +25,7 @@ from faults.test_nodes import DEATH  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from phasediag.display.progress import Progress
-from phasediag.kinds import read_study
-from phasediag.storage.store import Store
+from phasediag.kinds import open_store, read_study
 from phasediag.study import Study
 from phasediag.sweep import sweep as driver
 from phasediag.sweep.log import Log
@@ -59,7 +58,7 @@ def three_nodes() -> Iterator[tuple[Cluster, list[object]]]:
 
 def run(study: Study, out: Path, kills: int, seconds: float) -> tuple[pd.DataFrame, float]:
     """A sweep during which so many nodes are killed, one every so many seconds; its rows, and how long it took."""
-    store, log_file = Store(out), out.with_suffix(".log")
+    store, log_file = open_store(out), out.with_suffix(".log")
     with three_nodes() as (cluster, nodes), ThreadPoolExecutor(1) as pool, closing(Log(log_file)) as log:
         started = time.monotonic()
         sweep: Future[driver.Outcome] = pool.submit(driver.run, study, store, Progress(), log=log)
