@@ -13,7 +13,7 @@ import pytest
 from studies import store_of
 
 from phasediag.condensation import audit
-from phasediag.condensation.columns import CONDENSATION
+from phasediag.condensation.columns import TABLES
 from phasediag.condensation.counts import summarise
 from phasediag.condensation.figures import names_of_stds
 from phasediag.display.figures import render
@@ -29,7 +29,7 @@ def rows(method: str, lines: dict[tuple[str, int], int]) -> list[dict[str, Any]]
                 for seed in (0, 1):
                     for epoch in (0, 10, 100):
                         condensed = epoch == 10 and (std < 0.01 or activation == "tanh")
-                        values = {field.name: np.nan for field in CONDENSATION.runs}
+                        values = {field.name: np.nan for field in TABLES.runs}
                         found.append(
                             values
                             | {

@@ -405,7 +405,7 @@ def test_what_writes_refuses_a_folder_that_cannot_be_written_to(sweep, monkeypat
     def refuse(**arguments):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr("phasediag.store.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("phasediag.storage.files.tempfile.TemporaryFile", refuse)
     result = invoke(command, sweep[0])
     assert (result.exit_code, result.stdout) == (2, "")
     assert "cannot be written (Read-only file system); allowed: a writable folder" in result.stderr

@@ -19,7 +19,7 @@ from phasediag.cli import app
 from phasediag.display.figures import render
 from phasediag.errors import InputError
 from phasediag.kinds import open_store, read_study
-from phasediag.phase_diagram.columns import LINE_DIFFERENCES, SLOPE_DIFFERENCES
+from phasediag.phase_diagram.columns import DIFFERENCES, LINES
 from phasediag.phase_diagram.comparison import compare, differs, summarise
 from phasediag.phase_diagram.figures.difference import difference_map, draw_differences
 
@@ -49,8 +49,8 @@ def test_known_differences_of_slopes_and_lines_are_found():
     assert len(found.lines) == 2 * 2 * 4
     assert found.lines["gamma_a"].to_numpy() == pytest.approx(1.1, abs=1e-6)
     assert found.lines["difference"].to_numpy() == pytest.approx(0.2, abs=1e-6)
-    assert list(found.slopes) == SLOPE_DIFFERENCES.names
-    assert list(found.lines) == LINE_DIFFERENCES.names
+    assert list(found.slopes) == DIFFERENCES.names
+    assert list(found.lines) == LINES.names
 
 
 def noises(generator, points, seeds, shared, own, training, decay):
@@ -418,7 +418,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_printe
     def refuse(**arguments):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr("phasediag.store.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("phasediag.storage.files.tempfile.TemporaryFile", refuse)
     result = invoke(folders.a, folders.b, "-o", tmp_path / "out")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "cannot be written (Read-only file system)" in result.stderr

@@ -15,7 +15,7 @@ import pytest
 from studies import starter, store_of
 from test_cli import invoke
 
-from phasediag.condensation.columns import CONDENSATION
+from phasediag.condensation.columns import TABLES
 from phasediag.kinds import open_store
 
 SPEC = """
@@ -63,11 +63,11 @@ def test_the_folder_holds_what_the_documentation_says(sweep: tuple[Path, str]) -
         "figures",
     }
     runs = pd.read_parquet(out / "runs")
-    assert list(runs.columns) == CONDENSATION.runs.names
+    assert list(runs.columns) == TABLES.runs.names
     assert len(runs) == 12 * 3 and not runs.duplicated(["job_id", "epoch", "layer"]).any()
     assert set(runs["status"]) == {"converged"}
     counts = pd.read_parquet(out / "counts.parquet")
-    assert list(counts.columns) == CONDENSATION.fitted.names
+    assert list(counts.columns) == TABLES.fitted.names
     assert (counts.groupby(["activations", "epoch"])["count"].sum() == 4).all()
     names = {"counts", "directions", "evolution", "heatmap", "outputs", "thresholds", "training"}
     assert {path.name for path in (out / "figures").iterdir()} == {

@@ -16,7 +16,7 @@ from studies import trainer_of
 
 import phasediag
 from phasediag.condensation import figures
-from phasediag.condensation.columns import CONDENSATION
+from phasediag.condensation.columns import TABLES
 from phasediag.condensation.counts import summarise
 from phasediag.display.figures import render
 from phasediag.kinds import read_study
@@ -45,7 +45,7 @@ def drawn_from(folder: Path, **tables: dict[str, Any]) -> Drawn:
     runs = phasediag.train(study)
     trainer = trainer_of(study)
     rows = [row for job in study.sample_jobs() for row in trainer.sample(job, "cpu", 1)]
-    samples = pa.Table.from_pylist(rows, schema=CONDENSATION.samples).to_pandas()
+    samples = pa.Table.from_pylist(rows, schema=TABLES.samples.schema).to_pandas()
     return runs, samples, study.data.arrays()
 
 

@@ -15,7 +15,7 @@ from studies import starter
 from phasediag.condensation.spec import CondensationSpec, name_of
 from phasediag.condensation.study import CondensationStudy, Datasets
 from phasediag.errors import InputError
-from phasediag.kinds import parse_spec, read_study, study_from_store
+from phasediag.kinds import parse_spec, read_study, restored_study
 from phasediag.spec.parse import format_spec
 
 SWEEPS = Path(__file__).parent.parent / "sweeps"
@@ -311,7 +311,7 @@ def test_the_mixed_sine(tmp_path: Path) -> None:
 )
 def test_a_stored_study_is_read_back(tmp_path: Path, edit: tuple[str, str]) -> None:
     study = study_of(tmp_path, edit)
-    again = study_from_store(study.to_toml(), study.data.arrays(), "OUT/study.toml")
+    again = restored_study(study.to_toml(), study.data.arrays(), "OUT/study.toml")
     assert isinstance(again, CondensationStudy)
     assert again.spec == study.spec and ids(again) == ids(study)
     row = {"activations": "tanh", "dimension": study.jobs()[0].dimension, "std": 0.005, "seed": 0}
@@ -340,7 +340,7 @@ def test_a_grid_may_grow_with_its_data_and_its_rates(tmp_path: Path) -> None:
     both = grown.merged_with(stored)
     assert isinstance(both, CondensationStudy)
     assert ids(both) == ids(stored) | ids(grown)
-    again = study_from_store(both.to_toml(), both.data.arrays(), "OUT/study.toml")
+    again = restored_study(both.to_toml(), both.data.arrays(), "OUT/study.toml")
     assert isinstance(again, CondensationStudy) and ids(again) == ids(both)
 
 

@@ -16,12 +16,12 @@ from studies import trainer_of
 
 import phasediag
 from phasediag.condensation import figures, measures, training
-from phasediag.condensation.columns import CONDENSATION
+from phasediag.condensation.columns import TABLES
 from phasediag.condensation.counts import count, summarise
 from phasediag.condensation.training import Trainer
 from phasediag.display.figures import render
 from phasediag.kinds import read_study
-from phasediag.storage import store
+from phasediag.storage.schema import runs_table
 
 SPEC: dict[str, Any] = {
     "name": "small",
@@ -66,8 +66,8 @@ def trainer(study: Any) -> Trainer:
 
 def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Rows as stored, without what may differ between two runs."""
-    table = store.runs_table(rows, CONDENSATION.runs).to_pandas()
-    return table.drop(columns=["wall_seconds"]).sort_values(list(CONDENSATION.order), ignore_index=True)
+    table = runs_table(rows, TABLES.runs).to_pandas()
+    return table.drop(columns=["wall_seconds"]).sort_values(list(TABLES.order), ignore_index=True)
 
 
 @pytest.mark.parametrize("method", ["adam", "gd", "gradient-flow", "normalized-gd"])
@@ -75,7 +75,7 @@ def test_a_row_for_every_job_snapshot_and_layer(study: Any, method: str) -> None
     here = study(network={"hidden": [9, 6]}, train={"method": method})
     rows = frame(trainer(here).batch(here.jobs(), "cpu", 1))
     assert len(rows) == 6 * 3 * 2
-    assert not rows.duplicated(list(CONDENSATION.run_key)).any()
+    assert not rows.duplicated(list(TABLES.run_key)).any()
     assert set(rows["epoch"]) == {0, 10, 40} and set(rows["layer"]) == {"H1", "H2"}
     assert set(rows["status"]) == {"converged"} and set(rows["method"]) == {method}
     assert (rows["hidden"] == rows["layer"].map({"H1": 9, "H2": 6})).all()
@@ -137,7 +137,7 @@ def test_a_loss_that_has_exploded_is_no_condensate(study: Any) -> None:
     later = rows.loc[rows["epoch"] == 40]
     assert set(later["status"]) == {"diverged"} and later["lines"].isna().all()
     kept = [row for job in here.sample_jobs() for row in trainer(here).sample(job, "cpu", 1)]
-    samples = pa.Table.from_pylist(kept, schema=CONDENSATION.samples).to_pandas()
+    samples = pa.Table.from_pylist(kept, schema=TABLES.samples.schema).to_pandas()
     assert all(np.isfinite(np.stack(weights)).all() for weights in samples["input"])
     for figure in figures.draw_all(rows, samples, here.data.arrays(), "gone").values():
         render(figure)
@@ -152,7 +152,7 @@ def test_a_network_that_is_never_finite_keeps_its_weights_and_is_drawn(study: An
     rows = frame(trainer(here).batch(here.jobs(), "cpu", 1))
     assert set(rows["status"]) == {"diverged"}
     kept = trainer(here).sample(here.jobs()[0], "cpu", 1)
-    samples = pa.Table.from_pylist(kept, schema=CONDENSATION.samples).to_pandas()
+    samples = pa.Table.from_pylist(kept, schema=TABLES.samples.schema).to_pandas()
     assert list(samples["layer"]) == [f"H{layer}" for layer in range(1, 8)] and set(samples["epoch"]) == {0}
     assert np.isfinite(np.stack(samples["input"].iloc[0])).all()
     assert all(len(samples[name].iloc[0]) == 0 for name in ("predicted", "f", "residual", "losses"))
@@ -189,7 +189,7 @@ def test_networks_without_active_neurons_have_no_lines_and_no_error(
 def test_failed_jobs_have_every_row_and_the_reason(study: Any) -> None:
     here = study()
     rows = trainer(here).failed(here.jobs()[0], "MemoryError: no room")
-    table = store.runs_table(rows, CONDENSATION.runs).to_pandas()
+    table = runs_table(rows, TABLES.runs).to_pandas()
     assert len(table) == 3
     assert set(table["status"]) == {"failed"} and set(table["error"]) == {"MemoryError: no room"}
     assert table[["lines", "loss", "predicted_alignment"]].isna().all(axis=None)
@@ -219,7 +219,7 @@ def test_kept_networks_are_those_of_the_rows(study: Any) -> None:
     rows = frame(trainer(here).batch(here.jobs(), "cpu", 1))
     job = here.sample_jobs()[0]
     kept = trainer(here).sample(job, "cpu", 1)
-    table = pa.Table.from_pylist(kept, schema=CONDENSATION.samples).to_pandas()
+    table = pa.Table.from_pylist(kept, schema=TABLES.samples.schema).to_pandas()
     mine = rows.loc[rows["job_id"] == job.job_id]
     assert list(table["epoch"]) == [0, 10, 40]
     np.testing.assert_array_equal(table["loss"], mine["loss"])
@@ -280,7 +280,7 @@ def test_a_study_is_trained_in_this_process(study: Any) -> None:
     calls: list[tuple[int, int]] = []
     here = study()
     runs = phasediag.train(here, progress=lambda done, total: calls.append((done, total)))
-    assert list(runs.columns) == CONDENSATION.runs.names
+    assert list(runs.columns) == TABLES.runs.names
     assert calls[-1] == (6, 6)
     assert set(runs["job_id"]) == {job.job_id for job in here.jobs()}
 

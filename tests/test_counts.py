@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from phasediag.condensation.columns import CONDENSATION
+from phasediag.condensation.columns import TABLES
 from phasediag.condensation.counts import LAYER_KEYS, SUMMARY_COLUMNS, condensed_share, count, summarise
 from phasediag.errors import InputError
 
@@ -50,7 +50,7 @@ def rows(
 
 def test_counts_are_the_distribution_over_seeds() -> None:
     counts = count(rows({0: [0, 0, 0, 0], 10: [2, 3, 2, math.nan]}))
-    assert list(counts.columns) == CONDENSATION.fitted.names
+    assert list(counts.columns) == TABLES.fitted.names
     found = counts[["epoch", "lines", "count", "seeds", "share", "modal", "left_out"]].values.tolist()
     assert found == [
         [0, 0, 4, 4, 1.0, True, 0],

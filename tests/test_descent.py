@@ -13,10 +13,10 @@ from phasediag.engine import descent
 from phasediag.engine.descent import Networks, Settings, descend
 from phasediag.engine.networks import Outcome, initial_weights
 from phasediag.phase_diagram import training
-from phasediag.phase_diagram.columns import PHASE_DIAGRAM
+from phasediag.phase_diagram.columns import TABLES
 from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.spec import TrainSpec
-from phasediag.storage import store
+from phasediag.storage.schema import runs_table
 
 X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
 Y = np.array([0.6, -0.4, 0.5, -0.2])
@@ -281,7 +281,7 @@ def test_rows_of_a_fixed_step(method: str) -> None:
     )
     x, y = X[[0, 3]], Y[[0, 3]]
     rows = training.train_batch(jobs, x, y, settings)
-    assert store.runs_table(rows, PHASE_DIAGRAM.runs).num_rows == 2 * len(jobs)
+    assert runs_table(rows, TABLES.runs).num_rows == 2 * len(jobs)
     assert {row["status"] for row in rows} == {"converged"}
     assert all(0 < row["relative_change"] < 10 and row["evaluations"] > 1 for row in rows)
     alone = training.train_batch(jobs[-1:], x, y, settings)

@@ -12,6 +12,7 @@ import pytest
 
 from phasediag.errors import InputError
 from phasediag.phase_diagram import fitting
+from phasediag.phase_diagram.columns import SLOPES
 
 WIDTHS = (100, 300, 1000, 3000, 10000)
 
@@ -44,7 +45,7 @@ def interval_row(low, high, infinite=(np.nan, np.nan)):
 def test_recovers_exact_slopes():
     true = {(0.5, 0.0): -0.5, (1.0, 0.0): 0.0, (1.5, -0.3): 0.4}
     slopes = fitting.fit(make_runs(true))
-    assert list(slopes.columns) == fitting.SLOPE_COLUMNS
+    assert list(slopes.columns) == SLOPES.names
     assert slopes["slope"].to_numpy() == pytest.approx(list(true.values()), abs=1e-12)
     assert list(slopes["regime"]) == ["linear", "critical", "condensed"]
     assert list(slopes["predicted_regime"]) == ["linear", "critical", "condensed"]
@@ -99,7 +100,7 @@ def test_too_few_runs(widths, seeds, has_slope, has_interval):
 def test_no_runs_give_no_slopes():
     slopes = fitting.fit(make_runs({(0.5, 0.0): -0.5}).iloc[:0])
     assert len(slopes) == 0
-    assert list(slopes.columns) == fitting.SLOPE_COLUMNS
+    assert list(slopes.columns) == SLOPES.names
 
 
 def test_missing_column_is_named():

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from phasediag.cli import app
 from phasediag.kinds import open_store, read_study
 from phasediag.phase_diagram import theory
-from phasediag.phase_diagram.columns import PHASE_DIAGRAM
+from phasediag.phase_diagram.columns import TABLES
 from phasediag.phase_diagram.fitting import fit
 from phasediag.phase_diagram.report.content import FAILURES_LISTED, NEURONS_SHOWN, gather
 from phasediag.phase_diagram.report.page import render, to_json
@@ -94,9 +94,9 @@ def make_folder(out, spec=SPEC, rows=rows_of, samples=None, text=None):
     store.write_study(text or study.to_toml())
     store.write_data({"x": study.data.x, "y": study.data.y})
     for _, part in rows(study).groupby("status") if rows else []:
-        store.publish_runs(table_of(part, PHASE_DIAGRAM.runs))
+        store.publish_runs(table_of(part, TABLES.runs))
     for _, part in samples.groupby("job_id") if samples is not None else []:
-        store.publish_sample(table_of(part, PHASE_DIAGRAM.samples))
+        store.publish_sample(table_of(part, TABLES.samples))
     return store
 
 
@@ -467,7 +467,7 @@ def test_the_page_needs_neither_torch_nor_ray(small, tmp_path):
         "import sys\n"
         "from phasediag.report.content import gather\n"
         "from phasediag.report.page import render\n"
-        "from phasediag.store import Store\n"
+        "from phasediag.kinds import open_store\n"
         f"render(gather(open_store({small.out!r}), None))\n"
         "print(*{'torch', 'ray', 'pydantic', 'typer', 'rich', 'sklearn', 'plotly.graph_objects'} & set(sys.modules))"
     )

@@ -20,16 +20,19 @@ from pyarrow import fs
 
 from phasediag.errors import InputError
 from phasediag.kinds import open_store
-from phasediag.phase_diagram.columns import PHASE_DIAGRAM
+from phasediag.phase_diagram.columns import TABLES
+from phasediag.storage import schema as schemas
 from phasediag.storage import store as store_module
 from phasediag.storage.schema import STATUSES
 
-RUNS_SCHEMA, SAMPLES_SCHEMA, SLOPES_SCHEMA = PHASE_DIAGRAM.runs, PHASE_DIAGRAM.samples, PHASE_DIAGRAM.fitted
+RUNS_SCHEMA, SAMPLES_SCHEMA, SLOPES_SCHEMA = (
+    columns.schema for columns in (TABLES.runs, TABLES.samples, TABLES.fitted)
+)
 OLD_RUNS = Path(__file__).parent / "data" / "runs-v1.parquet"
 
 
 def runs_table(rows):
-    return store_module.runs_table(rows, RUNS_SCHEMA)
+    return schemas.runs_table(rows, TABLES.runs)
 
 
 def local(tmp_path):
@@ -204,7 +207,7 @@ def test_settle_leaves_each_job_once(store):
 
 def held_rows(store):
     """Ids of all rows, repeated as often as they are there."""
-    tables = store._read_folder("runs", RUNS_SCHEMA, ["job_id"])
+    tables = store._read_folder("runs", TABLES.runs, ["job_id"])
     return [job_id for table in tables for job_id in table.column("job_id").to_pylist()]
 
 
@@ -223,23 +226,23 @@ def test_two_that_settle_at_a_time_remove_no_job(files, looked):
     store = open_store("bucket/out", filesystem=fs._MockFileSystem())
     for number, jobs in enumerate(files):
         rows = runs_table([row(job_id, status=status) for job_id, status in jobs.items()])
-        store._publish(f"runs/{number}.parquet", store_module._to_parquet(rows, RUNS_SCHEMA))
-    statuses, second = store.statuses(), open_store("bucket/out", filesystem=store._fs)
+        store.files.publish(f"runs/{number}.parquet", store_module._to_parquet(rows, TABLES.runs))
+    statuses, second = store.statuses(), open_store("bucket/out", filesystem=store.files.filesystem)
     seen, rewrite = [], store._rewrite_without
 
     def look_then_rewrite(*arguments):
         if len(seen) <= looked:
-            seen.append(second._for_each_file("runs", second._held))
+            seen.append(second.files.for_each("runs", second._held))
         return rewrite(*arguments)
 
     store._rewrite_without = look_then_rewrite
     assert store.settle() == statuses
     assert sorted(held_rows(store)) == sorted(statuses)
     if seen:
-        second._for_each_file = lambda folder, work: seen[-1]
+        second.files.for_each = lambda folder, work: seen[-1]
         second.settle()
     assert store.statuses() == statuses
-    second.__dict__.pop("_for_each_file", None)
+    second.files.__dict__.pop("for_each", None)
     assert second.settle() == statuses and sorted(held_rows(store)) == sorted(statuses)
 
 
@@ -247,7 +250,7 @@ def test_failed_rows_of_an_earlier_version_get_their_own_name(store):
     """Whose file had the name that the job's finished rows would have."""
     failed = runs_table([row("a", status="failed")])
     old = store_module._runs_name(["a"], failed=False)
-    store._publish(f"runs/{old}", store_module._to_parquet(failed, RUNS_SCHEMA))
+    store.files.publish(f"runs/{old}", store_module._to_parquet(failed, TABLES.runs))
     assert store.settle() == {"a": "failed"} == store.statuses()
     assert not store.has_runs(["a"]) and held_rows(store) == ["a"]
     store.publish_runs(runs_table([row("a")]))
@@ -570,7 +573,7 @@ def test_statuses_of_many_files_are_fast(tmp_path):
 
 def test_reading_imports_nothing_heavy():
     code = (
-        "import sys, phasediag.store\n"
+        "import sys, phasediag.storage.store\n"
         "heavy = {'torch', 'ray', 'pydantic', 'typer', 'rich', 'sklearn'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or None)"
     )

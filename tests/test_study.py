@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from phasediag.errors import InputError
-from phasediag.kinds import read_study, study_from_store
+from phasediag.kinds import read_study, restored_study
 from phasediag.study import Study
 
 SWEEPS = Path(__file__).parent.parent / "sweeps"
@@ -110,7 +110,7 @@ def test_stored_studies_need_no_data_file(tmp_path):
     text = re.sub(r'kind = "points"\nx.*\ny.*\n', 'kind = "file"\npath = "d.npz"\n', SPEC)
     (tmp_path / "s.toml").write_text(text)
     study = read_study(tmp_path / "s.toml")
-    again = study_from_store(study.to_toml(), study.data.arrays(), "OUT/study.toml")
+    again = restored_study(study.to_toml(), study.data.arrays(), "OUT/study.toml")
     assert (again.spec, again.data) == (study.spec, study.data)
     assert again.jobs() == study.jobs()
 
@@ -118,7 +118,7 @@ def test_stored_studies_need_no_data_file(tmp_path):
 def test_stored_points_must_match_their_arrays(study_of):
     study = study_of()
     with pytest.raises(InputError, match="OUT: data: the points are not those"):
-        study_from_store(study.to_toml(), {"x": study.data.x + 1.0, "y": study.data.y}, "OUT")
+        restored_study(study.to_toml(), {"x": study.data.x + 1.0, "y": study.data.y}, "OUT")
 
 
 def test_union_keeps_grows_or_appends(study_of):
@@ -131,7 +131,7 @@ def test_union_keeps_grows_or_appends(study_of):
     both = beside.merged_with(stored)
     assert both.spec.grids == (stored.spec.grid, beside.spec.grid)
     assert ids(both) == ids(stored) | ids(beside)
-    again = study_from_store(both.to_toml(), both.data.arrays(), "OUT")
+    again = restored_study(both.to_toml(), both.data.arrays(), "OUT")
     assert again.spec == both.spec
     assert part.merged_with(again).spec.grids == both.spec.grids
     assert stored.merged_with(both).spec.grids == both.spec.grids

@@ -11,10 +11,10 @@ import torch
 import phasediag
 from phasediag.engine.networks import initial_weights
 from phasediag.phase_diagram import training
-from phasediag.phase_diagram.columns import PHASE_DIAGRAM
+from phasediag.phase_diagram.columns import TABLES
 from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.spec import TrainSpec
-from phasediag.storage import store
+from phasediag.storage.schema import runs_table
 
 X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
 Y = np.array([0.6, -0.4, 0.5, -0.2])
@@ -33,7 +33,7 @@ def frame(rows: list[dict[str, object]]) -> pd.DataFrame:
 
 
 def test_rows_have_the_schema_and_every_job_has_each_layer_once() -> None:
-    table = store.runs_table(training.train_batch(JOBS, X, Y, SETTINGS), PHASE_DIAGRAM.runs)
+    table = runs_table(training.train_batch(JOBS, X, Y, SETTINGS), TABLES.runs)
     assert table.num_rows == 2 * len(JOBS)
     assert set(zip(*(table[name].to_pylist() for name in ("job_id", "layer")), strict=True)) == {
         (job.job_id, layer) for job in JOBS for layer in ("W1", "a")
@@ -82,14 +82,14 @@ def test_torch_is_left_as_it_was_found() -> None:
 
 
 def test_failed_rows_fit_the_schema() -> None:
-    table = store.runs_table(training.failed_rows(JOBS[0], "RuntimeError: no memory"), PHASE_DIAGRAM.runs)
+    table = runs_table(training.failed_rows(JOBS[0], "RuntimeError: no memory"), TABLES.runs)
     assert table["status"].to_pylist() == ["failed"] * 2
     assert np.isnan(table["relative_change"].to_pylist()).all()
 
 
 def test_a_sample_keeps_the_network_its_function_and_its_course() -> None:
     [row] = training.train_sample(JOBS[0], X, Y, SETTINGS)
-    pa.Table.from_pylist([row], schema=PHASE_DIAGRAM.samples)
+    pa.Table.from_pylist([row], schema=TABLES.samples.schema)
     assert np.shape(row["input_final"]) == (90, 2)
     assert np.shape(row["output_final"]) == (90,)
     fitted = np.interp(X[:, 0], row["x"], row["f_final"])
@@ -103,7 +103,7 @@ def test_a_sample_keeps_the_network_its_function_and_its_course() -> None:
 def test_a_sample_of_three_layers_has_a_row_for_each_layer_of_input_weights() -> None:
     job = Job("three", 3, 60, 1.0, 0.3, 0.0, 0)
     first, second = training.train_sample(job, X, Y, SETTINGS)
-    pa.Table.from_pylist([first, second], schema=PHASE_DIAGRAM.samples)
+    pa.Table.from_pylist([first, second], schema=TABLES.samples.schema)
     assert (first["layer"], second["layer"]) == ("W1", "W2")
     assert np.shape(first["input_final"]) == (60, 2)
     assert np.shape(second["input_final"]) == (60, 61)
@@ -158,7 +158,7 @@ def test_from_a_spec_to_a_map(tmp_path) -> None:  # type: ignore[no-untyped-def]
         slopes = phasediag.fit(runs)
         ax = phasediag.plot_map(slopes, layer="W1")
     assert calls[-1] == (24, 24)
-    assert list(runs.columns) == PHASE_DIAGRAM.runs.names
+    assert list(runs.columns) == TABLES.runs.names
     assert set(runs["job_id"]) == {job.job_id for job in study.jobs()}
     regimes = slopes[slopes.layer == "W1"].set_index(["gamma", "gamma_prime"])["regime"]
     assert (regimes[0.5, 0.0], regimes[1.75, 0.0]) == ("linear", "condensed")
@@ -175,9 +175,7 @@ def test_three_layer_rows_do_not_depend_on_the_batch() -> None:
 
 def test_three_layer_jobs_have_a_row_for_each_layer() -> None:
     job = Job("three", 3, 50, 1.0, 0.3, 0.0, 0)
-    table = store.runs_table(
-        training.train_batch([job], X, Y, TrainSpec(loss_tolerance=1e-3)), PHASE_DIAGRAM.runs
-    )
+    table = runs_table(training.train_batch([job], X, Y, TrainSpec(loss_tolerance=1e-3)), TABLES.runs)
     assert table["layer"].to_pylist() == ["W1", "W2", "a"]
     assert table["status"].to_pylist() == ["converged"] * 3
     w1, w2, a = initial_weights(3, 50, 1, 0)

@@ -11,9 +11,10 @@ from linecache import getline
 from types import FrameType
 from typing import Any
 
-from phasediag.storage import store
+from phasediag.storage import files, store
 
 WRITING = {"_replace", "_sync_folder", "_rewrite_without", "clean_staging"}
+MODULES = {files.__file__, store.__file__}
 EFFECTS = (
     ".mkdir(",
     ".open(",
@@ -22,8 +23,8 @@ EFFECTS = (
     ".replace(",
     "unlink(",
     "_sync_folder(",
-    "_publish(",
-    "delete_file(",
+    ".publish(",
+    ".delete(",
 )
 """What the lines that change something on disk hold: before each of them, what is there is something else."""
 
@@ -42,7 +43,9 @@ def kill_at(step: int) -> Callable[[], int]:
 
     def line(frame: FrameType, event: str, arg: Any) -> Any:
         nonlocal count
-        if event == "line" and any(effect in getline(store.__file__, frame.f_lineno) for effect in EFFECTS):
+        if event == "line" and any(
+            effect in getline(frame.f_code.co_filename, frame.f_lineno) for effect in EFFECTS
+        ):
             count += 1
             seen.add(frame.f_code.co_name)
             if count == step:
@@ -51,7 +54,7 @@ def kill_at(step: int) -> Callable[[], int]:
 
     def call(frame: FrameType, event: str, arg: Any) -> Any:
         code = frame.f_code
-        return line if code.co_filename == store.__file__ and code.co_name in WRITING else None
+        return line if code.co_filename in MODULES and code.co_name in WRITING else None
 
     threading.settrace(call)
     sys.settrace(call)

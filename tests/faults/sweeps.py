@@ -26,7 +26,7 @@ from waiting import no_longer, wait_for
 
 from phasediag.display.progress import Progress
 from phasediag.kinds import parse_spec
-from phasediag.phase_diagram.columns import PHASE_DIAGRAM
+from phasediag.phase_diagram.columns import TABLES
 from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.study import PhaseDiagramStudy
 from phasediag.spec.data import make_dataset
@@ -35,6 +35,7 @@ from phasediag.study import Trainer
 from phasediag.sweep import lease, worker
 from phasediag.sweep import sweep as driver
 from phasediag.sweep.local import train
+from phasediag.sweep.ray_cluster import ray_cluster
 
 SPEC = """
 name = "faults"
@@ -89,7 +90,9 @@ class Disturbed:
 
 def sweep(study: PhaseDiagramStudy, store: Store, disturb: Disturbance, **options: Any) -> driver.Outcome:
     """Runs a sweep on the Ray that runs in this process, or on one of its own."""
-    return driver.run(study, store, Progress(), trainer=Disturbed(trainer_of(study), disturb), **options)
+    return driver.run(
+        study, store, ray_cluster, Progress(), trainer=Disturbed(trainer_of(study), disturb), **options
+    )
 
 
 def make_a_mess(study: PhaseDiagramStudy, store: Store) -> None:
@@ -130,7 +133,7 @@ class Careless(Pause):
 _SCRIPT = """
 import sys
 from faults import sweeps
-from phasediag.store import Store
+from phasediag.kinds import open_store
 {before}
 sweeps.sweep(sweeps.study_of({seeds}), open_store(sys.argv[1]), sweeps.{disturb}({pause}))
 """
@@ -156,10 +159,13 @@ def start_driver(
 
 _IMPATIENT = """
 from faults import sweeps
-from phasediag import cli, driver
+from phasediag import cli
+from phasediag.phase_diagram.kind import PhaseDiagram
+from phasediag.sweep import sweep
 
-driver.STORE_PATIENCE = (0.05, 0.05)
-driver.trainer_of = lambda study: sweeps.Disturbed(trainer_of(study), sweeps.Pause(0.3))
+sweep.STORE_PATIENCE = (0.05, 0.05)
+trainer = PhaseDiagram.trainer
+PhaseDiagram.trainer = lambda kind, study: sweeps.Disturbed(trainer(kind, study), sweeps.Pause(0.3))
 cli.main()
 """
 
@@ -179,7 +185,7 @@ def race(store: Store, address: str, monkeypatch: pytest.MonkeyPatch) -> int:
     """Two drivers in one folder, on one cluster, neither of which saw the other as it began, with batches of their own, and workers of
     the first that do not see that it was replaced. Returns how many files held jobs that others held too."""
     study, repeated = study_of(20), 0
-    slow = "from phasediag import lease; lease.HEARTBEAT_SECONDS = 3.0"
+    slow = "from phasediag.sweep import lease; lease.HEARTBEAT_SECONDS = 3.0"
     rewrite = Store._rewrite_without
 
     def count(*arguments: Any) -> Any:
@@ -285,9 +291,7 @@ def _key(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _same(row: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
-    return all(
-        _equal(row[name], expected[name]) for name in PHASE_DIAGRAM.runs.names if name not in _NOT_COMPARED
-    )
+    return all(_equal(row[name], expected[name]) for name in TABLES.runs.names if name not in _NOT_COMPARED)
 
 
 def _equal(value: Any, expected: Any) -> bool:
@@ -306,7 +310,7 @@ def _rows(store: Store) -> tuple[Rows, int]:
     for info in filesystem.get_file_info(fs.FileSelector(f"{root}/runs")):
         try:
             with filesystem.open_input_file(info.path) as file:
-                rows += pq.read_table(file, schema=PHASE_DIAGRAM.runs).to_pylist()
+                rows += pq.read_table(file, schema=TABLES.runs.schema).to_pylist()
         except (pa.ArrowException, OSError):
             stray += 1
     return rows, stray

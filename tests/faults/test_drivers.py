@@ -40,8 +40,8 @@ def test_a_killed_driver_is_replaced_and_trains_only_what_is_missing(store: Stor
 STEPS = """
 import os, sys
 from faults import steps, sweeps
-from phasediag.analysis import fit_folder
-from phasediag.store import Store
+from phasediag.kinds import open_store
+from phasediag.sweep.results import fit_folder
 
 study = sweeps.study_of(1)
 for step in range(int(sys.argv[2]), 1000, int(sys.argv[3])):

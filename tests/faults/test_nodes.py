@@ -23,6 +23,7 @@ from phasediag.errors import InputError
 from phasediag.kinds import open_store
 from phasediag.phase_diagram.jobs import Job
 from phasediag.storage.store import Store
+from phasediag.sweep import ray_cluster
 from phasediag.sweep import sweep as driver
 
 GIB = 2**30
@@ -153,7 +154,7 @@ def test_a_node_that_does_not_see_the_folder_costs_no_row(
     store, begun = open_store(tmp_path / "shared" / "out"), tmp_path / "begun"
     begun.mkdir()
     with blind_node(cluster.address, tmp_path / "shared"):
-        wait_for(lambda: len(driver._nodes()) == 3)
+        wait_for(lambda: len(ray_cluster._nodes()) == 3)
         outcome = sweeps.sweep(study, store, NoteNode(begun))
         blind = {path.name.split("-")[1] for path in begun.iterdir()} - {
             node.node_id for node in cluster.list_all_nodes()
@@ -185,7 +186,7 @@ def test_a_cluster_without_nodes_is_asked_for_one_and_waited_for(
 ) -> None:
     cluster, study = start(), sweeps.study_of(1)
     asked: list[list[dict[str, float]]] = []
-    monkeypatch.setattr(driver, "request_resources", lambda bundles: asked.append(bundles))
+    monkeypatch.setattr(ray_cluster, "request_resources", lambda bundles: asked.append(bundles))
     with ThreadPoolExecutor(1) as pool:
         sweep = pool.submit(sweeps.sweep, study, store, sweeps.nothing)
         wait_for(lambda: asked)
@@ -200,7 +201,7 @@ def test_a_cluster_that_gets_no_node_is_not_waited_for_without_end(
     start: Callable[..., Cluster], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start()
-    monkeypatch.setattr(driver, "NODE_SECONDS", 1.0)
+    monkeypatch.setattr(ray_cluster, "NODE_SECONDS", 1.0)
     with pytest.raises(InputError, match="cpus_per_task: 1 is more than any node has"):
         sweeps.sweep(sweeps.study_of(1), store, sweeps.nothing)
     assert not Path(store.out).exists()

@@ -28,7 +28,7 @@ from faults.test_nodes import DEATH, drain  # noqa: E402
 from faults.test_workers import kill_one  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from phasediag.kinds import open_store
+from phasediag.kinds import open_store  # noqa: E402
 from soak.driver import SEEDS  # noqa: E402
 
 NODES = 3

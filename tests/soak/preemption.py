@@ -24,11 +24,12 @@ import ray  # noqa: E402
 from faults.test_nodes import DEATH  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
-from phasediag.display.progress import Progress
-from phasediag.kinds import open_store, read_study
-from phasediag.study import Study
-from phasediag.sweep import sweep as driver
-from phasediag.sweep.log import Log
+from phasediag.display.progress import Progress  # noqa: E402
+from phasediag.kinds import open_store, read_study  # noqa: E402
+from phasediag.study import Study  # noqa: E402
+from phasediag.sweep import sweep as driver  # noqa: E402
+from phasediag.sweep.log import Log  # noqa: E402
+from phasediag.sweep.ray_cluster import ray_cluster  # noqa: E402
 
 SPEC = """
 name = "preemption"
@@ -48,7 +49,6 @@ def three_nodes() -> Iterator[tuple[Cluster, list[object]]]:
     cluster = Cluster(initialize_head=True, head_node_args=head)
     nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-    driver._silence_raylet()  # a node that dies leaves pages otherwise
     try:
         yield cluster, nodes
     finally:
@@ -61,7 +61,9 @@ def run(study: Study, out: Path, kills: int, seconds: float) -> tuple[pd.DataFra
     store, log_file = open_store(out), out.with_suffix(".log")
     with three_nodes() as (cluster, nodes), ThreadPoolExecutor(1) as pool, closing(Log(log_file)) as log:
         started = time.monotonic()
-        sweep: Future[driver.Outcome] = pool.submit(driver.run, study, store, Progress(), log=log)
+        sweep: Future[driver.Outcome] = pool.submit(
+            driver.run, study, store, ray_cluster, Progress(), log=log
+        )
         for number in range(kills):
             time.sleep(seconds)
             done = len(store.statuses())
