@@ -518,9 +518,10 @@ def _existing_and_writable(out: str) -> Store:
 
 def _folder_of_its_own(out: str) -> Store:
     """A folder to write to that is not the one of a study."""
-    from .kinds import open_store
+    from .kinds import DEFAULT, GROUP, named
+    from .storage.store import Store
 
-    store = open_store(out)
+    store = Store(out, named(DEFAULT, GROUP).tables)
     store.check_writable("")
     if store.exists():
         raise InputError(f"{out}: holds a study; allowed: another folder")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from .errors import InputError
 from .spec.parse import format_spec
 from .spec.tables import MAX_JOBS, ResourcesSpec
+from .storage.schema import VERSION
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -199,8 +200,9 @@ class Study(ABC, Generic[CellT, JobT]):
         return [self.job_of(cell) for cell in sorted(self.cells())]
 
     def to_toml(self) -> str:
-        """The spec as stored beside the results: every default explicit. Parses to an equal spec."""
-        return format_spec(self.spec.document())
+        """The spec as stored beside the results, with a line on top that says by what: every default explicit. Parses to an equal spec."""
+        header = f"# written by phasediag {VERSION}; the study as run, with every default explicit\n"
+        return header + format_spec(self.spec.document())
 
     def merged_with(self, stored: Self) -> Self:
         """The union of this study and the one that is stored already.

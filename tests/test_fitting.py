@@ -206,7 +206,7 @@ def test_the_time_of_a_fit_grows_with_the_number_of_points():
 
 def test_fitting_and_plotting_import_nothing_heavy():
     code = (
-        "import sys, phasediag.theory, phasediag.fitting, phasediag.figures;"
+        "import sys, phasediag.phase_diagram.theory, phasediag.phase_diagram.fitting, phasediag.phase_diagram.figures.all;"
         "heavy = {'torch', 'ray', 'pydantic', 'typer', 'rich', 'sklearn'} & set(sys.modules);"
         "pyplot = {'matplotlib.pyplot'} & set(sys.modules);"
         "sys.exit(' '.join(heavy | pyplot) or 0)"
@@ -217,6 +217,6 @@ def test_fitting_and_plotting_import_nothing_heavy():
     assert done.returncode == 0, done.stderr
 
 
-def test_runs_of_a_condensation_study_are_sent_where_they_belong():
-    with pytest.raises(InputError, match=r"have no slopes; allowed: phasediag\.count\(runs\)"):
-        fitting.fit(pd.DataFrame({"lines": [1.0]}))
+def test_runs_of_another_kind_lack_columns_that_are_named():
+    with pytest.raises(InputError, match=r"missing columns depth, gamma, .*; needed: depth, layer, "):
+        fitting.fit(pd.DataFrame({"layer": ["H1"], "lines": [1.0], "status": ["converged"]}))

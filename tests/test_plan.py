@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phasediag.devices import BATCH_BYTES
 from phasediag.kinds import parse_spec
 from phasediag.phase_diagram import costs
 from phasediag.phase_diagram.costs import cost_of, predicted_seconds
@@ -70,7 +71,7 @@ def test_no_jobs_make_no_batches():
 def test_memory_bounds_a_batch_of_wide_networks():
     jobs = study(width=[10**6], seeds=40).jobs()
     largest = max(len(batch.jobs) for batch in make_batches(jobs, on_four_points, 1))
-    assert largest * 10**6 * 8 <= plan.MAX_BATCH_BYTES
+    assert largest * 10**6 * 8 <= BATCH_BYTES["cpu"]
 
 
 def test_jobs_cost_more_when_wider_deeper_in_the_condensed_regime_and_on_more_points():
@@ -152,4 +153,4 @@ def test_three_layers_cost_as_their_second_matrix() -> None:
     assert 8 < wide / narrow < 16
     many = [replace(jobs[1], job_id=str(seed), seed=seed) for seed in range(40)]
     largest = max(len(batch.jobs) for batch in make_batches(many, on_four_points, 1))
-    assert largest * 2 * 4000**2 * 4 <= plan.MAX_BATCH_BYTES
+    assert largest * 2 * 4000**2 * 4 <= BATCH_BYTES["cpu"]

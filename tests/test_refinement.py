@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phasediag.display.figures import render
 from phasediag.kinds import parse_spec
-from phasediag.phase_diagram.figures import all as figures
 from phasediag.phase_diagram.figures.maps import deciding_slope
 from phasediag.phase_diagram.figures.refinement import refinement_map
 from phasediag.phase_diagram.fitting import critical_line, fit
@@ -275,11 +275,11 @@ def study(text=SPEC):
 def test_a_stored_study_tells_its_refinement():
     import tomllib
 
-    refinement = refinement_of(tomllib.loads(format_spec(study().spec)))
+    refinement = refinement_of(tomllib.loads(format_spec(study().spec.document())))
     assert refinement is not None
     assert refinement.rules == Rules(("W1",), (10, 30, 100), (0, 1), 0.1, 100, 4)
     plain = SPEC.replace("refine = { target = 0.1, max_jobs = 100, rounds = 4 }", "")
-    assert refinement_of(tomllib.loads(format_spec(study(plain).spec))) is None
+    assert refinement_of(tomllib.loads(format_spec(study(plain).spec.document()))) is None
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_the_figure_shows_the_grid_and_every_point_by_its_round():
     assert len(squares.get_offsets()) == len(GAMMAS) * len(PRIMES)
     assert set(map(tuple, np.asarray(circles.get_offsets()).tolist())) == points(placement.rounds)
     assert deciding_slope(slopes) == "slope_infinite"
-    assert figures.render(figure)["png"]
+    assert render(figure)["png"]
 
 
 def test_order_of_the_rows_of_a_frame_does_not_matter():

@@ -285,8 +285,10 @@ def test_samples_and_slopes_round_trip(store):
     np.testing.assert_array_equal(np.stack(samples["input_final"][0]), [[1.5, 2.0], [3.0, 4.0]])
     values = [2, "W1", 0.5, 0.0, 0.0, -0.5, -0.6, -0.4, *[np.nan] * 3, "linear", "linear", 3, 9, 0]
     slopes = pd.DataFrame([dict(zip(SLOPES_SCHEMA.names, values, strict=True))])
-    store.write_fitted(slopes)
+    runs = store.runs()
+    store.write_fitted(slopes, runs)
     pd.testing.assert_frame_equal(store.fitted(), slopes)
+    pd.testing.assert_frame_equal(store.fitted_to(runs), slopes)
     store.write_figure("map_W1.png", b"\x89PNG")
     store.write_report(b"<!DOCTYPE html>")
 
@@ -301,7 +303,7 @@ def test_wrong_tables_are_not_published(store):
     with pytest.raises(ValueError, match="of 2 jobs"):
         store.publish_sample(pa.concat_tables([sample_table("s"), sample_table("t")]))
     with pytest.raises(ValueError, match="allowed"):
-        store.write_fitted(pd.DataFrame({"slope": [1.0]}))
+        store.write_fitted(pd.DataFrame({"slope": [1.0]}), store.runs())
     assert len(store.runs()) == len(store.samples()) == 0
 
 
@@ -410,7 +412,7 @@ TYPED = TABLE.set_column(3, "width", pa.array([1.0, 2.0]))
     [
         (corrupt, "not a complete Parquet file"),
         (empty, "not a complete Parquet file"),
-        (damage_page, "not a complete Parquet file"),
+        (damage_page, "column job_id is damaged"),
         (foreign, "not written by phasediag"),
         (rewritten(NEWER), "schema version 2"),
         (rewritten(SHORT), "no column seed"),

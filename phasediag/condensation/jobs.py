@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .spec import Names
+Names = tuple[str, ...]
+"""The activations of a network, one for each hidden layer."""
 
 
 @dataclass(frozen=True, slots=True)

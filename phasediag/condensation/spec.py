@@ -31,6 +31,7 @@ from ..spec.tables import (
 )
 from ..spec.tables import DataSpec as StoredData
 from .activations import RESERVED, fault_of, known
+from .jobs import Names
 
 MAX_EPOCHS = 10**8
 MAX_DIMENSION = 10**5
@@ -42,9 +43,6 @@ MAX_NUMBER = 1e9
 """Largest number, of either sign, that describes a function."""
 _DEFAULT_SNAPSHOTS = 12
 SEPARATOR = "/"
-
-Names = tuple[str, ...]
-"""The activations of a network, one for each hidden layer."""
 
 
 def _known(name: Any) -> str:

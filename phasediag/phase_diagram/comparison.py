@@ -130,8 +130,6 @@ def _shown(cells: set[tuple[Any, ...]]) -> str:
 
 
 def _check_runs(runs: pd.DataFrame, name: str) -> None:
-    if "lines" in runs.columns:
-        raise InputError(f"{name}: rows of a condensation study have no slopes; allowed: phase diagrams")
     require_columns(runs, [*_PAIR, "depth", "relative_change", "status"], name)
     if runs.duplicated(_PAIR).any() or runs["depth"].nunique() > 1:
         raise InputError(f"{name}: rows of several studies; allowed: one row per job and layer, of one depth")

@@ -41,7 +41,6 @@ from .schema import (
     METADATA,
     SOURCE_KEY,
     STR,
-    VERSION,
     Columns,
     Tables,
     check_schema,
@@ -50,7 +49,6 @@ from .schema import (
 )
 
 _STALE_SECONDS = 3600.0
-_HEADER = f"# written by phasediag {VERSION}; the study as run, with every default explicit\n"
 
 
 class DamagedFile(InputError):
@@ -128,8 +126,8 @@ class Store:
             raise InputError(f"{self.name('study.toml')}: not a study ({one_line(error)})") from None
 
     def write_study(self, text: str) -> None:
-        """Writes `study.toml`, with a line on top that says by what."""
-        self.files.publish("study.toml", (_HEADER + text).encode())
+        """Writes `study.toml`."""
+        self.files.publish("study.toml", text.encode())
 
     def read_data(self) -> dict[str, NDArray[Any]] | None:
         """The arrays of `data.npz`, x and y among them, or None."""

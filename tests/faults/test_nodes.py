@@ -24,7 +24,6 @@ from phasediag.kinds import open_store
 from phasediag.phase_diagram.jobs import Job
 from phasediag.storage.store import Store
 from phasediag.sweep import ray_cluster
-from phasediag.sweep import sweep as driver
 
 GIB = 2**30
 DEATH = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
