@@ -15,17 +15,15 @@ from matplotlib.figure import Figure
 
 from ...display.figures import SINGLE_COLUMN, STYLE, new_figure
 from ..fitting import points_of, select_layer
+from ..info import deciding_slope, predicted_line, split_points
 from ..refinement import Placement
 from .maps import (
     COMBINED_LINES,
-    deciding_slope,
     draw_measured,
     draw_predicted,
     finish_map,
     map_size,
-    predicted_line,
 )
-from .plane import split_points
 
 _GRID: dict[str, Any] = {
     "marker": "s",
