@@ -36,6 +36,7 @@ class Example:
 
     @property
     def title(self) -> str:
+        """The regime and the point, as a title or a legend shows them."""
         where = rf"$\gamma={self.point[0]:g},\ \gamma'={self.point[1]:g}$"
         return f"{self.words}: {where}" if self.words else where
 

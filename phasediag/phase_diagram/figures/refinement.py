@@ -48,7 +48,7 @@ def refinement_map(slopes: pd.DataFrame, placement: Placement) -> Figure:
 
 
 def draw_refinement(ax: Axes, slopes: pd.DataFrame, placement: Placement) -> None:
-    """The same into given axes, with a colour bar beside them."""
+    """Draws the points of a refined map into given axes, as `refinement_map` does, with a colour bar beside them."""
     layers = [layer for layer in COMBINED_LINES if (slopes["layer"] == layer).any()]
     first = select_layer(slopes, layers[0])
     plane = split_points(first)

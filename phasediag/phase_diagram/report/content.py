@@ -37,7 +37,7 @@ SLOPES = [f"{column}{end}" for column in LINE_SLOPES for end in ("", "_low", "_h
 FAILURES_LISTED = 100
 """Runs that did not converge, listed one by one; all are counted."""
 NEURONS_SHOWN = 40_000
-"""Of all kept networks together; of wider ones, neurons at even distances in their order, which is random."""
+"""Most neurons of all kept networks together; of wider networks, neurons at even distances in their order, which is random."""
 _REASONS_LISTED, _ERRORS_HELD, _ERROR_LENGTH = 10, 500, 500
 _CURVE_POINTS = 401
 _SHADES = 33
@@ -127,7 +127,7 @@ def notes(
 
 
 def _refinement(placement: Placement | None, points: pd.DataFrame) -> Content:
-    """Of a study that refines its map: how well the lines are known, and the round that placed each point, 0 for those of the grid."""
+    """How well the lines of a refined map are known, and the round that placed each point, 0 for points of the grid; None of any other."""
     if placement is None:
         return {"refinement": None, "rounds": None}
     rounds = placement.round_of_points()
@@ -238,7 +238,7 @@ def _line_distances(slopes: pd.DataFrame) -> Content:
 
 
 def _colours() -> Content:
-    """Those of the figures: of regimes by name, and two scales from the lowest value to the highest."""
+    """The colours of the figures: of regimes by name, and two scales from the lowest value to the highest."""
     shades = np.linspace(0.0, 1.0, _SHADES)
     scales = {"diverging": "RdBu_r", "sequential": "viridis"}
     return {
@@ -327,7 +327,7 @@ def _network(rows: pd.DataFrame, point: int, neurons: int) -> Content:
 
 
 def _neurons(row: pd.Series[Any], most: int) -> Content:
-    """Of a layer: where its neurons are, before and after, in the figure of features; and its change along the training."""
+    """Where the neurons of a layer are in the figure of features, before and after; and the change of the layer along the training."""
     planar, horizontals, amplitudes = info.neurons_of(row)
     shown = _spread(len(amplitudes[1]), most)
     return {
