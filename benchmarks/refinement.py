@@ -22,9 +22,9 @@ from matplotlib.patches import Patch
 
 from phasediag.display.figures import DOUBLE_COLUMN, STYLE, new_figure, render
 from phasediag.kinds import open_store, read_study
-from phasediag.phase_diagram.figures.maps import deciding_slope
 from phasediag.phase_diagram.figures.refinement import draw_refinement
 from phasediag.phase_diagram.fitting import critical_line, select_layer
+from phasediag.phase_diagram.info import deciding_slope
 from phasediag.phase_diagram.jobs import Cell
 from phasediag.phase_diagram.refinement import Placement, refined
 from phasediag.phase_diagram.study import PhaseDiagramStudy

@@ -192,7 +192,7 @@ class Compared(Protocol):
 
     @property
     def notes(self) -> Iterable[str]:
-        """What to know of it, a line each."""
+        """What to know of the comparison, a line each."""
         ...
 
     def summary(self) -> Mapping[str, object]:
@@ -200,7 +200,7 @@ class Compared(Protocol):
         ...
 
     def print_summary(self) -> None:
-        """Prints it, for people."""
+        """Prints the comparison, for people."""
         ...
 
     def write(self, store: Store) -> Iterator[str]:

@@ -219,24 +219,6 @@ def test_nothing_is_cut_off_or_overlaps(shape):
         assert box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
 
 
-def test_diagnosis_values():
-    runs = make_runs([(0.5, 0.0), (1.5, 0.0)])
-    first = runs["gamma"] == 0.5
-    jobs = runs.loc[first, "job_id"].unique()
-    runs.loc[runs["job_id"] == jobs[0], ["status", "loss_final", "evaluations"]] = [
-        "diverged",
-        np.inf,
-        10_000,
-    ]
-    runs.loc[runs["job_id"] == jobs[1], ["status", "loss_final", "evaluations"]] = ["stalled", 0.05, 9_000]
-    runs.loc[runs["job_id"] == jobs[2], ["status", "loss_final", "evaluations"]] = ["failed", np.nan, 0]
-    row = maps._diagnosis_table(runs).iloc[0]
-    # Six jobs, one failed: the median of 10000, 9000 and three times the usual number.
-    assert row["evaluations"] == runs["evaluations"][first].iloc[5]
-    assert row["loss_fraction"] == pytest.approx(0.5)
-    assert row["not_converged"] == pytest.approx(0.5)
-
-
 def test_scaling_shows_every_run_and_the_fitted_slope():
     runs = make_runs(GRID, seeds=3)
     runs.loc[(runs["gamma"] == 0.5) & (runs["width"] == 100) & (runs["seed"] == 0), "status"] = "stalled"
@@ -271,21 +253,6 @@ def test_features_in_one_and_more_dimensions():
     more = examples.features(make_samples(d=4), "W1").axes
     assert "principal direction" in more[0].get_xlabel()
     assert np.abs(more[0].collections[0].get_offsets()[:, 0]).max() <= 1 + 1e-9
-
-
-def test_orientation_is_the_angle_of_weight_and_bias():
-    angles = np.linspace(-3.1, 3.1, 63)
-    weights = 2.5 * np.column_stack([np.cos(angles), np.sin(angles)])
-    np.testing.assert_allclose(examples.orientation(weights), angles, atol=1e-12)
-    w, b = weights.T
-    formula = np.sign(b) * np.arccos(w / np.hypot(w, b))
-    np.testing.assert_allclose(examples.orientation(weights), formula, atol=1e-7)
-
-
-def test_principal_direction_is_that_of_condensed_weights():
-    direction = np.array([0.6, 0.0, 0.8])
-    weights = np.random.default_rng(0).uniform(1, 5, size=(50, 1)) * direction
-    np.testing.assert_allclose(examples.principal_direction(weights), direction, atol=1e-12)
 
 
 def test_training_leaves_out_what_a_logarithm_cannot_show():
@@ -388,25 +355,6 @@ def test_combined_map_names_where_each_layer_condenses():
     assert labels[:4] == list(maps.COMBINED_COLOURS)[:4]
     assert not {"95 % band"} & set(labels)
     assert labels[-3:] == [r"measured $S_\infty(W_1) = 0$", r"measured $S_\infty(W_2) = 0$", "predicted"]
-    table = maps.combined_regimes(slopes).set_index(["gamma", "gamma_prime"])["regime"]
-    assert table[1.0, 0.0] == "both linear"
-    assert table[2.4, 0.0] == "$W_1$ condensed"
-    assert table[2.8, 1.0] == "$W_2$ condensed"
-    assert table[3.2, 0.2] == "both condensed"
-    assert table[1.4, 0.0] == "both linear"
-
-
-@pytest.mark.parametrize(
-    ("pair", "name"),
-    [
-        (("linear", "undetermined"), "undetermined"),
-        (("critical", "condensed"), "critical"),
-        (("critical", "undetermined"), "undetermined"),
-        (("linear", "condensed"), "$W_2$ condensed"),
-    ],
-)
-def test_a_layer_that_is_not_settled_settles_the_point(pair, name):
-    assert maps._combined_name(*pair) == name
 
 
 def test_off_the_plane_nothing_is_predicted_but_everything_is_drawn():

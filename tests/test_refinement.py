@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from phasediag.display.figures import render
 from phasediag.kinds import parse_spec
-from phasediag.phase_diagram.figures.maps import deciding_slope
 from phasediag.phase_diagram.figures.refinement import refinement_map
 from phasediag.phase_diagram.fitting import critical_line, fit
+from phasediag.phase_diagram.info import deciding_slope
 from phasediag.phase_diagram.jobs import grid_cells
 from phasediag.phase_diagram.refinement import Refinement, Rules, refinement_of
 from phasediag.phase_diagram.study import PhaseDiagramStudy

@@ -59,7 +59,7 @@ def read_runs(folders: Sequence[str]) -> pd.DataFrame:
 
 
 def table(summary: pd.DataFrame) -> pd.DataFrame:
-    """By optimiser, activation and std: over the dimensions of the data, in how many neurons condense, and what holds of the bound there.
+    """One row per optimiser, activation and std: in how many dimensions of the data neurons condense, and what holds of the bound there.
 
     ``condensed``: dimensions at which at least half of the seeds condense, out of all; ``lines``: the range of the most frequent number
     there; ``within_bound``: mean share of seeds with at most p lines, there; ``as_predicted``: the share of active neurons near

@@ -44,7 +44,7 @@ class Directions:
 
     @classmethod
     def of(cls, weights: NDArray[np.floating[Any]]) -> Directions:
-        """Those of input weights (m, k), the bias last; none if all of these are zero.
+        """The directions of input weights (m, k), the bias last; none if all of these are zero.
 
         Raises:
             ValueError: a weight is not finite.

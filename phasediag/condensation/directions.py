@@ -39,7 +39,7 @@ Array = NDArray[np.float64]
 STARTS, FEWEST_STARTS = 192, 16
 """Starts of a climb, drawn at random from a fixed seed, half of which climb Phi and half -Phi; and of one over much data."""
 MOST_COORDINATES = 24
-"""In a cube of more dimensions, only those of its maxima are looked for that lie in corners."""
+"""Most dimensions of a cube whose maxima are all looked for: beyond, only those that lie in corners."""
 _MOST_FOR_CORNERS = 11
 _SMOOTH_STEPS, _KINKED_STEPS, _SIGN_STEPS = 250, 600, 60
 CLIMB_STEPS = max(_SMOOTH_STEPS, _KINKED_STEPS)
@@ -65,7 +65,7 @@ class Leading:
         return self.power > 0
 
     def __call__(self, z: Array) -> tuple[Array, Array]:
-        """Its value and its derivative."""
+        """The value and the derivative of the term at z, both of the shape of z."""
         if self.power == 0:
             slope = np.where(z > 0, self.right, self.left)
             return slope * z, slope
@@ -222,7 +222,7 @@ _CUBE = _Geometry(
 )
 
 Climb = Callable[[Array], tuple[Array, Array]]
-"""From places (q, k) to heights (q,) and the gradients there (q, k)."""
+"""A function to climb: from places (q, k) to their heights (q,) and the gradients there (q, k)."""
 
 
 def _climb_smooth(w: Array, climb: Climb, geometry: _Geometry) -> tuple[Array, Array]:
@@ -240,7 +240,7 @@ def _climb_smooth(w: Array, climb: Climb, geometry: _Geometry) -> tuple[Array, A
 
 
 def _climb_kinked(w: Array, climb: Climb, geometry: _Geometry) -> tuple[Array, Array]:
-    """The same where maxima sit on kinks, at which no single step helps: steps that shrink on a schedule."""
+    """Places and heights where climbs end, if maxima sit on kinks, at which no single step helps: steps that shrink on a schedule."""
     for step in np.geomspace(_FIRST_STEP, _LAST_STEP, _KINKED_STEPS):
         _, gradient = climb(w)
         w = geometry.onto(w + step * geometry.unit(gradient))

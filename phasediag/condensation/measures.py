@@ -14,7 +14,7 @@ from ..engine import measures
 from . import activations
 from .clusters import NARROW, WIDE, WITHIN, Directions, alignment
 from .directions import Leading, flow_directions, sign_directions
-from .spec import Names
+from .jobs import Names
 
 Array = NDArray[np.float64]
 Curve = tuple[Array, Array]

@@ -99,7 +99,7 @@ class Networks:
         )
 
     def at(self, x: Array) -> Networks:
-        """The same networks with other inputs x (q, d), the same for all; their targets are zero."""
+        """The networks with other inputs x (q, d), one set for all of them; the targets are zero."""
         inputs = torch.from_numpy(_with_constant(x)).to(self.x).expand(len(self), -1, -1)
         return replace(self, x=inputs, y=torch.zeros_like(inputs[..., 0]))
 

@@ -189,7 +189,7 @@ class GridSpec(Table):
                         yield names, dimension, std, seed
 
     def for_layers(self, layers: int) -> GridSpec:
-        """The same with one activation for each of so many layers.
+        """This grid with one activation for each of so many layers.
 
         Raises:
             ValueError: an entry has another number of them.

@@ -14,8 +14,8 @@ from ..errors import InputError
 from ..spec.data import Dataset, load_data, make_dataset
 from ..study import Cost, Row, Study, hash_of
 from .costs import cost_of
-from .jobs import Job
-from .spec import SEPARATOR, CondensationSpec, FunctionData, Names, TrainSpec, name_of
+from .jobs import Job, Names
+from .spec import SEPARATOR, CondensationSpec, FunctionData, TrainSpec, name_of
 
 # What the sine of two machines differs by must not make different jobs of the same spec.
 _DECIMALS = 8

@@ -43,9 +43,11 @@ STATUS = ("", "converged", "evaluation_limit", "stalled", "diverged")
 _RUNNING, _CONVERGED, _LIMIT, _STALLED, _DIVERGED = range(len(STATUS))
 
 Parts = dict[str, Tensor]
-"""By part of the network: "W1" (B, d+1, m) with the bias last, three layers: "W2" (B, m, m) and its bias "b2" (B, 1, m), "a" (B, 1, m)."""
+"""The weights of a batch by part of the network: "W1" (B, d+1, m) with the bias last; of three layers "W2" (B, m, m) and its bias "b2"
+(B, 1, m); "a" (B, 1, m)."""
 Factors = dict[str, tuple[Tensor, Tensor]]
-"""By part, left (B, n, inputs) and right (B, n, m): the gradient is the sum over points of their outer products."""
+"""The factors of a gradient by part of the network, left (B, n, inputs) and right (B, n, m): the gradient is the sum over points of
+their outer products."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Network, Ou
 IMPULSE_TOLERANCE = 0.3
 """Error of one step's impulse, in units of ``accuracy``, relative to a layer's displacement since the start."""
 SETTLE_TOLERANCE = 0.35
-"""The same for the gates and signals along the way."""
+"""Error of the gates and signals along one step, in units of ``accuracy``, relative to a layer's displacement since the start."""
 STEP_TOLERANCE = 0.3
 """Error of one step's impulse relative to the step itself: beyond it the expansion behind the estimate has no meaning."""
 FIRST_STEP = 0.5
@@ -329,7 +329,7 @@ def _correct(front: _Front, job: int, residual: Array, kernels: Array, third: Ar
 
 @_compiled
 def _change(impulse: Array, kernels: Array) -> float:
-    """By how much an impulse changes the residual."""
+    """The norm of the change of the residual under an impulse."""
     n, total = len(impulse), 0.0
     for i in range(n):
         row = 0.0

@@ -247,7 +247,7 @@ def _hold(s, lanes, i, x, pull, own_factor, gate, met, moment, held):
 
 @_lanes
 def _go_on(s, lanes):
-    """From the end of a piece to the next."""
+    """Moves neurons on to the next piece: where the last one ended, it begins."""
     for k in range(lanes):
         s[_MOVED_W + k], s[_MOVED_B + k], s[_MOVED_A + k] = s[_NEXT_W + k], s[_NEXT_B + k], s[_NEXT_A + k]
         s[_W + k], s[_B + k] = s[_END_W + k], s[_END_B + k]

@@ -44,7 +44,7 @@ def spectral(matrix: Array) -> float:
 
 
 def ratio(numerator: float, denominator: float) -> float:
-    """Their quotient, NaN where there is nothing to divide by."""
+    """The quotient of two numbers, NaN where the denominator is not positive."""
     return numerator / denominator if denominator > 0 else float("nan")
 
 

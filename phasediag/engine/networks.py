@@ -75,7 +75,7 @@ class Outcome:
 
     @classmethod
     def of(cls, batch: int) -> Outcome:
-        """What is known before the training of so many jobs."""
+        """The outcome of so many jobs before their training: everything is empty or zero."""
         return cls([""] * batch, [0] * batch, [], [0.0] * batch, [{}] * batch, [[] for _ in range(batch)])
 
 
@@ -90,6 +90,7 @@ class Data(NamedTuple):
 
     @classmethod
     def of(cls, x: Tensor, y: Tensor, batch: int, dtype: torch.dtype) -> Data:
+        """The data set x (n, d), y (n,) for a batch of so many jobs, computed in ``dtype``."""
         extended = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
         gram = extended @ extended.T
         # one matrix per job: no fusing of jobs into one product
@@ -97,7 +98,7 @@ class Data(NamedTuple):
         return cls(y, gram[None], inputs, torch.diagonal(gram).to(dtype))
 
     def for_batch(self, batch: int) -> Data:
-        """The same data for fewer jobs."""
+        """This data set for a batch of fewer jobs."""
         return self._replace(inputs=self.inputs[:batch])
 
 
@@ -282,8 +283,8 @@ def stacked(layers: dict[str, Tensor]) -> Array:
 
 
 def choose(mask: Tensor, these: Named, those: Named) -> Named:
-    """Of two tuples of tensors (B, ...), the first where ``mask`` (B,) holds, else the second. Overwrites the first: copying the rows that
-    differ costs a fraction of ``torch.where`` on all."""
+    """Tensors (B, ...) from the first of two tuples where ``mask`` (B,) holds, else from the second. Overwrites the first: copying the
+    rows that differ costs a fraction of ``torch.where`` on all."""
     rows = torch.nonzero(~mask).flatten()
     for mine, other in zip(these, those, strict=True):
         mine.index_copy_(0, rows, other.index_select(0, rows))

@@ -347,7 +347,7 @@ def _hold(s, p, lanes, i, own_factor, weight):
 
 @_lanes
 def _go_on(s, p, lanes, kind):
-    """From the end of a piece to the next."""
+    """Moves neurons on to the next piece: where the last one ended, it begins."""
     for i in range(len(p)):
         for k in range(lanes):
             p[i, _Z + k], p[i, _BEFORE + k], p[i, _GATE + k] = (
@@ -440,7 +440,7 @@ def _sweep(s, p, lanes, kind, push, share, middle, gram, across, factors, unit, 
 
 @_lanes
 def _multiply_gram_once(out, vector, gram, factors):
-    """The same for a single vector."""
+    """Writes ``gram`` (n, n) times a vector (n,) to ``out``; by way of its factors (n, r) and (r, n) where there are any."""
     inputs, turned, _ = factors
     n, rank = len(gram), len(turned)
     for i in range(n):

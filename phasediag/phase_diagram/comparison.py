@@ -39,7 +39,7 @@ _SIDES = ("a", "b")
 Array = NDArray[np.float64]
 
 DIFFERENCES = {"slope": "difference", "slope_infinite": "difference_infinite"}
-"""Of each slope, the column of its difference; `_low` and `_high` are its interval."""
+"""The column of the difference of each slope; `_low` and `_high` are its interval."""
 
 
 class Differences(NamedTuple):

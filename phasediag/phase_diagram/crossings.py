@@ -37,7 +37,7 @@ class Crossing:
 
     @property
     def half_width(self) -> float:
-        """Of the band; infinite if it has an open end, or there is none."""
+        """Half the width of the band, in gamma; infinite if the band has an open end, or there is none."""
         half = (self.band[1] - self.band[0]) / 2
         return half if math.isfinite(half) else math.inf
 
@@ -71,6 +71,6 @@ def crossing_of(slopes: pd.DataFrame, layer: str, column: str) -> Crossing:
 
 
 def neighbours(gammas: Sequence[float], gamma: float) -> Interval:
-    """The two of these, ascending, between which a gamma lies."""
+    """The two of some ascending gammas between which a gamma lies."""
     right = min(max(int(np.searchsorted(gammas, gamma)), 1), len(gammas) - 1)
     return gammas[right - 1], gammas[right]

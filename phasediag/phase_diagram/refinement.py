@@ -38,8 +38,8 @@ from .jobs import Cell, grid_cells
 from .theory import LAYERS, round_exponent
 
 REACHED, FLOOR, OUTSIDE, LIMIT, OPEN = "reached", "floor", "outside", "limit", "open"
-"""Of a line in a row: its band is within the target; as narrow as these widths allow; not in the row; max_jobs or rounds are used up;
-to be narrowed."""
+"""States of a line in a row: its band is within the target; as narrow as these widths allow; not in the row; max_jobs or rounds are used
+up; to be narrowed."""
 
 # Points beside a crossing further apart than so many half-widths of the band leave room for points between them.
 _CLOSE = 3.0
@@ -81,7 +81,7 @@ class Rules:
 
     @property
     def first_widths(self) -> tuple[int, ...]:
-        """Those that points of a search begin with: as few as give that slope."""
+        """The widths that points of a search begin with: as few as give the slope `column`."""
         return self.widths[:LEAST_WIDTHS]
 
     def largest_step(self, seeds: int) -> int:
@@ -184,11 +184,11 @@ class _Row:
 
     @property
     def most_seeds(self) -> int:
-        """Of any of its points."""
+        """The largest number of seeds that a point of the row has at one width."""
         return max(Counter(cell[:2] for cell in self.cells).values(), default=0)
 
     def at(self, gamma: float) -> set[Cell]:
-        """Its jobs at one point."""
+        """The jobs of the row at one gamma."""
         return {cell for cell in self.cells if cell[1] == gamma}
 
 
@@ -250,7 +250,7 @@ class Refinement:
 
     @staticmethod
     def _affordable(steps: Sequence[_Step], jobs: int, placed: set[Cell]) -> list[_Step]:
-        """Those of so many jobs in all beside those placed, the widest bands first."""
+        """The steps that so many jobs suffice for, beside the jobs already placed: the widest bands first."""
         chosen = []
         for step in sorted(steps, key=lambda step: (-step.need, step.row.layer, step.row.gamma_prime)):
             jobs -= len(step.cells - placed)
@@ -380,7 +380,7 @@ class Refinement:
         }
 
     def _new_seeds(self, here: set[Cell]) -> range:
-        """As many seeds as a point has, those above them."""
+        """The next seeds of a point, above its own: as many as it has, within a limit."""
         seeds = {cell[3] for cell in here}
         return range(max(seeds) + 1, max(seeds) + 1 + min(len(seeds), _MOST_SEEDS * len(self.rules.seeds)))
 

@@ -54,6 +54,7 @@ class Trained:
     seconds: float
 
     def final(self, layer: str) -> Array:
+        """The weights of a layer after training, in float64."""
         return self.initial[layer].astype(np.float64) + self.change[layer]
 
 
@@ -123,7 +124,7 @@ class InitialNorms:
         self._known: dict[tuple[int, int, int, str], tuple[float, float]] = {}
 
     def of(self, trained: Trained, layer: str) -> tuple[float, float]:
-        """Those of one layer; the second one is NaN for a vector."""
+        """The Frobenius and the operator norm of the initial weights of one layer; the second one is NaN for a vector."""
         job, weights = trained.job, trained.initial[layer]
         key = job.depth, job.width, job.seed, layer
         if key not in self._known:

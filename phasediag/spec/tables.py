@@ -30,14 +30,14 @@ _T = TypeVar("_T")
 
 
 def not_empty(values: tuple[_T, ...]) -> tuple[_T, ...]:
-    """The same; raises `ValueError` for none."""
+    """The values as they are; raises `ValueError` if there are none."""
     if not values:
         raise ValueError("an empty list is not supported; allowed: at least one entry")
     return values
 
 
 def sorted_unique(values: tuple[_T, ...]) -> tuple[_T, ...]:
-    """In order, each once."""
+    """The values in ascending order, each once."""
     return tuple(sorted(set(values)))  # type: ignore[type-var]
 
 
@@ -62,7 +62,7 @@ def expand_range(value: Any) -> Any:
 
 
 def expand_whole_range(value: Any) -> Any:
-    """As `expand_range`, each number rounded to the nearest whole one."""
+    """The numbers of a table {start, stop, num}, as by `expand_range`, rounded to whole ones; anything else as it is."""
     expanded = expand_range(value)
     return [round(number) for number in expanded] if isinstance(value, dict) else expanded
 

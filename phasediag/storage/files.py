@@ -218,7 +218,8 @@ def _resolve(out: str) -> tuple[fs.FileSystem, str]:
 
 
 def _with_single_put(uri: str) -> str:
-    """On S3, small files in a single request: a multipart upload that breaks off publishes a part (arrow#40502)."""
+    """The URI with the option that writes small files to S3 in one request: a multipart upload that breaks off publishes a part
+    (arrow#40502)."""
     if not uri.startswith("s3://") or "allow_delayed_open" in uri:
         return uri
     return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"

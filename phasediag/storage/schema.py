@@ -21,14 +21,14 @@ from ..errors import InputError
 
 try:
     VERSION = version("phasediag")
-    """Of the installed package, as it is written into every row and file."""
+    """The version of the installed package, as it is written into every row and file."""
 except PackageNotFoundError:
     VERSION = "0+unknown"
 
 SCHEMA_VERSION = "1"
 VERSION_KEY = b"phasediag_schema"
 SOURCE_KEY = b"phasediag_fitted_runs"
-"""In the metadata of a fitted table: the digest of the rows that it was fitted to."""
+"""The key, in the metadata of a fitted table, of the digest of the rows that it was fitted to."""
 METADATA = {VERSION_KEY: SCHEMA_VERSION.encode()}
 
 FAILED = "failed"

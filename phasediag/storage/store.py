@@ -88,7 +88,7 @@ class Store:
         return f"Store({self.out!r})"
 
     def with_tables(self, tables: Tables) -> Store:
-        """The same folder, for a study with other tables."""
+        """This folder for a study with other tables."""
         store = copy(self)
         store.tables = tables
         return store

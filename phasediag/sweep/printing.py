@@ -20,6 +20,7 @@ _FAILED_SHOWN, _REASONS_SHOWN, _REASON_LENGTH = 5, 3, 300
 
 
 def print_plan(planned: Plan) -> None:
+    """Prints what a sweep has to do, by group of jobs, and what that is predicted to take."""
     table = new_table(planned.grouped_by, "jobs", "finished", "failed", "missing", "batches", "CPU time")
     for row in planned.groups:
         counts = (row.group, row.total, row.finished, row.failed, row.missing, row.batches)
@@ -41,6 +42,7 @@ def print_plan(planned: Plan) -> None:
 
 
 def print_status(status: Status, as_json: bool) -> None:
+    """Prints how far a sweep is, in words with what to do next, or as JSON."""
     if as_json:
         print_json(status.to_dict())
     else:

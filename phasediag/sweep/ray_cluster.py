@@ -324,7 +324,7 @@ def _environment(local: bool) -> Iterator[None]:
 
 @cache
 def _token() -> str:
-    """One for all private clusters of this process: Ray reads it once."""
+    """The token of all private clusters of this process: Ray reads it once, so there is only one."""
     return secrets.token_hex(32)
 
 

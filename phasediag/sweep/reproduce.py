@@ -56,7 +56,7 @@ class Reproduction:
 
     @property
     def agrees(self) -> bool:
-        """Whether all numbers do; a NaN agrees with nothing."""
+        """Whether all numbers agree with the stored ones; a NaN agrees with nothing."""
         return bool(self.stored) and all(self.difference(name) <= self.tolerance for name in self.stored)
 
 

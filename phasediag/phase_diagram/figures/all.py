@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...display.figures import Array
-from .. import theory
+from .. import info, theory
 from ..fitting import points_of, usable_runs
 from . import examples, maps
 
@@ -42,7 +42,7 @@ def draw_all(
     for layer in [layer for layer in theory.LAYERS[depth] if (slopes["layer"] == layer).any()]:
         figures |= _layer_figures(runs, slopes, layer)
     if operator is not None and len(points_of(operator)) > 1:
-        column = maps.deciding_slope(operator)
+        column = info.deciding_slope(operator)
         for layer in sorted(set(operator["layer"])):
             figures[f"operator_map_{layer}"] = maps.slope_map(operator, layer, column, operator_norm=True)
     several = len(points_of(runs)) > 1

@@ -17,9 +17,10 @@ from matplotlib.patches import Patch
 from ...display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, new_figure, plain_text
 from ..comparison import DIFFERENCES, Differences, deciding_slope, differs
 from ..fitting import POINT, points_of, select_layer
+from ..info import Plane, predicted_line, split_points
 from .labels import layer_symbol
-from .maps import draw_predicted, finish_map, map_size, predicted_line, symmetric_norm
-from .plane import GAMMA_PRIME, Plane, paint, split_points
+from .maps import draw_predicted, finish_map, map_size, symmetric_norm
+from .plane import GAMMA_PRIME, paint
 
 Names = tuple[str, str]
 _LINES: dict[str, dict[str, Any]] = {
@@ -91,7 +92,7 @@ def _limit(slope: str) -> str:
 def _by_row(lines: pd.DataFrame, column: str, plane: Plane) -> pd.DataFrame:
     """The lines by gamma_prime, with a column as "x", which is NaN in rows of the grid without a crossing."""
     there = lines.loc[lines[column].notna()].set_index("gamma_prime")
-    return there.reindex(sorted({*there.index, *plane.gamma_primes})).rename(columns={column: "x"})
+    return there.reindex(plane.rows_with(there.index)).rename(columns={column: "x"})
 
 
 def _draw_line(ax: Axes, rows: pd.DataFrame, label: str, style: dict[str, Any]) -> list[Line2D]:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from ...display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure
 from .. import theory
 from ..fitting import POINT, select_layer, usable_runs
+from ..info import neurons_of
 from .labels import layer_symbol
 
 COLOURS = {"linear": "#2166ac", "critical": "#b8860b", "condensed": "#b2182b"}
@@ -35,6 +36,7 @@ class Example:
 
     @property
     def title(self) -> str:
+        """The regime and the point, as a title or a legend shows them."""
         where = rf"$\gamma={self.point[0]:g},\ \gamma'={self.point[1]:g}$"
         return f"{self.words}: {where}" if self.words else where
 
@@ -157,11 +159,9 @@ def features(samples: pd.DataFrame, layer: str) -> Figure:
     figure, panels = _example_panels(samples, layer)
     planar = True
     for ax, sample in panels:
-        before, after = (matrix(sample[f"input_{when}"]) for when in ("initial", "final"))
-        planar = before.shape[1] == 2
-        horizontals = orientations(before, after)
-        drawn = [(before, "#9a9a9a", "before"), (after, "#b2182b", "after training")]
-        for (weights, colour, label), horizontal in zip(drawn, horizontals, strict=True):
+        planar, horizontals, amplitudes = neurons_of(sample)
+        drawn = [("#9a9a9a", "before"), ("#b2182b", "after training")]
+        for (colour, label), x, y in zip(drawn, horizontals, amplitudes, strict=True):
             style: dict[str, Any] = {
                 "s": 5,
                 "color": colour,
@@ -169,7 +169,7 @@ def features(samples: pd.DataFrame, layer: str) -> Figure:
                 "alpha": 0.6,
                 "rasterized": True,
             }
-            ax.scatter(horizontal, np.linalg.norm(weights, axis=1), label=label, **style)
+            ax.scatter(x, y, label=label, **style)
         _label_orientation(ax, planar)
     low, high = figure.axes[0].get_ylim()
     if high > 10 * max(low, 0.0):
@@ -212,37 +212,6 @@ def training(samples: pd.DataFrame) -> Figure:
         change_axes.legend(loc="best")
     _legend_above(figure)
     return figure
-
-
-def orientations(before: Array, after: Array) -> tuple[Array, Array]:
-    """Where neurons are drawn along the horizontal axis of `features`, before and after training: (m,) each."""
-    if before.shape[1] == 2:
-        return orientation(before), orientation(after)
-    direction = principal_direction(after)
-    return _cosine(before, direction), _cosine(after, direction)
-
-
-def orientation(weights: Array) -> Array:
-    """Orientation in (-pi, pi] of input weights (m, 2), bias last: ``sign(b) arccos(w / sqrt(w^2 + b^2))`` (m,)."""
-    w, b = weights.T
-    return np.asarray(np.where(b < 0, -1.0, 1.0) * np.arctan2(np.abs(b), w))
-
-
-def principal_direction(weights: Array) -> Array:
-    """Unit vector (d + 1,) with the largest sum of squared inner products with the rows of ``weights`` (m, d + 1)."""
-    direction = np.linalg.svd(weights, full_matrices=False)[2][0]
-    # The sign is free: most of the weight points along the direction.
-    return np.asarray(direction if (weights @ direction).sum() >= 0 else -direction)
-
-
-def _cosine(weights: Array, direction: Array) -> Array:
-    norms = np.linalg.norm(weights, axis=1)
-    return np.asarray(weights @ direction / np.where(norms > 0, norms, 1.0))
-
-
-def matrix(rows: Any) -> Array:
-    """Weights (m, d + 1) as Parquet gives them back, rows of rows, as one array."""
-    return np.array([np.asarray(row, float) for row in rows])
 
 
 def _positive(x: Any, y: Any) -> tuple[Array, Array]:

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from ...display.figures import Array
 from .. import theory
+from ..info import Line, named_initialisations
 
-Line = Callable[[Array], Array]
-"""A critical line: gamma at given gamma_prime."""
 Region = Callable[[Array, Array], NDArray[np.bool_]]
 """A part of the plane: whether (gamma, gamma_prime) are inside."""
 
@@ -27,19 +26,11 @@ def layer_symbol(layer: str) -> str:
 
 def draw_named_initialisations(ax: Axes, depth: int, gamma_1: float) -> Array:
     """Mark the named initialisations inside the map; return where labels lie, in fractions of the axes (k, 2)."""
-    if gamma_1:  # theirs is 0
-        return np.empty((0, 2))
-    by_point: dict[theory.Exponents, list[str]] = {}
-    for name, point in theory.NAMED_INITIALISATIONS.get(depth, {}).items():
-        by_point.setdefault(point, []).append(name)
-    if not by_point:
-        return np.empty((0, 2))
-    places = _fraction(ax, np.array(list(by_point)))
-    inside = np.asarray(((places >= 0) & (places <= 1)).all(axis=1))
-    taken = [_Box(x, x, y, y).grown(0.015) for x, y in places[inside]]
-    for (point, names), place, shown in zip(by_point.items(), places, inside, strict=True):
-        if shown:
-            taken.append(_draw_named(ax, point, place, names, taken))
+    by_point = named_initialisations(depth, gamma_1, (ax.get_xlim(), ax.get_ylim()))
+    places = _fraction(ax, np.array(list(by_point)).reshape(-1, 2))
+    taken = [_Box(x, x, y, y).grown(0.015) for x, y in places]
+    for (point, names), place in zip(by_point.items(), places, strict=True):
+        taken.append(_draw_named(ax, point, place, names, taken))
     return np.concatenate([np.empty((0, 2)), *(box.spots for box in taken)])
 
 

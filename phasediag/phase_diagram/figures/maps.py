@@ -24,10 +24,11 @@ from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from ...display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure
-from .. import theory
-from ..fitting import POINT, critical_line, select_layer, usable_runs
-from .labels import Line, Region, draw_named_initialisations, draw_regime_words, layer_symbol, sides
-from .plane import GAMMA, GAMMA_PRIME, Plane, paint, split_points
+from .. import info
+from ..fitting import POINT, select_layer
+from ..info import Line, Plane, split_points
+from .labels import Region, draw_named_initialisations, draw_regime_words, layer_symbol, sides
+from .plane import GAMMA, GAMMA_PRIME, paint
 
 # Blue, yellow and red stay apart for the common colour-vision deficiencies, and agree with the diverging slope map.
 REGIME_COLOURS = {
@@ -46,18 +47,9 @@ COMBINED_COLOURS = {
     "critical": "#fee08b",
     "undetermined": "#d4d4d4",
 }
-_COMBINED_NAMES = {
-    ("linear", "linear"): "both linear",
-    ("condensed", "linear"): "$W_1$ condensed",
-    ("linear", "condensed"): "$W_2$ condensed",
-    ("condensed", "condensed"): "both condensed",
-}
-"""Regimes of W1 and W2 together."""
 COMBINED_LINES: dict[str, dict[str, Any]] = {"W1": {"linestyle": "-"}, "W2": {"linestyle": (0, (1.2, 0.9))}}
 Dashes = tuple[float, ...]
 """Lengths of dashes and gaps, in line widths."""
-# Slopes of the linear regime reach -2.5 where those of the condensed one stay below 1: colours beyond would hide it.
-SLOPE_LIMIT = 1.0
 
 
 def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None) -> Axes:
@@ -105,7 +97,7 @@ def regime_map(slopes: pd.DataFrame, layer: str) -> Figure:
     ax = figure.subplots()
     of_layer = select_layer(slopes, layer)
     handles, plane = _paint_regimes(ax, of_layer, REGIME_COLOURS)
-    handles += _draw_lines(ax, plane, of_layer, deciding_slope(of_layer), predicted_line(of_layer))
+    handles += _draw_lines(ax, plane, of_layer, info.deciding_slope(of_layer), info.predicted_line(of_layer))
     draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer))
     finish_map(ax, handles, 3, _gamma_1(of_layer))
     return figure
@@ -120,36 +112,21 @@ def combined_regime_map(slopes: pd.DataFrame) -> Figure:
     figure = new_figure(1.42 * SINGLE_COLUMN, map_size(slopes)[1])
     ax = figure.subplots()
     layers = {layer: select_layer(slopes, layer) for layer in COMBINED_LINES}
-    handles, plane = _paint_regimes(ax, combined_regimes(slopes), COMBINED_COLOURS)
+    handles, plane = _paint_regimes(ax, info.combined_regimes(slopes), COMBINED_COLOURS)
     for layer, style in COMBINED_LINES.items():
-        handles += draw_measured(ax, plane, layers[layer], deciding_slope(layers[layer]), style)
-    lines = [line for of_layer in layers.values() if (line := predicted_line(of_layer)) is not None]
+        handles += draw_measured(ax, plane, layers[layer], info.deciding_slope(layers[layer]), style)
+    lines = [line for of_layer in layers.values() if (line := info.predicted_line(of_layer)) is not None]
     handles += [draw_predicted(ax, line) for line in lines][:1]
     labels = draw_named_initialisations(ax, 3, _gamma_1(slopes))
     if lines:
         words = {
             name.replace(" ", "\n"): _combined_region(regimes, lines)
-            for regimes, name in _COMBINED_NAMES.items()
+            for regimes, name in info.COMBINED_REGIMES.items()
         }
         draw_regime_words(ax, lines, words, labels)
     finish_map(ax, [], 1, _gamma_1(slopes))
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
-
-
-def combined_regimes(slopes: pd.DataFrame) -> pd.DataFrame:
-    """One row per point: gamma, gamma_prime, and the regime of both layers together, named as in `COMBINED_COLOURS`."""
-    first, second = (select_layer(slopes, layer).set_index(POINT)["regime"] for layer in ("W1", "W2"))
-    both = pd.DataFrame({"W1": first, "W2": second}).dropna()
-    names = [_combined_name(*pair) for pair in both.itertuples(index=False, name=None)]
-    return both.assign(regime=names).reset_index()
-
-
-def _combined_name(first: str, second: str) -> str:
-    for regime in ("undetermined", "critical"):
-        if regime in (first, second):
-            return regime
-    return _COMBINED_NAMES[first, second]
 
 
 def _combined_region(regimes: tuple[str, str], lines: Sequence[Line]) -> Region:
@@ -172,31 +149,24 @@ def orientation_map(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Fig
     The number, at most 512, is the median over the converged runs of the largest width of a point: few orientations are what
     condensation means, and the map shows that they come with S > 0.
     """
-    of_layer, slopes_of = select_layer(runs, layer), select_layer(slopes, layer)
-    widest = of_layer.loc[usable_runs(of_layer) & (of_layer["width"] == of_layer["width"].max())]
-    counts = slopes_of[POINT].merge(
-        widest.groupby(POINT, as_index=False)["orientations"].median(), how="left", on=POINT
-    )
+    slopes_of, widest = select_layer(slopes, layer), int(select_layer(runs, layer)["width"].max())
+    found = info.orientations_by_width(runs, layer, slopes_of, [widest])
+    counts = slopes_of[POINT].assign(orientations=found[widest].to_numpy())
     figure = new_figure(DOUBLE_COLUMN, map_size(slopes)[1])
     left, right = figure.subplots(1, 2, sharey=True)
-    column = deciding_slope(slopes_of)
+    column = info.deciding_slope(slopes_of)
     _draw_slope_map(left, slopes, layer, column)
     plane = split_points(counts)
     scale = log_norm(counts["orientations"].to_numpy(float), least=4.0)
     missing = paint(right, plane, "orientations", scale, matplotlib.colormaps["viridis"], "no run")
-    handles = _draw_lines(right, plane, slopes_of, column, predicted_line(slopes_of))
+    handles = _draw_lines(right, plane, slopes_of, column, info.predicted_line(slopes_of))
     ticks: dict[str, Any] = {"ticks": LogLocator(subs=(1.0, 2.0, 5.0)), "format": "{x:g}"}
     bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=right, aspect=24, pad=0.03, **ticks)
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
-    bar.set_label(f"orientations of ${layer_symbol(layer)}$ at $m = {int(of_layer['width'].max())}$")
+    bar.set_label(f"orientations of ${layer_symbol(layer)}$ at $m = {widest}$")
     finish_map(right, handles + missing, 2, _gamma_1(slopes_of))
     right.set_ylabel("")
     return figure
-
-
-def deciding_slope(slopes: pd.DataFrame) -> str:
-    """The column whose interval decides on regimes: "slope_infinite" where it is known, else "slope"."""
-    return "slope_infinite" if np.isfinite(slopes["slope_infinite_low"]).sum() > 1 else "slope"
 
 
 def _paint_regimes(ax: Axes, table: pd.DataFrame, colours: Mapping[str, str]) -> tuple[list[Any], Plane]:
@@ -218,7 +188,7 @@ def diagnosis(runs: pd.DataFrame) -> Figure:
     The median number of evaluations of finished runs; the largest final loss, as a fraction of the initial one (finite
     losses only); the fraction of runs that did not converge (stalled, at the limit, diverged or failed).
     """
-    plane = split_points(_diagnosis_table(runs))
+    plane = split_points(info.reliability(runs))
     figure = new_figure(DOUBLE_COLUMN, 2.5 if plane.table["gamma_prime"].nunique() > 1 else 1.8)
     panels: dict[str, tuple[str, Callable[[Array], Normalize]]] = {
         "evaluations": ("evaluations (median)", log_norm),
@@ -237,19 +207,6 @@ def diagnosis(runs: pd.DataFrame) -> Figure:
     return figure
 
 
-def _diagnosis_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per point: gamma, gamma_prime, evaluations, loss_fraction, not_converged."""
-    jobs = runs.drop_duplicates("job_id")
-    fraction = (jobs["loss_final"] / jobs["loss_initial"]).where(lambda ratio: np.isfinite(ratio))
-    jobs = jobs[POINT].assign(
-        evaluations=jobs["evaluations"].where(jobs["status"] != "failed").astype(float),
-        loss_fraction=fraction,
-        not_converged=jobs["status"] != "converged",
-    )
-    rules = {"evaluations": "median", "loss_fraction": "max", "not_converged": "mean"}
-    return jobs.groupby(POINT, as_index=False).agg(rules)
-
-
 def _label_decades(bar: Colorbar, scale: LogNorm) -> None:
     """Label the decades of a logarithmic colour bar, and the threes between them where decades are few."""
     few = float(scale.vmax or 1.0) < 100.0 * float(scale.vmin or 1.0)
@@ -266,7 +223,7 @@ def _draw_slope_map(
     colours = matplotlib.colormaps["RdBu_r"]
     norm, extend = symmetric_norm(of_layer[column].to_numpy(float))
     missing = paint(ax, plane, column, norm, colours, "no slope")
-    predicted = predicted_line(of_layer, operator_norm)
+    predicted = info.predicted_line(of_layer, operator_norm)
     handles = _draw_lines(ax, plane, of_layer, column, predicted)
     labels = draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer))
     if predicted is not None:
@@ -284,14 +241,6 @@ def _slope_label(layer: str, column: str, operator_norm: bool) -> str:
     return rf"$S = \mathrm{{d}}\,\log\,{change}\,/\,\mathrm{{d}}\,\log\,m{limit}$"
 
 
-def predicted_line(of_layer: pd.DataFrame, operator_norm: bool = False) -> Line | None:
-    """The predicted critical line of a layer, if there is one on this plane."""
-    layer, depth = str(of_layer["layer"].iloc[0]), int(of_layer["depth"].iloc[0])
-    if not theory.has_critical_line(layer, depth) or (of_layer["gamma_1"] != 0.0).any():
-        return None
-    return lambda gamma_prime: theory.critical_gamma(layer, depth, gamma_prime, operator_norm)
-
-
 def _draw_lines(
     ax: Axes, plane: Plane, of_layer: pd.DataFrame, column: str, predicted: Line | None
 ) -> list[Any]:
@@ -307,7 +256,7 @@ def draw_measured(
 
     With a ``style`` of its own it is one of several, and its label names the layer.
     """
-    line = measured_line(of_layer, plane, column)
+    line = info.measured_line(of_layer, plane, column)
     if line.empty:
         return []
     symbol = r"S_\infty" if column == "slope_infinite" else "S"
@@ -326,16 +275,6 @@ def draw_measured(
         if not style:
             handles.append(Patch(facecolor="#dedede", edgecolor="black", linewidth=0.5, label="95 % band"))
     return handles
-
-
-def measured_line(of_layer: pd.DataFrame, plane: Plane, column: str) -> pd.DataFrame:
-    """The measured critical line of a layer by gamma_prime (index): gamma, gamma_low, gamma_high, and NaN in rows of the grid
-    without a crossing, which interrupt the line. Without rows if there is no crossing.
-    """
-    line = critical_line(of_layer, str(of_layer["layer"].iloc[0]), column).set_index("gamma_prime")
-    if line.empty:
-        return line
-    return line.reindex(pd.Index(sorted({*line.index, *plane.gamma_primes}), name="gamma_prime"))
 
 
 def draw_predicted(ax: Axes, line: Line, label: str = "predicted", dashes: Dashes = (3.2, 1.8)) -> Line2D:
@@ -365,15 +304,9 @@ def map_size(slopes: pd.DataFrame) -> tuple[float, float]:
     return SINGLE_COLUMN, 2.0 if one_row else 3.0
 
 
-def slope_limit(values: Array) -> float:
-    """The slope at which colours end: the largest |value|, at most `SLOPE_LIMIT`."""
-    finite = values[np.isfinite(values)]
-    return min(float(np.abs(finite).max(initial=0.0)) or SLOPE_LIMIT, SLOPE_LIMIT)
-
-
-def symmetric_norm(values: Array) -> tuple[Normalize, str]:
-    """Colours centred on 0 up to `slope_limit`, and which ends of the colour bar are cut."""
-    values, limit = values[np.isfinite(values)], slope_limit(values)
+def symmetric_norm(slopes: Array) -> tuple[Normalize, str]:
+    """Colours centred on 0 up to `phasediag.phase_diagram.info.slope_limit`, and which ends of the colour bar are cut."""
+    values, limit = slopes[np.isfinite(slopes)], info.slope_limit(slopes)
     below, above = bool((values < -limit).any()), bool((values > limit).any())
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     return Normalize(-limit, limit), extend[below, above]
@@ -381,7 +314,4 @@ def symmetric_norm(values: Array) -> tuple[Normalize, str]:
 
 def log_norm(values: Array, least: float = 30.0) -> LogNorm:
     """A logarithmic scale over the positive values that spans at least so large a ratio."""
-    positive = values[np.isfinite(values) & (values > 0)]
-    low, high = (positive.min(), positive.max()) if positive.size else (1.0, 10.0)
-    stretch = max(least / (high / low), 1.0) ** 0.5
-    return LogNorm(low / stretch, high * stretch, clip=True)
+    return LogNorm(*info.log_range(values, least), clip=True)

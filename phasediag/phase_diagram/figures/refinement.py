@@ -15,17 +15,15 @@ from matplotlib.figure import Figure
 
 from ...display.figures import SINGLE_COLUMN, STYLE, new_figure
 from ..fitting import points_of, select_layer
+from ..info import deciding_slope, predicted_line, split_points
 from ..refinement import Placement
 from .maps import (
     COMBINED_LINES,
-    deciding_slope,
     draw_measured,
     draw_predicted,
     finish_map,
     map_size,
-    predicted_line,
 )
-from .plane import split_points
 
 _GRID: dict[str, Any] = {
     "marker": "s",
@@ -50,7 +48,7 @@ def refinement_map(slopes: pd.DataFrame, placement: Placement) -> Figure:
 
 
 def draw_refinement(ax: Axes, slopes: pd.DataFrame, placement: Placement) -> None:
-    """The same into given axes, with a colour bar beside them."""
+    """Draws the points of a refined map into given axes, as `refinement_map` does, with a colour bar beside them."""
     layers = [layer for layer in COMBINED_LINES if (slopes["layer"] == layer).any()]
     first = select_layer(slopes, layers[0])
     plane = split_points(first)

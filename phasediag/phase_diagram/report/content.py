@@ -23,13 +23,13 @@ from ...kinds import Progress
 from ...storage.schema import FAILED, STATUSES, VERSION
 from ...storage.store import Store
 from ...sweep.results import current_fit
-from ..figures import maps
-from ..figures.examples import matrix, orientations
-from ..figures.plane import Plane, split_points
+from .. import info
+from ..figures.maps import COMBINED_COLOURS, PREDICTED_COLOUR, REGIME_COLOURS
 from ..fitting import LINE_SLOPES, POINT, REGIMES, line_distances, regime_counts, usable_runs
 from ..folder import depth_and_name
+from ..info import Plane
 from ..refinement import Placement, refined
-from ..theory import LAYERS, NAMED_INITIALISATIONS
+from ..theory import LAYERS
 
 Content = dict[str, Any]
 
@@ -37,7 +37,7 @@ SLOPES = [f"{column}{end}" for column in LINE_SLOPES for end in ("", "_low", "_h
 FAILURES_LISTED = 100
 """Runs that did not converge, listed one by one; all are counted."""
 NEURONS_SHOWN = 40_000
-"""Of all kept networks together; of wider ones, neurons at even distances in their order, which is random."""
+"""Most neurons of all kept networks together; of wider networks, neurons at even distances in their order, which is random."""
 _REASONS_LISTED, _ERRORS_HELD, _ERROR_LENGTH = 10, 500, 500
 _CURVE_POINTS = 401
 _SHADES = 33
@@ -74,12 +74,12 @@ def gather(store: Store, status: Progress | None) -> Content:
 def tables(runs: pd.DataFrame, slopes: pd.DataFrame, samples: pd.DataFrame, depth: int) -> Content:
     """The maps, the runs and the networks, all of which name points of the plane by their number in ``points``."""
     points = _points(runs, samples)
-    plane = split_points(points)
+    plane = info.split_points(points)
     jobs = runs.drop_duplicates("job_id").reset_index(drop=True)
     widths = sorted({int(width) for width in jobs["width"]})
     layers = [layer for layer in LAYERS[depth] if (runs["layer"] == layer).any()]
     gamma_1 = float(runs["gamma_1"].iloc[0]) if len(runs) else 0.0
-    evaluations = jobs["evaluations"].where(jobs["status"] != FAILED).astype(float)
+    share = info.reliability(runs).set_index(POINT)["not_converged"]
     return {
         "points": {key: points[key].tolist() for key in POINT},
         "plane": _plane(plane, points, gamma_1),
@@ -89,11 +89,11 @@ def tables(runs: pd.DataFrame, slopes: pd.DataFrame, samples: pd.DataFrame, dept
         "widths": widths,
         "layers": [_layer(runs, slopes, layer, points, plane, widths) for layer in layers],
         "combined": _combined(slopes, points) if {"W1", "W2"} <= set(layers) else None,
-        "evaluations": _by_width(jobs.assign(evaluations=evaluations), "evaluations", points, widths),
-        "not_converged": _not_converged(jobs, points),
+        "evaluations": _by_width(info.evaluations_by_width(runs, points, widths)),
+        "not_converged": _rounded(share.reindex(pd.MultiIndex.from_frame(points))),
         "regime_counts": regime_counts(slopes),
         "line_distances": _line_distances(slopes),
-        "named": _named(depth, plane) if len(points) and not gamma_1 else [],
+        "named": _named(depth, gamma_1, plane) if len(points) else [],
         "jobs": _jobs(runs, jobs, layers, points, widths),
         "failures": _failures(jobs),
         "networks": _networks(samples, points),
@@ -127,7 +127,7 @@ def notes(
 
 
 def _refinement(placement: Placement | None, points: pd.DataFrame) -> Content:
-    """Of a study that refines its map: how well the lines are known, and the round that placed each point, 0 for those of the grid."""
+    """How well the lines of a refined map are known, and the round that placed each point, 0 for points of the grid; None of any other."""
     if placement is None:
         return {"refinement": None, "rounds": None}
     rounds = placement.round_of_points()
@@ -174,73 +174,55 @@ def _layer(
     """The maps of a layer: by column a value per point, by width where it depends on that."""
     of_layer = slopes.loc[slopes["layer"] == layer]
     at_points = points.merge(of_layer, how="left", on=POINT)
-    used = runs.loc[(runs["layer"] == layer) & usable_runs(runs)]
-    change = _by_width(used, "relative_change", points, widths, logarithmic=True)
-    directions = _by_width(used, "orientations", points, widths)
+    orientations = info.orientations_by_width(runs, layer, points, widths)
     return {
         "name": layer,
         "slopes": {column: _rounded(at_points[column]) for column in SLOPES},
-        "limits": {column: maps.slope_limit(of_layer[column].to_numpy(float)) for column in LINE_SLOPES},
+        "limits": {column: info.slope_limit(of_layer[column].to_numpy(float)) for column in LINE_SLOPES},
         **{key: _codes(at_points[key], REGIMES) for key in ("regime", "predicted_regime")},
         **{key: _counts(at_points[key]) for key in ("widths", "runs", "left_out")},
-        "change": change,
-        "orientations": directions if used["orientations"].notna().any() else None,
-        "deciding": maps.deciding_slope(of_layer),
+        "change": _by_width(info.changes_by_width(runs, layer, points, widths)),
+        "orientations": _by_width(orientations) if orientations.notna().any(axis=None) else None,
+        "deciding": info.deciding_slope(of_layer),
         "measured": {column: _measured(of_layer, plane, column) for column in LINE_SLOPES},
         "predicted": _predicted(of_layer, plane),
     }
 
 
-def _by_width(
-    table: pd.DataFrame, column: str, points: pd.DataFrame, widths: list[int], logarithmic: bool = False
-) -> Content:
-    """Medians over the seeds, or geometric means, [width][point], and the ends of their logarithmic scale."""
-    rows = table[[*POINT, "width"]].assign(value=np.log(table[column]) if logarithmic else table[column])
-    groups = rows.groupby([*POINT, "width"])["value"]
-    found = np.exp(groups.mean()) if logarithmic else groups.median()
-    wide = found.unstack("width").reindex(index=pd.MultiIndex.from_frame(points), columns=widths)
-    scale = maps.log_norm(wide.to_numpy(float), least=4.0)
+def _by_width(table: pd.DataFrame) -> Content:
+    """The values of a table with a row per point and a column per width, [width][point], and the ends of their logarithmic scale."""
     return {
-        "values": [_rounded(wide[width]) for width in widths],
-        "range": _rounded([float(scale.vmin or 1.0), float(scale.vmax or 1.0)]),
+        "values": [_rounded(table[width]) for width in table],
+        "range": _rounded(info.log_range(table.to_numpy(float), least=4.0)),
     }
 
 
 def _combined(slopes: pd.DataFrame, points: pd.DataFrame) -> Content:
     """The regimes of both layers of input weights together, by point, with the colours of their names."""
-    found = points.merge(maps.combined_regimes(slopes), how="left", on=POINT)
+    found = points.merge(info.combined_regimes(slopes), how="left", on=POINT)
     colours = {
         name.replace("$W_1$", "W₁").replace("$W_2$", "W₂"): colour
-        for name, colour in maps.COMBINED_COLOURS.items()
+        for name, colour in COMBINED_COLOURS.items()
     }
-    return {"colours": colours, "regime": _codes(found["regime"], maps.COMBINED_COLOURS)}
-
-
-def _not_converged(jobs: pd.DataFrame, points: pd.DataFrame) -> list[float | None]:
-    """The share of the runs of every point that did not converge."""
-    share = jobs[POINT].assign(share=jobs["status"] != "converged").groupby(POINT)["share"].mean()
-    return _rounded(share.reindex(pd.MultiIndex.from_frame(points)))
+    return {"colours": colours, "regime": _codes(found["regime"], COMBINED_COLOURS)}
 
 
 def _measured(of_layer: pd.DataFrame, plane: Plane, column: str) -> Content:
-    line = maps.measured_line(of_layer, plane, column).reset_index() if len(of_layer) else of_layer
+    line = info.measured_line(of_layer, plane, column).reset_index()
     return {key: _rounded(line[key]) for key in ("gamma_prime", "gamma", "gamma_low", "gamma_high")}
 
 
 def _predicted(of_layer: pd.DataFrame, plane: Plane) -> Content | None:
-    line = maps.predicted_line(of_layer) if len(of_layer) else None
+    line = info.predicted_line(of_layer)
     if line is None:
         return None
     gamma_prime = np.linspace(*plane.limits[1], _CURVE_POINTS)
     return {"gamma_prime": _rounded(gamma_prime), "gamma": _rounded(line(gamma_prime))}
 
 
-def _named(depth: int, plane: Plane) -> list[Content]:
+def _named(depth: int, gamma_1: float, plane: Plane) -> list[Content]:
     """The named initialisations on the plane, those at one point together."""
-    by_point: dict[tuple[float, float], list[str]] = {}
-    for name, point in NAMED_INITIALISATIONS.get(depth, {}).items():
-        if all(low <= at <= high for at, (low, high) in zip(point, plane.limits, strict=True)):
-            by_point.setdefault(point, []).append(name)
+    by_point = info.named_initialisations(depth, gamma_1, plane.limits)
     return [{"names": ", ".join(names), "at": list(point)} for point, names in by_point.items()]
 
 
@@ -256,12 +238,12 @@ def _line_distances(slopes: pd.DataFrame) -> Content:
 
 
 def _colours() -> Content:
-    """Those of the figures: of regimes by name, and two scales from the lowest value to the highest."""
+    """The colours of the figures: of regimes by name, and two scales from the lowest value to the highest."""
     shades = np.linspace(0.0, 1.0, _SHADES)
     scales = {"diverging": "RdBu_r", "sequential": "viridis"}
     return {
-        "regimes": maps.REGIME_COLOURS,
-        "predicted": maps.PREDICTED_COLOUR,
+        "regimes": REGIME_COLOURS,
+        "predicted": PREDICTED_COLOUR,
         **{key: [to_hex(matplotlib.colormaps[name](s)) for s in shades] for key, name in scales.items()},
     }
 
@@ -345,16 +327,14 @@ def _network(rows: pd.DataFrame, point: int, neurons: int) -> Content:
 
 
 def _neurons(row: pd.Series[Any], most: int) -> Content:
-    """Of a layer: where its neurons are, before and after, in the figure of features; and its change along the training."""
-    before, after = (matrix(row[f"input_{when}"]) for when in ("initial", "final"))
-    shown = _spread(len(after), most)
-    horizontal = orientations(before, after)
-    vertical = [np.linalg.norm(weights, axis=1) for weights in (before, after)]
+    """Where the neurons of a layer are in the figure of features, before and after; and the change of the layer along the training."""
+    planar, horizontals, amplitudes = info.neurons_of(row)
+    shown = _spread(len(amplitudes[1]), most)
     return {
-        "planar": before.shape[1] == 2,
-        "neurons": len(after),
-        "horizontal": [_rounded(values[shown], 4) for values in horizontal],
-        "amplitude": [_rounded(values[shown], 4) for values in vertical],
+        "planar": planar,
+        "neurons": len(amplitudes[1]),
+        "horizontal": [_rounded(values[shown], 4) for values in horizontals],
+        "amplitude": [_rounded(values[shown], 4) for values in amplitudes],
         "change": _curve(row["relative_change"]),
     }
 

@@ -19,7 +19,7 @@ _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
 
 
 def render(content: Mapping[str, Any]) -> bytes:
-    """The page, UTF-8."""
+    """The page as one file of HTML in UTF-8."""
     from plotly.offline import get_plotlyjs
 
     library, script = (_script_text(text) for text in (get_plotlyjs(), "\n".join(map(_file, _SCRIPTS))))

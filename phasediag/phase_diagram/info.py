@@ -1,0 +1,283 @@
+"""The numbers that the figures and the page of a phase diagram show: frames in, frames out; nothing is drawn here.
+
+Frames have the columns of the files of a sweep: ``runs`` (one row per run and layer), ``slopes`` (one row per point and layer, see
+`phasediag.fit`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..storage.schema import FAILED
+from . import theory
+from .fitting import POINT, Array, critical_line, select_layer, usable_runs
+
+Line = Callable[[Array], Array]
+"""A critical line: gamma at given gamma_prime."""
+Limits = tuple[tuple[float, float], tuple[float, float]]
+"""The lowest and the highest gamma of a map, and the lowest and the highest gamma_prime."""
+SLOPE_LIMIT = 1.0
+"""Colours end at this |slope|. Slopes of the linear regime reach -2.5: colours as far as that would hide the condensed one, below 1."""
+COMBINED_REGIMES = {
+    ("linear", "linear"): "both linear",
+    ("condensed", "linear"): "$W_1$ condensed",
+    ("linear", "condensed"): "$W_2$ condensed",
+    ("condensed", "condensed"): "both condensed",
+}
+"""Names of the regimes of W1 and W2 together, where both are settled."""
+
+
+# Points of the plane.
+
+
+@dataclass(frozen=True)
+class Plane:
+    """The points of a map, split into a product grid (drawn as cells) and the rest (drawn as markers)."""
+
+    table: pd.DataFrame
+    gammas: Array
+    gamma_primes: Array
+    scattered: pd.DataFrame
+
+    @property
+    def edges(self) -> tuple[Array, Array]:
+        """Edges of the columns and of the rows of cells."""
+        return _edges(self.gammas), _edges(self.gamma_primes)
+
+    @property
+    def limits(self) -> Limits:
+        """The part of the plane that the map shows: every cell and every scattered point."""
+        gamma, gamma_prime = (
+            _axis_limits(edges, self.scattered[key].to_numpy(float))
+            for edges, key in zip(self.edges, POINT, strict=True)
+        )
+        return gamma, gamma_prime
+
+    def rows_with(self, gamma_primes: pd.Index[float]) -> pd.Index[float]:
+        """The rows of the grid and these, sorted: a line over them is interrupted where it has no value."""
+        rows: pd.Index[float] = pd.Index(sorted({*gamma_primes, *self.gamma_primes}), name="gamma_prime")
+        return rows
+
+
+def split_points(table: pd.DataFrame) -> Plane:
+    """Split the points of ``table``: the grid keeps the rows and columns of the plane that are more than half full."""
+    table = table.drop_duplicates(POINT)
+    gammas, columns = np.unique(table["gamma"].to_numpy(float), return_inverse=True)
+    primes, rows = np.unique(table["gamma_prime"].to_numpy(float), return_inverse=True)
+    filled = np.zeros((len(primes), len(gammas)), bool)
+    filled[rows, columns] = True
+    keep_row, keep_column = _dense_part(filled)
+    on_grid = keep_row[rows] & keep_column[columns]
+    return Plane(table, gammas[keep_column], primes[keep_row], table.loc[~on_grid])
+
+
+def _dense_part(filled: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Rows and columns left after dropping the emptiest one until all are more than half full.
+
+    Nothing is left of a set of points that form no grid.
+    """
+    rows, columns = (np.ones(size, bool) for size in filled.shape)
+    while rows.any():
+        fill_rows = np.where(rows, filled[:, columns].mean(axis=1), np.inf)
+        fill_columns = np.where(columns, filled[rows].mean(axis=0), np.inf)
+        if min(fill_rows.min(), fill_columns.min()) > 0.5:
+            break
+        if fill_rows.min() <= fill_columns.min():
+            rows[fill_rows.argmin()] = False
+        else:
+            columns[fill_columns.argmin()] = False
+    if rows.sum() * columns.sum() <= 1:
+        rows[:], columns[:] = False, False
+    return rows, columns
+
+
+def _edges(values: Array) -> Array:
+    """Edges of cells around sorted values of any spacing, halfway between them; a single value gets a width of 0.1."""
+    if len(values) < 2:
+        return np.concatenate([values - 0.05, values + 0.05])
+    middle = (values[1:] + values[:-1]) / 2
+    return np.concatenate([[2 * values[0] - middle[0]], middle, [2 * values[-1] - middle[-1]]])
+
+
+def _axis_limits(edges: Array, scattered: Array) -> tuple[float, float]:
+    """Limits that hold the cells exactly and the scattered points with a margin; never narrower than 0.3."""
+    low, high = (float(f(np.concatenate([edges, scattered]))) for f in (np.min, np.max))
+    margin = 0.06 * (high - low)
+    low, high = (
+        min([low, *(scattered - margin)]),
+        max([high, *(scattered + margin)]),
+    )
+    missing = max(0.3 - (high - low), 0.0) / 2
+    return low - missing, high + missing
+
+
+def named_initialisations(depth: int, gamma_1: float, limits: Limits) -> dict[theory.Exponents, list[str]]:
+    """The named initialisations inside the limits of a map, by point: those at one point together, in the order of their table.
+
+    There are none where gamma_1 is not 0: theirs is.
+    """
+    by_point: dict[theory.Exponents, list[str]] = {}
+    for name, point in theory.NAMED_INITIALISATIONS.get(depth, {}).items():
+        inside = all(low <= at <= high for at, (low, high) in zip(point, limits, strict=True))
+        if inside and not gamma_1:
+            by_point.setdefault(point, []).append(name)
+    return by_point
+
+
+# Over the seeds of a point.
+
+
+def changes_by_width(runs: pd.DataFrame, layer: str, points: pd.DataFrame, widths: list[int]) -> pd.DataFrame:
+    """Geometric means of the relative change of a layer over the runs that enter a fit: a row per point, a column per width."""
+    used = _used(runs, layer)
+    logs = used.assign(relative_change=np.log(used["relative_change"]))
+    return _by_width(logs, "relative_change", points, widths, "mean").apply(np.exp)
+
+
+def orientations_by_width(
+    runs: pd.DataFrame, layer: str, points: pd.DataFrame, widths: list[int]
+) -> pd.DataFrame:
+    """Medians of the orientations of a layer, at most 512, over the runs that enter a fit: a row per point, a column per width."""
+    return _by_width(_used(runs, layer), "orientations", points, widths)
+
+
+def evaluations_by_width(runs: pd.DataFrame, points: pd.DataFrame, widths: list[int]) -> pd.DataFrame:
+    """Medians of the number of evaluations over the runs that did not fail: a row per point, a column per width."""
+    return _by_width(_trained(runs), "evaluations", points, widths)
+
+
+def _by_width(
+    rows: pd.DataFrame, column: str, points: pd.DataFrame, widths: list[int], rule: str = "median"
+) -> pd.DataFrame:
+    """Rows in the order of ``points``; NaN where there is no run."""
+    found = rows.groupby([*POINT, "width"])[column].agg(rule).unstack("width")
+    return found.reindex(index=pd.MultiIndex.from_frame(points[POINT]), columns=widths)
+
+
+def _used(runs: pd.DataFrame, layer: str) -> pd.DataFrame:
+    return runs.loc[(runs["layer"] == layer) & usable_runs(runs)]
+
+
+def _trained(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per run, whatever its layers; evaluations are NaN where it failed."""
+    jobs = runs.drop_duplicates("job_id")
+    return jobs.assign(evaluations=jobs["evaluations"].where(jobs["status"] != FAILED).astype(float))
+
+
+def reliability(runs: pd.DataFrame) -> pd.DataFrame:
+    """How far the runs of a point can be trusted, over all its widths and seeds.
+
+    Returns:
+        One row per point: gamma, gamma_prime; evaluations, their median over the runs that did not fail; loss_fraction, the largest
+        finite ratio of the final to the initial loss; not_converged, the share of runs with any other status than converged.
+    """
+    jobs = _trained(runs)
+    fraction = (jobs["loss_final"] / jobs["loss_initial"]).where(lambda ratio: np.isfinite(ratio))
+    jobs = jobs.assign(loss_fraction=fraction, not_converged=jobs["status"] != "converged")
+    rules = {"evaluations": "median", "loss_fraction": "max", "not_converged": "mean"}
+    return jobs.groupby(POINT, as_index=False).agg(rules)
+
+
+# Slopes, regimes and critical lines.
+
+
+def deciding_slope(slopes: pd.DataFrame) -> str:
+    """The column whose interval decides on regimes: "slope_infinite" where it is known, else "slope"."""
+    return "slope_infinite" if np.isfinite(slopes["slope_infinite_low"]).sum() > 1 else "slope"
+
+
+def slope_limit(slopes: Array) -> float:
+    """The slope at which colours end: the largest finite |slope|, at most `SLOPE_LIMIT`."""
+    finite = slopes[np.isfinite(slopes)]
+    return min(float(np.abs(finite).max(initial=0.0)) or SLOPE_LIMIT, SLOPE_LIMIT)
+
+
+def log_range(values: Array, least: float = 30.0) -> tuple[float, float]:
+    """Ends of a logarithmic scale over the positive values, whose ratio is ``least`` or more; around 1 to 10 where there are none."""
+    positive = values[np.isfinite(values) & (values > 0)]
+    low, high = (positive.min(), positive.max()) if positive.size else (1.0, 10.0)
+    stretch = max(least / (high / low), 1.0) ** 0.5
+    return float(low / stretch), float(high * stretch)
+
+
+def combined_regimes(slopes: pd.DataFrame) -> pd.DataFrame:
+    """The regimes of W1 and W2 together, one row per point that has both: gamma, gamma_prime, W1, W2, regime.
+
+    The regime is one of `COMBINED_REGIMES`; "undetermined" if one of the layers is, else "critical" if one of them is.
+    """
+    first, second = (select_layer(slopes, layer).set_index(POINT)["regime"] for layer in ("W1", "W2"))
+    both = pd.DataFrame({"W1": first, "W2": second}).dropna()
+    names = [_combined_name(*pair) for pair in both.itertuples(index=False, name=None)]
+    return both.assign(regime=names).reset_index()
+
+
+def _combined_name(first: str, second: str) -> str:
+    for regime in ("undetermined", "critical"):
+        if regime in (first, second):
+            return regime
+    return COMBINED_REGIMES[first, second]
+
+
+def measured_line(of_layer: pd.DataFrame, plane: Plane, column: str) -> pd.DataFrame:
+    """The measured critical line by gamma_prime (index), from the slopes of one layer: gamma, gamma_low, gamma_high, and NaN in rows
+    of the grid without a crossing, which interrupt the line. Without rows if there is no crossing.
+    """
+    line = critical_line(of_layer, next(iter(of_layer["layer"]), ""), column).set_index("gamma_prime")
+    return line if line.empty else line.reindex(plane.rows_with(line.index))
+
+
+def predicted_line(of_layer: pd.DataFrame, operator_norm: bool = False) -> Line | None:
+    """The predicted critical line for the slopes of one layer, of the change in the operator norm or not; None if there is none."""
+    if of_layer.empty or (of_layer["gamma_1"] != 0.0).any():
+        return None
+    layer, depth = str(of_layer["layer"].iloc[0]), int(of_layer["depth"].iloc[0])
+    if not theory.has_critical_line(layer, depth):
+        return None
+    return lambda gamma_prime: theory.critical_gamma(layer, depth, gamma_prime, operator_norm)
+
+
+# Neurons.
+
+
+def neurons_of(sample: pd.Series[Any]) -> tuple[bool, list[Array], list[Array]]:
+    """The m neurons of a row of ``samples/``.
+
+    Returns:
+        Whether their input weights have two components, bias last; the `orientation` of each if so, else its cosine with the
+        `principal_direction` of the trained weights; the norm of its weights. Before and after training: two arrays (m,).
+    """
+    weights = [_matrix(sample[f"input_{when}"]) for when in ("initial", "final")]
+    amplitudes = [np.linalg.norm(one, axis=1) for one in weights]
+    if weights[0].shape[1] == 2:
+        return True, [orientation(one) for one in weights], amplitudes
+    direction = principal_direction(weights[1])
+    return False, [_cosine(one, direction) for one in weights], amplitudes
+
+
+def orientation(weights: Array) -> Array:
+    """Orientation in (-pi, pi] of input weights (m, 2), bias last: ``sign(b) arccos(w / sqrt(w^2 + b^2))`` (m,)."""
+    w, b = weights.T
+    return np.asarray(np.where(b < 0, -1.0, 1.0) * np.arctan2(np.abs(b), w))
+
+
+def principal_direction(weights: Array) -> Array:
+    """Unit vector (d + 1,) with the largest sum of squared inner products with the rows of ``weights`` (m, d + 1)."""
+    direction = np.linalg.svd(weights, full_matrices=False)[2][0]
+    # The sign is free: most of the weight points along the direction.
+    return np.asarray(direction if (weights @ direction).sum() >= 0 else -direction)
+
+
+def _cosine(weights: Array, direction: Array) -> Array:
+    norms = np.linalg.norm(weights, axis=1)
+    return np.asarray(weights @ direction / np.where(norms > 0, norms, 1.0))
+
+
+def _matrix(rows: Any) -> Array:
+    """Weights (m, d + 1) as Parquet gives them back, rows of rows, as one array."""
+    return np.array([np.asarray(row, float) for row in rows])

@@ -1,0 +1,173 @@
+"""The numbers of figures and page: by hand, and the same in both."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_figures import GRID, make_deeper_runs, make_runs, make_samples
+
+from phasediag.phase_diagram import info
+from phasediag.phase_diagram.columns import TABLES
+from phasediag.phase_diagram.figures import maps
+from phasediag.phase_diagram.fitting import POINT, fit
+from phasediag.phase_diagram.report.content import tables
+
+NO_SAMPLES = TABLES.samples.empty_frame()
+
+
+def disturbed_runs(points=((0.5, 0.0), (1.5, 0.0))):
+    """Five runs of one width at every point; at the first one, one failed and one diverged."""
+    runs = make_runs(points, widths=(100,), seeds=5)
+    first = (runs["gamma"] == 0.5) & (runs["layer"] == "W1")
+    runs["evaluations"] = 10 * (1 + runs["seed"])
+    runs.loc[first, "relative_change"] = [1.0, 4.0, 16.0, 1e9, np.nan]
+    runs.loc[first, "orientations"] = [3.0, 9.0, 5.0, 500.0, np.nan]
+    of_first = runs["gamma"] == 0.5
+    runs.loc[of_first & (runs["seed"] == 3), ["status", "loss_final", "evaluations"]] = [
+        "diverged",
+        np.inf,
+        900,
+    ]
+    failed = ["failed", np.nan, np.nan, 0]
+    runs.loc[of_first & (runs["seed"] == 4), ["status", "loss_initial", "loss_final", "evaluations"]] = failed
+    runs.loc[of_first & (runs["seed"] == 0), "loss_final"] = 0.02
+    return runs
+
+
+def test_means_and_medians_by_hand():
+    runs = disturbed_runs()
+    points = runs[POINT].drop_duplicates()
+    change = info.changes_by_width(runs, "W1", points, [100, 200])
+    assert change.loc[(0.5, 0.0), 100] == pytest.approx(4.0)  # neither the diverged one nor the failed one
+    assert info.orientations_by_width(runs, "W1", points, [100]).loc[(0.5, 0.0), 100] == 5.0
+    # The diverged one took its evaluations; the failed one has none.
+    evaluations = info.evaluations_by_width(runs, points, [100])
+    assert evaluations[100].tolist() == [25.0, 30.0]
+    assert change[200].isna().all()
+    row = info.reliability(runs).iloc[0]
+    assert row["evaluations"] == 25.0
+    assert row["loss_fraction"] == pytest.approx(0.2)
+    assert row["not_converged"] == pytest.approx(0.4)
+
+
+def test_rows_are_those_of_the_points_whatever_their_order():
+    runs = make_runs(GRID)
+    points = runs[POINT].drop_duplicates()
+    table = info.evaluations_by_width(runs, points, [100])
+    backwards = info.evaluations_by_width(runs, points[::-1], [100])
+    np.testing.assert_array_equal(backwards.to_numpy()[::-1], table.to_numpy())
+
+
+def test_a_layer_without_slopes_or_runs_has_no_numbers():
+    runs = make_runs(GRID)
+    slopes = fit(runs)
+    nothing = slopes.loc[slopes["layer"] == "W2"]
+    points = runs[POINT].drop_duplicates()
+    for by_width in (info.changes_by_width, info.orientations_by_width):
+        table = by_width(runs, "W2", points, [100, 1000])
+        assert table.shape == (len(points), 2)
+        assert table.isna().all(axis=None)
+    assert info.measured_line(nothing, info.split_points(slopes), "slope").empty
+    assert info.predicted_line(nothing) is None
+    assert info.deciding_slope(nothing) == "slope"
+    assert info.slope_limit(nothing["slope"].to_numpy(float)) == info.SLOPE_LIMIT
+
+
+def test_no_runs_have_no_numbers():
+    runs = make_runs(GRID).iloc[:0]
+    assert info.reliability(runs).empty
+    assert info.evaluations_by_width(runs, runs[POINT], []).empty
+
+
+def cells_of(ax, points):
+    """Drawn values of the cells, in the order of the points: gamma, then gamma_prime."""
+    values = np.ma.filled(ax.collections[0].get_array().astype(float), np.nan)
+    return values.T.ravel()[: len(points["gamma"])]
+
+
+def test_page_and_figures_show_the_same_numbers():
+    runs = make_runs(GRID, seeds=3).assign(error="")
+    runs["orientations"] += runs["seed"] ** 2 + 0.01 * np.arange(len(runs)) % 7
+    some = runs["job_id"].isin(runs["job_id"].unique()[::5])
+    runs.loc[some, "status"] = "stalled"
+    runs.loc[runs["job_id"].isin(runs["job_id"].unique()[::11]), ["status", "relative_change"]] = [
+        "failed",
+        np.nan,
+    ]
+    slopes = fit(runs)
+    page = tables(runs, slopes, NO_SAMPLES, 2)
+    layer, points = page["layers"][0], page["points"]
+    turned = maps.orientation_map(runs, slopes, "W1").axes[1]
+    np.testing.assert_allclose(
+        cells_of(turned, points), np.array(layer["orientations"]["values"][-1], float), rtol=1e-4
+    )
+    *_, share = maps.diagnosis(runs).axes[:3]
+    np.testing.assert_allclose(cells_of(share, points), page["not_converged"], rtol=1e-4)
+    slope_map = maps.slope_map(slopes, "W1").axes[0]
+    lines = {line.get_label(): line.get_xydata() for line in slope_map.lines}
+    measured = np.array([layer["measured"]["slope"][key] for key in POINT], float).T
+    np.testing.assert_allclose(lines["measured $S = 0$"], measured, rtol=1e-4)
+    assert slope_map.collections[0].get_clim()[1] == layer["limits"]["slope"]
+    written = {text.get_text().replace("\n", " ") for text in slope_map.texts}
+    assert {named["names"] for named in page["named"]} <= written
+
+
+def test_page_and_figures_name_the_same_regimes_of_both_layers():
+    runs = make_deeper_runs().assign(error="")
+    slopes = fit(runs)
+    page = tables(runs, slopes, NO_SAMPLES, 3)
+    codes = cells_of(maps.combined_regime_map(slopes).axes[0], page["points"])
+    assert codes.tolist() == page["combined"]["regime"]
+
+
+def test_regimes_of_both_layers_by_point():
+    table = info.combined_regimes(fit(make_deeper_runs())).set_index(POINT)["regime"]
+    assert table[1.0, 0.0] == "both linear"
+    assert table[2.4, 0.0] == "$W_1$ condensed"
+    assert table[2.8, 1.0] == "$W_2$ condensed"
+    assert table[3.2, 0.2] == "both condensed"
+    assert table[1.4, 0.0] == "both linear"
+
+
+@pytest.mark.parametrize(
+    ("pair", "name"),
+    [
+        (("linear", "undetermined"), "undetermined"),
+        (("critical", "condensed"), "critical"),
+        (("critical", "undetermined"), "undetermined"),
+        (("linear", "condensed"), "$W_2$ condensed"),
+    ],
+)
+def test_a_layer_that_is_not_settled_settles_the_point(pair, name):
+    assert info._combined_name(*pair) == name
+
+
+def test_named_initialisations_at_one_point_stand_together_and_inside_the_map():
+    everywhere = ((0.0, 3.0), (-1.0, 1.0))
+    assert info.named_initialisations(2, 0.0, everywhere)[0.5, 0.5] == ["LeCun", "He"]
+    assert set(info.named_initialisations(2, 0.0, ((0.9, 3.0), (-1.0, 1.0)))) == {(1.0, 0.0)}
+    assert info.named_initialisations(2, 0.25, everywhere) == {}  # theirs is 0
+
+
+def test_neurons_of_two_inputs_have_angles_and_others_cosines():
+    planar, _, amplitudes = info.neurons_of(make_samples().iloc[0])
+    assert planar
+    np.testing.assert_allclose(amplitudes[1], 3 * amplitudes[0], rtol=1e-6)
+    planar, (before, after), _ = info.neurons_of(make_samples(d=4).iloc[0])
+    assert not planar
+    np.testing.assert_allclose(before, after, rtol=1e-5)  # training made them longer, and did not turn them
+
+
+def test_orientation_is_the_angle_of_weight_and_bias():
+    angles = np.linspace(-3.1, 3.1, 63)
+    weights = 2.5 * np.column_stack([np.cos(angles), np.sin(angles)])
+    np.testing.assert_allclose(info.orientation(weights), angles, atol=1e-12)
+    w, b = weights.T
+    formula = np.sign(b) * np.arccos(w / np.hypot(w, b))
+    np.testing.assert_allclose(info.orientation(weights), formula, atol=1e-7)
+
+
+def test_principal_direction_is_that_of_condensed_weights():
+    direction = np.array([0.6, 0.0, 0.8])
+    weights = np.random.default_rng(0).uniform(1, 5, size=(50, 1)) * direction
+    np.testing.assert_allclose(info.principal_direction(weights), direction, atol=1e-12)
