@@ -518,10 +518,10 @@ def _existing_and_writable(out: str) -> Store:
 
 def _folder_of_its_own(out: str) -> Store:
     """A folder to write to that is not the one of a study."""
-    from .kinds import DEFAULT, GROUP, named
+    from .kinds import DEFAULT, named
     from .storage.store import Store
 
-    store = Store(out, named(DEFAULT, GROUP).tables)
+    store = Store(out, named(DEFAULT).tables)
     store.check_writable("")
     if store.exists():
         raise InputError(f"{out}: holds a study; allowed: another folder")
@@ -530,10 +530,10 @@ def _folder_of_its_own(out: str) -> Store:
 
 def _united(study: AnyStudy, out: str, writable: bool = False) -> tuple[AnyStudy, Store]:
     """The study together with what its folder holds already, and the folder."""
-    from .kinds import GROUP, named, stored_study
+    from .kinds import named, stored_study
     from .storage.store import Store
 
-    store = Store(out, named(study.kind, GROUP).tables)
+    store = Store(out, named(study.kind).tables)
     if writable:
         store.check_writable()
     else:

@@ -135,9 +135,7 @@ class Kind(ABC, Generic[SpecT, StudyT, JobT]):
 
     def _lacks(self, what: str, store: Store) -> InputError:
         """The message for something that this kind cannot do."""
-        able = [
-            name for name in names() if getattr(type(named(name, GROUP)), what) is not getattr(Kind, what)
-        ]
+        able = [name for name in names() if getattr(type(named(name)), what) is not getattr(Kind, what)]
         return InputError(
             f"{store.name('study.toml')}: kind: {self.name!r} has no '{what}'; allowed: {', '.join(able)}"
         )
@@ -220,8 +218,8 @@ def names() -> list[str]:
     return [*_OWN, *sorted(_brought().keys() - _OWN.keys())]
 
 
-def named(name: object, source: str) -> AnyKind:
-    """The kind of this name, which stands in `source`.
+def named(name: object, where: str = GROUP) -> AnyKind:
+    """The kind of this name, which stands at `where`: a file and a key, or an option, for error messages.
 
     Raises:
         InputError: there is no such kind, or the package that brings it is broken.
@@ -233,13 +231,13 @@ def named(name: object, source: str) -> AnyKind:
     if not isinstance(name, str) or name not in brought:
         from .spec.tables import shown
 
-        raise InputError(f"{source}: kind: {shown(name)} is not supported; allowed: {', '.join(names())}")
+        raise InputError(f"{where}: {shown(name)} is not supported; allowed: {', '.join(names())}")
     try:
         kind: AnyKind = brought[name].load()
     except Exception as error:  # whatever a package of somebody else does
         raise InputError(
-            f"{source}: kind: {name!r} cannot be loaded from {brought[name].value} "
-            f"({type(error).__name__}: {error}); allowed: {', '.join(names())}"
+            f"{where}: {name!r} cannot be loaded from {brought[name].value} ({type(error).__name__}: {error}); "
+            f"allowed: {', '.join(names())}"
         ) from None
     return kind
 
@@ -263,7 +261,7 @@ def parse_spec(text: str, source: str) -> Table:
     document = parse_document(text, source)
     if "kind" not in document:
         raise InputError(f"{source}: kind: required, but missing; allowed: {', '.join(names())}")
-    return validate(document, named(document["kind"], source).spec(), source)
+    return validate(document, named(document["kind"], f"{source}: kind").spec(), source)
 
 
 def read_study(path: str | Path) -> AnyStudy:
@@ -295,7 +293,7 @@ def restored_study(text: str, arrays: Mapping[str, NDArray[np.generic]], source:
 
 
 def _kind_of_spec(spec: Table) -> AnyKind:
-    return named(spec.kind, GROUP)  # type: ignore[attr-defined]
+    return named(spec.kind)  # type: ignore[attr-defined]
 
 
 def open_store(out: str | Path, filesystem: fs.FileSystem | None = None) -> Store:
@@ -304,7 +302,7 @@ def open_store(out: str | Path, filesystem: fs.FileSystem | None = None) -> Stor
     Raises:
         InputError: the folder cannot be reached, or its `study.toml` is no study.
     """
-    store = Store(out, named(DEFAULT, GROUP).tables, filesystem)
+    store = Store(out, named(DEFAULT).tables, filesystem)
     return store.with_tables(kind_in(store).tables)
 
 
@@ -315,7 +313,7 @@ def kind_in(store: Store) -> AnyKind:
         InputError: its `study.toml` is no study of any kind.
     """
     document = store.read_document()
-    return named(DEFAULT if document is None else document.get("kind"), store.name("study.toml"))
+    return named(DEFAULT if document is None else document.get("kind"), f"{store.name('study.toml')}: kind")
 
 
 def stored_study(store: Store) -> AnyStudy:

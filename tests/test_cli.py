@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from studies import starter, trainer_of
+from studies import starter
 from typer.testing import CliRunner
 from waiting import wait_for
 
 from phasediag.cli import app
 from phasediag.kinds import open_store, parse_spec
+from phasediag.phase_diagram.kind import PhaseDiagram
 
 COMMANDS = (
     "init",
@@ -89,23 +90,22 @@ samples = { points = [] }
 def test_run_exits_1_if_jobs_failed_names_them_and_tries_them_again(tmp_path, monkeypatch):
     from faults import sweeps, test_jobs
 
-    from phasediag.sweep import sweep as driver
+    def run(*more):
+        return invoke("run", tmp_path / "spec.toml", "--out", tmp_path / "out", "--local", *more)
 
     (tmp_path / "spec.toml").write_text(POISONED)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with monkeypatch.context() as patch:
-        patch.setattr(
-            driver, "trainer_of", lambda study: sweeps.Disturbed(trainer_of(study), test_jobs.raises)
-        )
-        result = invoke("run", tmp_path / "spec.toml", "--out", tmp_path / "out")
+        train = PhaseDiagram.trainer
+        patch.setattr(PhaseDiagram, "trainer", lambda *them: sweeps.Disturbed(train(*them), test_jobs.raises))
+        result = run()
     assert result.exit_code == 1
     [failed] = [job for job, status in open_store(tmp_path / "out").statuses().items() if status == "failed"]
     assert f"1 job failed: {failed}\n  1 of them: ArithmeticError: no such luck" in result.stderr
     assert "--retry-failed" in result.stderr
     assert "1 failed: column 'error' of runs/ says why" in invoke("status", tmp_path / "out").stdout
     assert "7 of 8 jobs finished, 1 failed" in result.output
-    assert invoke("run", tmp_path / "spec.toml", "--out", tmp_path / "out").exit_code == 1
-    again = invoke("run", tmp_path / "spec.toml", "--out", tmp_path / "out", "--retry-failed")
+    assert run().exit_code == 1
+    again = run("--retry-failed")
     assert again.exit_code == 0 and "8 of 8 jobs finished, 0 failed; 1 run now" in again.output
 
 
@@ -393,7 +393,7 @@ def test_plot_fits_again_when_there_are_more_runs(sweep, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(sweep[0], out)
     store = open_store(out)
-    store.write_fitted(store.fitted().iloc[:1])
+    store.write_fitted(store.fitted().iloc[:1], store.runs().iloc[:2])
     result = invoke("plot", out)
     assert (result.exit_code, "slopes.parquet" in result.stdout) == (0, True)
     assert len(store.fitted()) > 1

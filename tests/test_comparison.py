@@ -206,7 +206,6 @@ def test_rows_that_are_not_one_phase_diagram_are_refused():
     a = make_runs()
     for other, words in (
         (make_runs(gamma_1=0.5), "A and B: gamma_1: 0, 0.5; allowed: one plane"),
-        (a.assign(lines=3), "B: rows of a condensation study"),
         (pd.concat([a, a]), "B: rows of several studies"),
         (a.assign(depth=np.where(a["gamma"] > 1, 2, 3)), "B: rows of several studies"),
         (a.drop(columns="seed"), "B: missing columns seed"),

@@ -107,7 +107,7 @@ def test_plot_fits_again_when_there_are_more_runs(sweep: tuple[Path, str]) -> No
     out, _ = sweep
     store = open_store(out)
     whole = store.fitted()
-    store.write_fitted(whole.iloc[:2])
+    store.write_fitted(whole.iloc[:2], store.runs().iloc[:2])
     result = invoke("plot", out)
     assert result.exit_code == 0 and "wrote" in result.stdout and "counts.parquet" in result.stdout
     pd.testing.assert_frame_equal(store.fitted(), whole)

@@ -99,7 +99,7 @@ def test_rows_do_not_depend_on_batch_or_threads(study: Any, method: str, hidden:
 def test_chunks_on_several_threads_give_the_same_rows(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     here = study()
     together = frame(trainer(here).batch(here.jobs(), "cpu", 1))
-    monkeypatch.setitem(training.CHUNK_ELEMENTS, "cpu", 2 * 30 * 20)
+    monkeypatch.setattr(training, "CHUNK_ELEMENTS", 2 * 30 * 20)
     for threads in (1, 3):
         chunked = frame(trainer(here).batch(here.jobs()[::-1], "cpu", threads))
         pd.testing.assert_frame_equal(chunked, together, check_exact=True)

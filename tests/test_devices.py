@@ -1,6 +1,9 @@
 """Devices: which there are, and what is said of one that is lost."""
 
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 from phasediag import devices
 from phasediag.errors import InputError
@@ -33,3 +36,15 @@ def test_auto_takes_what_there_is_and_cuda_insists(monkeypatch):
 
 def test_room_on_a_cpu_is_what_stays_in_its_cache():
     assert devices.room("cpu", cached=1000, arrays=40, threads=2) == 1000
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.25])
+def test_room_on_a_gpu_is_shared_by_arrays_and_threads_and_keeps_to_the_share_of_the_task(
+    monkeypatch, fraction
+):
+    free, total = 60 * 2**30, 80 * 2**30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, total))
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda: fraction, raising=False)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=total))
+    allowed = min(free, fraction * total)
+    assert 0.4 * allowed < devices.room("cuda", 1, arrays=40, threads=2) * 40 * 2 <= 0.5 * allowed

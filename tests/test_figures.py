@@ -122,7 +122,7 @@ def legend_labels(ax):
 
 
 def open_png(figure):
-    return Image.open(io.BytesIO(figures.render(figure)["png"]))
+    return Image.open(io.BytesIO(style.render(figure)["png"]))
 
 
 def test_slope_map_shows_cells_lines_names_and_regimes():
@@ -296,7 +296,7 @@ def test_infinite_width_map_appears_with_its_slopes():
 def test_rendering_is_deterministic():
     runs = make_runs(SHAPES["mixed"])
     runs.loc[runs["gamma"] == 2.0, "status"] = "stalled"
-    first, second = (figures.render(maps.slope_map(fit(runs), "W1")) for _ in range(2))
+    first, second = (style.render(maps.slope_map(fit(runs), "W1")) for _ in range(2))
     assert first == second
     assert first["png"].startswith(b"\x89PNG")
     assert b"<svg" in first["svg"] and b"<dc:date>" not in first["svg"]
@@ -305,7 +305,7 @@ def test_rendering_is_deterministic():
 def test_files_carry_the_name_of_the_study():
     runs = make_runs(SHAPES["row"])
     drawn = figures.draw_all(runs, fit(runs), None, None, 2, "my-study")
-    files = figures.render(drawn["slope_map_W1"])
+    files = style.render(drawn["slope_map_W1"])
     assert b"my-study: slope_map_W1" in files["svg"]
     assert open_png(drawn["slope_map_W1"]).text["Title"] == "my-study: slope_map_W1"
 

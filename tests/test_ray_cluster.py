@@ -106,7 +106,7 @@ def test_a_worker_whose_gpu_is_lost_ends_and_another_one_goes_on(store, tmp_path
 
 
 def test_tasks_have_numbers_of_their_own_and_all_come_back(store):
-    from phasediag.kinds import GROUP, named
+    from phasediag.kinds import named
     from phasediag.sweep.lease import hold
     from phasediag.sweep.worker import Shared
 
@@ -114,7 +114,7 @@ def test_tasks_have_numbers_of_their_own_and_all_come_back(store):
     cluster = ray_cluster.RayCluster(here, borrowed=True)
     batches = make_batches(here.jobs(), here.cost, 2)
     with hold(store) as lease:
-        trainer = named(here.kind, GROUP).trainer(here)
+        trainer = named(here.kind).trainer(here)
         cluster.share(Shared(trainer, here.spec.resources, store, lease.token, (0.1,)))
         places = [Place.ANYWHERE, Place.ELSEWHERE, Place.ALONE]
         numbers = {

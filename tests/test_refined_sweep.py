@@ -1,10 +1,11 @@
-"""Sweeps that refine themselves, on real, local Ray: interrupted, resumed, with jobs that fail. The training is replaced by a power law."""
+"""Sweeps that refine themselves: interrupted, resumed, with jobs that fail. The training is replaced by a power law."""
 
 import json
 import math
 
 import pandas as pd
 import pytest
+from studies import sweep
 from test_refinement import SPEC, scatter, study
 from typer.testing import CliRunner
 
@@ -13,11 +14,13 @@ from phasediag.display.progress import Progress
 from phasediag.kinds import open_store
 from phasediag.phase_diagram.training import failed_rows
 from phasediag.storage.schema import FAILED
-from phasediag.sweep import sweep as driver
+from phasediag.sweep.local import this_process
 from phasediag.sweep.plan import make_plan
 from phasediag.sweep.status import read_status
 
-pytestmark = pytest.mark.usefixtures("cluster")
+
+def run(study, store, progress, **options):
+    return sweep(study, store, progress, this_process, **options)
 
 
 class Line:
@@ -56,19 +59,19 @@ class Interrupting(Progress):
 
 def test_a_sweep_that_is_interrupted_goes_on_to_the_same_points(tmp_path):
     undisturbed, disturbed = open_store(tmp_path / "a"), open_store(tmp_path / "b")
-    outcome = driver.run(study(), undisturbed, Progress(), trainer=Line())
+    outcome = run(study(), undisturbed, Progress(), trainer=Line())
     assert outcome.finished == outcome.total > 24
     for jobs in (10, 30, 34):
         with pytest.raises(KeyboardInterrupt):
-            driver.run(study(), disturbed, Interrupting(jobs), trainer=Line())
+            run(study(), disturbed, Interrupting(jobs), trainer=Line())
     assert read_status(disturbed).state == "stopped"
-    driver.run(study(), disturbed, Progress(), trainer=Line())
+    run(study(), disturbed, Progress(), trainer=Line())
     here, there = undisturbed.runs(), disturbed.runs()
     columns = ["job_id", "layer", "relative_change"]
     pd.testing.assert_frame_equal(here[columns], there[columns])
     status = read_status(disturbed)
     assert (status.state, status.total, status.missing) == ("complete", outcome.total, 0)
-    again = driver.run(study(), disturbed, Progress(), trainer=Line())
+    again = run(study(), disturbed, Progress(), trainer=Line())
     assert (again.trained, again.total) == (0, outcome.total)
 
     planned = make_plan(study().refined(disturbed.runs), disturbed.statuses(), [], 2)
@@ -86,17 +89,17 @@ def test_a_failed_job_ends_its_row_and_is_tried_again_when_asked_to(tmp_path):
             return super().batch(jobs, device, threads)
 
     store = open_store(tmp_path / "out")
-    outcome = driver.run(study(), store, Progress(), trainer=Failing())
+    outcome = run(study(), store, Progress(), trainer=Failing())
     assert outcome.failed == 6
     runs = store.runs()
     assert set(runs.loc[runs["status"] == FAILED, "gamma_prime"]) == {0.5}
-    again = driver.run(study(), store, Progress(), trainer=Line(), retry_failed=True)
+    again = run(study(), store, Progress(), trainer=Line(), retry_failed=True)
     assert again.failed == 0
     placement = study().refinement.advance(store.runs())
     assert placement.ended
     assert {one.state for one in placement.lines} == {"reached"}
     undisturbed = open_store(tmp_path / "undisturbed")
-    assert driver.run(study(), undisturbed, Progress(), trainer=Line()).total == again.total
+    assert run(study(), undisturbed, Progress(), trainer=Line()).total == again.total
 
 
 def test_commands_tell_of_the_refinement(tmp_path):
@@ -108,7 +111,7 @@ def test_commands_tell_of_the_refinement(tmp_path):
     spec, out = tmp_path / "refined.toml", tmp_path / "out"
     spec.write_text(SPEC)
     assert "refinement may add up to 100 jobs; predicted: up to" in invoke("plan", spec)
-    outcome = driver.run(study(), open_store(out), Progress(), trainer=Line())
+    outcome = run(study(), open_store(out), Progress(), trainer=Line())
     placed = outcome.total - 24
     told = json.loads(invoke("fit", out, "--json"))["refinement"]
     assert (told["jobs"], told["ended"], told["short"]) == (placed, True, False)

@@ -107,7 +107,7 @@ def table_of(frame, schema):
         for name in ("x", "f_initial", "f_final", "evaluations", "loss", "relative_change")
         if name in filled and filled[name].dtype == object
     }
-    return pa.Table.from_pandas(filled.assign(**lists)[schema.names], schema, preserve_index=False)
+    return pa.Table.from_pandas(filled.assign(**lists)[schema.names], schema.schema, preserve_index=False)
 
 
 def two_networks():
@@ -465,8 +465,8 @@ def test_folders_without_a_phase_diagram_are_refused(tmp_path):
 def test_the_page_needs_neither_torch_nor_ray(small, tmp_path):
     script = (
         "import sys\n"
-        "from phasediag.report.content import gather\n"
-        "from phasediag.report.page import render\n"
+        "from phasediag.phase_diagram.report.content import gather\n"
+        "from phasediag.phase_diagram.report.page import render\n"
         "from phasediag.kinds import open_store\n"
         f"render(gather(open_store({small.out!r}), None))\n"
         "print(*{'torch', 'ray', 'pydantic', 'typer', 'rich', 'sklearn', 'plotly.graph_objects'} & set(sys.modules))"

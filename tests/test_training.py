@@ -120,23 +120,6 @@ def test_a_sample_in_higher_dimensions_has_no_curve() -> None:
     assert row["x"] == row["f_final"] == []
 
 
-def test_chunks_on_a_gpu_fit_into_its_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = 80 * 2**30
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, free))
-    for dtype, size in (("float32", 4), ("float64", 8)):
-        elements = training._chunk_elements("cuda", dtype)
-        assert free / 4 < elements * training.GPU_ARRAYS * size <= free / 2
-
-
-def test_a_gpu_that_is_not_there_is_bad_input() -> None:
-    if torch.cuda.is_available():
-        assert training.resolve_device("auto") == "cuda"
-        return
-    assert training.resolve_device("auto") == "cpu"
-    with pytest.raises(phasediag.InputError, match="device"):
-        training.resolve_device("cuda")
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_rows_agree_with_cpu_rows() -> None:
     gpu, cpu = (frame(training.train_batch(JOBS, X, Y, SETTINGS, device)) for device in ("cuda", "cpu"))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..devices import DeviceLost, cores, resolve_device
 from ..display.progress import Progress
-from ..kinds import GROUP, named
+from ..kinds import named
 from ..spec.tables import ResourcesSpec
 from ..storage.store import Store
 from ..study import AnyStudy
@@ -87,7 +87,7 @@ def train(study: AnyStudy, progress: Callable[[int, int], None] | None = None) -
     ``progress(done, total)`` is called after every batch of jobs. Returns the rows that a sweep would have written to ``runs/``,
     sorted by job. A job that cannot be run has the status "failed", with the reason in ``error``; a warning says how many there are.
     """
-    tables = named(study.kind, GROUP).tables
+    tables = named(study.kind).tables
     shown = Progress() if progress is None else _Told(progress)
     with TemporaryDirectory(prefix="phasediag-") as folder:
         store = Store(folder, tables)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..devices import device_of_row, kind_of_row
 from ..errors import InputError
-from ..kinds import GROUP, named, stored_study
+from ..kinds import named, stored_study
 from ..storage.store import Store
 from ..study import AnyStudy, Job
 
@@ -77,7 +77,7 @@ def reproduce(store: Store, prefix: str, weights_file: Path | None = None) -> Re
     rows = _rows(store, prefix)
     study = stored_study(store)
     job = _job(study, rows, store)
-    kind, stored = named(study.kind, GROUP), str(rows["device"].iloc[0])
+    kind, stored = named(study.kind), str(rows["device"].iloc[0])
     trained, arrays = kind.trainer(study).weights(job, device_of_row(stored))
     if weights_file is not None:
         _save(weights_file, arrays)

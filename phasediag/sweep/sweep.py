@@ -15,7 +15,7 @@ from functools import partial
 
 from ..display.progress import Progress
 from ..errors import InputError, PhasediagError
-from ..kinds import GROUP, named
+from ..kinds import named
 from ..storage.files import patiently
 from ..storage.schema import FAILED
 from ..storage.store import Store
@@ -107,7 +107,7 @@ def run(
             if executor is None:
                 outcome = _as_stored(study, store)
             else:
-                trained_by = trainer or named(study.kind, GROUP).trainer(study)
+                trained_by = trainer or named(study.kind).trainer(study)
                 sweep = _Sweep(study, store, lease, executor, progress, trained_by, log or Log(), samples)
                 outcome = sweep.run()
             if finish is not None:

@@ -1,0 +1,82 @@
+"""What is fitted and drawn of a folder: it counts as current by the content of the rows, not by their number."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from studies import store_of
+from test_sweep import study, succeed
+
+from phasediag.phase_diagram.training import failed_rows
+from phasediag.storage.store import Store
+from phasediag.sweep.results import current_fit, fit_folder, is_fitted
+
+WIDTHS = (10, 100, 1000)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Rows of three widths at one point, RD = 1 everywhere; the job of the largest width has failed."""
+    found = store_of("phase-diagram", tmp_path / "out")
+    found.write_study(study(1).to_toml())
+    for width in WIDTHS:
+        job = study(1).job(width, 0.5, 0.0, 0)
+        rows = failed_rows(job, "out of memory") if width == WIDTHS[-1] else succeed([job], "cpu", 1)
+        found.publish_runs(rows)
+    return found
+
+
+def change_of_largest(store: Store, change: float) -> None:
+    """What a sweep does that tries the failed job again."""
+    store.drop_failed()
+    job = study(1).job(WIDTHS[-1], 0.5, 0.0, 0)
+    store.publish_runs([row | {"relative_change": change} for row in succeed([job], "cpu", 1)])
+
+
+def test_slopes_are_out_of_date_once_a_failed_job_was_tried_again(store: Store) -> None:
+    """Its rows replace the failed ones one for one: counting them would tell nothing."""
+    assert not is_fitted(store)
+    before = fit_folder(store)
+    assert is_fitted(store)
+    assert before["slope"].tolist() == [0.0, 0.0]
+    number = len(store.runs())
+    change_of_largest(store, math.sqrt(10.0))
+    assert len(store.runs()) == number
+    assert not is_fitted(store)
+    assert current_fit(store, store.runs())["slope"].to_numpy() == pytest.approx(0.25)
+    assert store.fitted()["slope"].tolist() == [0.0, 0.0], "current_fit writes nothing"
+    fit_folder(store)
+    assert is_fitted(store)
+
+
+def test_slopes_are_out_of_date_once_a_row_has_another_value(store: Store) -> None:
+    """As when a job was trained again by another version: the ids and their number are the same."""
+    change_of_largest(store, 1.0)
+    fit_folder(store)
+    change_of_largest(store, 1.5)
+    assert not is_fitted(store)
+
+
+def test_the_order_of_batches_and_files_does_not_matter(store: Store, tmp_path: Path) -> None:
+    fit_folder(store)
+    other = store_of("phase-diagram", tmp_path / "other")
+    rows = store.runs()
+    for status, part in rows.groupby(rows["status"] == "failed"):
+        other.publish_runs(part.iloc[::-1].to_dict("records"))
+    other.write_fitted(store.fitted(), store.runs())
+    assert is_fitted(other)
+
+
+def test_what_says_not_to_which_rows_it_was_fitted_or_is_damaged_is_fitted_again(store: Store) -> None:
+    fitted = fit_folder(store)
+    file = Path(store.out, "slopes.parquet")
+    store.write_table("slopes.parquet", fitted, store.tables.fitted)  # as earlier versions wrote it
+    assert not is_fitted(store)
+    pd.testing.assert_frame_equal(current_fit(store, store.runs()), fitted)
+    file.write_bytes(file.read_bytes()[:100])
+    assert not is_fitted(store)
+    pd.testing.assert_frame_equal(fit_folder(store), fitted)
+    assert is_fitted(store)
