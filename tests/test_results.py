@@ -64,7 +64,7 @@ def test_the_order_of_batches_and_files_does_not_matter(store: Store, tmp_path: 
     fit_folder(store)
     other = store_of("phase-diagram", tmp_path / "other")
     rows = store.runs()
-    for status, part in rows.groupby(rows["status"] == "failed"):
+    for _, part in rows.groupby(rows["status"] == "failed"):
         other.publish_runs(part.iloc[::-1].to_dict("records"))
     other.write_fitted(store.fitted(), store.runs())
     assert is_fitted(other)
