@@ -31,12 +31,15 @@ def cluster():
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With `pytest -n`, a process takes a file at a time; whatever starts clusters at ports of its own stays in one process."""
+    """With `pytest -n`, a process takes a file at a time. Faults stay in one process: they start clusters at ports of their own. Pages of
+    the documentation that build on no other are taken one by one."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            file = nodeid.partition("::")[0]
-            return "clusters" if "faults/" in file or "test_docs" in file else file
+            file, _, test = nodeid.partition("::")
+            if "faults/" in file:
+                return "clusters"
+            return nodeid if test.startswith("test_a_page_by_itself[") else file
 
     return ByFile(config, log)

@@ -2,6 +2,9 @@
 
 A block with a title is a file that the reader writes. A block of text shows what the block before it prints: each of its lines begins one
 of the printed ones, whatever the numbers are. What is not run says why, in a comment before it.
+
+The README runs exactly as typed. On the other pages `phasediag run` is `phasediag run --local`, which trains the same rows without
+starting a Ray first; what they submit to a cluster runs there.
 """
 
 from __future__ import annotations
@@ -13,24 +16,23 @@ import subprocess
 import sys
 import time
 import tomllib
-import warnings
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from contextlib import redirect_stdout
+from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
-from multiprocessing import get_context
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, get_args
 
 import pytest
 import tomli_w
-from faults.test_clusters import dashboard as dashboard
-from faults.test_clusters import environment
-from phasediag.storage.columns import COLUMNS, schema_of
+from faults.test_clusters import answers, environment, head
+from free_ports import free_port
 from studies import starter
+from waiting import wait_for
 
-from phasediag.kinds import KINDS, TABLES, parse_spec
+from phasediag import kinds
+from phasediag.kinds import parse_spec
 from phasediag.spec.tables import Table
 
 ROOT = Path(__file__).parent.parent
@@ -85,10 +87,19 @@ def name_of(page: Path) -> str:
 
 # Blocks that run.
 
-FOLLOWS = "test_the_blocks_of_a_page_run"
 RUNNING = [page for page in PAGES if any(block.reason is None for block in blocks_of(page))]
+HEAD = "http://HEAD:8265"
 SWEPT = re.compile("(quickstart|condensation_1d)[/ ]")
 """Folders that the README's blocks make."""
+TOGETHER = [page for page in RUNNING if SWEPT.search(page.read_text()) or HEAD in page.read_text()]
+"""The README, pages that query its sweeps, and pages that submit to the same cluster."""
+WITHOUT_RAY = """#!/bin/sh
+case "$1" in
+    run) exec python -m phasediag "$@" --local ;;
+    *) exec python -m phasediag "$@" ;;
+esac
+"""
+"""What `phasediag` is on all pages but the README."""
 
 
 def thinned(text: str) -> str:
@@ -101,40 +112,57 @@ def thinned(text: str) -> str:
     return tomli_w.dumps(spec | {"grid": {**grid, "seeds": 2}})
 
 
-@pytest.fixture(scope="module")
-def followed(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, dashboard: str
-) -> Iterator[dict[Path, Future[None]]]:
-    """The pages that are tested: three at a time are followed, each in a folder and a process of its own.
-
-    Pages that query sweeps of the README begin where that has ended.
-    """
-    folders = {page: tmp_path_factory.mktemp(page.stem) / "checkout" for page in RUNNING}
-    wanted = {
-        item.callspec.params["page"]
-        for item in request.session.items
-        if getattr(item, "originalname", "") == FOLLOWS
-    }
-    after = {page for page in wanted if any(SWEPT.search(block.code) for block in blocks_of(page))} - {README}
-    first = wanted - after | ({README} if after else set())
-    # The workers do not inherit what pytest makes of warnings.
-    with ProcessPoolExecutor(3, get_context("spawn"), warnings.simplefilter, ("error",)) as pool:
-        running = {}
-        for page in sorted(
-            first, key=lambda page: (page != README, -page.read_text().count("phasediag run"))
-        ):
-            write_sweeps(folders[page] / "sweeps")
-            running[page] = pool.submit(follow, page, folders[page], dashboard)
-        for page in after:
-            wait([running[README]])
-            shutil.copytree(folders[README], folders[page])
-            running[page] = pool.submit(follow, page, folders[page], dashboard)
-        yield running
+@pytest.fixture(scope="session")
+def dashboard() -> Iterator[str]:
+    """The address of the dashboard of a cluster, at ports that nothing else uses."""
+    ports: set[int] = set()
+    while len(ports) < 4:
+        ports.add(free_port())
+    port, shown, agent, metrics = ports
+    with head(
+        f"--dashboard-host=127.0.0.1 --dashboard-port={shown}",
+        f"--dashboard-agent-listen-port={agent} --metrics-export-port={metrics}",
+        port=port,
+        workers=23000,
+    ):
+        wait_for(lambda: answers(shown), 90)
+        yield f"http://127.0.0.1:{shown}"
 
 
-@pytest.mark.parametrize("page", RUNNING, ids=name_of)
-def test_the_blocks_of_a_page_run(page: Path, followed: dict[Path, Future[None]]) -> None:
-    followed[page].result()
+@pytest.fixture(scope="session")
+def after_readme(tmp_path_factory: pytest.TempPathFactory, dashboard: str) -> Path:
+    """The folder in which the blocks of the README have run."""
+    folder = tmp_path_factory.mktemp("README") / "checkout"
+    write_sweeps(folder / "sweeps")
+    follow(README, folder, dashboard)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def without_ray(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the PATH in which `phasediag` is `WITHOUT_RAY`."""
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "phasediag").write_text(WITHOUT_RAY)
+    (folder / "phasediag").chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize("page", TOGETHER, ids=name_of)
+def test_the_readme_and_what_builds_on_it(
+    page: Path, request: pytest.FixtureRequest, dashboard: str, without_ray: Path, tmp_path: Path
+) -> None:
+    readme = request.getfixturevalue("after_readme")
+    if page != README:
+        folder = tmp_path / "checkout"
+        shutil.copytree(readme, folder)
+        follow(page, folder, dashboard, without_ray)
+
+
+@pytest.mark.parametrize("page", [page for page in RUNNING if page not in TOGETHER], ids=name_of)
+def test_a_page_by_itself(page: Path, without_ray: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "checkout"
+    write_sweeps(folder / "sweeps")
+    follow(page, folder, "", without_ray)
 
 
 def write_sweeps(folder: Path) -> None:
@@ -143,44 +171,48 @@ def write_sweeps(folder: Path) -> None:
         (folder / spec.name).write_text(thinned(spec.read_text()))
 
 
-def follow(page: Path, folder: Path, dashboard: str) -> None:
-    """Runs the blocks of a page in a folder that has the published sweeps it names, with a cluster of this machine for the one it names."""
-    os.chdir(folder)
+def follow(page: Path, folder: Path, dashboard: str, programs: Path | None = None) -> None:
+    """Runs the blocks of a page in a folder that has the published sweeps it names, with a cluster of this machine for the one it names.
+
+    What is in the folder `programs` goes before what is installed.
+    """
     names: dict[str, Any] = {"__name__": "__main__"}
     printed = ""
-    for sweep in set(re.findall(r"results/\w+", "".join(block.code for block in blocks_of(page)))):
-        if (ROOT / sweep).exists():
-            shutil.copytree(ROOT / sweep, sweep, dirs_exist_ok=True)
-    for block in blocks_of(page):
-        if block.reason:
-            continue
-        code = block.code.replace("http://HEAD:8265", dashboard).replace(
-            "/shared", str(folder.parent / "shared")
-        )
-        where = f"{name_of(page)}, line {block.line}"
-        if block.language == "text":
-            check_shown(code, printed, where)
-        elif block.title:
-            Path(block.title).parent.mkdir(parents=True, exist_ok=True)
-            Path(block.title).write_text(code, encoding="utf-8")
-        elif block.language == "toml":
-            parse_spec(completed(code), where)
-        elif block.language == "python":
-            printed = run_python(code, page, block.line, names)
-        else:
-            printed = run_shell(code, where)
+    with chdir(folder):
+        for sweep in set(re.findall(r"results/\w+", "".join(block.code for block in blocks_of(page)))):
+            if (ROOT / sweep).exists():
+                shutil.copytree(ROOT / sweep, sweep, dirs_exist_ok=True)
+        for block in blocks_of(page):
+            if block.reason:
+                continue
+            code = block.code.replace(HEAD, dashboard).replace("/shared", str(folder.parent / "shared"))
+            where = f"{name_of(page)}, line {block.line}"
+            if block.language == "text":
+                check_shown(code, printed, where)
+            elif block.title:
+                Path(block.title).parent.mkdir(parents=True, exist_ok=True)
+                Path(block.title).write_text(code, encoding="utf-8")
+            elif block.language == "toml":
+                parse_spec(completed(code), where)
+            elif block.language == "python":
+                printed = run_python(code, page, block.line, names)
+            else:
+                printed = run_shell(code, where, programs)
 
 
-def run_shell(code: str, where: str) -> str:
+def run_shell(code: str, where: str, programs: Path | None) -> str:
     """What a block of shell commands prints; all of them have to succeed."""
     site = Path("../site").resolve()
-    path = os.pathsep.join([str(site), os.environ["PYTHONPATH"], str(ROOT)])
-    command = ["bash", "-euo", "pipefail", "-c", PIP + code]
+    variables = environment(
+        PYTHONPATH=os.pathsep.join([str(site), os.environ["PYTHONPATH"], str(ROOT)]), SITE=str(site)
+    )
+    if programs:
+        variables["PATH"] = f"{programs}{os.pathsep}{variables['PATH']}"
     end = time.monotonic() + 60
     while True:
         done = subprocess.run(
-            command,
-            env=environment(PYTHONPATH=path, SITE=str(site)),
+            ["bash", "-euo", "pipefail", "-c", PIP + code],
+            env=variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -244,22 +276,13 @@ def test_links_lead_somewhere(page: Path) -> None:
 # What the reference is made from.
 
 
-@pytest.mark.parametrize(("kind", "table"), [(kind, table) for kind in COLUMNS for table in COLUMNS[kind]])
-def test_every_column_is_described(kind: str, table: str) -> None:
-    assert sorted(COLUMNS[kind][table]) == sorted(schema_of(kind, table).names)
-
-
-def test_every_table_of_a_study_has_its_columns() -> None:
-    for kind, tables in TABLES.items():
-        assert set(COLUMNS[kind]) == {"runs", "samples", tables.fitted_name}
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", kinds.names())
 def test_every_key_of_a_spec_is_explained(kind: str) -> None:
     """By its table, or by the commented spec that the reference shows beside it."""
-    tables = tables_within(KINDS[kind])
+    spec = kinds.named(kind).spec()
+    tables = tables_within(spec)
     told = starter(kind) + "".join(table.__doc__ or "" for table in tables)
-    keys = {key for table in tables - {KINDS[kind]} for key in table.model_fields}
+    keys = {key for table in tables - {spec} for key in table.model_fields}
     assert {key for key in keys if not re.search(rf"\b{key}\b", told)} == set()
 
 

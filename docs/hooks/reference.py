@@ -10,13 +10,12 @@ import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
-from phasediag.starters import STARTERS
-from phasediag.storage.columns import COLUMNS, schema_of
 
 import phasediag
+from phasediag import kinds
 from phasediag.cli import app
-from phasediag.kinds import KINDS
 from phasediag.spec.tables import Table
+from phasediag.storage.schema import Column
 
 MARKER = re.compile(r"^<!-- generated: (?P<name>\w+) ?(?P<arguments>.*) -->$", re.MULTILINE)
 
@@ -27,13 +26,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def starter(kind: str) -> str:
     """The commented spec that `phasediag init` writes."""
-    return f"```toml\n{STARTERS[kind]}```\n"
+    return f"```toml\n{kinds.named(kind).starter()}```\n"
 
 
 def spec(kind: str) -> str:
     """A section for every table of a spec, with its keys."""
     top, sections = [], []
-    for key, field in KINDS[kind].model_fields.items():
+    for key, field in kinds.named(kind).spec().model_fields.items():
         options = [one for one in (field.annotation, *get_args(field.annotation)) if _is_table(one)]
         if not options:
             top.append(_key(key, field))
@@ -78,10 +77,15 @@ def _default(value: Any) -> str:
 
 
 def columns(kind: str, table: str) -> str:
-    """The columns of a table, with their types."""
-    told = COLUMNS[kind][table]
-    rows = [(f"`{field.name}`", _type(field.type), told[field.name]) for field in schema_of(kind, table)]
+    """The columns of a table, with their types and units."""
+    declared = kinds.named(kind).tables.by_name()[table]
+    rows = [(f"`{column.name}`", _type(column.type), _told(column)) for column in declared]
     return _table(("column", "type", "meaning"), rows)
+
+
+def _told(column: Column) -> str:
+    """What a column holds, with the unit of its numbers at the end."""
+    return f"{column.meaning}, in {column.unit}" if column.unit else column.meaning
 
 
 def _type(arrow: Any) -> str:
