@@ -38,7 +38,14 @@ from phasediag.spec.tables import Table
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted(ROOT.glob("docs/**/*.md"))]
-LINKING = [*PAGES, ROOT / "CONTRIBUTING.md", *(ROOT / "results").glob("**/*.md"), ROOT / "cluster/README.md"]
+LINKING = [
+    *PAGES,
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "results").glob("**/*.md")),
+    ROOT / "benchmarks/README.md",
+    ROOT / "cluster/README.md",
+]
 LANGUAGES = {"sh", "python", "toml", "text"}
 ELSEWHERE = "the README has it"
 REASONS = {
@@ -55,6 +62,10 @@ BLOCK = re.compile(
     r"^```(?P<language>\w*)(?: title=\"(?P<title>[^\"]*)\")?\n(?P<code>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
+MODULE = re.compile(r"\bphasediag/[\w/]+\.py\b|\b(?:[\w/]+/)?test_\w+\.py\b")
+NAME = re.compile(r"\bphasediag(?:\.\w+)+")
+GROUPS = {"phasediag.activations", "phasediag.kinds"}
+"""Of entry points; what they are called in `pyproject.toml`."""
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)[^)]*\)")
 NUMBER = re.compile(r"(?:[\d.]+ (?:s|min|h)\b ?)+|-?[\d.]+(?:e[+-]\d+)?")
 PIP = f'pip() {{ "{sys.executable}" -m stand_in_pip "$@"; }}\n'
@@ -271,6 +282,38 @@ def test_what_is_not_run_has_one_of_a_few_reasons() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", LINKING, ids=name_of)
+def test_what_a_page_names_of_the_code_exists(page: Path) -> None:
+    """Files of the package and of its tests, and names as Python has them."""
+    text = page.read_text()
+    files = [file for file in MODULE.findall(text) if not is_file(file)]
+    names = [name for name in set(NAME.findall(text)) - GROUPS if not resolves(name)]
+    assert files + names == []
+
+
+def is_file(path: str) -> bool:
+    """Of the repository, or of its tests."""
+    return (ROOT / path).is_file() or (ROOT / "tests" / path).is_file()
+
+
+def resolves(name: str) -> bool:
+    try:
+        resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+def test_a_name_that_is_not_there_is_seen() -> None:
+    assert resolves("phasediag.kinds.Kind") and not resolves("phasediag.kinds.Kinds")
+    assert not resolves("phasediag.columns.COLUMNS")
+    assert MODULE.findall("`phasediag/columns.py`, `faults/test_gone.py`") == [
+        "phasediag/columns.py",
+        "faults/test_gone.py",
+    ]
+    assert not is_file("phasediag/columns.py") and is_file("faults/test_jobs.py")
 
 
 # What the reference is made from.
