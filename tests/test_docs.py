@@ -14,8 +14,11 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass
@@ -26,7 +29,7 @@ from typing import Any, get_args
 
 import pytest
 import tomli_w
-from faults.test_clusters import answers, environment, head
+from faults.test_clusters import command, environment
 from free_ports import free_port
 from studies import starter
 from waiting import wait_for
@@ -130,14 +133,33 @@ def dashboard() -> Iterator[str]:
     while len(ports) < 4:
         ports.add(free_port())
     port, shown, agent, metrics = ports
-    with head(
-        f"--dashboard-host=127.0.0.1 --dashboard-port={shown}",
-        f"--dashboard-agent-listen-port={agent} --metrics-export-port={metrics}",
-        port=port,
-        workers=23000,
-    ):
-        wait_for(lambda: answers(shown), 90)
-        yield f"http://127.0.0.1:{shown}"
+    # The paths of Ray's sockets must be short.
+    with tempfile.TemporaryDirectory(prefix="pd-", ignore_cleanup_errors=True) as folder:
+        start = command(
+            f"ray start --head --block --node-ip-address=127.0.0.1 --port={port} --num-cpus=2 "
+            f"--min-worker-port=23000 --max-worker-port=23999 --dashboard-host=127.0.0.1 --dashboard-port={shown} "
+            f"--dashboard-agent-listen-port={agent} --metrics-export-port={metrics} "
+            f"--temp-dir={folder} --disable-usage-stats"
+        )
+        nowhere = subprocess.DEVNULL
+        with subprocess.Popen(start, env=environment(), stdout=nowhere, stderr=nowhere) as process:
+            try:
+                wait_for(lambda: answers(f"http://127.0.0.1:{shown}"), 90)
+                yield f"http://127.0.0.1:{shown}"
+            finally:
+                process.terminate()
+
+
+def answers(address: str) -> bool:
+    """Whether a dashboard is up."""
+    try:
+        urllib.request.urlopen(f"{address}/api/version", timeout=10).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code == 401  # up, and asking for the token that `ray job submit` has
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -54,10 +54,9 @@ def command(line: str) -> list[str]:
     return [str(Path(sys.executable).parent / program), *arguments]
 
 
-def answers(port: int = DASHBOARD) -> bool:
-    """Whether a dashboard listens at this port."""
+def answers() -> bool:
     try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/api/version", timeout=2).close()
+        urllib.request.urlopen(f"http://127.0.0.1:{DASHBOARD}/api/version", timeout=2).close()
     except urllib.error.HTTPError as error:
         error.close()
         return error.code == 401  # up, and asking for the token that `ray job submit` has
@@ -67,12 +66,12 @@ def answers(port: int = DASHBOARD) -> bool:
 
 
 @contextmanager
-def head(*options: str, port: int = PORT, workers: int = 21000) -> Iterator[subprocess.Popen[bytes]]:
-    """A cluster of one node on this machine, with a thousand ports for its workers. It need not be alive any more at the end."""
+def head(*options: str, port: int = PORT) -> Iterator[subprocess.Popen[bytes]]:
+    """A cluster of one node on this machine. It need not be alive any more at the end."""
     with tempfile.TemporaryDirectory(prefix="pd-", ignore_cleanup_errors=True) as folder:
         start = command(
             f"ray start --head --block --node-ip-address=127.0.0.1 --port={port} "
-            f"--min-worker-port={workers} --max-worker-port={workers + 999} "
+            f"--min-worker-port={21000 + 1000 * (port - PORT)} --max-worker-port={21999 + 1000 * (port - PORT)} "
             f"--num-cpus=2 --temp-dir={folder} --disable-usage-stats {' '.join(options)}"
         )
         process = subprocess.Popen(
@@ -183,11 +182,7 @@ def test_a_sweep_shows_its_metrics_is_stopped_and_resumes(dashboard: str, tmp_pa
 def test_a_head_that_dies_is_followed_by_a_new_cluster(store: Store) -> None:
     port, study = PORT + 1, sweeps.study_of()
     patience = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5", **environment(RAY_ADDRESS=f"127.0.0.1:{port}")}
-    options, workers = "--include-dashboard=false", 22000
-    with (
-        head(options, port=port, workers=workers) as first,
-        start_when_ready(store, patience) as driver,
-    ):
+    with head("--include-dashboard=false", port=port) as first, start_when_ready(store, patience) as driver:
         processes = [first_process := psutil.Process(first.pid), *first_process.children(recursive=True)]
         wait_for(lambda: len(store.statuses()) > 0)
         for process in processes:
@@ -196,10 +191,7 @@ def test_a_head_that_dies_is_followed_by_a_new_cluster(store: Store) -> None:
         assert driver.wait(timeout=120) != 0
     before = len(store.statuses())
     assert 0 < before < 60
-    with (
-        head(options, port=port, workers=workers),
-        start_when_ready(store, patience, pause=0.0) as driver,
-    ):
+    with head("--include-dashboard=false", port=port), start_when_ready(store, patience, pause=0.0) as driver:
         assert driver.wait(timeout=120) == 0
     assert len(store.statuses()) == 60
     sweeps.check("the head dies; a new cluster", 1, study, store)
