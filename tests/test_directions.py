@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -225,6 +225,7 @@ def test_an_eigenvalue_of_zero_predicts_nothing() -> None:
     assert len(flow_directions(x, np.array([1.0, -1.0]), Leading(2))) == 2
 
 
+@example(inputs=1, points=3, power=3, seed=192, scale=1e-12)  # two roots that nearly meet
 @settings(max_examples=25, deadline=None)
 @given(
     inputs=st.integers(1, 6),
@@ -238,7 +239,10 @@ def test_predictions_do_not_depend_on_the_scale_of_the_residual(
 ) -> None:
     x, e = problem(inputs, points, seed)
     leading = Leading(power)
+    noise = np.random.default_rng(seed).standard_normal((5, points))
     for predict in (flow_directions, sign_directions):
         first, second = predict(x, e, leading), predict(x, scale * e, leading)
+        # Two roots that nearly meet are two or none by rounding, whatever the scale.
+        assume(all(len(predict(x, e * (1 + 1e-9 * near), leading)) == len(first) for near in noise))
         assert first.shape == second.shape
         np.testing.assert_allclose(np.abs(np.sum(first * second, axis=1)), 1.0, atol=1e-3)
