@@ -1,4 +1,4 @@
-"""Cost and accuracy of the engine: python -m benchmarks.engine [alternatives|convergence|growth|rates ...] [--quick]
+"""Cost and accuracy of the engine: python -m benchmarks.engine [alternatives|convergence|growth|passes|rates ...] [--quick]
 
 Absolute times depend on the machine: compare the numbers of one run.
 """
@@ -12,7 +12,7 @@ import torch
 
 from .common import compile_seconds, machine
 
-PARTS = ("alternatives", "convergence", "growth", "rates")
+PARTS = ("alternatives", "convergence", "growth", "passes", "rates")
 
 
 def main() -> None:

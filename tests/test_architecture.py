@@ -214,3 +214,20 @@ def test_public_names_are_functions_whatever_was_imported_first() -> None:
     )
     output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert set(output.stdout.split()) == {"True"}
+
+
+def test_importing_everything_scans_no_entry_points() -> None:
+    """What other packages bring is looked for when it is asked for: a scan reads the metadata of every installed package."""
+    script = (
+        "import importlib.metadata as metadata, importlib, sys\n"
+        "scanned = metadata.entry_points\n"
+        "def scan(**those):\n"
+        "    assert not those.get('group', '').startswith('phasediag'), those\n"
+        "    return scanned(**those)\n"
+        "metadata.entry_points = scan\n"
+        f"for name in {sorted(set(FILES) - {'__main__', 'sweep.ray_cluster'})!r}:\n"
+        "    importlib.import_module('phasediag.' + name.removesuffix('__init__').rstrip('.') if name != '__init__' else 'phasediag')\n"
+        "print('done')"
+    )
+    output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert output.stdout.strip() == "done"

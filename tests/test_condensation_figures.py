@@ -175,6 +175,7 @@ def test_thresholds_show_the_curve_and_the_means(one_input: Drawn) -> None:
 def test_direction_fields_show_every_neuron(one_input: Drawn) -> None:
     runs, samples, _ = one_input
     figure = figures.directions(samples, runs)
+    assert figure.axes
     for ax in figure.axes:
         dots = [line for line in ax.lines if line.get_marker() == "o"]
         assert sum(len(np.asarray(line.get_xdata())) for line in dots) == 12

@@ -241,6 +241,7 @@ def test_the_direction_field_is_that_of_the_definition(study: Any) -> None:
     [job] = [job for job in here.sample_jobs() if job.activations == ("x_tanh",)]
     last = trainer(here).sample(job, "cpu", 1)[-1]
     x = np.column_stack([here.data.of(1, 0).x, np.ones(30)])
+    assert len(last["field"]) > 37
     for place, arrow in list(zip(last["field_at"], last["field"], strict=True))[::37]:
         z = x @ place
         slope = np.tanh(z) + z / np.cosh(z) ** 2

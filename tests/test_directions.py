@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -85,6 +85,7 @@ def test_two_lines_for_multiplicity_two_are_the_extreme_eigenvectors() -> None:
 
 @pytest.mark.parametrize("power", [1, 2, 3, 4, 5])
 def test_roots_of_one_input_solve_the_equation_of_the_paper(power: int) -> None:
+    looked_at = 0
     for seed in range(10):
         inputs, e = problem(1, 40, seed)
         x = inputs[:, 0]
@@ -96,6 +97,8 @@ def test_roots_of_one_input_solve_the_equation_of_the_paper(power: int) -> None:
             right = root * np.sum((root * x + 1) ** (power - 1) * e)
             scale = np.sum(np.abs((root * x + 1) ** (power - 1) * e) * (np.abs(x) + abs(root)))
             assert abs(left - right) < 1e-7 * scale
+        looked_at += len(found)
+    assert looked_at >= 10
 
 
 def test_a_root_at_infinity_is_a_direction_without_bias() -> None:
@@ -156,6 +159,7 @@ def test_signs_of_multiplicity_one() -> None:
 @pytest.mark.parametrize("power", [2, 3])
 def test_vertices_that_signs_map_to_themselves_are_predicted(power: int) -> None:
     """Corners s of the cube with s = sign(grad Phi(s)) are strict maxima over it, so that none may be missed."""
+    looked_at = 0
     for seed in range(5):
         x, e = problem(4, 80, seed)
         corners = np.array(list(itertools.product([1.0, -1.0], repeat=5)))
@@ -164,6 +168,8 @@ def test_vertices_that_signs_map_to_themselves_are_predicted(power: int) -> None
         found = sign_directions(x, e, Leading(power))
         for corner in fixed:
             assert min(angle(corner, u) for u in found) < 3
+        looked_at += len(fixed)
+    assert looked_at >= 5
 
 
 def test_more_lines_than_two_for_signs_of_multiplicity_two() -> None:
@@ -219,6 +225,7 @@ def test_an_eigenvalue_of_zero_predicts_nothing() -> None:
     assert len(flow_directions(x, np.array([1.0, -1.0]), Leading(2))) == 2
 
 
+@example(inputs=1, points=3, power=3, seed=192, scale=1e-12)  # two roots that nearly meet
 @settings(max_examples=25, deadline=None)
 @given(
     inputs=st.integers(1, 6),
@@ -232,7 +239,10 @@ def test_predictions_do_not_depend_on_the_scale_of_the_residual(
 ) -> None:
     x, e = problem(inputs, points, seed)
     leading = Leading(power)
+    noise = np.random.default_rng(seed).standard_normal((5, points))
     for predict in (flow_directions, sign_directions):
         first, second = predict(x, e, leading), predict(x, scale * e, leading)
+        # Two roots that nearly meet are two or none by rounding, whatever the scale.
+        assume(all(len(predict(x, e * (1 + 1e-9 * near), leading)) == len(first) for near in noise))
         assert first.shape == second.shape
         np.testing.assert_allclose(np.abs(np.sum(first * second, axis=1)), 1.0, atol=1e-3)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable, Iterator
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from reference import small_step_flow
+from reference import Reference, small_step_flow
 
-from phasediag.engine import flow
+from phasediag.engine import flow, line, two_layer, two_layer_cpu
 from phasediag.engine.flow import Settings, integrate
 from phasediag.engine.line import LineTwoLayer
 from phasediag.engine.networks import Network, Outcome, initial_weights
@@ -19,30 +20,48 @@ from phasediag.engine.two_layer_cpu import TwoLayerCPU
 X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
 Y = np.array([0.6, -0.4, 0.5, -0.2])
 Exponents = tuple[float, float]
-KIND = ""
+Job = tuple[float, float, int]
 
 
-@pytest.fixture(params=["tensors", "line", "cpu"], autouse=True)
-def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test with all kinds of networks."""
-    monkeypatch.setattr(sys.modules[__name__], "KIND", request.param)
+def tensors(x: np.ndarray, y: np.ndarray, width: int, jobs: list[Job], dtype: str) -> Network:
+    return TwoLayer.from_exponents(x, y, width, jobs, getattr(torch, dtype), "cpu")
+
+
+Kind = Callable[[np.ndarray, np.ndarray, int, list[Job], str], Network]
+KINDS: dict[str, Kind] = {
+    "tensors": tensors,
+    "line": LineTwoLayer.from_exponents,
+    "cpu": TwoLayerCPU.from_exponents,
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """The networks of every engine in turn: whatever asks for them holds for each."""
+    return KINDS[request.param]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in training: operations this small only wait for further threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def outcome(
+    kind: Kind,
     exponents: list[Exponents],
     x: np.ndarray = X,
     y: np.ndarray = Y,
     width: int = 100,
     seed: int = 0,
+    dtype: str = "float32",
     **settings: float,
 ) -> Outcome:
     jobs = [(gamma, prime, seed) for gamma, prime in exponents]
-    network: Network = TwoLayer.from_exponents(x, y, width, jobs, torch.float32, "cpu")
-    if KIND == "line" and x.shape[1] == 1:
-        network = LineTwoLayer.from_exponents(x, y, width, jobs, "float32")
-    elif KIND == "cpu":
-        network = TwoLayerCPU.from_exponents(x, y, width, jobs, "float32")
-    return integrate(network, Settings(**settings))  # type: ignore[arg-type]
+    return integrate(kind(x, y, width, jobs, dtype), Settings(**settings))  # type: ignore[arg-type]
 
 
 def relative_changes(result: Outcome, width: int, inputs: int, seed: int = 0) -> np.ndarray:
@@ -72,45 +91,56 @@ FOUR_POINTS = [
 ]
 
 
+@cache
+def small_steps(point: Exponents, width: int, seed: int) -> Reference:
+    """The reference on the four points: integrated once, for all engines."""
+    return small_step_flow(X, Y, *point, *initial_weights(2, width, 1, seed), step=0.1)
+
+
 @pytest.mark.parametrize("seed", [0, 1])
-def test_relative_changes_agree_with_the_small_step_reference(seed: int) -> None:
+def test_relative_changes_agree_with_the_small_step_reference(kind: Kind, seed: int) -> None:
     """Four points, loss to 1e-6: half of the changes within 0.5 %, all within 2 %.
 
     Asked for is 1 %; the rest is sensitivity of the flow itself: at this width, one neuron that passes close to the origin and
     comes out on another side changes a layer by more than that, in the reference too.
     """
     width = 300
-    result = outcome(FOUR_POINTS, width=width, seed=seed)
+    result = outcome(kind, FOUR_POINTS, width=width, seed=seed)
     assert set(result.status) == {"converged"}
-    weights = initial_weights(2, width, 1, seed)
-    expected = [small_step_flow(X, Y, *point, *weights, step=0.1) for point in FOUR_POINTS]
+    expected = [small_steps(point, width, seed) for point in FOUR_POINTS]
     errors = relative_changes(result, width, 1, seed) / [[one.w, one.a] for one in expected] - 1
     assert np.median(np.abs(errors)) < 0.005
     assert np.abs(errors).max() < 0.02
 
 
-def test_relative_changes_agree_in_several_dimensions() -> None:
-    """Twelve points in five dimensions, where many neurons cross or rest on many kinks."""
-    generator = np.random.default_rng(0)
-    x, y = generator.standard_normal((12, 5)) / np.sqrt(5), generator.uniform(-1, 1, 12)
+SEVERAL = np.random.default_rng(0)
+X_SEVERAL, Y_SEVERAL = SEVERAL.standard_normal((12, 5)) / np.sqrt(5), SEVERAL.uniform(-1, 1, 12)
+
+
+@cache
+def small_steps_in_several_dimensions(point: Exponents) -> Reference:
+    weights = initial_weights(2, 150, 5, 0)
+    return small_step_flow(X_SEVERAL, Y_SEVERAL, *point, *weights, step=0.1, loss_tolerance=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["tensors", "cpu"], indirect=True)
+def test_relative_changes_agree_in_several_dimensions(kind: Kind) -> None:
+    """Twelve points in five dimensions, where many neurons cross or rest on many kinks. (The third engine is for one input.)"""
     points = [(0.5, 0.0), (0.8, 0.2), (1.0, -0.3), (1.5, 0.0), (1.8, -0.1)]
-    result = outcome(points, x, y, width=150, loss_tolerance=1e-4)
-    expected = [
-        small_step_flow(x, y, *point, *initial_weights(2, 150, 5, 0), step=0.1, loss_tolerance=1e-4)
-        for point in points
-    ]
+    result = outcome(kind, points, X_SEVERAL, Y_SEVERAL, width=150, loss_tolerance=1e-4)
+    expected = [small_steps_in_several_dimensions(point) for point in points]
     np.testing.assert_allclose(
         relative_changes(result, 150, 5), [[one.w, one.a] for one in expected], rtol=0.01
     )
 
 
-def test_more_accuracy_means_less_error_and_more_evaluations() -> None:
+def test_more_accuracy_means_less_error_and_more_evaluations(kind: Kind) -> None:
     """The median error over the reference points falls by more than half for each factor of ten in accuracy, within its floor."""
     width, points = 300, [(0.5, -0.5), (0.8, 0.3), (1.0, 0.0), (1.5, 0.5)]
-    expected = relative_changes(outcome(points, width=width, accuracy=1e-4), width, 1)
+    expected = relative_changes(outcome(kind, points, width=width, accuracy=1e-4), width, 1)
     errors, evaluations = [], []
     for accuracy in (0.3, 0.03, 0.003):
-        result = outcome(points, width=width, accuracy=accuracy)
+        result = outcome(kind, points, width=width, accuracy=accuracy)
         errors.append(float(np.median(np.abs(relative_changes(result, width, 1) / expected - 1))))
         evaluations.append(sum(result.evaluations))
     assert errors[0] > 2 * errors[1] > 4 * errors[2]
@@ -118,39 +148,48 @@ def test_more_accuracy_means_less_error_and_more_evaluations() -> None:
     assert evaluations[2] == max(evaluations)
 
 
-def test_a_linear_problem_takes_a_handful_of_evaluations() -> None:
+def test_a_linear_problem_takes_a_handful_of_evaluations(kind: Kind) -> None:
     """Deep in the linear regime the kernel is constant, whatever its condition number: the papers need thousands of steps."""
-    result = outcome([(0.5, 1.0), (0.5, 2.0)], width=1000)
+    result = outcome(kind, [(0.5, 1.0), (0.5, 2.0)], width=1000)
     assert result.status == ["converged"] * 2
     assert max(result.evaluations) <= 12
 
 
-def test_the_result_does_not_depend_on_the_other_jobs() -> None:
-    together = outcome(FOUR_POINTS)
+def test_the_result_does_not_depend_on_the_other_jobs(kind: Kind) -> None:
+    together = outcome(kind, FOUR_POINTS)
     for index, point in enumerate(FOUR_POINTS):
-        alone = outcome([point])
+        alone = outcome(kind, [point])
         assert alone.evaluations == [together.evaluations[index]]
         torch.testing.assert_close(alone.changes[0], together.changes[index], rtol=1e-6, atol=1e-6)
-    reverse = outcome(FOUR_POINTS[::-1])
+    reverse = outcome(kind, FOUR_POINTS[::-1])
     np.testing.assert_allclose(
         relative_changes(reverse, 100, 1)[::-1], relative_changes(together, 100, 1), rtol=1e-6
     )
 
 
-def test_the_loss_never_rises_along_the_flow() -> None:
-    network = TwoLayer.from_exponents(X, Y, 200, [(*point, 1) for point in FOUR_POINTS], torch.float32, "cpu")
-    for trace in integrate(network, Settings(), trace=True).trace:
+def test_the_loss_never_rises_along_the_flow(kind: Kind) -> None:
+    network = kind(X, Y, 200, [(*point, 1) for point in FOUR_POINTS], "float32")
+    traces = integrate(network, Settings(), trace=True).trace
+    assert len(traces) == len(FOUR_POINTS)
+    for trace in traces:
         loss = np.array([one for _, one, _ in trace])
         early = loss[:-1] > 1e-2 * loss[0]  # later, the error that the accuracy allows shows in the residual
+        assert early.any()
         assert (loss[1:] <= loss[:-1] * 1.02)[early].all()
 
 
-def test_float64_and_float32_agree() -> None:
-    jobs = [(*point, 0) for point in FOUR_POINTS]
-    double = integrate(TwoLayer.from_exponents(X, Y, 100, jobs, torch.float64, "cpu"), Settings())
-    np.testing.assert_allclose(
-        relative_changes(outcome(FOUR_POINTS), 100, 1), relative_changes(double, 100, 1), rtol=0.01
-    )
+@cache
+def tensors_in_double(points: tuple[Exponents, ...], width: int, max_evaluations: int) -> Outcome:
+    """What all engines are compared with: trained once."""
+    return outcome(tensors, [*points], width=width, dtype="float64", max_evaluations=max_evaluations)
+
+
+def test_float64_and_float32_agree(kind: Kind) -> None:
+    double = relative_changes(tensors_in_double(tuple(FOUR_POINTS), 100, 20_000), 100, 1)
+    for dtype in ("float32", "float64"):
+        np.testing.assert_allclose(
+            relative_changes(outcome(kind, FOUR_POINTS, dtype=dtype), 100, 1), double, rtol=0.01
+        )
 
 
 # Theory: the slopes that our own small-step measurements and the leading-order argument give.
@@ -168,12 +207,13 @@ MEASURED_SLOPES = {
 }
 
 
-def test_slopes_are_those_measured_with_small_steps() -> None:
-    widths, points = [100, 1000, 10000], list(MEASURED_SLOPES)
+def test_slopes_are_those_measured_with_small_steps(kind: Kind) -> None:
+    points = list(MEASURED_SLOPES)
+    widths = [100, 300, 1000] if kind is tensors else [100, 1000, 10000]  # tensors take long for nothing new
     changes = np.array(
         [
             [
-                relative_changes(outcome(points, width=width, seed=seed), width, 1, seed)[:, 0]
+                relative_changes(outcome(kind, points, width=width, seed=seed), width, 1, seed)[:, 0]
                 for seed in range(3)
             ]
             for width in widths
@@ -187,58 +227,56 @@ def test_slopes_are_those_measured_with_small_steps() -> None:
 # Where there is nothing good to find: an honest status, and no neighbour disturbed.
 
 
-def test_contradictory_labels_stall_at_the_best_loss() -> None:
+def test_contradictory_labels_stall_at_the_best_loss(kind: Kind) -> None:
     x, y = np.array([[-1.0], [-1.0], [0.5]]), np.array([0.3, 0.5, -0.2])
-    result = outcome([(0.5, 0.0), (1.0, 0.0), (1.7, -0.2)], x, y)
+    result = outcome(kind, [(0.5, 0.0), (1.0, 0.0), (1.7, -0.2)], x, y)
     assert result.status == ["stalled"] * 3
     np.testing.assert_allclose(result.loss_final, 2 * 0.1**2 / 6, rtol=1e-3)
 
 
-def test_duplicated_points_converge() -> None:
+def test_duplicated_points_converge(kind: Kind) -> None:
     x, y = np.array([[-1.0], [-1.0], [0.5], [0.5]]), np.array([0.3, 0.3, -0.2, -0.2])
-    assert outcome([(0.5, 0.0), (1.0, 0.0)], x, y).status == ["converged"] * 2
+    assert outcome(kind, [(0.5, 0.0), (1.0, 0.0)], x, y).status == ["converged"] * 2
 
 
-def test_one_point_is_enough_for_the_engine() -> None:
-    assert outcome([(0.5, 0.0), (1.0, 0.0), (1.7, -0.2)], X[:1], Y[:1]).status == ["converged"] * 3
+def test_one_point_is_enough_for_the_engine(kind: Kind) -> None:
+    assert outcome(kind, [(0.5, 0.0), (1.0, 0.0), (1.7, -0.2)], X[:1], Y[:1]).status == ["converged"] * 3
 
 
-def test_a_dead_network_is_stalled() -> None:
-    w, a = np.array([[-1.0, -9.0]]), np.array([1.0])
-    one = torch.ones(1, dtype=torch.float64)
-    network = TwoLayer(
-        torch.from_numpy(X),
-        torch.from_numpy(Y),
-        one,
-        one,
-        torch.from_numpy(w.T[None].copy()),
-        torch.from_numpy(a[None, None]),
-    )
-    result = integrate(network, Settings())
+def start_from(monkeypatch: pytest.MonkeyPatch, weights: Callable[..., tuple[np.ndarray, ...]]) -> None:
+    """Every engine with these initial weights of (depth, width, inputs, seed)."""
+    for engine in (two_layer, line, two_layer_cpu):
+        monkeypatch.setattr(engine, "initial_weights", weights)
+
+
+def test_a_dead_network_is_stalled(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_from(monkeypatch, lambda *_: (np.array([[-1.0, -9.0]]), np.array([1.0])))
+    result = outcome(kind, [(1.0, 0.0)], width=1, dtype="float64")
     assert result.status == ["stalled"]
     assert float(result.changes[0]["W1"].abs().max()) == 0
 
 
-def test_the_evaluation_limit_is_respected() -> None:
-    result = outcome([(1.5, 0.0)], max_evaluations=10)
+def test_the_evaluation_limit_is_respected(kind: Kind) -> None:
+    result = outcome(kind, [(1.5, 0.0)], max_evaluations=10)
     assert result.status == ["evaluation_limit"]
     assert 10 <= result.evaluations[0] < 20
 
 
-def test_exponents_far_outside_the_map_end_honestly_and_disturb_no_one() -> None:
+def test_exponents_far_outside_the_map_end_honestly_and_disturb_no_one(kind: Kind) -> None:
     far = [(20.0, 0.0), (20.0, 20.0), (-20.0, -20.0), (1.0, 5.0), (0.0, 2.0), (5.0, 0.0)]
-    result = outcome([*far, (1.0, 0.0)], max_evaluations=300)
+    result = outcome(kind, [*far, (1.0, 0.0)], max_evaluations=300)
     assert set(result.status) <= {"converged", "evaluation_limit", "diverged", "stalled"}
     assert result.status[-1] == "converged"
-    torch.testing.assert_close(result.changes[-1], outcome([(1.0, 0.0)]).changes[0], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        result.changes[-1], outcome(kind, [(1.0, 0.0)]).changes[0], rtol=1e-6, atol=1e-6
+    )
 
 
-def test_changes_far_beyond_and_below_float32_squares_are_measured() -> None:
+def test_changes_far_beyond_and_below_float32_squares_are_measured(kind: Kind) -> None:
     """Deep in either regime a layer moves by factors of 1e-25 or 1e9: float32 holds them, their squares it does not."""
     points = [(0.5, 3.0), (0.5, -3.0), (3.0, -3.0), (4.0, 0.0)]
-    single = outcome(points, width=10_000, max_evaluations=600)
-    double = TwoLayer.from_exponents(X, Y, 10_000, [(*point, 0) for point in points], torch.float64, "cpu")
-    expected = integrate(double, Settings(max_evaluations=600))
+    single = outcome(kind, points, width=10_000, max_evaluations=600)
+    expected = tensors_in_double(tuple(points), 10_000, 600)
     assert single.status[:3] == expected.status[:3] == ["converged"] * 3
     # all neurons end up with one of two sets of gates, to all digits: the flow may then stop where three points are fitted by a line
     assert expected.status[3] in ("converged", "stalled")
@@ -247,10 +285,15 @@ def test_changes_far_beyond_and_below_float32_squares_are_measured() -> None:
     )
 
 
-def test_non_finite_initial_weights_diverge_alone() -> None:
-    network = TwoLayer.from_exponents(X, Y, 50, [(1.0, 0.0, 0), (1.0, 0.0, 1)], torch.float32, "cpu")
-    network.w[0, 0, 0] = torch.nan
-    result = integrate(network, Settings())
+def test_non_finite_initial_weights_diverge_alone(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    def one_broken(*shape_and_seed: int) -> tuple[np.ndarray, ...]:
+        w, a = initial_weights(*shape_and_seed)
+        if shape_and_seed[-1] == 0:
+            w[0, 0] = np.nan
+        return w, a
+
+    start_from(monkeypatch, one_broken)
+    result = integrate(kind(X, Y, 50, [(1.0, 0.0, 0), (1.0, 0.0, 1)], "float32"), Settings())
     assert result.status == ["diverged", "converged"]
 
 

@@ -157,6 +157,16 @@ def test_average_gates_are_gates_and_hold_what_slides(z: float, on: float, off: 
         assert z + gate * on + (1 - gate) * off == pytest.approx(0, abs=1e-5)
 
 
+@given(st.floats(-0.99, 0.99), st.floats(-3, -0.01), st.floats(0.01, 3))
+def test_what_is_pushed_onto_the_kink_from_both_sides_and_reaches_it_is_held(
+    share: float, on: float, off: float
+) -> None:
+    z = share * (-on if share > 0 else off)  # nearer than the push from its side leads
+    gate, sliding = gates(z, on, off)
+    assert sliding
+    assert z + gate * on + (1 - gate) * off == pytest.approx(0, abs=1e-5)
+
+
 def test_a_held_neuron_slides_along_the_kink_and_its_kernel_knows() -> None:
     """One neuron at the kink of point 0, pushed onto it from both sides: it stays, and moves along it only."""
     x = torch.tensor([[0.0], [1.0]], dtype=torch.float64)

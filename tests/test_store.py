@@ -645,3 +645,80 @@ def test_credentials_in_a_uri_are_refused_and_not_repeated(uri):
     with pytest.raises(InputError, match="allowed: none in the URI, but in the environment") as caught:
         open_store(uri)
     assert "SECRET" not in str(caught.value) and "KEY" not in str(caught.value)
+
+
+# Bits that flip on a disk.
+
+
+def flipped(content, bit):
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def test_no_flipped_bit_changes_a_value_without_an_error(tmp_path):
+    store = open_store(tmp_path)
+    name = store.publish_runs(job_rows("a") + job_rows("b", relative_change=0.125))
+    file, expected = tmp_path / "runs" / name, store.runs()
+    content, noticed = file.read_bytes(), 0
+    for bit in range(3, 8 * len(content), 29):  # every fourth byte or so, all bits in turn
+        file.write_bytes(flipped(content, bit))
+        try:
+            pd.testing.assert_frame_equal(store.runs(), expected)
+        except InputError as error:
+            noticed += 1
+            assert name in str(error), bit
+    assert noticed > len(content) / 10
+
+
+def test_a_flipped_bit_of_data_is_told_with_its_column_and_how_to_repair_it(tmp_path):
+    store = open_store(tmp_path)
+    name = store.publish_runs(job_rows("a"))
+    file = tmp_path / "runs" / name
+    column = pq.read_metadata(file).row_group(0).column(RUNS_SCHEMA.get_field_index("relative_change"))
+    place = column.dictionary_page_offset or column.data_page_offset
+    end = place + column.total_compressed_size
+    content = file.read_bytes()
+    columns = set()
+    for byte in range(place, end):
+        file.write_bytes(flipped(content, 8 * byte + 5))
+        try:
+            store.runs()
+        except InputError as error:
+            assert str(error).startswith(f"{file}: column relative_change is damaged (")
+            assert str(error).endswith("'phasediag run', as before, sets it aside and trains its jobs again")
+            columns.add(byte)
+    assert len(columns) > (end - place) / 2
+    assert store.damaged() == [f"runs/{name}"]
+
+
+def test_files_of_earlier_versions_have_no_checksums_and_are_read(tmp_path):
+    store = open_store(tmp_path)
+    (tmp_path / "runs").mkdir()
+    pq.write_table(runs_table(job_rows("a")), tmp_path / "runs" / "old.parquet")
+    assert len(store.runs()) == 2 and store.damaged() == []
+
+
+def test_a_damaged_file_is_set_aside_and_what_is_left_is_read(store):
+    good, bad = store.publish_runs(job_rows("a")), store.publish_runs(job_rows("b"))
+    sample = store.publish_sample(sample_table("s"))
+    for path in (f"runs/{bad}", f"samples/{sample}"):
+        content = store.files.read(path)
+        store.files.publish(path, content[: len(content) // 2])
+    assert store.damaged() == [f"runs/{bad}", f"samples/{sample}"]
+    for path in store.damaged():
+        told = store.set_aside(path)
+        assert store.name(path) in told and "moved to damaged/" in told
+    assert store.damaged() == [] and store.sample_ids() == set()
+    assert set(store.statuses()) == {"a"} and store.has_runs(["a"])
+    assert {path.rpartition("/")[2] for path in store.files.parquet("damaged")} == {bad, sample}
+    assert store.set_aside(f"runs/{good}") == "" and set(store.statuses()) == {"a"}
+
+
+def test_foreign_files_are_never_set_aside(tmp_path):
+    store = open_store(tmp_path)
+    (tmp_path / "runs").mkdir()
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "runs" / "mine.parquet")
+    with pytest.raises(InputError, match="not written by phasediag"):
+        store.damaged()
+    assert (tmp_path / "runs" / "mine.parquet").exists()

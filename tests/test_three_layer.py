@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable, Iterator
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from reference import small_step_flow_three_layer
+from reference import Reference, small_step_flow_three_layer
 
 from phasediag.engine import three_layer, three_layer_cpu
 from phasediag.engine.flow import Settings, integrate
@@ -27,16 +28,34 @@ def network() -> ThreeLayer:
     return ThreeLayer.from_exponents(X, Y, WIDTH, JOBS, torch.float64, "cpu")
 
 
-KIND = ""
+Job = tuple[float, float, float, int]
 
 
-@pytest.fixture(params=["tensors", "cpu"], autouse=True)
-def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test of training with both kinds of networks."""
-    monkeypatch.setattr(sys.modules[__name__], "KIND", request.param)
+def tensors(x: np.ndarray, y: np.ndarray, width: int, jobs: list[Job], dtype: str) -> ThreeLayer:
+    return ThreeLayer.from_exponents(x, y, width, jobs, getattr(torch, dtype), "cpu")
+
+
+Kind = Callable[[np.ndarray, np.ndarray, int, list[Job], str], Network]
+KINDS: dict[str, Kind] = {"tensors": tensors, "cpu": ThreeLayerCPU.from_exponents}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """The networks of both engines in turn: whatever asks for them holds for each."""
+    return KINDS[request.param]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in training: operations this small only wait for further threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def outcome(
+    kind: Kind,
     points: list[tuple[float, float]],
     x: np.ndarray = X,
     y: np.ndarray = Y,
@@ -44,10 +63,7 @@ def outcome(
     **settings: float,
 ) -> Outcome:
     jobs = [(*point, 0.0, 0) for point in points]
-    network: Network = ThreeLayer.from_exponents(x, y, width, jobs, torch.float32, "cpu")
-    if KIND == "cpu":
-        network = ThreeLayerCPU.from_exponents(x, y, width, jobs, "float32")
-    return integrate(network, Settings(**settings))  # type: ignore[arg-type]
+    return integrate(kind(x, y, width, jobs, "float32"), Settings(**settings))  # type: ignore[arg-type]
 
 
 def relative_changes(result: Outcome, width: int, inputs: int = 1) -> np.ndarray:
@@ -101,17 +117,23 @@ def test_a_small_move_is_one_step_of_gradient_descent(network: ThreeLayer) -> No
             np.testing.assert_allclose(changes[layer], step, rtol=1e-4, atol=1e-6 * np.abs(step).max())
 
 
+@cache
+def small_steps(point: tuple[float, float], tolerance: float) -> Reference:
+    """The reference at width 80: integrated once, for both engines."""
+    weights = initial_weights(3, 80, 1, 0)
+    return small_step_flow_three_layer(
+        X, Y, *point, 0.0, *weights, step=0.05, loss_tolerance=tolerance, reach=100.0
+    )
+
+
 @pytest.mark.parametrize(
     ("point", "tolerance"), [((0.9, 0.4), 1e-6), ((1.5, 0.2), 1e-4), ((2.0, 0.25), 1e-4), ((2.5, 0.6), 1e-4)]
 )
 def test_relative_changes_agree_with_the_small_step_reference(
-    point: tuple[float, float], tolerance: float
+    kind: Kind, point: tuple[float, float], tolerance: float
 ) -> None:
-    result = outcome([point], width=80, loss_tolerance=tolerance)
-    weights = initial_weights(3, 80, 1, 0)
-    expected = small_step_flow_three_layer(
-        X, Y, *point, 0.0, *weights, step=0.05, loss_tolerance=tolerance, reach=100.0
-    )
+    result = outcome(kind, [point], width=80, loss_tolerance=tolerance)
+    expected = small_steps(point, tolerance)
     assert result.status == ["converged"]
     np.testing.assert_allclose(relative_changes(result, 80)[0], expected.changes, rtol=0.015)
 
@@ -119,28 +141,28 @@ def test_relative_changes_agree_with_the_small_step_reference(
 POINTS = [(0.9, 0.3), (1.5, 0.25), (2.0, 0.5), (2.5, 0.8)]
 
 
-def test_the_result_does_not_depend_on_the_other_jobs() -> None:
-    together = outcome(POINTS, loss_tolerance=1e-4)
+def test_the_result_does_not_depend_on_the_other_jobs(kind: Kind) -> None:
+    together = outcome(kind, POINTS, loss_tolerance=1e-4)
     for index, point in enumerate(POINTS):
-        alone = outcome([point], loss_tolerance=1e-4)
+        alone = outcome(kind, [point], loss_tolerance=1e-4)
         assert alone.evaluations == [together.evaluations[index]]
         torch.testing.assert_close(alone.changes[0], together.changes[index], rtol=1e-6, atol=1e-7)
 
 
-def test_factors_are_folded_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    late = relative_changes(outcome(POINTS[:2], loss_tolerance=1e-3), 100)
+def test_factors_are_folded_without_a_trace(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = relative_changes(outcome(kind, POINTS[:2], loss_tolerance=1e-3), 100)
     monkeypatch.setattr(three_layer, "MAX_FACTORS", 4)
     monkeypatch.setattr(three_layer_cpu, "MAX_FACTORS", 4)
     np.testing.assert_allclose(
-        relative_changes(outcome(POINTS[:2], loss_tolerance=1e-3), 100), late, rtol=2e-3
+        relative_changes(outcome(kind, POINTS[:2], loss_tolerance=1e-3), 100), late, rtol=2e-3
     )
 
 
-def test_slopes_have_the_predicted_signs() -> None:
+def test_slopes_have_the_predicted_signs(kind: Kind) -> None:
     """Both layers at (1, 0.3) linear; at (2.5, 0.1) the first one condensed."""
     small, large = (
         relative_changes(
-            outcome([(1.0, 0.3), (2.5, 0.1)], width=width, loss_tolerance=1e-3, accuracy=0.05), width
+            outcome(kind, [(1.0, 0.3), (2.5, 0.1)], width=width, loss_tolerance=1e-3, accuracy=0.05), width
         )
         for width in (64, 256)
     )
@@ -149,20 +171,18 @@ def test_slopes_have_the_predicted_signs() -> None:
     assert slopes[1, 0] > 0.1
 
 
-def test_degenerate_data_end_honestly() -> None:
-    assert outcome([(1.0, 0.3)], X[:1], Y[:1], width=50).status == ["converged"]
-    twice = outcome([(1.0, 0.3)], X[[0, 0, 2]], Y[[0, 0, 2]], width=50)
+def test_degenerate_data_end_honestly(kind: Kind) -> None:
+    assert outcome(kind, [(1.0, 0.3)], X[:1], Y[:1], width=50).status == ["converged"]
+    twice = outcome(kind, [(1.0, 0.3)], X[[0, 0, 2]], Y[[0, 0, 2]], width=50)
     assert twice.status == ["converged"]
-    torn = outcome([(1.0, 0.3)], X[[0, 0, 2]], np.array([0.3, 0.5, -0.2]), width=50)
+    torn = outcome(kind, [(1.0, 0.3)], X[[0, 0, 2]], np.array([0.3, 0.5, -0.2]), width=50)
     assert torn.status == ["stalled"]
     np.testing.assert_allclose(torn.loss_final, 2 * 0.1**2 / 6, rtol=1e-3)
 
 
-def test_non_finite_initial_weights_diverge_alone() -> None:
-    jobs = [(1.0, 0.3, 0.0, 0), (1.0, 0.3, 0.0, 1)]
-    network: ThreeLayer | ThreeLayerCPU = ThreeLayer.from_exponents(X, Y, 50, jobs, torch.float32, "cpu")
-    if KIND == "cpu":
-        network = ThreeLayerCPU.from_exponents(X, Y, 50, jobs, "float32")
+def test_non_finite_initial_weights_diverge_alone(kind: Kind) -> None:
+    network = kind(X, Y, 50, [(1.0, 0.3, 0.0, 0), (1.0, 0.3, 0.0, 1)], "float32")
+    assert isinstance(network, ThreeLayer | ThreeLayerCPU)
     weights = network.w2 if isinstance(network, ThreeLayer) else network._state.w2_start
     weights[0, 0, 0] = np.nan
     result = integrate(network, Settings(loss_tolerance=1e-3))
@@ -204,28 +224,42 @@ def test_the_compiled_pass_starts_and_moves_like_the_tensors(
             assert float((change - expected_change).norm()) < tolerance * float(expected_change.norm())
 
 
-def test_the_compiled_evaluation_is_that_of_the_definition(compiled: ThreeLayerCPU) -> None:
-    """Residual and kernels after steps that crossed kinks; those of W1 and W2 where no neuron is held on one."""
+@pytest.mark.parametrize(
+    ("impulse", "compared"),
+    [
+        ((3.0, -2.0, 5.0, -7.0), {"W1": [2], "W2": [1, 2], "a": [0, 1, 2]}),
+        ((1.0, -0.7, 1.6, -2.3), {"W1": [1, 2], "W2": [1, 2], "a": [0, 1, 2]}),
+    ],
+)
+def test_the_compiled_evaluation_is_that_of_the_definition(
+    compiled: ThreeLayerCPU, impulse: tuple[float, ...], compared: dict[str, list[int]]
+) -> None:
+    """Residual and kernels after steps that crossed kinks; those of W1 and W2 where no neuron is held on one, in the jobs ``compared``."""
     compiled.begin()
+    state, seen = compiled._state, dict[str, list[int]]({layer: [] for layer in LAYERS})
+    before = [(state.gate1[place, job], state.gate2[place, job]) for job, place in enumerate(state.current)]
+    before = [tuple(gate.copy() for gate in gates) for gates in before]
     for _ in range(2):
-        trial = step(compiled, np.array([3.0, -2.0, 5.0, -7.0]), tolerance=1e-4)
+        trial = step(compiled, np.array(impulse), tolerance=1e-4)
         compiled.accept(np.ones(len(JOBS), dtype=bool))
-    state = compiled._state
     for job, (gamma, gamma_prime, gamma_1, _) in enumerate(JOBS):
         place = state.current[job]
         initial, change = compiled.initial(job), compiled.change(job)
         weights = tuple((initial[layer] + change[layer]).numpy() for layer in LAYERS)
         f, derivative = gradients(gamma, weights)
         np.testing.assert_allclose(trial.residual[job], f - Y, rtol=1e-9, atol=1e-9)
+        after = state.gate1[place, job], state.gate2[place, job]
+        crossed = [bool((abs(now - then) == 1).any()) for now, then in zip(after, before[job], strict=True)]
+        assert crossed == [job < 2] * 2  # the last one hardly moves
         for index, (layer, rate) in enumerate(rates(gamma_prime, gamma_1).items()):
-            gates = {"W1": state.gate1, "W2": state.gate2, "a": np.zeros(0)}[layer]
-            held = gates[place, job] if layer != "a" else gates
-            if layer == "W1":  # whose signal goes through the gates of the second layer too
-                held = np.concatenate([held, state.gate2[place, job]])
+            # the signal of W1 goes through the gates of the second layer too
+            held = {"W1": np.concatenate(after), "W2": after[1], "a": np.zeros(0)}[layer]
             if not ((held > 0) & (held < 1)).any():
                 flat = derivative[layer].reshape(len(X), -1)
                 expected = rate * flat @ flat.T / len(X)
                 np.testing.assert_allclose(trial.kernels[job, index], expected, rtol=1e-7, atol=1e-12)
+                seen[layer].append(job)
+    assert seen == compared
 
 
 def test_compiled_steps_that_are_not_accepted_leave_no_trace(compiled: ThreeLayerCPU) -> None:
@@ -251,16 +285,19 @@ def test_selected_compiled_networks_go_on_where_they_are(compiled: ThreeLayerCPU
         np.testing.assert_array_equal(one, other[[2, 0]])
 
 
-@pytest.mark.parametrize("width", [1, 2, 31, 32, 33])
-def test_padding_of_compiled_networks_does_nothing(width: int) -> None:
-    jobs, settings = [(1.0, 0.3, 0.0, 0)], Settings(accuracy=0.002, loss_tolerance=0.3, max_evaluations=500)
+# one or two neurons reach no small loss, and with few seeds any at all
+@pytest.mark.parametrize(
+    ("width", "loss", "seed"), [(1, 0.85, 1), (2, 0.85, 0), (31, 0.3, 0), (32, 0.3, 0), (33, 0.3, 0)]
+)
+def test_padding_of_compiled_networks_does_nothing(width: int, loss: float, seed: int) -> None:
+    jobs = [(1.0, 0.3, 0.0, seed)]
+    settings = Settings(accuracy=0.002, loss_tolerance=loss, max_evaluations=500)
     one = integrate(ThreeLayerCPU.from_exponents(X, Y, width, jobs, "float64"), settings)
     other = integrate(ThreeLayer.from_exponents(X, Y, width, jobs, torch.float64, "cpu"), settings)
-    if one.status == other.status == ["converged"]:
-        for layer in LAYERS:
-            expected = float(other.changes[0][layer].norm())
-            assert float(one.changes[0][layer].norm()) == pytest.approx(expected, rel=0.02)
-    assert width < 30 or one.status == ["converged"]
+    assert one.status == other.status == ["converged"]
+    for layer in LAYERS:
+        expected = float(other.changes[0][layer].norm())
+        assert float(one.changes[0][layer].norm()) == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.parametrize(("points", "tolerance"), [(1, 1e-9), (4, 1e-9), (4, 1e-3)])

@@ -30,7 +30,7 @@ from ..spec.tables import (
     sorted_unique,
 )
 from ..spec.tables import DataSpec as StoredData
-from .activations import RESERVED, fault_of, known
+from .activations import ACTIVATIONS, RESERVED, fault_of, known
 from .jobs import Names
 
 MAX_EPOCHS = 10**8
@@ -170,7 +170,7 @@ class GridSpec(Table):
         tuple[Annotated[Names, BeforeValidator(_read_names)], ...], AfterValidator(not_empty)
     ] = Field(
         description="a list of activations, each a name or a list of one for each hidden layer; "
-        f"known: {', '.join(known())}"
+        f"{', '.join(ACTIVATIONS)}, or one that a package brings"
     )
     std: Annotated[
         tuple[Annotated[Number, Field(ge=MIN_STD, le=MAX_STD)], ...],

@@ -255,8 +255,8 @@ def _tables(spec: type[Table]) -> dict[str, type[Table]]:
 
 
 def _data_tables(spec: type[Table]) -> dict[str, type[Table]]:
-    """The tables that [data] may be, by their kind."""
-    options = get_args(spec.model_fields["data"].annotation)
+    """The tables that [data] may be, by their kind; none of a spec without data."""
+    options = get_args(spec.model_fields["data"].annotation) if "data" in spec.model_fields else ()
     return {get_args(table.model_fields["kind"].annotation)[0]: table for table in options}
 
 

@@ -29,6 +29,8 @@ SCHEMA_VERSION = "1"
 VERSION_KEY = b"phasediag_schema"
 SOURCE_KEY = b"phasediag_fitted_runs"
 """The key, in the metadata of a fitted table, of the digest of the rows that it was fitted to."""
+ROWS_KEY = b"phasediag_rows"
+"""In the metadata of every file: how many rows were written."""
 METADATA = {VERSION_KEY: SCHEMA_VERSION.encode()}
 
 FAILED = "failed"

@@ -39,6 +39,7 @@ from .files import Files, one_line, write_file
 from .schema import (
     FAILED,
     METADATA,
+    ROWS_KEY,
     SOURCE_KEY,
     STR,
     Columns,
@@ -409,25 +410,29 @@ class Store:
             ):
                 check_schema(parquet.schema_arrow, declared, name)
                 try:
-                    return parquet.read(columns=wanted, use_threads=False)
+                    table = parquet.read(columns=wanted, use_threads=False)
+                    _check_rows(table)
+                    return table
                 except (pa.ArrowException, OSError):
                     for column in wanted:  # which one it is
                         self._read_column(parquet, column, name)
                     raise
         except FileNotFoundError:
             return None
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DamagedFile(
                 f"{name}: not a complete Parquet file ({one_line(error)}); {self._repair(name)}"
             ) from None
 
     def _read_column(self, parquet: pq.ParquetFile, column: str, name: str) -> None:
+        """Raises `DamagedFile` if this is the column that cannot be read."""
         try:
-            parquet.read(columns=[column], use_threads=False)
-        except (pa.ArrowException, OSError) as error:
-            raise DamagedFile(
-                f"{name}: column {column} is damaged ({one_line(error)}); {self._repair(name)}"
-            ) from None
+            read = parquet.read(columns=[column], use_threads=False)
+            reason = "" if read.num_rows == parquet.metadata.num_rows else f"{read.num_rows} values"
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            reason = one_line(error)
+        if reason:
+            raise DamagedFile(f"{name}: column {column} is damaged ({reason}); {self._repair(name)}")
 
     def _repair(self, name: str) -> str:
         """How to get back what a damaged file held."""
@@ -482,9 +487,17 @@ def _to_parquet(table: pa.Table, declared: Columns, more: Mapping[bytes, bytes] 
     if not table.schema.equals(declared.schema):
         raise ValueError(f"columns {table.schema.names} or their types differ from {declared.names}")
     buffer = io.BytesIO()
-    stamped = table.replace_schema_metadata({**METADATA, **(more or {})})
+    rows = {ROWS_KEY: str(table.num_rows).encode()}
+    stamped = table.replace_schema_metadata({**METADATA, **rows, **(more or {})})
     pq.write_table(stamped, buffer, compression="zstd", write_page_checksum=True)
     return buffer.getvalue()
+
+
+def _check_rows(table: pa.Table) -> None:
+    """Raises `OSError` unless there are as many rows as were written. The number in the footer of a file has no checksum."""
+    written = (table.schema.metadata or {}).get(ROWS_KEY)
+    if written is not None and written != str(table.num_rows).encode():
+        raise OSError(f"{table.num_rows} rows where {written.decode(errors='replace')} were written")
 
 
 def _to_frame(tables: Sequence[pa.Table], declared: Columns) -> pd.DataFrame:
