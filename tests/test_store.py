@@ -431,6 +431,35 @@ def test_damaged_and_foreign_files_are_named(tmp_path, damage, words):
         assert "\n" not in str(caught.value)
 
 
+def test_a_bit_that_flips_in_the_names_of_columns_is_damage(tmp_path):
+    """No checksum covers them; a file has them twice. What is whole, and of another program or version, is not damaged."""
+    store = open_store(tmp_path)
+    file = tmp_path / "runs" / store.publish_runs(job_rows("a"))
+    content = file.read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    for name, used in (
+        ("job_id", True),
+        ("wall_seconds", True),
+        ("phasediag_schema", False),
+        ("ARROW:schema", False),
+    ):
+        first = content.index(name.encode(), footer)
+        for bit in (0, 7):  # another letter, and one that is no UTF-8
+            changed = bytearray(content)
+            changed[first + 2] ^= 1 << bit
+            file.write_bytes(changed)
+            damaged = store.damaged()
+            assert (
+                damaged == [f"runs/{file.name}"]
+                if used
+                else damaged or store.statuses() == {"a": "converged"}
+            )
+    for write in (foreign, *map(rewritten, (NEWER, SHORT, TYPED))):
+        write(file)
+        with pytest.raises(InputError):
+            store.damaged()
+
+
 def test_strays_are_named_and_hidden_files_ignored(tmp_path):
     store = open_store(tmp_path)
     store.publish_runs(job_rows("a"))

@@ -30,6 +30,7 @@ from phasediag.phase_diagram.columns import TABLES
 from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.study import PhaseDiagramStudy
 from phasediag.spec.data import make_dataset
+from phasediag.storage import store as store_module
 from phasediag.storage.store import Store
 from phasediag.study import Trainer
 from phasediag.sweep import lease, worker
@@ -88,22 +89,40 @@ class Disturbed:
         return self.trainer.failed(job, error)
 
 
-def sweep(study: PhaseDiagramStudy, store: Store, disturb: Disturbance, **options: Any) -> driver.Outcome:
-    """Runs a sweep on the Ray that runs in this process, or on one of its own."""
+def sweep(
+    study: PhaseDiagramStudy,
+    store: Store,
+    disturb: Disturbance,
+    opening: driver.Opening = ray_cluster,
+    **options: Any,
+) -> driver.Outcome:
+    """Runs a sweep: on the Ray that runs in this process, or on one of its own, unless told otherwise."""
     return driver.run(
-        study, store, ray_cluster, Progress(), trainer=Disturbed(trainer_of(study), disturb), **options
+        study, store, opening, Progress(), trainer=Disturbed(trainer_of(study), disturb), **options
     )
 
 
 def make_a_mess(study: PhaseDiagramStudy, store: Store) -> None:
-    """A folder with a job that failed, some that several files hold, and the litter of a process that was killed."""
+    """A folder of six jobs with one that failed, one that failed under an earlier version, some that several files hold, a damaged file,
+    and the litter of a process that was killed."""
     trainer, jobs = trainer_of(study), study.jobs()
     store.publish_runs(trainer.failed(jobs[0], "no such luck"))
-    for batch in (jobs[1:3], jobs[2:4], jobs[1:2]):
-        store.publish_runs([row for job in batch for row in trainer.batch([job], "cpu", 1)])
+    for batch in (jobs[1:3], jobs[2:4], jobs[1:2], jobs[4:5]):
+        name = store.publish_runs([row for job in batch for row in trainer.batch([job], "cpu", 1)])
+    runs = Path(store.out, "runs")
+    flip_bit(runs / name, 100)
+    name = store.publish_runs(trainer.failed(jobs[5], "no such luck"))
+    (runs / name).rename(runs / store_module._runs_name([jobs[5].job_id], failed=False))
     litter = Path(store.out, ".staging", "litter")
     litter.touch()
     os.utime(litter, (0, 0))
+
+
+def flip_bit(file: Path, position: int) -> None:
+    """Flips a bit of a file, as disks and memory do now and then."""
+    content = bytearray(file.read_bytes())
+    content[position // 8] ^= 1 << position % 8
+    file.write_bytes(content)
 
 
 def nothing(jobs: Sequence[Job]) -> None:
@@ -134,8 +153,9 @@ _SCRIPT = """
 import sys
 from faults import sweeps
 from phasediag.kinds import open_store
+from studies import OPENINGS
 {before}
-sweeps.sweep(sweeps.study_of({seeds}), open_store(sys.argv[1]), sweeps.{disturb}({pause}))
+sweeps.sweep(sweeps.study_of({seeds}), open_store(sys.argv[1]), sweeps.{disturb}({pause}), OPENINGS["{executor}"])
 """
 
 
@@ -145,10 +165,11 @@ def start_driver(
     pause: float = 0.5,
     before: str = "",
     disturb: str = "Pause",
+    executor: str = "ray",
     **environment: str,
 ) -> subprocess.Popen[str]:
     """Starts a driver; `before` is Python that it runs first. RAY_ADDRESS="" is a Ray of its own."""
-    script = _SCRIPT.format(before=before, seeds=seeds, pause=pause, disturb=disturb)
+    script = _SCRIPT.format(before=before, seeds=seeds, pause=pause, disturb=disturb, executor=executor)
     return subprocess.Popen(
         [sys.executable, "-c", script, out],
         env={**os.environ, **environment},

@@ -22,7 +22,7 @@ from faults import sweeps
 from phasediag.kinds import open_store, read_study
 from phasediag.storage.store import Store
 
-PORT, DASHBOARD, AGENT, METRICS, TOKEN = 6401, 8299, 8297, 8298, "a" * 64
+TOKEN = "a" * 64
 SPEC = """
 name = "submitted"
 kind = "phase-diagram"
@@ -54,9 +54,9 @@ def command(line: str) -> list[str]:
     return [str(Path(sys.executable).parent / program), *arguments]
 
 
-def answers() -> bool:
+def answers(dashboard: str) -> bool:
     try:
-        urllib.request.urlopen(f"http://127.0.0.1:{DASHBOARD}/api/version", timeout=2).close()
+        urllib.request.urlopen(f"{dashboard}/api/version", timeout=10).close()
     except urllib.error.HTTPError as error:
         error.close()
         return error.code == 401  # up, and asking for the token that `ray job submit` has
@@ -66,12 +66,12 @@ def answers() -> bool:
 
 
 @contextmanager
-def head(*options: str, port: int = PORT) -> Iterator[subprocess.Popen[bytes]]:
+def head(*options: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """A cluster of one node on this machine. It need not be alive any more at the end."""
+    # The paths of Ray's sockets must be short.
     with tempfile.TemporaryDirectory(prefix="pd-", ignore_cleanup_errors=True) as folder:
         start = command(
-            f"ray start --head --block --node-ip-address=127.0.0.1 --port={port} "
-            f"--min-worker-port={21000 + 1000 * (port - PORT)} --max-worker-port={21999 + 1000 * (port - PORT)} "
+            f"ray start --head --block --node-ip-address=127.0.0.1 --port={port} --ray-client-server-port={free_port()} "
             f"--num-cpus=2 --temp-dir={folder} --disable-usage-stats {' '.join(options)}"
         )
         process = subprocess.Popen(
@@ -84,18 +84,27 @@ def head(*options: str, port: int = PORT) -> Iterator[subprocess.Popen[bytes]]:
             yield process
         finally:
             process.terminate()
-            process.wait(timeout=60)
+            process.wait(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
-def dashboard() -> Iterator[str]:
+def metrics() -> int:
+    """The port at which the node of `dashboard` exports metrics."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def dashboard(metrics: int) -> Iterator[str]:
     """The address of the dashboard of a cluster."""
+    port = free_port()
     with head(
-        f"--dashboard-host=127.0.0.1 --dashboard-port={DASHBOARD}",
-        f"--dashboard-agent-listen-port={AGENT} --metrics-export-port={METRICS}",
+        f"--dashboard-host=127.0.0.1 --dashboard-port={port}",
+        f"--dashboard-agent-listen-port={free_port()} --metrics-export-port={metrics}",
+        port=free_port(),
     ):
-        wait_for(answers, 90)
-        yield f"http://127.0.0.1:{DASHBOARD}"
+        address = f"http://127.0.0.1:{port}"
+        wait_for(lambda: answers(address))
+        yield address
 
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
