@@ -8,14 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import wait_for
+from waiting import PATIENCE, no_longer, wait_for
 
 from faults import sweeps
 from phasediag.errors import InputError, PhasediagError
@@ -25,9 +24,9 @@ from phasediag.sweep import lease
 
 
 @pytest.mark.usefixtures("two_cores")
-def test_a_killed_driver_is_replaced_and_trains_only_what_is_missing(store: Store) -> None:
-    study = sweeps.study_of()
-    with sweeps.start_driver(store.out, RAY_ADDRESS="") as first:
+def test_a_killed_driver_is_replaced_and_trains_only_what_is_missing(store: Store, tmp_path: Path) -> None:
+    study, never = sweeps.study_of(), sweeps.Hold(0.5, str(tmp_path / "never"))
+    with no_longer(sweeps.start_driver(store.out, never, RAY_ADDRESS="")) as first:
         wait_for(lambda: len(store.statuses()) > 0)
         first.kill()
         first.wait()
@@ -64,7 +63,7 @@ def killed_drivers(
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=3600,
+        timeout=6 * PATIENCE,
     )
     assert result.returncode == 0, result.stderr[-2000:]
     told: dict[str, Any] = {}
@@ -77,20 +76,25 @@ def killed_drivers(
     return list(range(first, told["step"], stride)), told
 
 
-def test_a_second_driver_is_refused_while_the_first_is_alive(store: Store, two_cores: str) -> None:
-    study = sweeps.study_of()
-    with sweeps.start_driver(store.out, RAY_ADDRESS=two_cores) as first:
+def test_a_second_driver_is_refused_while_the_first_is_alive(
+    store: Store, two_cores: str, tmp_path: Path
+) -> None:
+    study, refused = sweeps.study_of(), tmp_path / "refused"
+    with no_longer(
+        sweeps.start_driver(store.out, sweeps.Hold(0.1, str(refused)), RAY_ADDRESS=two_cores)
+    ) as first:
         wait_for(lambda: len(store.statuses()) > 0)
         with pytest.raises(InputError, match="another driver"):
             sweeps.sweep(study, store, sweeps.nothing)
-        assert first.wait(timeout=60) == 0
+        refused.touch()
+        assert first.wait(timeout=PATIENCE) == 0
     sweeps.check("a second driver starts", 1, study, store)
 
 
 def test_a_driver_that_lost_the_race_for_the_folder_stops_and_does_no_harm(
-    store: Store, two_cores: str, monkeypatch: pytest.MonkeyPatch
+    store: Store, two_cores: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repeated = sweeps.race(store, two_cores, monkeypatch)
+    repeated = sweeps.race(store, two_cores, tmp_path / "signs", monkeypatch)
     sweeps.check("two drivers start in the same instant", repeated, sweeps.study_of(20), store)
 
 
@@ -98,22 +102,12 @@ def test_a_driver_that_lost_the_race_for_the_folder_stops_and_does_no_harm(
 def test_a_driver_elsewhere_is_alive_as_long_as_its_sign_of_life_changes_whatever_its_clock(
     store: Store, two_cores: str, monkeypatch: pytest.MonkeyPatch, ahead: float
 ) -> None:
+    study = sweeps.study_of(2)
+    monkeypatch.setattr(lease, "LOOK_SECONDS", PATIENCE)
+    with sweeps.another_driver(store, ahead), pytest.raises(InputError, match="elsewhere"):
+        sweeps.sweep(study, store, sweeps.nothing)
     monkeypatch.setattr(lease, "SILENCE_SECONDS", 4.0)
     monkeypatch.setattr(lease, "LOOK_SECONDS", 4.0)
-    study, ended = sweeps.study_of(2), threading.Event()
-    record = {"token": "x", "state": "running", "host": "elsewhere", "pid": 1}
-
-    def live() -> None:
-        while not ended.wait(0.5):
-            store.write_driver({**record, "heartbeat": time.time() + ahead})
-
-    thread = threading.Thread(target=live)
-    thread.start()
-    wait_for(store.read_driver)
-    with pytest.raises(InputError, match="elsewhere"):
-        sweeps.sweep(study, store, sweeps.nothing)
-    ended.set()
-    thread.join()
     sweeps.sweep(study, store, sweeps.nothing)
     found = store.read_driver()
     assert found is not None and (found["state"], found["host"]) == ("finished", socket.gethostname())

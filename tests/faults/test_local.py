@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from waiting import wait_for
+from waiting import no_longer, wait_for
 
 from faults import killed, steps, sweeps, test_drivers, test_jobs
 from phasediag.errors import InputError, PhasediagError
@@ -106,9 +106,9 @@ def test_a_disk_that_takes_nothing_is_waited_for_and_ends_the_sweep_at_last(
     sweeps.check(fault, refused, study, store)
 
 
-def test_a_driver_killed_while_it_trains_is_followed_by_another(store: Store) -> None:
-    study = sweeps.study_of()
-    with sweeps.start_driver(store.out, executor="local") as first:
+def test_a_driver_killed_while_it_trains_is_followed_by_another(store: Store, tmp_path: Path) -> None:
+    study, never = sweeps.study_of(), sweeps.Hold(0.1, str(tmp_path / "never"))
+    with no_longer(sweeps.start_driver(store.out, never, executor="local")) as first:
         wait_for(lambda: len(store.statuses()) > 0)
         first.kill()
         first.wait()
