@@ -179,7 +179,7 @@ class Careless:
     def __call__(self, jobs: Sequence[Job]) -> None:
         worker.holds = lambda store, token: True
         signs = Path(self.folder)
-        if "careless" in os.environ:  # of this worker: what it trained before is published
+        if "CARELESS" in os.environ:  # of this worker: what it trained before is published
             (signs / "published").touch()
             time.sleep(3600.0)
         try:
@@ -187,7 +187,7 @@ class Careless:
         except FileExistsError:
             while not (signs / "taken").exists():
                 time.sleep(0.05)
-            os.environ["careless"] = "yes"
+            os.environ["CARELESS"] = "yes"
 
 
 # A driver in a process of its own, to be killed.

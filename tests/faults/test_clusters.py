@@ -187,9 +187,10 @@ def test_a_sweep_shows_its_metrics_is_stopped_and_resumes(dashboard: str, tmp_pa
 @pytest.mark.slow
 def test_a_head_that_dies_is_followed_by_a_new_cluster(store: Store, tmp_path: Path) -> None:
     port, study, never = free_port(), sweeps.study_of(), sweeps.Hold(1.0, str(tmp_path / "never"))
+    options = ("--include-dashboard=false", f"--dashboard-agent-listen-port={free_port()}")
     patience = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5", **environment(RAY_ADDRESS=f"127.0.0.1:{port}")}
     with (
-        head("--include-dashboard=false", port=port) as first,
+        head(*options, port=port) as first,
         start_when_ready(store, never, patience) as driver,
     ):
         processes = [first_process := psutil.Process(first.pid), *first_process.children(recursive=True)]
@@ -201,7 +202,7 @@ def test_a_head_that_dies_is_followed_by_a_new_cluster(store: Store, tmp_path: P
     before = len(store.statuses())
     assert 0 < before < 60
     with (
-        head("--include-dashboard=false", port=port),
+        head(*options, port=port),
         start_when_ready(store, sweeps.Pause(0.0), patience) as driver,
     ):
         assert driver.wait(timeout=PATIENCE) == 0

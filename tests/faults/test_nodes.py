@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 import ray
+from free_ports import free_port
 from ray.cluster_utils import Cluster
 from waiting import wait_for
 
@@ -144,7 +145,7 @@ class Devours:
 def blind_node(address: str, folder: Path) -> Iterator[None]:
     """A node of one CPU that sees an empty disk where the others see the folder, for the duration of a `with` block."""
     folder.mkdir()
-    join = f"-m ray.scripts.scripts start --address={address} --num-cpus=1 --block"
+    join = f"-m ray.scripts.scripts start --address={address} --dashboard-agent-listen-port={free_port()} --num-cpus=1 --block"
     mounts = f"mount -t tmpfs tmpfs '{folder}' && exec '{sys.executable}' {join}"
     command = ["unshare", "--mount", "sh", "-c"]
     try:
