@@ -94,7 +94,7 @@ def wait_for(condition, page):
     end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, "it did not happen"
-        page.wait_for_timeout(100)
+        page.wait_for_timeout(20)
 
 
 def asks_network(url):
@@ -117,7 +117,7 @@ def click(page, gamma, gamma_prime):
     page.mouse.move(x - 3, y)
     page.mouse.move(x, y)
     # Plotly looks for what is under the pointer now and then, and tells of that what is clicked.
-    page.wait_for_function("document.getElementById('map')._hoverdata?.length > 0")
+    wait_for(lambda: page.evaluate("document.getElementById('map')._hoverdata?.length > 0"), page)
     page.mouse.click(x, y)
 
 
