@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from studies import starter
 from typer.testing import CliRunner
-from waiting import wait_for
+from waiting import PATIENCE, no_longer, wait_for
 
 from phasediag.cli import app
 from phasediag.kinds import open_store, parse_spec
@@ -49,10 +49,10 @@ def invoke(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def start(*arguments):
+def start(*arguments, program=("-m", "phasediag")):
     """The program in a process of its own, without a cluster."""
     return subprocess.Popen(
-        [sys.executable, "-m", "phasediag", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -60,9 +60,9 @@ def start(*arguments):
     )
 
 
-def finish(process, seconds=90):
+def finish(process):
     """(exit code, standard output, standard error)."""
-    output, errors = process.communicate(timeout=seconds)
+    output, errors = process.communicate(timeout=PATIENCE)
     return process.returncode, output, errors
 
 
@@ -71,10 +71,10 @@ def sweep(tmp_path_factory):
     """A small sweep, run by the program while `status --wait` watches: its folder and what both printed."""
     folder = tmp_path_factory.mktemp("sweep")
     (folder / "spec.toml").write_text(SPEC)
-    with start("status", folder / "out", "--wait") as watching:
-        with start("run", folder / "spec.toml", "--out", folder / "out") as running:
+    with no_longer(start("status", folder / "out", "--wait")) as watching:
+        with no_longer(start("run", folder / "spec.toml", "--out", folder / "out", "--local")) as running:
             ran = finish(running)
-        return folder / "out", ran, finish(watching, 30)
+        return folder / "out", ran, finish(watching)
 
 
 POISONED = """
@@ -368,25 +368,119 @@ def test_the_time_left_is_what_the_driver_predicts(sweep, tmp_path):
     assert shown == "cli: running, 0 done, 0 failed, 8 missing, 1 min 15 s left\n"
 
 
-def test_interrupted_runs_keep_what_is_finished_and_can_be_resumed(tmp_path):
+EXECUTORS = pytest.mark.parametrize("options", [[], ["--local"]], ids=["ray", "local"])
+HELD = ("-m", "faults.held")
+"""The program, which trains one batch and then rests until a file is there: never, in these tests."""
+STUCK = """
+import sys, time
+from pathlib import Path
+from faults import held
+from phasediag.sweep import local, ray_cluster
+
+folder = Path(sys.argv[1]).parent
+
+def stop(executor):
+    (folder / "stopping").touch()
+    time.sleep(3600.0)
+
+local.LocalExecutor.stop = ray_cluster.RayCluster.stop = stop
+held.main()
+"""
+
+
+def trains(process, out):
+    """Whether the sweep of a process has begun to train."""
+    record = open_store(out).read_driver()
+    return record is not None and record["pid"] == process.pid and record["total"] is not None
+
+
+@EXECUTORS
+def test_interrupted_runs_keep_what_is_finished_and_can_be_resumed(tmp_path, options):
     spec, out = tmp_path / "spec.toml", tmp_path / "out"
-    spec.write_text(SPEC.replace("[20, 80]", "[2000]").replace("seeds = 2", "seeds = 60"))
-    done = 0
+    spec.write_text(SPEC.replace("seeds = 2", "seeds = 4"))
+    done = set()
     for number in (signal.SIGINT, signal.SIGTERM):
-        with start("run", spec, "--out", out) as running:
-            wait_for(lambda done=done: len(open_store(out).statuses()) > done)
+        with no_longer(
+            start(tmp_path / "never", "run", spec, "--out", out, *options, program=HELD)
+        ) as running:
+            wait_for(
+                lambda running=running: (
+                    running.poll() is not None or (trains(running, out) and open_store(out).statuses())
+                )
+            )
             running.send_signal(number)
-            code, _, errors = finish(running, 30)
+            code, _, errors = finish(running)
         assert code == 130, errors
-        assert f"resume with: phasediag run {spec} --out {out}" in errors.splitlines()[-1]
+        resume = " ".join(["phasediag run", str(spec), "--out", str(out), *options])
+        assert errors.splitlines()[-1] == f"interrupted; what is finished is kept, resume with: {resume}"
         assert "Traceback" not in errors
         assert open_store(out).read_driver()["state"] == "interrupted"
-        done = len(open_store(out).statuses())
-    assert 0 < done < 120
-    with start("run", spec, "--out", out) as running:
-        code, output, _ = finish(running)
-    assert (code, "120 of 120 jobs finished" in output) == (0, True)
-    assert len(open_store(out).runs()) == 240
+        assert done <= (done := set(open_store(out).statuses()))
+    assert 0 < len(done) < 16
+    result = invoke("run", spec, "--out", out, "--local")
+    assert (
+        result.exit_code,
+        f"16 of 16 jobs finished, 0 failed; {16 - len(done)} run now" in result.stdout,
+    ) == (0, True)
+    assert len(open_store(out).runs()) == 32
+
+
+@EXECUTORS
+def test_a_second_interruption_ends_a_run_at_once(tmp_path, options):
+    """One that is stuck as it stops, say. What is finished is kept."""
+    spec, out = tmp_path / "spec.toml", tmp_path / "out"
+    spec.write_text(SPEC)
+    arguments = [tmp_path / "never", "run", spec, "--out", out, *options]
+    with no_longer(start(*arguments, program=("-c", STUCK))) as running:
+        wait_for(lambda: running.poll() is not None or (trains(running, out) and open_store(out).statuses()))
+        running.send_signal(signal.SIGINT)
+        wait_for(lambda: running.poll() is not None or (tmp_path / "stopping").exists())
+        assert running.poll() is None
+        running.send_signal(signal.SIGINT)
+        code, _, errors = finish(running)
+    assert (code, "Traceback" in errors) == (130, False)
+    assert 0 < len(open_store(out).statuses()) < 8
+    assert invoke("run", spec, "--out", out, "--local").exit_code == 0
+
+
+def test_a_run_goes_on_from_ray_to_this_process_and_back(tmp_path):
+    """Ray is where a run trains unless it is told otherwise: in processes of its own."""
+    spec, out = tmp_path / "spec.toml", tmp_path / "out"
+    for seeds, options in ((1, ["--local"]), (2, []), (3, ["--local"])):
+        spec.write_text(SPEC.replace("seeds = 2", f"seeds = {seeds}"))
+        log = tmp_path / f"log-{seeds}"
+        with no_longer(start("run", spec, "--out", out, "--log", log, *options)) as running:
+            code, output, errors = finish(running)
+        assert code == 0, errors
+        assert f"{4 * seeds} of {4 * seeds} jobs finished, 0 failed; 4 run now" in output
+        events = [json.loads(line) for line in log.read_text().splitlines()]
+        workers = {event["worker"].rpartition(":")[2] for event in events if event["event"] == "batch"}
+        assert (workers == {str(running.pid)}) == bool(options)
+    assert len(open_store(out).runs()) == 24
+
+
+def test_local_wins_over_the_address_of_a_cluster_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    (tmp_path / "spec.toml").write_text(SPEC)
+    result = invoke("run", tmp_path / "spec.toml", "--out", tmp_path / "out", "--local")
+    assert result.exit_code == 0
+    assert "RAY_ADDRESS is 127.0.0.1:1, but --local wins: this process trains" in result.stderr
+    assert "RAY_ADDRESS" not in result.stdout
+
+
+@EXECUTORS
+def test_a_folder_that_another_driver_runs_is_refused(sweep, tmp_path, options):
+    (tmp_path / "spec.toml").write_text(SPEC)
+    store = open_store(tmp_path / "out")
+    record = {"token": "t", "state": "running", "pid": os.getpid(), "host": socket.gethostname()}
+    store.write_driver({**record, "heartbeat": time.time()})
+    result = invoke("run", tmp_path / "spec.toml", "--out", store.out, *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    words = (
+        f"error: {store.out}: another driver is running it (process {os.getpid()} on {socket.gethostname()})"
+    )
+    assert words in result.stderr
+    assert store.read_driver()["token"] == "t" and not store.exists()
 
 
 def test_plot_fits_again_when_there_are_more_runs(sweep, tmp_path):
@@ -415,7 +509,7 @@ def test_a_finished_study_runs_without_a_cluster(sweep, tmp_path):
     out, spec = tmp_path / "out", tmp_path / "spec.toml"
     shutil.copytree(sweep[0], out)
     spec.write_text(SPEC)
-    with start("run", spec, "--out", out) as running:
+    with no_longer(start("run", spec, "--out", out)) as running:
         code, output, errors = finish(running)
     assert (code, "0 run now" in output) == (0, True)
     assert "Ray" not in errors + output
@@ -477,11 +571,10 @@ grid = { width = [20, 30, 40, 60], gamma = [0.8, 1.6, 2.4], gamma_prime = [0.0, 
 def test_three_layers_from_the_spec_to_the_figures(tmp_path):
     (tmp_path / "spec.toml").write_text(THREE_LAYERS)
     out = tmp_path / "out"
-    with start("run", tmp_path / "spec.toml", "--out", out) as running:
-        code, output, _ = finish(running, 240)
-    assert code == 0
-    assert "24 of 24 jobs finished, 0 failed" in output
-    assert "W2, slope at infinite width" in output
+    ran = invoke("run", tmp_path / "spec.toml", "--out", out, "--local")
+    assert ran.exit_code == 0
+    assert "24 of 24 jobs finished, 0 failed" in ran.stdout
+    assert "W2, slope at infinite width" in ran.stdout
     runs = open_store(out).runs()
     assert runs.groupby("job_id")["layer"].agg(list).map(tuple).unique().tolist() == [("W1", "W2", "a")]
     assert np.isfinite(runs.loc[runs["layer"] == "W2", "relative_change_spectral"]).all()

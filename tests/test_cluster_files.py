@@ -15,6 +15,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from waiting import PATIENCE
 
 from phasediag.kinds import parse_spec
 
@@ -97,6 +98,12 @@ STAND_INS = {
     "ray": 'printf "%s|" ray "$@" >> "$CALLS"; echo >> "$CALLS"',
 }
 """Commands that are not Slurm's, and only write down how they were called."""
+CATCHES = (
+    "until [ $((0x$(sed -n 's/^SigCgt:\\t//p' /proc/$SCRIPT/status) & 0x4000)) != 0 ]; do sleep 0.05; done"
+)
+"""Waits for the script to have a trap for SIGTERM."""
+READY = f'{CATCHES}; until [ -s "$(echo "$TMPDIR"/tmp.*/process)" ]; do sleep 0.05; done'
+"""Waits for it to know the process of the sweep, too."""
 
 
 @pytest.fixture
@@ -110,6 +117,7 @@ def slurm(tmp_path: Path):  # type: ignore[no-untyped-def]
     (tmp_path / "my study.toml").touch()
     calls = tmp_path / "calls"
     calls.touch()
+    (tmp_path / "temporary").mkdir()
 
     def run(*arguments: str, **environment: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
         result = subprocess.run(
@@ -119,6 +127,7 @@ def slurm(tmp_path: Path):  # type: ignore[no-untyped-def]
                 **os.environ,
                 "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
                 "CALLS": str(calls),
+                "TMPDIR": str(tmp_path / "temporary"),
                 "SLURM_JOB_NUM_NODES": "3",
                 "SLURM_JOB_ID": "5",
                 "SLURM_STEP_ID": "0",
@@ -128,7 +137,7 @@ def slurm(tmp_path: Path):  # type: ignore[no-untyped-def]
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
         return result, calls.read_text().splitlines()
 
@@ -174,12 +183,14 @@ def test_the_slurm_script_ends_as_the_sweep_did_or_as_srun_if_there_was_none(
 
 def test_the_slurm_script_hands_sigterm_to_the_sweep_alone(slurm) -> None:  # type: ignore[no-untyped-def]
     """As Slurm sends it to the script two minutes before the time is over."""
-    sweep = "trap 'exit 130' TERM; sleep 0.5; kill $SCRIPT; for i in $(seq 100); do sleep 0.1; done"
+    sweep = f"trap 'exit 130' TERM; {READY}; kill $SCRIPT; for i in $(seq 6000); do sleep 0.1; done"
     assert slurm("my study.toml", "out", SWEEP=sweep)[0].returncode == 130
 
 
 def test_the_slurm_script_ends_srun_if_sigterm_comes_before_the_sweep_has_begun(slurm) -> None:  # type: ignore[no-untyped-def]
-    result, calls = slurm("my study.toml", "out", SWEEP_EXIT="", SRUN="sleep 0.5; kill $PPID; exec sleep 20")
+    result, calls = slurm(
+        "my study.toml", "out", SWEEP_EXIT="", SRUN=f"SCRIPT=$PPID; {CATCHES}; kill $PPID; exec sleep 3600"
+    )
     assert result.returncode == 128 + 15 and "the sweep did not begin" in result.stderr
     assert calls and not any(call.startswith("scancel") for call in calls)
 

@@ -1,9 +1,8 @@
-"""A condensation study through the whole path: the program on a local Ray, its folder, and every command on it."""
+"""A condensation study through the whole path: the program, its folder, and every command on it."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -28,24 +27,18 @@ train = { method = "adam", epochs = 60, learning_rate = 1e-3, snapshots = [20] }
 """
 
 
-def run(spec: Path, out: Path) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    command = [sys.executable, "-m", "phasediag", "run", str(spec), "--out", str(out)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-
-
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a study, which then grew by a seed and an activation, and what the program printed."""
     folder = tmp_path_factory.mktemp("condensation")
     spec, out = folder / "spec.toml", folder / "out"
     spec.write_text(SPEC)
-    first = run(spec, out)
-    assert first.returncode == 0, first.stderr
+    first = invoke("run", spec, "--out", out, "--local")
+    assert first.exit_code == 0, first.stderr
     files = {path.name: path.stat().st_mtime_ns for path in (out / "runs").iterdir()}
     spec.write_text(SPEC.replace("seeds = 3", "seeds = 4").replace('["tanh"', '["relu", "tanh"'))
-    second = run(spec, out)
-    assert second.returncode == 0, second.stderr
+    second = invoke("run", spec, "--out", out, "--local")
+    assert second.exit_code == 0, second.stderr
     assert "12 of 12 jobs finished, 0 failed; 6 run now" in second.stdout
     assert all((out / "runs" / name).stat().st_mtime_ns == time for name, time in files.items())
     return out, first.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from waiting import PATIENCE
 
 from phasediag.errors import InputError
 from phasediag.phase_diagram import fitting
@@ -194,14 +196,23 @@ def test_output_layer_has_a_measured_but_no_predicted_line():
 
 
 def test_the_time_of_a_fit_grows_with_the_number_of_points():
-    def seconds(side):
-        runs = make_runs({(i / 100, j / 100): 0.1 for i in range(side) for j in range(side)}, noise=0.1)
-        start = time.perf_counter()
-        fitting.fit(runs)
-        return time.perf_counter() - start
+    """Of this thread, at its best: others of the machine can only slow it down, now and then one size more than the other."""
 
-    few, many = seconds(20), seconds(60)  # 6,000 and 54,000 rows
-    assert many < 9 * 3 * few
+    def seconds(runs):
+        start = time.thread_time()
+        fitting.fit(runs)
+        return time.thread_time() - start
+
+    few, many = (
+        make_runs({(i / 100, j / 100): 0.1 for i in range(side) for j in range(side)}, noise=0.1)
+        for side in (20, 60)  # 6,000 and 54,000 rows
+    )
+    best = [math.inf, math.inf]
+    for _ in range(20):
+        best = [min(known, seconds(runs)) for known, runs in zip(best, (few, many), strict=True)]
+        if best[1] < 9 * 2 * best[0]:
+            return
+    raise AssertionError(best)
 
 
 def test_fitting_and_plotting_import_nothing_heavy():
@@ -212,7 +223,7 @@ def test_fitting_and_plotting_import_nothing_heavy():
         "sys.exit(' '.join(heavy | pyplot) or 0)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr
 

@@ -14,7 +14,7 @@ import ray
 from free_ports import free_port
 from studies import sweep
 from test_sweep import Quick, assert_every_job_once, study, succeed
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 
 from phasediag.errors import InputError
 from phasediag.kinds import open_store
@@ -158,7 +158,7 @@ def test_a_process_is_after_a_sweep_what_it_was_before(store, tmp_path):
     process = start_driver(
         store.out, "report_cluster", tmp_path / "second", RAY_AUTH_TOKEN="", RAY_ADDRESS=""
     )
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors
     assert output.strip().splitlines()[-1] == "{}"
     first, second = (set(open_store(out).runs()["device"]) for out in (store.out, tmp_path / "second"))
@@ -176,6 +176,7 @@ def head():
 def run_head(folder, port):
     command = (
         f"{Path(sys.executable).parent}/ray start --head --block --node-ip-address=127.0.0.1 --port={port} "
+        f"--ray-client-server-port={free_port()} --dashboard-agent-listen-port={free_port()} "
         f"--include-dashboard=false --num-cpus=1 --temp-dir={folder} --disable-usage-stats"
     )
     with subprocess.Popen(command.split(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -183,13 +184,13 @@ def run_head(folder, port):
             yield f"127.0.0.1:{port}"
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=PATIENCE)
 
 
 def test_the_cluster_of_ray_address_is_joined(store, head):
     def joined():
         with start_driver(store.out, "report_cluster", RAY_ADDRESS=head) as process:
-            return process.wait(timeout=60) == 0
+            return process.wait(timeout=PATIENCE) == 0
 
     wait_for(joined)  # the cluster takes a few seconds to come up
     [address] = set(store.runs()["device"])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import re
 import shutil
+import time
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_report import EVIL, GRID, SPEC, make_folder, rows_of, two_networks, with_status
+from waiting import PATIENCE
 
 from phasediag.phase_diagram.fitting import fit
 from phasediag.phase_diagram.report.content import gather
@@ -24,6 +26,12 @@ MORE_FLAGS = "--disable-background-networking --disable-component-update --disab
 FOLDER = "<img src=x onerror=document.title='run'>"
 EVIL_NAME = EVIL.replace("'", "").replace('"', "")
 
+CHANGE_ADDRESS = """address => new Promise(done => {
+    const before = location.hash;
+    location.hash = address;
+    if (location.hash === before) return done();
+    addEventListener("hashchange", () => done(), { once: true });  // after those of the page itself
+})"""
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt install chromium")
 
 
@@ -54,6 +62,7 @@ def browser():
 def tab(browser):
     """A page of the browser, and what it complains about or asks the network for."""
     page, faults = browser.new_page(), []
+    page.set_default_timeout(1000 * PATIENCE)
     page.on("console", lambda message: faults.append(message.text))
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("request", lambda request: asks_network(request.url) and faults.append(request.url))
@@ -73,8 +82,7 @@ def view(tab, store):
             page.goto(file)
         page.evaluate("() => { delete document.documentElement.dataset.theme; }")
         defaults = "" if "quantity" in address else "&quantity=slope"
-        page.evaluate("address => { location.hash = address; }", f"{address}&layer=W1{defaults}")
-        page.wait_for_timeout(50)  # for the event that the address has changed
+        page.evaluate(CHANGE_ADDRESS, f"{address}&layer=W1{defaults}")
         return page
 
     yield show
@@ -83,11 +91,10 @@ def view(tab, store):
 
 def wait_for(condition, page):
     """Plotly draws anew when a window has kept its size for a moment."""
-    for _ in range(50):
-        if condition():
-            return
-        page.wait_for_timeout(100)
-    raise AssertionError("it did not happen within 5 seconds")
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        page.wait_for_timeout(20)
 
 
 def asks_network(url):
@@ -106,9 +113,11 @@ def place(page, gamma, gamma_prime):
 def click(page, gamma, gamma_prime):
     page.locator("#map").scroll_into_view_if_needed()
     x, y = place(page, gamma, gamma_prime)
+    page.evaluate("document.getElementById('map')._hoverdata = undefined")
     page.mouse.move(x - 3, y)
     page.mouse.move(x, y)
-    page.wait_for_timeout(80)  # Plotly looks for what is under the pointer every 50 ms
+    # Plotly looks for what is under the pointer now and then, and tells of that what is clicked.
+    wait_for(lambda: page.evaluate("document.getElementById('map')._hoverdata?.length > 0"), page)
     page.mouse.click(x, y)
 
 

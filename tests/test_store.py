@@ -1,5 +1,6 @@
 """Storage: one suite that every file system must pass, then what a local folder promises beyond it."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -7,6 +8,8 @@ import sys
 import threading
 import time
 import uuid
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import fs
+from waiting import PATIENCE
 
 from phasediag.errors import InputError
 from phasediag.kinds import open_store
@@ -320,7 +324,11 @@ batches = st.lists(run_rows, min_size=1, max_size=6, unique_by=lambda r: (r["job
 
 
 @given(rows=batches.filter(lambda rows: len({r["status"] == "failed" for r in rows}) == 1))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_any_rows_survive_storage(rows, tmp_path):
     store = open_store(tmp_path / uuid.uuid4().hex)
     store.publish_runs(rows)
@@ -429,6 +437,35 @@ def test_damaged_and_foreign_files_are_named(tmp_path, damage, words):
             read()
         assert f"{tmp_path}/runs/{name}" in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_a_bit_that_flips_in_the_names_of_columns_is_damage(tmp_path):
+    """No checksum covers them; a file has them twice. What is whole, and of another program or version, is not damaged."""
+    store = open_store(tmp_path)
+    file = tmp_path / "runs" / store.publish_runs(job_rows("a"))
+    content = file.read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    for name, used in (
+        ("job_id", True),
+        ("wall_seconds", True),
+        ("phasediag_schema", False),
+        ("ARROW:schema", False),
+    ):
+        first = content.index(name.encode(), footer)
+        for bit in (0, 7):  # another letter, and one that is no UTF-8
+            changed = bytearray(content)
+            changed[first + 2] ^= 1 << bit
+            file.write_bytes(changed)
+            damaged = store.damaged()
+            assert (
+                damaged == [f"runs/{file.name}"]
+                if used
+                else damaged or store.statuses() == {"a": "converged"}
+            )
+    for write in (foreign, *map(rewritten, (NEWER, SHORT, TYPED))):
+        write(file)
+        with pytest.raises(InputError):
+            store.damaged()
 
 
 def test_strays_are_named_and_hidden_files_ignored(tmp_path):
@@ -548,17 +585,18 @@ def test_a_reader_never_sees_a_part_of_a_file(tmp_path):
 
     reader = threading.Thread(target=read)
     reader.start()
-    for k in range(60):
+    for k in count():
+        if k >= 60 and len(seen) > 10:
+            break
         store.publish_runs(job_rows("same"))
         store.publish_runs(job_rows(f"job-{k}") + job_rows(f"more-{k}"))
         store.publish_runs(job_rows(f"poison-{k}", "failed"))
         if k % 20 == 19:
             store.drop_failed()
     stop.set()
-    reader.join(timeout=20.0)
+    reader.join(timeout=PATIENCE)
     assert not reader.is_alive()
     assert broken == []
-    assert len(seen) > 10
     assert set(seen) <= {2, 4}
 
 
@@ -568,9 +606,22 @@ def test_statuses_of_many_files_are_fast(tmp_path):
     content = (tmp_path / "runs" / name).read_bytes()
     for k in range(500):
         (tmp_path / "runs" / f"{k}.parquet").write_bytes(content)
-    started = time.perf_counter()
-    assert len(store.statuses()) == 20
-    assert time.perf_counter() - started < 10.0
+    files = sorted((tmp_path / "runs").iterdir())
+
+    def seconds(read):
+        started = time.perf_counter()
+        assert len(read()) in (20, 501)
+        return time.perf_counter() - started
+
+    best = [math.inf, math.inf]
+    for _ in range(
+        20
+    ):  # in no more than it takes to open them one after the other; others of the machine disturb now one, now the other
+        plain = partial(list, map(pq.read_table, files))
+        best = [min(known, seconds(read)) for known, read in zip(best, (plain, store.statuses), strict=True)]
+        if best[1] < best[0]:
+            return
+    raise AssertionError(best)
 
 
 def test_reading_imports_nothing_heavy():

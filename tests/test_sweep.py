@@ -165,7 +165,7 @@ def test_a_job_that_raises_fails_alone_and_is_tried_again_on_request(store, open
 
 
 def test_a_worker_tries_again_to_store_what_it_has_trained(store, opening, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweeping, "STORE_PATIENCE", (0.5,) * 6)
+    monkeypatch.setattr(sweeping, "STORE_PATIENCE", (0.5,) * 1200)
     lose = functools.partial(lose_storage_once, store, tmp_path / "lost")
     outcome = run(study(), store, lose, opening)
     assert (outcome.finished, outcome.failed) == (40, 0)

@@ -5,8 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+PATIENCE = 600.0
+"""Seconds after which what a test waits for has failed. On a busy machine a sweep takes ten times as long as elsewhere; only a test that
+fails takes so long."""
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+
+def wait_for(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Returns when the condition holds; fails the test if it does not do so in time."""
     end = time.monotonic() + seconds
     while not condition():

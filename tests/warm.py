@@ -11,7 +11,6 @@ from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.spec import TrainSpec
 from phasediag.phase_diagram.training import train_batch
 
-
 PRECISIONS = ("float32", "float64")
 
 

@@ -19,6 +19,7 @@ import io
 import json
 import tomllib
 import zipfile
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from .schema import (
     ROWS_KEY,
     SOURCE_KEY,
     STR,
+    VERSION_KEY,
     Columns,
     Tables,
     check_schema,
@@ -50,6 +52,7 @@ from .schema import (
 )
 
 _STALE_SECONDS = 3600.0
+_ARROW_KEY = b"ARROW:schema"
 
 
 class DamagedFile(InputError):
@@ -408,7 +411,12 @@ class Store:
                 self.files.filesystem.open_input_file(path) as file,
                 pq.ParquetFile(file, page_checksum_verification=True) as parquet,
             ):
-                check_schema(parquet.schema_arrow, declared, name)
+                try:
+                    check_schema(parquet.schema_arrow, declared, name)
+                except InputError as error:
+                    if not _contradicts_itself(parquet):
+                        raise  # another program, or another version, has written it
+                    raise DamagedFile(f"{error}, in one of two places; {self._repair(name)}") from None
                 try:
                     table = parquet.read(columns=wanted, use_threads=False)
                     _check_rows(table)
@@ -467,6 +475,22 @@ class Store:
         elif kept.num_rows < table.num_rows:
             self.files.publish(self.files.within(path), _to_parquet(kept, declared))
         return set(table.filter(gone).column("job_id").to_pylist())
+
+
+def _contradicts_itself(parquet: pq.ParquetFile) -> bool:
+    """Whether a file of the package's own tells two things of its columns, since a bit has flipped: it holds their names and types, and its
+    metadata, twice, and no checksum covers them (that of Parquet is one of pages)."""
+    found, texts = parquet.schema_arrow, parquet.metadata.metadata or {}
+    for key, text in texts.items():
+        try:
+            told = pa.ipc.read_schema(pa.py_buffer(b64decode(text)))
+        except (pa.ArrowException, OSError, ValueError):
+            if key == _ARROW_KEY:
+                return True
+            continue
+        own = any(VERSION_KEY in (keys or {}) for keys in (texts, told.metadata, found.metadata))
+        return own and not (key == _ARROW_KEY and told.equals(found, check_metadata=True))
+    return False
 
 
 def _runs_name(job_ids: Iterable[str], failed: bool) -> str:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from waiting import no_longer, wait_for
+from waiting import PATIENCE, no_longer, wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,7 +58,7 @@ class Host:
         """Runs a command there and returns what it prints; raises `RuntimeError` if it fails."""
         pipe = subprocess.PIPE
         with no_longer(self.start(*command, stdout=pipe, stderr=subprocess.STDOUT, **options)) as process:
-            output, _ = process.communicate(timeout=300)
+            output, _ = process.communicate(timeout=PATIENCE)
         if process.returncode:
             raise RuntimeError(f"{command} ended with {process.returncode}: {output}")
         return output
@@ -66,7 +66,7 @@ class Host:
     def ray_processes(self) -> list[str]:
         """The command lines of what runs of Ray there."""
         with no_longer(self.start("pgrep", "-af", RAY, stdout=subprocess.PIPE)) as search:
-            output, _ = search.communicate(timeout=60)
+            output, _ = search.communicate(timeout=PATIENCE)
         assert search.returncode in (0, 1), "pgrep failed"
         return output.splitlines()
 

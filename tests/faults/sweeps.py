@@ -6,10 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 from studies import trainer_of
-from waiting import no_longer, wait_for
+from waiting import PATIENCE, no_longer, wait_for
 
 from phasediag.display.progress import Progress
 from phasediag.kinds import parse_spec
@@ -30,6 +31,7 @@ from phasediag.phase_diagram.columns import TABLES
 from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.study import PhaseDiagramStudy
 from phasediag.spec.data import make_dataset
+from phasediag.storage import store as store_module
 from phasediag.storage.store import Store
 from phasediag.study import Trainer
 from phasediag.sweep import lease, worker
@@ -88,22 +90,40 @@ class Disturbed:
         return self.trainer.failed(job, error)
 
 
-def sweep(study: PhaseDiagramStudy, store: Store, disturb: Disturbance, **options: Any) -> driver.Outcome:
-    """Runs a sweep on the Ray that runs in this process, or on one of its own."""
+def sweep(
+    study: PhaseDiagramStudy,
+    store: Store,
+    disturb: Disturbance,
+    opening: driver.Opening = ray_cluster,
+    **options: Any,
+) -> driver.Outcome:
+    """Runs a sweep: on the Ray that runs in this process, or on one of its own, unless told otherwise."""
     return driver.run(
-        study, store, ray_cluster, Progress(), trainer=Disturbed(trainer_of(study), disturb), **options
+        study, store, opening, Progress(), trainer=Disturbed(trainer_of(study), disturb), **options
     )
 
 
 def make_a_mess(study: PhaseDiagramStudy, store: Store) -> None:
-    """A folder with a job that failed, some that several files hold, and the litter of a process that was killed."""
+    """A folder of six jobs with one that failed, one that failed under an earlier version, some that several files hold, a damaged file,
+    and the litter of a process that was killed."""
     trainer, jobs = trainer_of(study), study.jobs()
     store.publish_runs(trainer.failed(jobs[0], "no such luck"))
-    for batch in (jobs[1:3], jobs[2:4], jobs[1:2]):
-        store.publish_runs([row for job in batch for row in trainer.batch([job], "cpu", 1)])
+    for batch in (jobs[1:3], jobs[2:4], jobs[1:2], jobs[4:5]):
+        name = store.publish_runs([row for job in batch for row in trainer.batch([job], "cpu", 1)])
+    runs = Path(store.out, "runs")
+    flip_bit(runs / name, 100)
+    name = store.publish_runs(trainer.failed(jobs[5], "no such luck"))
+    (runs / name).rename(runs / store_module._runs_name([jobs[5].job_id], failed=False))
     litter = Path(store.out, ".staging", "litter")
     litter.touch()
     os.utime(litter, (0, 0))
+
+
+def flip_bit(file: Path, position: int) -> None:
+    """Flips a bit of a file, as disks and memory do now and then."""
+    content = bytearray(file.read_bytes())
+    content[position // 8] ^= 1 << position % 8
+    file.write_bytes(content)
 
 
 def nothing(jobs: Sequence[Job]) -> None:
@@ -120,12 +140,54 @@ class Pause:
         time.sleep(self.seconds)
 
 
-class Careless(Pause):
-    """Workers that do not notice that their driver was replaced, as if they had looked a moment earlier."""
+@dataclass(frozen=True)
+class Hold(Pause):
+    """Makes one batch last until a file is there, and so the sweep: it does not end before what is to disturb it has happened, however slow
+    the machine is."""
+
+    file: str
+
+    def __call__(self, jobs: Sequence[Job]) -> None:
+        super().__call__(jobs)
+        while any(map(is_poison, jobs)) and not Path(self.file).exists():
+            time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Trains one batch; all others last until a file is there."""
+
+    file: str
+
+    def __call__(self, jobs: Sequence[Job]) -> None:
+        try:
+            Path(f"{self.file}-begun").touch(exist_ok=False)
+        except FileExistsError:
+            while not Path(self.file).exists():
+                time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Careless:
+    """Workers that do not notice that their driver was replaced, as if they had looked a moment earlier.
+
+    They train one batch; then those that are in flight when the file "taken" is there; then, with a file "published", nothing more.
+    """
+
+    folder: str
 
     def __call__(self, jobs: Sequence[Job]) -> None:
         worker.holds = lambda store, token: True
-        super().__call__(jobs)
+        signs = Path(self.folder)
+        if "CARELESS" in os.environ:  # of this worker: what it trained before is published
+            (signs / "published").touch()
+            time.sleep(3600.0)
+        try:
+            (signs / "first").touch(exist_ok=False)
+        except FileExistsError:
+            while not (signs / "taken").exists():
+                time.sleep(0.05)
+            os.environ["CARELESS"] = "yes"
 
 
 # A driver in a process of its own, to be killed.
@@ -134,21 +196,22 @@ _SCRIPT = """
 import sys
 from faults import sweeps
 from phasediag.kinds import open_store
+from studies import OPENINGS
 {before}
-sweeps.sweep(sweeps.study_of({seeds}), open_store(sys.argv[1]), sweeps.{disturb}({pause}))
+sweeps.sweep(sweeps.study_of({seeds}), open_store(sys.argv[1]), sweeps.{disturb!r}, OPENINGS["{executor}"])
 """
 
 
 def start_driver(
     out: str,
+    disturb: Disturbance,
     seeds: int = 10,
-    pause: float = 0.5,
     before: str = "",
-    disturb: str = "Pause",
+    executor: str = "ray",
     **environment: str,
 ) -> subprocess.Popen[str]:
     """Starts a driver; `before` is Python that it runs first. RAY_ADDRESS="" is a Ray of its own."""
-    script = _SCRIPT.format(before=before, seeds=seeds, pause=pause, disturb=disturb)
+    script = _SCRIPT.format(before=before, seeds=seeds, disturb=disturb, executor=executor)
     return subprocess.Popen(
         [sys.executable, "-c", script, out],
         env={**os.environ, **environment},
@@ -157,57 +220,82 @@ def start_driver(
     )
 
 
-_IMPATIENT = """
-from faults import sweeps
-from phasediag import cli
-from phasediag.phase_diagram.kind import PhaseDiagram
-from phasediag.sweep import sweep
-
-sweep.STORE_PATIENCE = (0.05, 0.05)
-trainer = PhaseDiagram.trainer
-PhaseDiagram.trainer = lambda kind, study: sweeps.Disturbed(trainer(kind, study), sweeps.Pause(0.3))
-cli.main()
-"""
-
-
 def start_impatient(
-    folder: Path, store: Store, **environment: str
+    folder: Path, store: Store, held: Path, **environment: str
 ) -> AbstractContextManager[subprocess.Popen[str]]:
-    """`phasediag run` of the study, which does not wait for the storage for long."""
+    """`phasediag run` of the study, which does not wait for the storage for long, and rests until the file `held` is there."""
     spec = folder / "spec.toml"
     spec.write_text(SPEC.format(seeds=10))
-    command = [sys.executable, "-c", _IMPATIENT, "run", str(spec), "--out", store.out]
+    script = "from faults import held; from phasediag.sweep import sweep; sweep.STORE_PATIENCE = (0.05, 0.05); held.main()"
+    command = [sys.executable, "-c", script, str(held), "run", str(spec), "--out", store.out]
     process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)
     return no_longer(process)
 
 
-def race(store: Store, address: str, monkeypatch: pytest.MonkeyPatch) -> int:
+_BEATS_LATE = """
+from pathlib import Path
+from phasediag.sweep import lease
+renew = lease.Lease._renew
+lease.HEARTBEAT_SECONDS = 0.5
+lease.Lease._renew = lambda lease: renew(lease) if Path("{folder}", "published").exists() else None
+"""
+
+
+def race(store: Store, address: str, signs: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     """Two drivers in one folder, on one cluster, neither of which saw the other as it began, with batches of their own, and workers of
-    the first that do not see that it was replaced. Returns how many files held jobs that others held too."""
+    the first that do not see that it was replaced. Returns how many files held jobs that others held too.
+
+    Args:
+        signs: a folder for what one waits for.
+    """
     study, repeated = study_of(20), 0
-    slow = "from phasediag.sweep import lease; lease.HEARTBEAT_SECONDS = 3.0"
-    rewrite = Store._rewrite_without
+    rewrite, describe = Store._rewrite_without, lease.Lease.describe
+    signs.mkdir()
 
     def count(*arguments: Any) -> Any:
         nonlocal repeated
         repeated += 1
         return rewrite(*arguments)
 
-    with start_driver(
-        store.out, seeds=20, pause=0.5, before=slow, disturb="Careless", RAY_ADDRESS=address
-    ) as first:
-        wait_for(
-            lambda: len(store.statuses()) > 0
-        )  # the same jobs in the same batches would have the same files
+    def take(*arguments: Any) -> None:
+        describe(*arguments)
+        (signs / "taken").touch()
+
+    # The same jobs in the same batches would have the same files: those of the second are smaller.
+    resources = study.spec.resources.model_copy(update={"cpus_per_task": 0.5})
+    second = type(study)(study.spec.model_copy(update={"resources": resources}), study.data, study.source)
+    late = _BEATS_LATE.format(folder=signs)
+    with no_longer(start_driver(store.out, Careless(str(signs)), 20, late, RAY_ADDRESS=address)) as first:
+        wait_for(lambda: len(store.statuses()) > 0)
         with monkeypatch.context() as patch:
             patch.setattr(lease, "check_free", lambda store, known=None: None)
             patch.setattr(driver, "check_free", lambda store: None)
             patch.setattr(Store, "_rewrite_without", count)
-            outcome = sweep(study, store, Pause(0.5))
+            patch.setattr(lease.Lease, "describe", take)
+            outcome = sweep(second, store, nothing)
         assert (outcome.finished, outcome.failed) == (120, 0) and outcome.trained > 0
-        assert first.wait(timeout=60) != 0
+        assert first.wait(timeout=PATIENCE) != 0
         assert first.stderr is not None and "another driver has taken over" in first.stderr.read()
     return repeated
+
+
+@contextmanager
+def another_driver(store: Store, ahead: float = 0.0) -> Iterator[None]:
+    """A driver elsewhere that gives signs of life for the duration of a `with` block; its clock may be ahead."""
+    ended, record = threading.Event(), {"token": "x", "state": "running", "host": "elsewhere", "pid": 1}
+
+    def live() -> None:
+        while not ended.wait(0.2):
+            store.write_driver({**record, "heartbeat": time.time() + ahead})
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        wait_for(store.read_driver)
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 # What is looked at afterwards.

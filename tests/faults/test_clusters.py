@@ -16,13 +16,14 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-from waiting import wait_for
+from free_ports import free_port
+from waiting import PATIENCE, no_longer, wait_for
 
 from faults import sweeps
 from phasediag.kinds import open_store, read_study
 from phasediag.storage.store import Store
 
-PORT, DASHBOARD, AGENT, METRICS, TOKEN = 6401, 8299, 8297, 8298, "a" * 64
+TOKEN = "a" * 64
 SPEC = """
 name = "submitted"
 kind = "phase-diagram"
@@ -30,16 +31,6 @@ network = { depth = 2 }
 data = { kind = "points", x = [[-1.0], [-0.35], [0.3], [1.0]], y = [0.6, -0.4, 0.5, -0.2] }
 grid = { width = [20, 80], gamma = [0.5, 1.0, 1.75], gamma_prime = [0.0], seeds = 2 }
 """
-LONG = """
-name = "long"
-kind = "phase-diagram"
-network = { depth = 2 }
-data = { kind = "points", x = [[-1.0], [-0.35], [0.3], [1.0]], y = [0.6, -0.4, 0.5, -0.2] }
-grid = { width = [200, 400], gamma = [0.5, 1.0, 1.5], gamma_prime = [0.0, 0.5], seeds = 20 }
-train = { method = "gd", learning_rate = 1e-3, max_evaluations = 15000 }
-samples = { points = [] }
-"""
-"""Some half a minute on two cores."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -54,9 +45,9 @@ def command(line: str) -> list[str]:
     return [str(Path(sys.executable).parent / program), *arguments]
 
 
-def answers() -> bool:
+def answers(dashboard: str) -> bool:
     try:
-        urllib.request.urlopen(f"http://127.0.0.1:{DASHBOARD}/api/version", timeout=2).close()
+        urllib.request.urlopen(f"{dashboard}/api/version", timeout=10).close()
     except urllib.error.HTTPError as error:
         error.close()
         return error.code == 401  # up, and asking for the token that `ray job submit` has
@@ -66,12 +57,12 @@ def answers() -> bool:
 
 
 @contextmanager
-def head(*options: str, port: int = PORT) -> Iterator[subprocess.Popen[bytes]]:
+def head(*options: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """A cluster of one node on this machine. It need not be alive any more at the end."""
+    # The paths of Ray's sockets must be short.
     with tempfile.TemporaryDirectory(prefix="pd-", ignore_cleanup_errors=True) as folder:
         start = command(
-            f"ray start --head --block --node-ip-address=127.0.0.1 --port={port} "
-            f"--min-worker-port={21000 + 1000 * (port - PORT)} --max-worker-port={21999 + 1000 * (port - PORT)} "
+            f"ray start --head --block --node-ip-address=127.0.0.1 --port={port} --ray-client-server-port={free_port()} "
             f"--num-cpus=2 --temp-dir={folder} --disable-usage-stats {' '.join(options)}"
         )
         process = subprocess.Popen(
@@ -84,35 +75,43 @@ def head(*options: str, port: int = PORT) -> Iterator[subprocess.Popen[bytes]]:
             yield process
         finally:
             process.terminate()
-            process.wait(timeout=60)
+            process.wait(timeout=PATIENCE)
+
+
+METRICS: dict[str, int] = {}
+"""The port at which the node of a dashboard exports its metrics."""
 
 
 @pytest.fixture(scope="module")
 def dashboard() -> Iterator[str]:
     """The address of the dashboard of a cluster."""
+    port, metrics = free_port(), free_port()
     with head(
-        f"--dashboard-host=127.0.0.1 --dashboard-port={DASHBOARD}",
-        f"--dashboard-agent-listen-port={AGENT} --metrics-export-port={METRICS}",
+        f"--dashboard-host=127.0.0.1 --dashboard-port={port}",
+        f"--dashboard-agent-listen-port={free_port()} --metrics-export-port={metrics}",
+        port=free_port(),
     ):
-        wait_for(answers, 90)
-        yield f"http://127.0.0.1:{DASHBOARD}"
+        address = f"http://127.0.0.1:{port}"
+        wait_for(lambda: answers(address))
+        METRICS[address] = metrics
+        yield address
 
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=240)
+    return subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=PATIENCE)
 
 
 def submit(
-    dashboard: str, folder: Path, text: str, out: Path, *options: str
+    dashboard: str, folder: Path, text: str, out: Path, *options: str, program: str = "phasediag"
 ) -> subprocess.CompletedProcess[str]:
     """`ray job submit` as in the README; tried again as long as the cluster has not quite come up."""
     folder.mkdir(exist_ok=True)
     (folder / "spec.toml").write_text(text)
     line = command(
         f"ray job submit --address {dashboard} --working-dir {folder} {' '.join(options)} -- "
-        f"python -m phasediag run spec.toml --out {out}"
+        f"python -m {program} run spec.toml --out {out}"
     )
-    job, end = run(line), time.monotonic() + 60
+    job, end = run(line), time.monotonic() + PATIENCE
     while "No available agent" in job.stderr and time.monotonic() < end:
         job = run(line)  # the dashboard is up a little earlier than what starts jobs
     return job
@@ -121,7 +120,7 @@ def submit(
 def wait_for_end(out: Path) -> None:
     """`phasediag status --wait`, from another process than the cluster's."""
     line = [sys.executable, "-m", "phasediag", "status", str(out), "--wait"]
-    waited = subprocess.run(line, capture_output=True, text=True, timeout=240)
+    waited = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE)
     assert waited.returncode == 0, waited.stdout + waited.stderr
 
 
@@ -137,11 +136,11 @@ def test_a_submitted_sweep_joins_the_cluster_and_finishes(dashboard: str, tmp_pa
     assert (out / "figures" / "slope_map_W1.png").stat().st_size > 0
 
 
-def exported(study: str) -> dict[str, float]:
+def exported(dashboard: str, study: str) -> dict[str, float]:
     """What the node exports of the sweeps of a study to Prometheus, by name (the sum over other labels)."""
     found: dict[str, float] = {}
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{METRICS}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{METRICS[dashboard]}/metrics", timeout=10) as answer:
             lines = answer.read().decode().splitlines()
     except OSError:
         return found
@@ -163,51 +162,70 @@ METRICS_OF_A_SWEEP = {
 
 @pytest.mark.slow
 def test_a_sweep_shows_its_metrics_is_stopped_and_resumes(dashboard: str, tmp_path: Path) -> None:
-    out, work = tmp_path / "out", tmp_path / "work"
-    store = open_store(out)
-    job = submit(dashboard, work, LONG, out, "--no-wait", "--submission-id=to-be-stopped")
+    out, work, seen = tmp_path / "out", tmp_path / "work", set[str]()
+    store, text = open_store(out), sweeps.SPEC.format(seeds=10)
+    options = ("--no-wait", "--submission-id=to-be-stopped")
+    job = submit(dashboard, work, text, out, *options, program=f"faults.held {tmp_path / 'never'}")
     assert job.returncode == 0, job.stderr
-    wait_for(lambda: {name for name, value in exported("long").items() if value > 0} >= METRICS_OF_A_SWEEP)
+
+    def all_seen() -> bool:
+        """Not at once: a rate is that of the last ten seconds."""
+        seen.update(name for name, value in exported(dashboard, "faults").items() if value > 0)
+        return seen >= METRICS_OF_A_SWEEP
+
+    wait_for(all_seen)
     stop = run(command(f"ray job stop --address {dashboard} to-be-stopped"))
     assert stop.returncode == 0, stop.stderr
     before = len(store.statuses())
-    job = submit(dashboard, work, LONG, out)
-    assert "240 of 240 jobs finished, 0 failed" in job.stdout, job.stdout + job.stderr
-    assert 0 < before < 240
+    job = submit(dashboard, work, text, out)
+    assert "60 of 60 jobs finished, 0 failed" in job.stdout, job.stdout + job.stderr
+    assert 0 < before < 60
     wait_for_end(out)
     sweeps.check("ray job stop, submitted again", 1, read_study(work / "spec.toml"), store)
 
 
 @pytest.mark.slow
-def test_a_head_that_dies_is_followed_by_a_new_cluster(store: Store) -> None:
-    port, study = PORT + 1, sweeps.study_of()
+def test_a_head_that_dies_is_followed_by_a_new_cluster(store: Store, tmp_path: Path) -> None:
+    port, study, never = free_port(), sweeps.study_of(), sweeps.Hold(1.0, str(tmp_path / "never"))
+    options = ("--include-dashboard=false", f"--dashboard-agent-listen-port={free_port()}")
     patience = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5", **environment(RAY_ADDRESS=f"127.0.0.1:{port}")}
-    with head("--include-dashboard=false", port=port) as first, start_when_ready(store, patience) as driver:
+    with (
+        head(*options, port=port) as first,
+        start_when_ready(store, never, patience) as driver,
+    ):
         processes = [first_process := psutil.Process(first.pid), *first_process.children(recursive=True)]
         wait_for(lambda: len(store.statuses()) > 0)
         for process in processes:
             process.kill()
         first.wait()
-        assert driver.wait(timeout=120) != 0
+        assert driver.wait(timeout=PATIENCE) != 0
     before = len(store.statuses())
     assert 0 < before < 60
-    with head("--include-dashboard=false", port=port), start_when_ready(store, patience, pause=0.0) as driver:
-        assert driver.wait(timeout=120) == 0
+    with (
+        head(*options, port=port),
+        start_when_ready(store, sweeps.Pause(0.0), patience) as driver,
+    ):
+        assert driver.wait(timeout=PATIENCE) == 0
     assert len(store.statuses()) == 60
     sweeps.check("the head dies; a new cluster", 1, study, store)
 
 
 @contextmanager
 def start_when_ready(
-    store: Store, patience: dict[str, str], pause: float = 1.0
+    store: Store, disturb: sweeps.Disturbance, patience: dict[str, str]
 ) -> Iterator[subprocess.Popen[str]]:
     """A driver, started again as long as there is no cluster to join yet."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     while True:
-        driver = sweeps.start_driver(store.out, pause=pause, **patience)
-        wait_for(lambda driver=driver: driver.poll() is not None or store.read_driver() is not None)  # type: ignore[misc]
+        driver = sweeps.start_driver(store.out, disturb, **patience)
+        wait_for(lambda driver=driver: driver.poll() is not None or begun(store, driver))  # type: ignore[misc]
         if driver.poll() in (None, 0) or time.monotonic() > end:
             break
         driver.communicate()
-    with driver:
+    with no_longer(driver):
         yield driver
+
+
+def begun(store: Store, driver: subprocess.Popen[str]) -> bool:
+    record = store.read_driver()
+    return record is not None and record["pid"] == driver.pid

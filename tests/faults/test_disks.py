@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 
 from faults import sweeps
 from phasediag.errors import InputError
@@ -57,17 +57,18 @@ def disk(tmp_path: Path) -> Iterator[tuple[Store, Remount]]:
     ],
 )
 def test_a_disk_that_takes_nothing_for_a_while_is_waited_for(
-    disk: tuple[Store, Remount], monkeypatch: pytest.MonkeyPatch, fault: str, broken: str
+    disk: tuple[Store, Remount], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, broken: str
 ) -> None:
-    monkeypatch.setattr(driver, "STORE_PATIENCE", (0.5,) * 30)
-    (store, remount), study = disk, sweeps.study_of()
+    monkeypatch.setattr(driver, "STORE_PATIENCE", (0.5,) * 1200)
+    (store, remount), study, struck = disk, sweeps.study_of(), tmp_path / "struck"
     if broken != SMALL:
         remount(LARGE)
     with ThreadPoolExecutor(1) as pool:
-        sweep = pool.submit(sweeps.sweep, study, store, sweeps.Pause(0.3))
+        sweep = pool.submit(sweeps.sweep, study, store, sweeps.Hold(0.3, str(struck)))
         wait_for(lambda: len(store.statuses()) > 0)
         if broken != SMALL:
             remount(broken)
+        struck.touch()
         time.sleep(1.0)
         before = settled(store)
         assert 0 < before < 60 and not sweep.done()
@@ -91,14 +92,15 @@ def test_a_disk_that_takes_nothing_any_more_ends_the_sweep_with_1_and_another_re
     disk: tuple[Store, Remount], two_cores: str, tmp_path: Path, fault: str, broken: str
 ) -> None:
     """By the command line: exit 2 is for bad input alone."""
-    (store, remount), study = disk, sweeps.study_of()
+    (store, remount), study, struck = disk, sweeps.study_of(), tmp_path / "struck"
     if broken != SMALL:
         remount(LARGE)
-    with sweeps.start_impatient(tmp_path, store, RAY_ADDRESS=two_cores) as first:
+    with sweeps.start_impatient(tmp_path, store, struck, RAY_ADDRESS=two_cores) as first:
         wait_for(lambda: len(store.statuses()) > 0)
         if broken != SMALL:
             remount(broken)
-        _, errors = first.communicate(timeout=120)
+        struck.touch()
+        _, errors = first.communicate(timeout=PATIENCE)
     assert first.returncode == 1 and "Traceback" not in errors, errors
     assert re.search("error: .*(No space left on device|Read-only file system)", errors)
     assert 0 < len(store.statuses()) < 60

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from waiting import wait_for
+from waiting import PATIENCE, no_longer, wait_for
 
-from faults import steps, sweeps
+from faults import sweeps
 from phasediag.errors import InputError, PhasediagError
 from phasediag.kinds import open_store
 from phasediag.storage.store import Store
@@ -23,9 +24,9 @@ from phasediag.sweep import lease
 
 
 @pytest.mark.usefixtures("two_cores")
-def test_a_killed_driver_is_replaced_and_trains_only_what_is_missing(store: Store) -> None:
-    study = sweeps.study_of()
-    with sweeps.start_driver(store.out, RAY_ADDRESS="") as first:
+def test_a_killed_driver_is_replaced_and_trains_only_what_is_missing(store: Store, tmp_path: Path) -> None:
+    study, never = sweeps.study_of(), sweeps.Hold(0.5, str(tmp_path / "never"))
+    with no_longer(sweeps.start_driver(store.out, never, RAY_ADDRESS="")) as first:
         wait_for(lambda: len(store.statuses()) > 0)
         first.kill()
         first.wait()
@@ -37,71 +38,63 @@ def test_a_killed_driver_is_replaced_and_trains_only_what_is_missing(store: Stor
     sweeps.check("the driver is killed while tasks run", 1, study, store)
 
 
-STEPS = """
-import os, sys
-from faults import steps, sweeps
-from phasediag.kinds import open_store
-from phasediag.sweep.results import fit_folder
-
-study = sweeps.study_of(1)
-for step in range(int(sys.argv[2]), 1000, int(sys.argv[3])):
-    child = os.fork()  # a driver in a process of its own, without the time that imports take
-    if not child:
-        store = open_store(f"{sys.argv[1]}/{step}")
-        sweeps.make_a_mess(study, store)
-        steps.kill_at(step)
-        sweeps.sweep(study, store, sweeps.nothing, retry_failed=True, finish=lambda: fit_folder(store))
-        print(*sorted(steps.seen), flush=True)
-        os._exit(0)
-    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    print(step, ended, flush=True)
-    if ended == 0:
-        break
-"""
-
-
 @pytest.mark.parametrize(
-    ("first", "stride"), [(5, 25), pytest.param(1, 1, marks=pytest.mark.slow)], ids=["some", "all"]
+    ("first", "stride"), [(5, 40), pytest.param(8, 10, marks=pytest.mark.slow)], ids=["some", "more"]
 )
-def test_a_driver_killed_at_any_step_of_its_writing_is_followed_by_another(
+def test_a_driver_killed_at_a_step_of_its_writing_is_followed_by_another(
     tmp_path: Path, two_cores: str, first: int, stride: int
 ) -> None:
-    """Each line of the store that changes something on disk is a step, of a sweep that finds failed jobs, repeated rows and litter; the
-    last driver comes to its end before it has reached its step."""
-    result = subprocess.run(
-        [sys.executable, "-c", STEPS, str(tmp_path), str(first), str(stride)],
-        env={**os.environ, "RAY_ADDRESS": two_cores},
-        capture_output=True,
-        text=True,
-        timeout=1200,
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
-    *lines, seen, last = result.stdout.splitlines()
-    killed = [tuple(map(int, line.split())) for line in lines]
-    assert last.split()[1] == "0", result.stderr[-2000:]
-    assert set(seen.split()) == steps.WRITING
-    assert len(killed) >= 4 and {code for _, code in killed} == {-signal.SIGKILL}
+    """All steps, on an executor that takes less time: `test_local.py`."""
+    killed, _ = killed_drivers(tmp_path, "ray", first, stride, RAY_ADDRESS=two_cores)
+    assert len(killed) >= 3
     study = sweeps.study_of(1)
-    for step, _ in killed:
+    for step in killed:
         store = open_store(tmp_path / str(step))
         sweeps.sweep(study, store, sweeps.nothing, retry_failed=True)
         sweeps.check("the driver is killed at a step of its writing", 1, study, store)
 
 
-def test_a_second_driver_is_refused_while_the_first_is_alive(store: Store, two_cores: str) -> None:
-    study = sweeps.study_of()
-    with sweeps.start_driver(store.out, RAY_ADDRESS=two_cores) as first:
+def killed_drivers(
+    folder: Path, executor: str, first: int, stride: int, **environment: str
+) -> tuple[list[int], dict[str, Any]]:
+    """Has drivers killed at steps of their writing: these steps, and what the last driver tells, which was not killed."""
+    result = subprocess.run(
+        [sys.executable, "-m", "faults.killed", str(folder), executor, str(first), str(stride)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=6 * PATIENCE,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    told: dict[str, Any] = {}
+    for line in result.stdout.splitlines():
+        told |= (found := json.loads(line))
+        if "ended" in found:
+            assert found["followed"] == 0, result.stderr[-2000:]
+            assert found["ended"] in (0, -signal.SIGKILL), result.stderr[-2000:]
+    assert told["ended"] == 0 and told["steps"] < told["step"]
+    return list(range(first, told["step"], stride)), told
+
+
+def test_a_second_driver_is_refused_while_the_first_is_alive(
+    store: Store, two_cores: str, tmp_path: Path
+) -> None:
+    study, refused = sweeps.study_of(), tmp_path / "refused"
+    with no_longer(
+        sweeps.start_driver(store.out, sweeps.Hold(0.1, str(refused)), RAY_ADDRESS=two_cores)
+    ) as first:
         wait_for(lambda: len(store.statuses()) > 0)
         with pytest.raises(InputError, match="another driver"):
             sweeps.sweep(study, store, sweeps.nothing)
-        assert first.wait(timeout=60) == 0
+        refused.touch()
+        assert first.wait(timeout=PATIENCE) == 0
     sweeps.check("a second driver starts", 1, study, store)
 
 
 def test_a_driver_that_lost_the_race_for_the_folder_stops_and_does_no_harm(
-    store: Store, two_cores: str, monkeypatch: pytest.MonkeyPatch
+    store: Store, two_cores: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repeated = sweeps.race(store, two_cores, monkeypatch)
+    repeated = sweeps.race(store, two_cores, tmp_path / "signs", monkeypatch)
     sweeps.check("two drivers start in the same instant", repeated, sweeps.study_of(20), store)
 
 
@@ -109,22 +102,12 @@ def test_a_driver_that_lost_the_race_for_the_folder_stops_and_does_no_harm(
 def test_a_driver_elsewhere_is_alive_as_long_as_its_sign_of_life_changes_whatever_its_clock(
     store: Store, two_cores: str, monkeypatch: pytest.MonkeyPatch, ahead: float
 ) -> None:
+    study = sweeps.study_of(2)
+    monkeypatch.setattr(lease, "LOOK_SECONDS", PATIENCE)
+    with sweeps.another_driver(store, ahead), pytest.raises(InputError, match="elsewhere"):
+        sweeps.sweep(study, store, sweeps.nothing)
     monkeypatch.setattr(lease, "SILENCE_SECONDS", 4.0)
     monkeypatch.setattr(lease, "LOOK_SECONDS", 4.0)
-    study, ended = sweeps.study_of(2), threading.Event()
-    record = {"token": "x", "state": "running", "host": "elsewhere", "pid": 1}
-
-    def live() -> None:
-        while not ended.wait(0.5):
-            store.write_driver({**record, "heartbeat": time.time() + ahead})
-
-    thread = threading.Thread(target=live)
-    thread.start()
-    wait_for(store.read_driver)
-    with pytest.raises(InputError, match="elsewhere"):
-        sweeps.sweep(study, store, sweeps.nothing)
-    ended.set()
-    thread.join()
     sweeps.sweep(study, store, sweeps.nothing)
     found = store.read_driver()
     assert found is not None and (found["state"], found["host"]) == ("finished", socket.gethostname())

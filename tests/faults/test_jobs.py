@@ -6,7 +6,7 @@ import ctypes
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,8 @@ from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.study import PhaseDiagramStudy
 from phasediag.spec.data import make_dataset
 from phasediag.storage.store import Store
-from phasediag.sweep import plan
+from phasediag.sweep import plan, retries
+from phasediag.sweep import sweep as driver
 
 pytestmark = pytest.mark.usefixtures("two_cores")
 
@@ -42,7 +43,12 @@ def exits(jobs: Sequence[Job]) -> None:
 def hangs(jobs: Sequence[Job]) -> None:
     """Waits where no other thread of Python gets to run."""
     if any(map(sweeps.is_poison, jobs)):
-        ctypes.PyDLL(None).sleep(600)
+        ctypes.PyDLL(None).sleep(3600)
+
+
+def hurried(batch: plan.Batch) -> plan.Batch:
+    """With a short time limit for those that will hang, and a long one for the others, which may be slow."""
+    return replace(batch, limit=3.0 if any(map(sweeps.is_poison, batch.jobs)) else 3600.0)
 
 
 @pytest.mark.parametrize(
@@ -57,12 +63,15 @@ def hangs(jobs: Sequence[Job]) -> None:
 def test_a_poison_job_fails_alone_and_is_tried_again_on_request(
     store: Store, monkeypatch: pytest.MonkeyPatch, fault: str, disturb: sweeps.Disturbance, words: str
 ) -> None:
-    if disturb is hangs:
-        monkeypatch.setattr(plan, "LIMIT_SECONDS", 3.0)
-        monkeypatch.setattr(plan, "LIMIT_FACTOR", 0.0)
     study = sweeps.study_of()
     poison = sweeps.poisoned(study)
-    outcome = sweeps.sweep(study, store, disturb)
+    with monkeypatch.context() as patch:
+        if disturb is hangs:
+            patch.setattr(
+                driver, "missing_batches", lambda *them: list(map(hurried, plan.missing_batches(*them)))
+            )
+            patch.setattr(retries, "split", lambda batch: list(map(hurried, plan.split(batch))))
+        outcome = sweeps.sweep(study, store, disturb)
     assert (outcome.finished, set(outcome.failed_ids)) == (59, poison)
     assert all(words in error for error in store.runs().query("status == 'failed'")["error"])
     sweeps.check(fault, 1, study, store, failed=poison)

@@ -68,13 +68,13 @@ def test_machines_with_ssh_become_a_cluster_that_runs_a_sweep_and_is_taken_down(
 
     do(operator, f"printf %s {secrets.token_hex(32)} > ~/.ray/auth_token; ray up -y {file}")
     joined = f"ray exec {file} 'RAY_AUTH_MODE=token RAY_ADDRESS=auto ray status'"
-    wait_for(lambda: " 2 local.cluster.node" in do(operator, joined), 120)
+    wait_for(lambda: " 2 local.cluster.node" in do(operator, joined))
     assert head.ray_processes() and worker.ray_processes()
     run = f"RAY_AUTH_MODE=token RAY_ADDRESS=auto ~/phasediag-venv/bin/phasediag run {tmp_path}/spec.toml --out {store.out}"
     assert "12 of 12 jobs finished, 0 failed" in do(operator, f"ray exec {file} '{run}'")
     do(operator, f"ray down -y {file}")
     wait_for(lambda: not head.ray_processes())
     # Ray does not stop the workers: they end when they have missed their head for a minute, but for what reads logs and the like.
-    wait_for(lambda: not any("/raylet " in process for process in worker.ray_processes()), 120)
+    wait_for(lambda: not any("/raylet " in process for process in worker.ray_processes()))
     found = sweeps.report("", 0, study, store)
     assert (found.lost, found.duplicated, found.changed, found.stray) == (0, 0, 0, 0), found

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 import ray
+from free_ports import free_port
 from ray.cluster_utils import Cluster
 from waiting import wait_for
 
@@ -46,32 +47,47 @@ def start() -> Iterator[Callable[..., Cluster]]:
         cluster.shutdown()
 
 
-def test_nodes_that_are_killed_and_replaced_cost_no_row(start: Callable[..., Cluster], store: Store) -> None:
-    cluster, study, kills = start(**DEATH), sweeps.study_of(), 3
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
-    with ThreadPoolExecutor(1) as pool:  # Ray starts nodes in the main thread only
-        sweep = pool.submit(sweeps.sweep, study, store, sweeps.Pause(1.5))
-        for _ in range(kills):
-            before = len(store.statuses())
-            wait_for(lambda before=before: sweep.done() or len(store.statuses()) > before)  # type: ignore[misc]
-            assert not sweep.done()
-            cluster.remove_node(nodes.pop(0), allow_graceful=False)
-            nodes.append(cluster.add_node(num_cpus=1))
-        outcome = sweep.result()
-    assert (outcome.finished, outcome.failed) == (60, 0)
-    sweeps.check("a node is killed and replaced", kills, study, store)
-
-
 @dataclass(frozen=True)
 class NoteNode:
-    """Writes down when a batch began, and on which node."""
+    """Writes down when a batch began, and on which node; one batch lasts until a file is there."""
 
     folder: Path
+    hold: sweeps.Hold
 
     def __call__(self, jobs: Sequence[Job]) -> None:
         node = ray.get_runtime_context().get_node_id()
-        (self.folder / f"{time.time():.3f}-{node}").touch()
-        time.sleep(0.8)
+        held = "held" if any(map(sweeps.is_poison, jobs)) else "free"
+        (self.folder / f"{time.time():.3f}-{held}-{node}").touch()
+        self.hold(jobs)
+
+
+def nodes_of(folder: Path, held: bool = False) -> list[str]:
+    """The nodes on which batches began, in their order; with `held`, those of the batch that lasts."""
+    begun = sorted(path.name.split("-") for path in folder.iterdir())
+    return [node for _, which, node in begun if which == "held" or not held]
+
+
+def test_nodes_that_are_killed_and_replaced_cost_no_row(
+    start: Callable[..., Cluster], store: Store, tmp_path: Path
+) -> None:
+    """Always the one on which a certain batch runs."""
+    cluster, study, kills = start(**DEATH), sweeps.study_of(), 3
+    begun, killed = tmp_path / "begun", tmp_path / "killed"
+    begun.mkdir()
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
+    with ThreadPoolExecutor(1) as pool:  # Ray starts nodes in the main thread only
+        sweep = pool.submit(sweeps.sweep, study, store, NoteNode(begun, sweeps.Hold(0.5, str(killed))))
+        for number in range(1, kills + 1):
+            wait_for(lambda number=number: sweep.done() or len(nodes_of(begun, held=True)) == number)  # type: ignore[misc]
+            assert not sweep.done()
+            [doomed] = [node for node in nodes if node.node_id == nodes_of(begun, held=True)[-1]]
+            nodes.remove(doomed)
+            cluster.remove_node(doomed, allow_graceful=False)
+            nodes.append(cluster.add_node(num_cpus=1))
+        killed.touch()
+        outcome = sweep.result()
+    assert (outcome.finished, outcome.failed) == (60, 0)
+    sweeps.check("a node is killed and replaced", kills, study, store)
 
 
 @pytest.mark.slow
@@ -82,14 +98,17 @@ def test_a_node_that_drains_gets_no_new_tasks_and_loses_none(
     folder.mkdir()
     nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
     with ThreadPoolExecutor(1) as pool:
-        sweep = pool.submit(sweeps.sweep, study, store, NoteNode(folder))
-        wait_for(lambda: len(list(folder.iterdir())) >= 4)
-        drain(cluster.address, nodes[0].node_id)
-        drained = time.time() + 0.5
+        disturb = NoteNode(folder, sweeps.Hold(0.8, str(tmp_path / "drained")))
+        sweep = pool.submit(sweeps.sweep, study, store, disturb)
+        draining = nodes[0].node_id
+        wait_for(lambda: len(nodes_of(folder)) >= 4 and draining in nodes_of(folder))
+        drain(cluster.address, draining)
+        before = nodes_of(folder)
+        (tmp_path / "drained").touch()
         outcome = sweep.result()
-    begun = [path.name.split("-") for path in folder.iterdir()]
-    assert any(node == nodes[0].node_id for _, node in begun)
-    assert all(float(when) < drained for when, node in begun if node == nodes[0].node_id)
+    after = nodes_of(folder)[len(before) :]
+    assert after.count(draining) <= 1  # a task was on its way there
+    assert len(after) >= 6  # and others would have been
     assert (outcome.finished, outcome.failed) == (60, 0)
     sweeps.check("a node drains", 1, study, store)
 
@@ -126,7 +145,7 @@ class Devours:
 def blind_node(address: str, folder: Path) -> Iterator[None]:
     """A node of one CPU that sees an empty disk where the others see the folder, for the duration of a `with` block."""
     folder.mkdir()
-    join = f"-m ray.scripts.scripts start --address={address} --num-cpus=1 --block"
+    join = f"-m ray.scripts.scripts start --address={address} --dashboard-agent-listen-port={free_port()} --num-cpus=1 --block"
     mounts = f"mount -t tmpfs tmpfs '{folder}' && exec '{sys.executable}' {join}"
     command = ["unshare", "--mount", "sh", "-c"]
     try:
@@ -154,13 +173,11 @@ def test_a_node_that_does_not_see_the_folder_costs_no_row(
     begun.mkdir()
     with blind_node(cluster.address, tmp_path / "shared"):
         wait_for(lambda: len(ray_cluster._nodes()) == 3)
-        outcome = sweeps.sweep(study, store, NoteNode(begun))
-        blind = {path.name.split("-")[1] for path in begun.iterdir()} - {
-            node.node_id for node in cluster.list_all_nodes()
-        }
+        outcome = sweeps.sweep(study, store, NoteNode(begun, sweeps.Hold(0.8, str(begun))))
+        blind = set(nodes_of(begun)) - {node.node_id for node in cluster.list_all_nodes()}
     assert (outcome.finished, outcome.failed) == (60, 0)
     assert len(blind) == 1
-    in_vain = sum(path.name.endswith(*blind) for path in begun.iterdir())
+    in_vain = nodes_of(begun).count(*blind)
     sweeps.check("a node does not see the folder", in_vain, study, store)
 
 

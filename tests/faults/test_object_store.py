@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import ray
 from pyarrow import fs
-from waiting import wait_for
+from waiting import PATIENCE, wait_for
 
 from faults import sweeps
 from faults.buckets import SECRET, Server, make_bucket
@@ -80,43 +80,48 @@ def test_a_sweep_into_a_bucket_resumes_and_is_read_back_and_keeps_no_secret(
     ],
 )
 def test_requests_that_fail_lose_nothing(
-    store: Store, server: Server, fault: str, name: str, monkeypatch: pytest.MonkeyPatch
+    store: Store, server: Server, fault: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Long enough for the client to give up, twice in a sweep."""
-    monkeypatch.setattr(driver, "STORE_PATIENCE", (0.2,) * 40)
+    monkeypatch.setattr(driver, "STORE_PATIENCE", (0.2,) * 3000)
+    done = tmp_path / "done"
 
     def misbehave() -> None:
-        for seconds in (1.0, 4.0):
-            time.sleep(seconds)
+        wait_for(store.statuses)
+        for _ in range(2):
+            before = server.faults
             server.fault = fault
+            wait_for(lambda before=before: server.faults > before)  # type: ignore[misc]
             time.sleep(6.0)
             server.fault = ""
+        done.touch()
 
-    thread = threading.Thread(target=misbehave)
-    thread.start()
-    outcome = sweeps.sweep(study := sweeps.study_of(), store, sweeps.Pause(0.7))
-    thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        misbehaved = pool.submit(misbehave)
+        outcome = sweeps.sweep(study := sweeps.study_of(), store, sweeps.Hold(0.7, str(done)))
+        misbehaved.result()
     assert (outcome.finished, outcome.failed) == (60, 0)
     sweeps.check(name, server.faults, study, store)
 
 
 @pytest.mark.slow
 def test_a_server_that_is_gone_for_a_while_is_waited_for(
-    store: Store, server: Server, monkeypatch: pytest.MonkeyPatch
+    store: Store, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "STORE_PATIENCE", (0.5,) * 20)
-    restarted = threading.Event()
+    monkeypatch.setattr(driver, "STORE_PATIENCE", (0.5,) * 1200)
+    restarted = tmp_path / "restarted"
 
     def restart() -> None:
-        time.sleep(1.0)
+        wait_for(store.statuses)
         server.stop()
         time.sleep(3.0)
         server.start()
-        restarted.set()
+        restarted.touch()
 
-    threading.Thread(target=restart).start()
-    outcome = sweeps.sweep(study := sweeps.study_of(), store, sweeps.Pause(0.4))
-    assert restarted.wait(30)
+    with ThreadPoolExecutor(1) as pool:
+        restarting = pool.submit(restart)
+        outcome = sweeps.sweep(study := sweeps.study_of(), store, sweeps.Hold(0.4, str(restarted)))
+        restarting.result()
     assert (outcome.finished, outcome.failed) == (60, 0)
     sweeps.check("the bucket's server is restarted", 1, study, store)
 
@@ -126,12 +131,13 @@ def test_a_server_that_is_gone_for_good_ends_the_sweep_with_1_and_another_resume
     store: Store, server: Server, tmp_path: Path
 ) -> None:
     """By the command line, after a few of the client's own attempts, and not after some for every task in flight."""
-    study, address = sweeps.study_of(), ray.get_runtime_context().gcs_address
-    with sweeps.start_impatient(tmp_path, store, RAY_ADDRESS=address) as first:
+    study, address, gone = sweeps.study_of(), ray.get_runtime_context().gcs_address, tmp_path / "gone"
+    with sweeps.start_impatient(tmp_path, store, gone, RAY_ADDRESS=address) as first:
         wait_for(lambda: len(store.statuses()) > 0)
         server.stop()
+        gone.touch()
         try:
-            _, errors = first.communicate(timeout=240)
+            _, errors = first.communicate(timeout=PATIENCE)
         finally:
             server.start()
     assert first.returncode == 1 and "Traceback" not in errors, errors
@@ -145,22 +151,18 @@ def test_a_server_that_is_gone_for_good_ends_the_sweep_with_1_and_another_resume
 def test_a_driver_elsewhere_is_waited_out_if_it_is_silent_and_refused_if_it_is_not(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "SILENCE_SECONDS", 2.0)
     study = sweeps.study_of(2)
-    record = {"token": "x", "state": "running", "host": "elsewhere", "pid": 1}
-    store.write_driver({**record, "heartbeat": time.time()})
-    beat = threading.Timer(1.0, lambda: store.write_driver({**record, "heartbeat": time.time()}))
-    beat.start()
-    with pytest.raises(InputError, match="elsewhere"):
+    with sweeps.another_driver(store), pytest.raises(InputError, match="elsewhere"):
         sweeps.sweep(study, store, sweeps.nothing)
     assert store.statuses() == {}
+    monkeypatch.setattr(lease, "SILENCE_SECONDS", 2.0)
     assert sweeps.sweep(study, store, sweeps.nothing).finished == 12
     sweeps.check("a driver elsewhere falls silent, in a bucket", 1, study, store)
 
 
 @pytest.mark.slow
 def test_a_driver_that_lost_the_race_for_the_bucket_stops_and_does_no_harm(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repeated = sweeps.race(store, ray.get_runtime_context().gcs_address, monkeypatch)
+    repeated = sweeps.race(store, ray.get_runtime_context().gcs_address, tmp_path / "signs", monkeypatch)
     sweeps.check("two drivers start in the same instant, in a bucket", repeated, sweeps.study_of(20), store)

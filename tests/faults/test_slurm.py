@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from waiting import no_longer, wait_for
+from waiting import PATIENCE, no_longer, wait_for
 
 from faults import hosts, sweeps
 from faults.hosts import Host
@@ -77,19 +77,19 @@ def test_a_sweep_that_slurm_ends_in_good_order_goes_on_and_outlives_a_node(
     (tmp_path / "spec.toml").write_text(sweeps.SPEC.format(seeds=4) + SLOWLY)
     (first, second), environment = cluster, slurm_environment(tmp_path)
     with submit(first, tmp_path) as job:
-        wait_for(lambda: len(store.statuses()) > 0, 120)
+        wait_for(lambda: len(store.statuses()) > 0)
         assert all(host.ray_processes() for host in cluster)
         first.run("scancel", "--batch", "--signal=TERM", "1", env=environment)
-        assert job.wait(60) == 130
+        assert job.wait(PATIENCE) == 130
     record = store.read_driver()
     assert record is not None and record["state"] == "interrupted"
     before = len(store.statuses())
     assert 0 < before < 24
     wait_for(lambda: not any(host.ray_processes() for host in cluster))
     with submit(first, tmp_path) as job:
-        wait_for(lambda: len(store.statuses()) > before, 120)
+        wait_for(lambda: len(store.statuses()) > before)
         second.die()
-        assert job.wait(240) == 0, (tmp_path / "output").read_text()
+        assert job.wait(PATIENCE) == 0, (tmp_path / "output").read_text()
     output = (tmp_path / "output").read_text()
     assert ", 2 nodes\n" in output and "the sweep ended with 0" in output.splitlines()[-1]
     wait_for(lambda: not first.ray_processes())

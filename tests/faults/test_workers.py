@@ -28,13 +28,13 @@ class Sign:
     """Leaves the number of the process in a folder while a batch lasts."""
 
     folder: Path
-    seconds: float
+    hold: sweeps.Hold
 
     def __call__(self, jobs: Sequence[Job]) -> None:
         sign = self.folder / str(os.getpid())
         sign.touch()
-        time.sleep(self.seconds)
-        sign.unlink()
+        self.hold(jobs)
+        sign.unlink(missing_ok=True)
 
 
 def kill_one(folder: Path, choice: random.Random) -> bool:
@@ -50,13 +50,14 @@ def kill_one(folder: Path, choice: random.Random) -> bool:
 def test_workers_that_are_killed_cost_no_row(store: Store, tmp_path: Path) -> None:
     study, folder, choice = sweeps.study_of(), tmp_path / "at-work", random.Random(0)
     folder.mkdir()
-    kills = 5
+    kills, killed = 5, tmp_path / "killed"
     with ThreadPoolExecutor(1) as pool:
-        sweep = pool.submit(sweeps.sweep, study, store, Sign(folder, 0.6))
+        sweep = pool.submit(sweeps.sweep, study, store, Sign(folder, sweeps.Hold(0.6, str(killed))))
         for _ in range(kills):
             wait_for(lambda: sweep.done() or kill_one(folder, choice))
             assert not sweep.done()
             time.sleep(choice.uniform(0.2, 0.8))
+        killed.touch()
         outcome = sweep.result()
     assert (outcome.finished, outcome.failed) == (60, 0)
     sweeps.check("a worker is killed", kills, study, store)

@@ -1,0 +1,112 @@
+"""Drivers that are killed, each before another step of its writing: python -m faults.killed FOLDER EXECUTOR FIRST STRIDE
+
+Each has a folder of its own, FOLDER/STEP, with a mess to start from; "local" ones are each followed by another driver. The last comes to
+its end before it has reached its step. Prints steps and exit codes, and what the last one reached, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+from studies import OPENINGS
+
+from faults import steps, sweeps
+from phasediag.kinds import open_store
+from phasediag.phase_diagram.study import PhaseDiagramStudy
+from phasediag.storage.store import Store
+from phasediag.sweep import lease
+from phasediag.sweep.results import fit_folder
+
+
+def study() -> PhaseDiagramStudy:
+    """One with a network that is kept whole."""
+    found = sweeps.study_of(1)
+    samples = found.spec.samples.model_copy(update={"points": ((0.5, 0.0),)})
+    return PhaseDiagramStudy(found.spec.model_copy(update={"samples": samples}), found.data, found.source)
+
+
+def disturbed(executor: str, store: Store) -> None:
+    """All that may be written: by a sweep that finds files of an earlier version, and then by one that tries again what failed."""
+    sweep = partial(sweeps.sweep, study(), store, sweeps.nothing, opening=OPENINGS[executor])
+    for path in store.damaged():
+        store.set_aside(path)
+    store.settle()
+    sweep(retry_failed=True, finish=partial(finish, store))
+
+
+def finish(store: Store) -> None:
+    fit_folder(store)
+    store.write_figure("map.png", b"a map")
+    store.write_report(b"a page")
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """The exit code of a process that does this, and starts with all that this one has imported and compiled."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def kill(executor: str, store: Store, step: int) -> None:
+    reached = steps.kill_at(step)
+    disturbed(executor, store)
+    steps.stop()
+    found = {"steps": reached(), "lines": sorted(steps.reached), "doors": sorted(steps.doors)}
+    print(json.dumps(found))
+
+
+def record(executor: str, store: Store) -> None:
+    """One that is not killed: what changes between two steps."""
+    changes = steps.Changes(Path(store.out))
+    steps.watch(changes.look)
+    disturbed(executor, store)
+    steps.stop()
+    changes.look()
+    print(json.dumps({"changes": changes.number, "several": [sorted(paths) for paths in changes.several]}))
+
+
+def main(folder: str, executor: str, first: str, stride: str) -> None:
+    lease.HEARTBEAT_SECONDS = 3600.0  # no steps but those of the driver itself
+    if executor == "local":
+        lease._HANDOVER_SECONDS = 0.0  # there are no workers that might outlive their driver
+    mess = Path(folder, "mess")
+    sweeps.make_a_mess(study(), open_store(mess))
+
+    def copy(name: object) -> Store:
+        return open_store(shutil.copytree(mess, Path(folder, str(name))))
+
+    if executor == "local":
+        disturbed(executor, copy("warm"))  # whatever is imported and compiled is so in all that follow
+        assert in_child(partial(record, executor, copy("recorded"))) == 0
+    for step in count(int(first), int(stride)):
+        store = copy(step)
+        ended = in_child(partial(kill, executor, store, step))
+        followed = 0
+        if executor == "local":
+            again = partial(
+                sweeps.sweep, study(), store, sweeps.nothing, opening=OPENINGS[executor], retry_failed=True
+            )
+            followed = in_child(again)
+        print(json.dumps({"step": step, "ended": ended, "followed": followed}), flush=True)
+        if ended == 0:
+            break
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
