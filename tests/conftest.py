@@ -52,7 +52,7 @@ ALONE = ("faults/test_nodes.py", "faults/test_launcher.py", "faults/test_slurm.p
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With `pytest -n`, a process takes a file at a time, or a test of those that share nothing with others of their file: faults that start
+    """With `pytest -n`, a process takes a file at a time, or a test where a file has tests that share nothing: faults that start
     a cluster of their own, and pages of the documentation that build on no other.
 
     Clusters of several processes do not disturb each other: their ports are free ones (`free_ports.py`), each has a folder of its own, and
