@@ -46,7 +46,10 @@ def suspicious(source: str) -> list[str]:
         if isinstance(node, ast.Call):
             call = ast.unparse(node)
             function = ast.unparse(node.func).rpartition(".")[2]
-            loads = function == "load" and call != "brought[name].load()"  # packages that are installed here
+            loads = function == "load" and call not in (
+                "point.load()",
+                "brought[name].load()",
+            )  # packages that are installed here
             if function in ("eval", "exec", "read_pickle") or (loads and "allow_pickle=False" not in call):
                 found.append(call)
     return found

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,31 @@ def test_a_node_that_does_not_see_the_folder_costs_no_row(
     sweeps.check("a node does not see the folder", in_vain, study, store)
 
 
+@contextmanager
+def growth_of_others() -> Iterator[Callable[[], int]]:
+    """Tells how much more memory processes that are not ours had, at most, than at the beginning of a `with` block."""
+    ended, grown, me = threading.Event(), [0], psutil.Process()
+
+    def others() -> int:
+        taken = psutil.virtual_memory().total - psutil.virtual_memory().available
+        for process in [me, *me.children(recursive=True)]:
+            with suppress(psutil.Error):
+                taken -= process.memory_info().rss - process.memory_info().shared
+        return taken
+
+    def watch(before: int) -> None:
+        while not ended.wait(0.2):
+            grown[0] = max(grown[0], others() - before)
+
+    thread = threading.Thread(target=watch, args=(others(),))
+    thread.start()
+    try:
+        yield lambda: grown[0]
+    finally:
+        ended.set()
+        thread.join()
+
+
 @pytest.mark.slow
 def test_a_job_that_takes_all_memory_fails_alone(start: Callable[..., Cluster], store: Store) -> None:
     memory = psutil.virtual_memory()
@@ -189,8 +215,11 @@ def test_a_job_that_takes_all_memory_fails_alone(start: Callable[..., Cluster], 
     threshold = (memory.total - memory.available + 2 * GIB) / memory.total
     cluster, study = start(memory_usage_threshold=threshold, memory_monitor_refresh_ms=200), sweeps.study_of()
     cluster.add_node(num_cpus=2)
-    outcome = sweeps.sweep(study, store, Devours(5 * GIB))
+    with growth_of_others() as growth:
+        outcome = sweeps.sweep(study, store, Devours(5 * GIB))
     poison = sweeps.poisoned(study)
+    if set(outcome.failed_ids) != poison and growth() > GIB:
+        pytest.skip("others took memory meanwhile, which Ray counts as well")
     assert (outcome.finished, set(outcome.failed_ids)) == (59, poison)
     [error] = set(store.runs().query("status == 'failed'")["error"])
     assert "ran out of memory" in error
