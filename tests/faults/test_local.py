@@ -107,7 +107,7 @@ def test_a_disk_that_takes_nothing_is_waited_for_and_ends_the_sweep_at_last(
 
 
 def test_a_driver_killed_while_it_trains_is_followed_by_another(store: Store, tmp_path: Path) -> None:
-    study, never = sweeps.study_of(), sweeps.Hold(0.1, str(tmp_path / "never"))
+    study, never = sweeps.study_of(), sweeps.Rest(str(tmp_path / "never"))
     with no_longer(sweeps.start_driver(store.out, never, executor="local")) as first:
         wait_for(lambda: len(store.statuses()) > 0)
         first.kill()
