@@ -7,7 +7,7 @@ import { createRequire } from "node:module";
 const { configs } = createRequire(realpathSync(process.argv[1]))("@eslint/js");
 
 const FOLDER = "phasediag/phase_diagram/report";
-const BROWSER = `document location history navigator matchMedia getComputedStyle getSelection addEventListener
+const BROWSER = `document location history navigator matchMedia getComputedStyle getSelection addEventListener ResizeObserver
   URLSearchParams Plotly`.split(/\s+/);
 // What each file shares with the others, in the order in which they run. All else is its own.
 const SHARED = {

@@ -25,7 +25,7 @@ caching: Any = core.caching
 config: Any = core.config
 
 FOLDERS = 5
-"""Of the folders of other versions of these modules, those used last are kept, so many with the own one: each is some 10 MB."""
+"""Folders of compiled code that are kept, this version's and those of others that were used last: each is some 10 MB."""
 
 
 def compiled(*fastmath: str, inline: bool = False) -> Callable[[Any], Any]:
@@ -49,7 +49,7 @@ def compiled(*fastmath: str, inline: bool = False) -> Callable[[Any], Any]:
 
 @cache
 def _digest() -> str:
-    """Of the content of all modules beside this one; empty where there are none to read, as in an archive."""
+    """A hash of the content of all modules beside this one, of nothing where there are none to read, as in an archive."""
     content = sha256()
     for module in sorted(Path(__file__).parent.glob("*.py")):
         content.update(f"{module.name} {module.stat().st_size}\n".encode())

@@ -21,6 +21,7 @@ from studies import OPENINGS
 from faults import steps, sweeps
 from phasediag.kinds import open_store
 from phasediag.phase_diagram.study import PhaseDiagramStudy
+from phasediag.storage import files
 from phasediag.storage.store import Store
 from phasediag.sweep import lease
 from phasediag.sweep.results import fit_folder
@@ -73,6 +74,7 @@ def kill(executor: str, store: Store, step: int) -> None:
 
 def record(executor: str, store: Store) -> None:
     """One that is not killed: what changes between two steps."""
+    files.READERS = 1  # threads that write side by side change several things between two steps
     changes = steps.Changes(Path(store.out))
     steps.watch(changes.look)
     disturbed(executor, store)

@@ -98,8 +98,19 @@ function draw(id, traces, layout) {
   };
   const bar = { displaylogo: false, displayModeBar: id === "map" ? "hover" : false };
   const config = { responsive: true, ...bar, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] };
-  return Plotly.react(byId(id), traces, { ...base, ...layout }, config);
+  const plot = byId(id);
+  resized.observe(plot);
+  const drawn = Plotly.react(plot, traces, { ...base, ...layout }, config);
+  drawn.then(() => fit(plot));
+  return drawn;
 }
+
+/** Makes a plot as wide as its place. Plotly looks at the window alone, and misses a change that comes while it draws. */
+function fit(plot) {
+  if (!plot.hidden && plot.clientWidth && plot._fullLayout?.width !== plot.clientWidth) Plotly.Plots.resize(plot);
+}
+
+const resized = new ResizeObserver((entries) => entries.forEach((entry) => fit(entry.target)));
 
 /** Describes a plot to those who do not see it, and shows or hides it. */
 function announce(id, visible, description = "") {
