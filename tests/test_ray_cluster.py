@@ -130,6 +130,7 @@ def test_tasks_have_numbers_of_their_own_and_all_come_back(store):
 
 SCRIPT = """
 import json, os, sys
+import joblib  # which sets a variable as it is imported
 before = dict(os.environ)
 import ray, test_ray_cluster, test_sweep
 from phasediag.kinds import open_store
