@@ -129,22 +129,19 @@ def thinned(text: str) -> str:
 @pytest.fixture(scope="session")
 def dashboard() -> Iterator[str]:
     """The address of the dashboard of a cluster, at ports that nothing else uses."""
-    ports: set[int] = set()
-    while len(ports) < 4:
-        ports.add(free_port())
-    port, shown, agent, metrics = ports
+    port, client, shown, agent, metrics = (free_port() for _ in range(5))
     # The paths of Ray's sockets must be short.
     with tempfile.TemporaryDirectory(prefix="pd-", ignore_cleanup_errors=True) as folder:
         start = command(
             f"ray start --head --block --node-ip-address=127.0.0.1 --port={port} --num-cpus=2 "
-            f"--min-worker-port=23000 --max-worker-port=23999 --dashboard-host=127.0.0.1 --dashboard-port={shown} "
+            f"--ray-client-server-port={client} --dashboard-host=127.0.0.1 --dashboard-port={shown} "
             f"--dashboard-agent-listen-port={agent} --metrics-export-port={metrics} "
             f"--temp-dir={folder} --disable-usage-stats"
         )
         nowhere = subprocess.DEVNULL
         with subprocess.Popen(start, env=environment(), stdout=nowhere, stderr=nowhere) as process:
             try:
-                wait_for(lambda: answers(f"http://127.0.0.1:{shown}"), 90)
+                wait_for(lambda: answers(f"http://127.0.0.1:{shown}"))
                 yield f"http://127.0.0.1:{shown}"
             finally:
                 process.terminate()
