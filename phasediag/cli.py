@@ -359,17 +359,17 @@ def report(
 
     store = _existing(open_store(out))
     kind, write = kind_in(store), store.write_report
+    kind.require("report", store)  # before anything is written
     name = store.name("report.html")
     if file is not None and file.resolve() != Path(out, "report.html").resolve():
         _check_page(store, file)
         name, write = str(file), partial(write_file, file)
     else:
         store.check_writable("")
+        if store.statuses():
+            _fit_if_stale(store)
     status = _status_of(store)
-    page = kind.report(store, status)
-    if file is None and store.statuses():
-        _fit_if_stale(store)
-    write(page)
+    write(kind.report(store, status))
     _note_missing(status, store.out)
     typer.echo(f"wrote {name}")
 

@@ -133,6 +133,11 @@ class Kind(ABC, Generic[SpecT, StudyT, JobT]):
         """
         raise self._lacks("compare", a)
 
+    def require(self, what: str, store: Store) -> None:
+        """Raises `InputError` if `what`, a method that not every kind has, is none of this one's."""
+        if getattr(type(self), what) is getattr(Kind, what):
+            raise self._lacks(what, store)
+
     def _lacks(self, what: str, store: Store) -> InputError:
         """The message for something that this kind cannot do."""
         able = [name for name in names() if getattr(type(named(name)), what) is not getattr(Kind, what)]
