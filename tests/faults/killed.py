@@ -1,30 +1,34 @@
 """Drivers that are killed, each before another step of its writing: python -m faults.killed FOLDER EXECUTOR FIRST STRIDE
 
-Each has a folder of its own, FOLDER/STEP, with a mess to start from; "local" ones are each followed by another driver. The last comes to
-its end before it has reached its step. Prints steps and exit codes, and what the last one reached, as JSON.
+Each has a folder of its own, FOLDER/STEP, with a mess to start from; "local" ones are each followed by another driver, in the process
+that has started it. The last comes to its end before it has reached its step. Prints steps and exit codes, and what the last one reached,
+as JSON.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
 import sys
 import traceback
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 
+import pandas as pd
 from studies import OPENINGS
 
 from faults import steps, sweeps
 from phasediag.kinds import open_store
+from phasediag.phase_diagram.fitting import fit
 from phasediag.phase_diagram.study import PhaseDiagramStudy
 from phasediag.storage import files
 from phasediag.storage.store import Store
 from phasediag.sweep import lease
-from phasediag.sweep.results import fit_folder
+from phasediag.sweep.local import train
 
 
 def study() -> PhaseDiagramStudy:
@@ -43,8 +47,15 @@ def disturbed(executor: str, store: Store) -> None:
     sweep(retry_failed=True, finish=partial(finish, store))
 
 
+@cache
+def slopes() -> pd.DataFrame:
+    """What is fitted to the rows of the study: once, since what writes them matters here, and a fit takes as long as a sweep."""
+    found: pd.DataFrame = fit(train(study()))
+    return found
+
+
 def finish(store: Store) -> None:
-    fit_folder(store)
+    store.write_fitted(slopes(), store.runs())
     store.write_figure("map.png", b"a map")
     store.write_report(b"a page")
 
@@ -95,17 +106,14 @@ def main(folder: str, executor: str, first: str, stride: str) -> None:
 
     if executor == "local":
         disturbed(executor, copy("warm"))  # whatever is imported and compiled is so in all that follow
+        gc.freeze()  # which leaves the memory that they share as it is
         assert in_child(partial(record, executor, copy("recorded"))) == 0
     for step in count(int(first), int(stride)):
         store = copy(step)
         ended = in_child(partial(kill, executor, store, step))
-        followed = 0
         if executor == "local":
-            again = partial(
-                sweeps.sweep, study(), store, sweeps.nothing, opening=OPENINGS[executor], retry_failed=True
-            )
-            followed = in_child(again)
-        print(json.dumps({"step": step, "ended": ended, "followed": followed}), flush=True)
+            sweeps.sweep(study(), store, sweeps.nothing, opening=OPENINGS[executor], retry_failed=True)
+        print(json.dumps({"step": step, "ended": ended}), flush=True)
         if ended == 0:
             break
 
