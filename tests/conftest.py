@@ -7,6 +7,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from heads import dashboard as dashboard
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile(
@@ -46,14 +47,26 @@ def cluster():
     ray.shutdown()
 
 
+FIRST = ("test_docs.py", "faults/", "test_cli.py", "test_ray_cluster.py", "test_security.py", "test_kinds.py")
+"""Files that take longest: the others fill what time is left at the end."""
 ALONE = ("faults/test_nodes.py", "faults/test_launcher.py", "faults/test_slurm.py")
 """Files whose tests share nothing."""
 
 
+def pytest_collection_modifyitems(items):
+    """Files in the order in which they begin."""
+
+    def rank(item):
+        name = item.nodeid.removeprefix("tests/")
+        return next((rank for rank, first in enumerate(FIRST) if name.startswith(first)), len(FIRST))
+
+    items.sort(key=rank)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With `pytest -n`, a process takes a file at a time, or a test where a file has tests that share nothing: faults that start
-    a cluster of their own, and pages of the documentation that build on no other.
+    """With `pytest -n`, a process takes a file at a time; or a test where a file has tests that share nothing: faults that start
+    a cluster of their own, and pages of the documentation that build on no other; or all tests that share a dashboard.
 
     Clusters of several processes do not disturb each other: their ports are free ones (`free_ports.py`), each has a folder of its own, and
     none is stopped but by its own process.
@@ -63,7 +76,12 @@ def pytest_xdist_make_scheduler(config, log):
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             file, _, test = nodeid.partition("::")
+            if test.startswith("test_the_readme_and_what_builds_on_it[") or file.endswith(
+                "faults/test_clusters.py"
+            ):
+                return "dashboard"
             alone = file.endswith(ALONE) or test.startswith("test_a_page_by_itself[")
             return nodeid if alone else file
 
+    config.option.loadscopereorder = False  # by the number of tests of each scope
     return ByFile(config, log)

@@ -50,10 +50,11 @@ def invoke(*arguments):
 
 
 def start(*arguments, program=("-m", "phasediag")):
-    """The program in a process of its own, without a cluster."""
+    """The program in a process of its own, without a cluster; a Ray that it starts has one worker."""
+    others = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return subprocess.Popen(
         [sys.executable, *program, *map(str, arguments)],
-        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        env={**others, "LOKY_MAX_CPU_COUNT": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -64,6 +65,12 @@ def finish(process):
     """(exit code, standard output, standard error)."""
     output, errors = process.communicate(timeout=PATIENCE)
     return process.returncode, output, errors
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """No figures, where they are not what a test is about: they take longer than all the rest."""
+    monkeypatch.setattr(PhaseDiagram, "figures", lambda kind, store: {})
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +84,8 @@ def sweep(tmp_path_factory):
         return folder / "out", ran, finish(watching)
 
 
-POISONED = """
-name = "poisoned"
+SMALL = """
+name = "small"
 kind = "phase-diagram"
 network = { depth = 2 }
 data = { kind = "points", x = [[-1.0], [0.5]], y = [0.5, -0.5] }
@@ -87,13 +94,14 @@ samples = { points = [] }
 """
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_run_exits_1_if_jobs_failed_names_them_and_tries_them_again(tmp_path, monkeypatch):
     from faults import sweeps, test_jobs
 
     def run(*more):
         return invoke("run", tmp_path / "spec.toml", "--out", tmp_path / "out", "--local", *more)
 
-    (tmp_path / "spec.toml").write_text(POISONED)
+    (tmp_path / "spec.toml").write_text(SMALL)
     with monkeypatch.context() as patch:
         train = PhaseDiagram.trainer
         patch.setattr(PhaseDiagram, "trainer", lambda *them: sweeps.Disturbed(train(*them), test_jobs.raises))
@@ -394,12 +402,18 @@ def trains(process, out):
     return record is not None and record["pid"] == process.pid and record["total"] is not None
 
 
-@EXECUTORS
-def test_interrupted_runs_keep_what_is_finished_and_can_be_resumed(tmp_path, options):
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("options", "signals"),
+    [([], [signal.SIGINT]), (["--local"], [signal.SIGINT, signal.SIGTERM])],
+    ids=["ray", "local"],
+)
+def test_interrupted_runs_keep_what_is_finished_and_can_be_resumed(tmp_path, options, signals):
+    """Those on Ray that SIGTERM ends: `test_security.py`."""
     spec, out = tmp_path / "spec.toml", tmp_path / "out"
     spec.write_text(SPEC.replace("seeds = 2", "seeds = 4"))
     done = set()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in signals:
         with no_longer(
             start(tmp_path / "never", "run", spec, "--out", out, *options, program=HELD)
         ) as running:
@@ -425,6 +439,7 @@ def test_interrupted_runs_keep_what_is_finished_and_can_be_resumed(tmp_path, opt
     assert len(open_store(out).runs()) == 32
 
 
+@pytest.mark.usefixtures("undrawn")
 @EXECUTORS
 def test_a_second_interruption_ends_a_run_at_once(tmp_path, options):
     """One that is stuck as it stops, say. What is finished is kept."""
@@ -447,18 +462,19 @@ def test_a_run_goes_on_from_ray_to_this_process_and_back(tmp_path):
     """Ray is where a run trains unless it is told otherwise: in processes of its own."""
     spec, out = tmp_path / "spec.toml", tmp_path / "out"
     for seeds, options in ((1, ["--local"]), (2, []), (3, ["--local"])):
-        spec.write_text(SPEC.replace("seeds = 2", f"seeds = {seeds}"))
+        spec.write_text(SMALL.replace("seeds = 4", f"seeds = {seeds}"))
         log = tmp_path / f"log-{seeds}"
         with no_longer(start("run", spec, "--out", out, "--log", log, *options)) as running:
             code, output, errors = finish(running)
         assert code == 0, errors
-        assert f"{4 * seeds} of {4 * seeds} jobs finished, 0 failed; 4 run now" in output
+        assert f"{2 * seeds} of {2 * seeds} jobs finished, 0 failed; 2 run now" in output
         events = [json.loads(line) for line in log.read_text().splitlines()]
         workers = {event["worker"].rpartition(":")[2] for event in events if event["event"] == "batch"}
         assert (workers == {str(running.pid)}) == bool(options)
-    assert len(open_store(out).runs()) == 24
+    assert len(open_store(out).runs()) == 12
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_local_wins_over_the_address_of_a_cluster_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     (tmp_path / "spec.toml").write_text(SPEC)
@@ -483,6 +499,7 @@ def test_a_folder_that_another_driver_runs_is_refused(sweep, tmp_path, options):
     assert store.read_driver()["token"] == "t" and not store.exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_plot_fits_again_when_there_are_more_runs(sweep, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(sweep[0], out)

@@ -3,8 +3,8 @@
 A block with a title is a file that the reader writes. A block of text shows what the block before it prints: each of its lines begins one
 of the printed ones, whatever the numbers are. What is not run says why, in a comment before it.
 
-The README runs exactly as typed. On the other pages `phasediag run` is `phasediag run --local`, which trains the same rows without
-starting a Ray first; what they submit to a cluster runs there.
+The first block of the README runs exactly as typed. After that, `phasediag run` is `phasediag run --local`, which trains the same rows
+without starting a Ray first; what is submitted to a cluster runs there.
 """
 
 from __future__ import annotations
@@ -14,12 +14,8 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import tomllib
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -29,10 +25,8 @@ from typing import Any, get_args
 
 import pytest
 import tomli_w
-from faults.test_clusters import command, environment
-from free_ports import free_port
+from heads import environment
 from studies import starter
-from waiting import wait_for
 
 from phasediag import kinds
 from phasediag.kinds import parse_spec
@@ -113,7 +107,7 @@ case "$1" in
     *) exec python -m phasediag "$@" ;;
 esac
 """
-"""What `phasediag` is on all pages but the README."""
+"""What `phasediag` is in all blocks but the first of the README."""
 
 
 def thinned(text: str) -> str:
@@ -127,44 +121,11 @@ def thinned(text: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def dashboard() -> Iterator[str]:
-    """The address of the dashboard of a cluster, at ports that nothing else uses."""
-    port, client, shown, agent, metrics = (free_port() for _ in range(5))
-    # The paths of Ray's sockets must be short.
-    with tempfile.TemporaryDirectory(prefix="pd-", ignore_cleanup_errors=True) as folder:
-        start = command(
-            f"ray start --head --block --node-ip-address=127.0.0.1 --port={port} --num-cpus=2 "
-            f"--ray-client-server-port={client} --dashboard-host=127.0.0.1 --dashboard-port={shown} "
-            f"--dashboard-agent-listen-port={agent} --metrics-export-port={metrics} "
-            f"--temp-dir={folder} --disable-usage-stats"
-        )
-        nowhere = subprocess.DEVNULL
-        with subprocess.Popen(start, env=environment(), stdout=nowhere, stderr=nowhere) as process:
-            try:
-                wait_for(lambda: answers(f"http://127.0.0.1:{shown}"))
-                yield f"http://127.0.0.1:{shown}"
-            finally:
-                process.terminate()
-
-
-def answers(address: str) -> bool:
-    """Whether a dashboard is up."""
-    try:
-        urllib.request.urlopen(f"{address}/api/version", timeout=10).close()
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code == 401  # up, and asking for the token that `ray job submit` has
-    except OSError:
-        return False
-    return True
-
-
-@pytest.fixture(scope="session")
-def after_readme(tmp_path_factory: pytest.TempPathFactory, dashboard: str) -> Path:
+def after_readme(tmp_path_factory: pytest.TempPathFactory, dashboard: str, without_ray: Path) -> Path:
     """The folder in which the blocks of the README have run."""
     folder = tmp_path_factory.mktemp("README") / "checkout"
     write_sweeps(folder / "sweeps")
-    follow(README, folder, dashboard)
+    follow(README, folder, dashboard, without_ray)
     return folder
 
 
@@ -201,11 +162,12 @@ def write_sweeps(folder: Path) -> None:
         (folder / spec.name).write_text(thinned(spec.read_text()))
 
 
-def follow(page: Path, folder: Path, dashboard: str, programs: Path | None = None) -> None:
+def follow(page: Path, folder: Path, dashboard: str, without_ray: Path) -> None:
     """Runs the blocks of a page in a folder that has the published sweeps it names, with a cluster of this machine for the one it names.
 
-    What is in the folder `programs` goes before what is installed.
+    What is in the folder `without_ray` goes before what is installed, except for the first command that users type.
     """
+    programs = None if page == README else without_ray
     names: dict[str, Any] = {"__name__": "__main__"}
     printed = ""
     with chdir(folder):
@@ -228,6 +190,7 @@ def follow(page: Path, folder: Path, dashboard: str, programs: Path | None = Non
                 printed = run_python(code, page, block.line, names)
             else:
                 printed = run_shell(code, where, programs)
+                programs = without_ray
 
 
 def run_shell(code: str, where: str, programs: Path | None) -> str:

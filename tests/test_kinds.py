@@ -20,7 +20,7 @@ TOY = Path(__file__).parent / "toy"
 def phasediag(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A command with the package of the toy kind installed, in a folder."""
     path = os.pathsep.join([str(TOY), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path}
+    environment = {**os.environ, "PYTHONPATH": path, "LOKY_MAX_CPU_COUNT": "1"}
     environment.pop("RAY_ADDRESS", None)
     command = [sys.executable, "-m", "phasediag", *arguments]
     return subprocess.run(

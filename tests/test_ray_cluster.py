@@ -147,7 +147,7 @@ print(json.dumps({name: os.environ.get(name) for name in before.keys() | os.envi
 def start_driver(out, work, *more, **environment):
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, work, str(out), *map(str, more)],
-        env={**os.environ, **environment},
+        env={**os.environ, "LOKY_MAX_CPU_COUNT": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -135,7 +135,7 @@ def test_a_local_ray_is_not_to_be_reached_from_outside(tmp_path: Path) -> None:
     process = subprocess.Popen(
         command,
         cwd=tmp_path,
-        env={**environment, "AWS_SECRET_ACCESS_KEY": secret},
+        env={**environment, "AWS_SECRET_ACCESS_KEY": secret, "LOKY_MAX_CPU_COUNT": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from itertools import count
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from phasediag.storage import files, store
@@ -76,6 +76,7 @@ def watch(step: Callable[[int], None]) -> Callable[[], int]:
     numbers, last = count(1), 0
     effects = lines()
     names = {(file, name) for (file, _), (name, _) in effects.items()}
+    known: dict[int, tuple[CodeType, bool]] = {}  # by identity: all functions of a sweep come by here
 
     def line(frame: FrameType, event: str, arg: Any) -> Any:
         nonlocal last
@@ -88,7 +89,10 @@ def watch(step: Callable[[int], None]) -> Callable[[], int]:
         return line
 
     def call(frame: FrameType, event: str, arg: Any) -> Any:
-        return line if (frame.f_code.co_filename, frame.f_code.co_name) in names else None
+        code = frame.f_code
+        if id(code) not in known:
+            known[id(code)] = code, (code.co_filename, code.co_name) in names
+        return line if known[id(code)][1] else None
 
     threading.settrace(call)
     sys.settrace(call)

@@ -210,7 +210,8 @@ def start_driver(
     executor: str = "ray",
     **environment: str,
 ) -> subprocess.Popen[str]:
-    """Starts a driver; `before` is Python that it runs first. RAY_ADDRESS="" is a Ray of its own."""
+    """Starts a driver; `before` is Python that it runs first. RAY_ADDRESS="" is a Ray of its own, of as many workers as
+    LOKY_MAX_CPU_COUNT says: one takes as long to start as a second one to train."""
     script = _SCRIPT.format(before=before, seeds=seeds, disturb=disturb, executor=executor)
     return subprocess.Popen(
         [sys.executable, "-c", script, out],

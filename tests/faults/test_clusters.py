@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +14,13 @@ import pandas as pd
 import psutil
 import pytest
 from free_ports import free_port
+from heads import METRICS, command, environment, head
 from waiting import PATIENCE, no_longer, wait_for
 
 from faults import sweeps
 from phasediag.kinds import open_store, read_study
 from phasediag.storage.store import Store
 
-TOKEN = "a" * 64
 SPEC = """
 name = "submitted"
 kind = "phase-diagram"
@@ -31,70 +28,6 @@ network = { depth = 2 }
 data = { kind = "points", x = [[-1.0], [-0.35], [0.3], [1.0]], y = [0.6, -0.4, 0.5, -0.2] }
 grid = { width = [20, 80], gamma = [0.5, 1.0, 1.75], gamma_prime = [0.0], seeds = 2 }
 """
-
-
-def environment(**more: str) -> dict[str, str]:
-    """That of the tests, with their own Python first, no cluster, and a token for the one to come."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    others = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    return {**others, "PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, **more}
-
-
-def command(line: str) -> list[str]:
-    program, *arguments = line.split()
-    return [str(Path(sys.executable).parent / program), *arguments]
-
-
-def answers(dashboard: str) -> bool:
-    try:
-        urllib.request.urlopen(f"{dashboard}/api/version", timeout=10).close()
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code == 401  # up, and asking for the token that `ray job submit` has
-    except OSError:
-        return False
-    return True
-
-
-@contextmanager
-def head(*options: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A cluster of one node on this machine. It need not be alive any more at the end."""
-    # The paths of Ray's sockets must be short.
-    with tempfile.TemporaryDirectory(prefix="pd-", ignore_cleanup_errors=True) as folder:
-        start = command(
-            f"ray start --head --block --node-ip-address=127.0.0.1 --port={port} --ray-client-server-port={free_port()} "
-            f"--num-cpus=2 --temp-dir={folder} --disable-usage-stats {' '.join(options)}"
-        )
-        process = subprocess.Popen(
-            start,
-            env=environment(RAY_metrics_report_interval_ms="1000"),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(timeout=PATIENCE)
-
-
-METRICS: dict[str, int] = {}
-"""The port at which the node of a dashboard exports its metrics."""
-
-
-@pytest.fixture(scope="module")
-def dashboard() -> Iterator[str]:
-    """The address of the dashboard of a cluster."""
-    port, metrics = free_port(), free_port()
-    with head(
-        f"--dashboard-host=127.0.0.1 --dashboard-port={port}",
-        f"--dashboard-agent-listen-port={free_port()} --metrics-export-port={metrics}",
-        port=free_port(),
-    ):
-        address = f"http://127.0.0.1:{port}"
-        wait_for(lambda: answers(address))
-        METRICS[address] = metrics
-        yield address
 
 
 def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from studies import OPENINGS
 from waiting import PATIENCE, wait_for
 
 from faults import sweeps
@@ -18,9 +19,7 @@ from phasediag.kinds import open_store
 from phasediag.storage.store import Store
 from phasediag.sweep import sweep as driver
 
-pytestmark = pytest.mark.usefixtures("two_cores")
-
-SMALL, LARGE = "size=100k", "size=8m"
+SMALL, LARGE = "size=60k", "size=8m"
 Remount = Callable[[str], None]
 
 
@@ -50,21 +49,30 @@ def disk(tmp_path: Path) -> Iterator[tuple[Store, Remount]]:
 
 
 @pytest.mark.parametrize(
-    ("fault", "broken"),
+    ("fault", "broken", "executor"),
     [
-        ("the disk is full", SMALL),
-        pytest.param("the disk is read-only", "ro", marks=pytest.mark.slow),
+        ("the disk is full, in the process of the driver", SMALL, "local"),
+        pytest.param("the disk is full", SMALL, "ray", marks=pytest.mark.slow),
+        pytest.param("the disk is read-only", "ro", "ray", marks=pytest.mark.slow),
     ],
 )
 def test_a_disk_that_takes_nothing_for_a_while_is_waited_for(
-    disk: tuple[Store, Remount], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, broken: str
+    disk: tuple[Store, Remount],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    fault: str,
+    broken: str,
+    executor: str,
 ) -> None:
+    if executor == "ray":
+        request.getfixturevalue("two_cores")
     monkeypatch.setattr(driver, "STORE_PATIENCE", (0.5,) * 1200)
     (store, remount), study, struck = disk, sweeps.study_of(), tmp_path / "struck"
     if broken != SMALL:
         remount(LARGE)
     with ThreadPoolExecutor(1) as pool:
-        sweep = pool.submit(sweeps.sweep, study, store, sweeps.Hold(0.3, str(struck)))
+        sweep = pool.submit(sweeps.sweep, study, store, sweeps.Rest(str(struck)), OPENINGS[executor])
         wait_for(lambda: len(store.statuses()) > 0)
         if broken != SMALL:
             remount(broken)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,32 +22,35 @@ from phasediag.errors import InputError, PhasediagError
 from phasediag.kinds import open_store
 from phasediag.storage.store import Store
 from phasediag.sweep import lease
+from phasediag.sweep.local import this_process
+
+sweep_here = partial(sweeps.sweep, opening=this_process)
 
 
-@pytest.mark.usefixtures("two_cores")
 def test_a_killed_driver_is_replaced_and_trains_only_what_is_missing(store: Store, tmp_path: Path) -> None:
-    study, never = sweeps.study_of(), sweeps.Hold(0.5, str(tmp_path / "never"))
-    with no_longer(sweeps.start_driver(store.out, never, RAY_ADDRESS="")) as first:
+    """One with a Ray of its own, by one that trains in its own process."""
+    study, never = sweeps.study_of(), sweeps.Rest(str(tmp_path / "never"))
+    with no_longer(sweeps.start_driver(store.out, never, RAY_ADDRESS="", LOKY_MAX_CPU_COUNT="1")) as first:
         wait_for(lambda: len(store.statuses()) > 0)
         first.kill()
         first.wait()
     before = len(store.statuses())
     assert before < 60
-    outcome = sweeps.sweep(study, store, sweeps.nothing)
+    outcome = sweep_here(study, store, sweeps.nothing)
     assert (outcome.finished, outcome.failed) == (60, 0) and outcome.trained <= 60 - before
     time.sleep(1.5)  # for workers of the first driver that might still be there
     sweeps.check("the driver is killed while tasks run", 1, study, store)
 
 
 @pytest.mark.parametrize(
-    ("first", "stride"), [(5, 40), pytest.param(8, 10, marks=pytest.mark.slow)], ids=["some", "more"]
+    ("first", "stride"), [(70, 120), pytest.param(8, 10, marks=pytest.mark.slow)], ids=["some", "more"]
 )
 def test_a_driver_killed_at_a_step_of_its_writing_is_followed_by_another(
     tmp_path: Path, two_cores: str, first: int, stride: int
 ) -> None:
     """All steps, on an executor that takes less time: `test_local.py`."""
     killed, _ = killed_drivers(tmp_path, "ray", first, stride, RAY_ADDRESS=two_cores)
-    assert len(killed) >= 3
+    assert killed
     study = sweeps.study_of(1)
     for step in killed:
         store = open_store(tmp_path / str(step))
@@ -75,16 +79,12 @@ def killed_drivers(
     return list(range(first, told["step"], stride)), told
 
 
-def test_a_second_driver_is_refused_while_the_first_is_alive(
-    store: Store, two_cores: str, tmp_path: Path
-) -> None:
+def test_a_second_driver_is_refused_while_the_first_is_alive(store: Store, tmp_path: Path) -> None:
     study, refused = sweeps.study_of(), tmp_path / "refused"
-    with no_longer(
-        sweeps.start_driver(store.out, sweeps.Hold(0.1, str(refused)), RAY_ADDRESS=two_cores)
-    ) as first:
+    with no_longer(sweeps.start_driver(store.out, sweeps.Rest(str(refused)), executor="local")) as first:
         wait_for(lambda: len(store.statuses()) > 0)
         with pytest.raises(InputError, match="another driver"):
-            sweeps.sweep(study, store, sweeps.nothing)
+            sweep_here(study, store, sweeps.nothing)
         refused.touch()
         assert first.wait(timeout=PATIENCE) == 0
     sweeps.check("a second driver starts", 1, study, store)
@@ -99,15 +99,15 @@ def test_a_driver_that_lost_the_race_for_the_folder_stops_and_does_no_harm(
 
 @pytest.mark.parametrize("ahead", [0.0, 1000.0, -1000.0], ids=["same", "ahead", "behind"])
 def test_a_driver_elsewhere_is_alive_as_long_as_its_sign_of_life_changes_whatever_its_clock(
-    store: Store, two_cores: str, monkeypatch: pytest.MonkeyPatch, ahead: float
+    store: Store, monkeypatch: pytest.MonkeyPatch, ahead: float
 ) -> None:
     study = sweeps.study_of(2)
     monkeypatch.setattr(lease, "LOOK_SECONDS", PATIENCE)
     with sweeps.another_driver(store, ahead), pytest.raises(InputError, match="elsewhere"):
-        sweeps.sweep(study, store, sweeps.nothing)
+        sweep_here(study, store, sweeps.nothing)
     monkeypatch.setattr(lease, "SILENCE_SECONDS", 4.0)
     monkeypatch.setattr(lease, "LOOK_SECONDS", 4.0)
-    sweeps.sweep(study, store, sweeps.nothing)
+    sweep_here(study, store, sweeps.nothing)
     found = store.read_driver()
     assert found is not None and (found["state"], found["host"]) == ("finished", socket.gethostname())
     sweeps.check("a driver elsewhere falls silent", 1, study, store)

@@ -1,4 +1,7 @@
-"""Jobs that raise, crash, hang, take all memory or come to nothing: they fail alone, and the rest does not notice."""
+"""Jobs that raise, crash, hang, take all memory or come to nothing: they fail alone, and the rest does not notice.
+
+What a sweep does about those that raise is in `test_local.py` as well, which takes less time.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from phasediag.spec.data import make_dataset
 from phasediag.storage.store import Store
 from phasediag.sweep import plan, retries
 from phasediag.sweep import sweep as driver
+from phasediag.sweep.local import this_process
 
 pytestmark = pytest.mark.usefixtures("two_cores")
 
@@ -54,7 +58,7 @@ def hurried(batch: plan.Batch) -> plan.Batch:
 @pytest.mark.parametrize(
     ("fault", "disturb", "words"),
     [
-        ("a job raises", raises, "ArithmeticError: no such luck"),
+        pytest.param("a job raises", raises, "ArithmeticError: no such luck", marks=pytest.mark.slow),
         ("a job crashes its worker (SIGSEGV)", crashes, "the worker died: crashed"),
         pytest.param("a job ends its worker", exits, "the worker died", marks=pytest.mark.slow),
         pytest.param("a job hangs", hangs, "not done within 3 s", marks=pytest.mark.slow),
@@ -63,7 +67,7 @@ def hurried(batch: plan.Batch) -> plan.Batch:
 def test_a_poison_job_fails_alone_and_is_tried_again_on_request(
     store: Store, monkeypatch: pytest.MonkeyPatch, fault: str, disturb: sweeps.Disturbance, words: str
 ) -> None:
-    study = sweeps.study_of()
+    study = sweeps.study_of(seeds := 4)
     poison = sweeps.poisoned(study)
     with monkeypatch.context() as patch:
         if disturb is hangs:
@@ -72,7 +76,7 @@ def test_a_poison_job_fails_alone_and_is_tried_again_on_request(
             )
             patch.setattr(retries, "split", lambda batch: list(map(hurried, plan.split(batch))))
         outcome = sweeps.sweep(study, store, disturb)
-    assert (outcome.finished, set(outcome.failed_ids)) == (59, poison)
+    assert (outcome.finished, set(outcome.failed_ids)) == (6 * seeds - 1, poison)
     assert all(words in error for error in store.runs().query("status == 'failed'")["error"])
     sweeps.check(fault, 1, study, store, failed=poison)
     assert sweeps.sweep(study, store, sweeps.nothing).failed == 1
@@ -121,7 +125,7 @@ samples = { points = [] }
 def test_a_job_whose_numbers_run_away_harms_none_of_its_batch(store: Store) -> None:
     data = make_dataset(np.array([[-1.0], [0.5]]), np.array([0.5, -0.5]), "data")
     study = PhaseDiagramStudy(parse_spec(DIVERGING, "diverging.toml"), data, "diverging.toml")
-    outcome = sweeps.sweep(study, store, sweeps.nothing)
+    outcome = sweeps.sweep(study, store, sweeps.nothing, opening=this_process)
     assert outcome.failed == 0
     statuses = store.statuses()
     diverged = sum(status == "diverged" for status in statuses.values())

@@ -72,7 +72,7 @@ def test_nodes_that_are_killed_and_replaced_cost_no_row(
     start: Callable[..., Cluster], store: Store, tmp_path: Path
 ) -> None:
     """Always the one on which a certain batch runs."""
-    cluster, study, kills = start(**DEATH), sweeps.study_of(), 3
+    cluster, study, kills = start(**DEATH), sweeps.study_of(), 2
     begun, killed = tmp_path / "begun", tmp_path / "killed"
     begun.mkdir()
     nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
@@ -226,10 +226,15 @@ def test_a_job_that_takes_all_memory_fails_alone(start: Callable[..., Cluster], 
     sweeps.check("a job takes all memory (Ray's monitor)", 1, study, store, failed=poison)
 
 
-def test_a_cluster_without_nodes_is_asked_for_one_and_waited_for(
+def test_a_cluster_without_nodes_is_asked_for_one_and_waited_for_but_not_without_end(
     start: Callable[..., Cluster], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster, study = start(), sweeps.study_of(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(ray_cluster, "NODE_SECONDS", 1.0)
+        with pytest.raises(InputError, match="cpus_per_task: 1 is more than any node has"):
+            sweeps.sweep(study, store, sweeps.nothing)
+    assert not Path(store.out).exists()
     asked: list[list[dict[str, float]]] = []
     monkeypatch.setattr(ray_cluster, "request_resources", lambda bundles: asked.append(bundles))
     with ThreadPoolExecutor(1) as pool:
@@ -240,13 +245,3 @@ def test_a_cluster_without_nodes_is_asked_for_one_and_waited_for(
         assert sweep.result().finished == 6
     assert asked == [[{"CPU": 1.0}], []]
     sweeps.check("a cluster without nodes", 1, study, store)
-
-
-def test_a_cluster_that_gets_no_node_is_not_waited_for_without_end(
-    start: Callable[..., Cluster], store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start()
-    monkeypatch.setattr(ray_cluster, "NODE_SECONDS", 1.0)
-    with pytest.raises(InputError, match="cpus_per_task: 1 is more than any node has"):
-        sweeps.sweep(sweeps.study_of(1), store, sweeps.nothing)
-    assert not Path(store.out).exists()

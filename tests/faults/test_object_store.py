@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import ray
 from pyarrow import fs
 from waiting import PATIENCE, wait_for
 
@@ -20,27 +19,20 @@ from phasediag.kinds import open_store
 from phasediag.storage.store import Store
 from phasediag.sweep import lease
 from phasediag.sweep import sweep as driver
+from phasediag.sweep.local import this_process
 from phasediag.sweep.log import Log
 from phasediag.sweep.status import read_status
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """The server, and a Ray whose workers know it from their environment."""
+    """The server, which this process and those that it starts know from their environment."""
     found = Server()
     patch = pytest.MonkeyPatch()
     for name, value in found.environment().items():
         patch.setenv(name, value)
     make_bucket()
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        _node_ip_address="127.0.0.1",
-        log_to_driver=False,
-    )
     yield found
-    ray.shutdown()
     found.stop()
     patch.undo()
 
@@ -53,7 +45,7 @@ def store(server: Server, tmp_path: Path) -> Iterator[Store]:
 
 
 def test_a_sweep_into_a_bucket_resumes_and_is_read_back_and_keeps_no_secret(
-    store: Store, tmp_path: Path
+    store: Store, two_cores: str, tmp_path: Path
 ) -> None:
     log_file = tmp_path / "log"
     with closing(Log(log_file)) as log:
@@ -79,6 +71,7 @@ def test_a_sweep_into_a_bucket_resumes_and_is_read_back_and_keeps_no_secret(
         pytest.param("drop", "the bucket drops connections", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.usefixtures("two_cores")
 def test_requests_that_fail_lose_nothing(
     store: Store, server: Server, fault: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +98,7 @@ def test_requests_that_fail_lose_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_cores")
 def test_a_server_that_is_gone_for_a_while_is_waited_for(
     store: Store, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,11 +122,11 @@ def test_a_server_that_is_gone_for_a_while_is_waited_for(
 
 @pytest.mark.slow
 def test_a_server_that_is_gone_for_good_ends_the_sweep_with_1_and_another_resumes(
-    store: Store, server: Server, tmp_path: Path
+    store: Store, server: Server, two_cores: str, tmp_path: Path
 ) -> None:
     """By the command line, after a few of the client's own attempts, and not after some for every task in flight."""
-    study, address, gone = sweeps.study_of(), ray.get_runtime_context().gcs_address, tmp_path / "gone"
-    with sweeps.start_impatient(tmp_path, store, gone, RAY_ADDRESS=address) as first:
+    study, gone = sweeps.study_of(), tmp_path / "gone"
+    with sweeps.start_impatient(tmp_path, store, gone, RAY_ADDRESS=two_cores) as first:
         wait_for(lambda: len(store.statuses()) > 0)
         server.stop()
         gone.touch()
@@ -153,16 +147,16 @@ def test_a_driver_elsewhere_is_waited_out_if_it_is_silent_and_refused_if_it_is_n
 ) -> None:
     study = sweeps.study_of(2)
     with sweeps.another_driver(store), pytest.raises(InputError, match="elsewhere"):
-        sweeps.sweep(study, store, sweeps.nothing)
+        sweeps.sweep(study, store, sweeps.nothing, this_process)
     assert store.statuses() == {}
     monkeypatch.setattr(lease, "SILENCE_SECONDS", 2.0)
-    assert sweeps.sweep(study, store, sweeps.nothing).finished == 12
+    assert sweeps.sweep(study, store, sweeps.nothing, this_process).finished == 12
     sweeps.check("a driver elsewhere falls silent, in a bucket", 1, study, store)
 
 
 @pytest.mark.slow
 def test_a_driver_that_lost_the_race_for_the_bucket_stops_and_does_no_harm(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, two_cores: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repeated = sweeps.race(store, ray.get_runtime_context().gcs_address, tmp_path / "signs", monkeypatch)
+    repeated = sweeps.race(store, two_cores, tmp_path / "signs", monkeypatch)
     sweeps.check("two drivers start in the same instant, in a bucket", repeated, sweeps.study_of(20), store)
