@@ -27,6 +27,7 @@ kind = "phase-diagram"
 network = { depth = 2 }
 data = { kind = "points", x = [[-1.0], [-0.35], [0.3], [1.0]], y = [0.6, -0.4, 0.5, -0.2] }
 grid = { width = [20, 80], gamma = [0.5, 1.0, 1.75], gamma_prime = [0.0], seeds = 2 }
+samples = { points = [] }
 """
 
 
