@@ -261,12 +261,18 @@ def parse_spec(text: str, source: str) -> Table:
     Raises:
         InputError: the text is not TOML, or holds something that is not allowed.
     """
+    return _parsed(text, source)[1]
+
+
+def _parsed(text: str, source: str) -> tuple[AnyKind, Table]:
+    """The kind and the spec in a text, as `parse_spec` reads it."""
     from .spec.parse import parse_document, validate
 
     document = parse_document(text, source)
     if "kind" not in document:
         raise InputError(f"{source}: kind: required, but missing; allowed: {', '.join(names())}")
-    return validate(document, named(document["kind"], f"{source}: kind").spec(), source)
+    kind = named(document["kind"], f"{source}: kind")
+    return kind, validate(document, kind.spec(), source)
 
 
 def read_study(path: str | Path) -> AnyStudy:
@@ -281,8 +287,8 @@ def read_study(path: str | Path) -> AnyStudy:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise InputError(f"{path}: cannot be read ({reason}); allowed: a TOML file") from None
-    spec = parse_spec(text, str(path))
-    return _kind_of_spec(spec).study(spec, path.parent, str(path))
+    kind, spec = _parsed(text, str(path))
+    return kind.study(spec, path.parent, str(path))
 
 
 def restored_study(text: str, arrays: Mapping[str, NDArray[np.generic]], source: str) -> AnyStudy:
@@ -293,12 +299,8 @@ def restored_study(text: str, arrays: Mapping[str, NDArray[np.generic]], source:
     Raises:
         InputError: the text or the arrays are not valid, or contradict each other.
     """
-    spec = parse_spec(text, source)
-    return _kind_of_spec(spec).restored(spec, arrays, source)
-
-
-def _kind_of_spec(spec: Table) -> AnyKind:
-    return named(spec.kind)  # type: ignore[attr-defined]
+    kind, spec = _parsed(text, source)
+    return kind.restored(spec, arrays, source)
 
 
 def open_store(out: str | Path, filesystem: fs.FileSystem | None = None) -> Store:

@@ -30,6 +30,17 @@ def pytest_sessionstart(session):
             assert compiling.wait() == 0
 
 
+@pytest.fixture
+def one_thread():
+    """As in training: operations of small networks only wait for further threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A local Ray with two cores and one GPU that does not exist."""

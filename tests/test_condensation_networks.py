@@ -17,17 +17,11 @@ from phasediag.condensation.descent import Losses, Schedule, Snapshot, descend, 
 from phasediag.condensation.flow import integrate
 from phasediag.condensation.networks import Networks, initial_weights
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 Array = NDArray[np.float64]
 NAMES = ["tanh", "x_tanh", "x2_tanh", "sigmoid", "softplus", "relu"]
 SMOOTH = NAMES[:-1]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():  # type: ignore[no-untyped-def]
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def data(points: int, inputs: int, seed: int) -> tuple[Array, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -18,6 +18,8 @@ from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.spec import TrainSpec
 from phasediag.storage.schema import runs_table
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
 Y = np.array([0.6, -0.4, 0.5, -0.2])
 Cell = tuple[float, float, float, int]
@@ -25,15 +27,6 @@ CELLS: list[Cell] = [(0.5, 0.0, 0.0, 0), (1.0, -0.2, 0.1, 1), (1.5, 0.3, -0.1, 0
 METHODS = {"gd": 0.05, "adam": 0.01}
 DEPTHS = pytest.mark.parametrize("depth", [2, 3])
 BOTH = pytest.mark.parametrize("method", ["gd", "adam"])
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As in training: operations this small only wait for further threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def outcome(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -16,6 +16,8 @@ from phasediag.engine.line import LineTwoLayer
 from phasediag.engine.networks import Network, Outcome, initial_weights
 from phasediag.engine.two_layer import TwoLayer
 from phasediag.engine.two_layer_cpu import TwoLayerCPU
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
 Y = np.array([0.6, -0.4, 0.5, -0.2])
@@ -39,15 +41,6 @@ KINDS: dict[str, Kind] = {
 def kind(request: pytest.FixtureRequest) -> Kind:
     """The networks of every engine in turn: whatever asks for them holds for each."""
     return KINDS[request.param]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As in training: operations this small only wait for further threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def outcome(

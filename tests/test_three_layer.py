@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -15,6 +15,8 @@ from phasediag.engine.flow import Settings, integrate
 from phasediag.engine.networks import MAX_ROTATION, Network, Outcome, Trial, initial_weights
 from phasediag.engine.three_layer import ThreeLayer
 from phasediag.engine.three_layer_cpu import ThreeLayerCPU
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
 Y = np.array([0.6, -0.4, 0.5, -0.2])
@@ -43,15 +45,6 @@ KINDS: dict[str, Kind] = {"tensors": tensors, "cpu": ThreeLayerCPU.from_exponent
 def kind(request: pytest.FixtureRequest) -> Kind:
     """The networks of both engines in turn: whatever asks for them holds for each."""
     return KINDS[request.param]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As in training: operations this small only wait for further threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def outcome(

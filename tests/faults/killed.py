@@ -1,8 +1,10 @@
 """Drivers that are killed, each before another step of its writing: python -m faults.killed FOLDER EXECUTOR FIRST STRIDE
 
-Each has a folder of its own, FOLDER/STEP, with a mess to start from; "local" ones are each followed by another driver, in the process
-that has started it. The last comes to its end before it has reached its step. Prints steps and exit codes, and what the last one reached,
-as JSON.
+Each has a folder of its own, FOLDER/STEP, with a mess to start from. The last comes to its end before it has reached its step. Prints steps
+and exit codes, and what the last one reached, as JSON.
+
+Of "local" ones, which have no workers that might go on, a driver that is not killed keeps first what it would leave at every step, in
+FOLDER/left/STEP; those that are killed are compared with it. Then each folder is taken on by another driver.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from studies import OPENINGS
@@ -84,20 +87,33 @@ def kill(executor: str, store: Store, step: int) -> None:
 
 
 def record(executor: str, store: Store) -> None:
-    """One that is not killed: what changes between two steps."""
-    files.READERS = 1  # threads that write side by side change several things between two steps
+    """One that is not killed: what there is before each step, and what changes between two of them."""
     changes = steps.Changes(Path(store.out))
-    steps.watch(changes.look)
+
+    def keep(step: int) -> None:
+        changes.look()
+        shutil.copytree(store.out, left(store, step))
+
+    steps.watch(keep)
     disturbed(executor, store)
     steps.stop()
     changes.look()
     print(json.dumps({"changes": changes.number, "several": [sorted(paths) for paths in changes.several]}))
 
 
+def left(store: Store, step: int) -> Path:
+    """Where it is kept what a driver leaves that is killed at a step."""
+    return Path(store.out).parent / "left" / str(step)
+
+
+def entries(folder: Path) -> list[str]:
+    """What a folder holds, by name; files in the making have none to speak of."""
+    found = (path.relative_to(folder) for path in folder.rglob("*"))
+    return sorted(".staging/..." if path.parent.name == ".staging" else str(path) for path in found)
+
+
 def main(folder: str, executor: str, first: str, stride: str) -> None:
     lease.HEARTBEAT_SECONDS = 3600.0  # no steps but those of the driver itself
-    if executor == "local":
-        lease._HANDOVER_SECONDS = 0.0  # there are no workers that might outlive their driver
     mess = Path(folder, "mess")
     sweeps.make_a_mess(study(), open_store(mess))
 
@@ -105,17 +121,25 @@ def main(folder: str, executor: str, first: str, stride: str) -> None:
         return open_store(shutil.copytree(mess, Path(folder, str(name))))
 
     if executor == "local":
+        lease._HANDOVER_SECONDS = 0.0  # there are no workers that might outlive their driver
+        files.READERS = (
+            1  # threads that write side by side change several things between two steps, in any order
+        )
         disturbed(executor, copy("warm"))  # whatever is imported and compiled is so in all that follow
         gc.freeze()  # which leaves the memory that they share as it is
         assert in_child(partial(record, executor, copy("recorded"))) == 0
     for step in count(int(first), int(stride)):
         store = copy(step)
-        ended = in_child(partial(kill, executor, store, step))
-        if executor == "local":
-            sweeps.sweep(study(), store, sweeps.nothing, opening=OPENINGS[executor], retry_failed=True)
-        print(json.dumps({"step": step, "ended": ended}), flush=True)
-        if ended == 0:
+        told: dict[str, Any] = {"step": step, "ended": in_child(partial(kill, executor, store, step))}
+        if executor == "local" and told["ended"] != 0:
+            told["same"] = entries(Path(store.out)) == entries(left(store, step))
+        print(json.dumps(told), flush=True)
+        if told["ended"] == 0:
             break
+    if executor == "local":
+        for found in [*Path(folder, "left").iterdir(), *Path(folder).glob("[0-9]*")]:
+            store = open_store(found)
+            sweeps.sweep(study(), store, sweeps.nothing, opening=OPENINGS[executor], retry_failed=True)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,7 @@ def killed_drivers(
         told |= (found := json.loads(line))
         if "ended" in found:
             assert found["ended"] in (0, -signal.SIGKILL), result.stderr[-2000:]
+            assert found.get("same", True), "a driver that is killed leaves something else"
     assert told["ended"] == 0 and told["steps"] < told["step"]
     return list(range(first, told["step"], stride)), told
 
