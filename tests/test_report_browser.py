@@ -165,6 +165,8 @@ def test_the_lines_of_pandas_give_the_rows_that_are_shown(view, store):
     lines = printed.getvalue().splitlines()
     assert len(lines) == 1 + 8 and len(cells(page, "#cell-runs")) == 8
     page.locator("#cell-runs button").nth(3).click()
+    shown = cells(page, "#cell-runs")[3][0]
+    page.wait_for_function("id => document.getElementById('job-code').textContent.includes(id)", arg=shown)
     [job_id] = page.locator("#job-code").text_content().split()[-1:]
     runs = store.runs()
     row = runs.loc[runs["job_id"] == job_id].iloc[0]
