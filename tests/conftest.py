@@ -94,5 +94,5 @@ def pytest_xdist_make_scheduler(config, log):
             alone = file.endswith(ALONE) or test.startswith("test_a_page_by_itself[")
             return nodeid if alone else file
 
-    config.option.loadscopereorder = False  # by the number of tests of each scope
+    config.option.loadscopereorder = False  # which would begin with the files of most tests
     return ByFile(config, log)

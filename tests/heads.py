@@ -17,6 +17,8 @@ from free_ports import free_port
 from waiting import PATIENCE, wait_for
 
 TOKEN = "a" * 64
+ONE_WORKER = {"LOKY_MAX_CPU_COUNT": "1"}
+"""For the environment of a process: a Ray that it starts has one worker, which takes seconds less to start than two."""
 
 
 def environment(**more: str) -> dict[str, str]:

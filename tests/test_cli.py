@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from heads import ONE_WORKER
 from studies import starter
 from typer.testing import CliRunner
 from waiting import PATIENCE, no_longer, wait_for
@@ -54,7 +55,7 @@ def start(*arguments, program=("-m", "phasediag")):
     others = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return subprocess.Popen(
         [sys.executable, *program, *map(str, arguments)],
-        env={**others, "LOKY_MAX_CPU_COUNT": "1"},
+        env={**others, **ONE_WORKER},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -403,17 +404,12 @@ def trains(process, out):
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize(
-    ("options", "signals"),
-    [([], [signal.SIGINT]), (["--local"], [signal.SIGINT, signal.SIGTERM])],
-    ids=["ray", "local"],
-)
-def test_interrupted_runs_keep_what_is_finished_and_can_be_resumed(tmp_path, options, signals):
-    """Those on Ray that SIGTERM ends: `test_security.py`."""
+@EXECUTORS
+def test_interrupted_runs_keep_what_is_finished_and_can_be_resumed(tmp_path, options):
     spec, out = tmp_path / "spec.toml", tmp_path / "out"
     spec.write_text(SPEC.replace("seeds = 2", "seeds = 4"))
     done = set()
-    for number in signals:
+    for number in (signal.SIGINT, signal.SIGTERM):
         with no_longer(
             start(tmp_path / "never", "run", spec, "--out", out, *options, program=HELD)
         ) as running:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from heads import ONE_WORKER
 
 from phasediag import kinds
 from phasediag.errors import InputError
@@ -20,7 +21,7 @@ TOY = Path(__file__).parent / "toy"
 def phasediag(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A command with the package of the toy kind installed, in a folder."""
     path = os.pathsep.join([str(TOY), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "LOKY_MAX_CPU_COUNT": "1"}
+    environment = {**os.environ, "PYTHONPATH": path, **ONE_WORKER}
     environment.pop("RAY_ADDRESS", None)
     command = [sys.executable, "-m", "phasediag", *arguments]
     return subprocess.run(

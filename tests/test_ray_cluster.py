@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from itertools import count
 from pathlib import Path
 
 import pytest
 import ray
 from free_ports import free_port
+from heads import ONE_WORKER, environment, head
 from studies import sweep
 from test_sweep import Quick, assert_every_job_once, study, succeed
 from waiting import PATIENCE, wait_for
@@ -147,7 +147,7 @@ print(json.dumps({name: os.environ.get(name) for name in before.keys() | os.envi
 def start_driver(out, work, *more, **environment):
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, work, str(out), *map(str, more)],
-        env={**os.environ, "LOKY_MAX_CPU_COUNT": "1", **environment},
+        env={**os.environ, **ONE_WORKER, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -167,32 +167,18 @@ def test_a_process_is_after_a_sweep_what_it_was_before(store, tmp_path):
 
 
 @pytest.fixture
-def head():
+def address():
     """The address of another cluster."""
-    # The paths of Ray's sockets must be short.
-    with tempfile.TemporaryDirectory(prefix="pd-", ignore_cleanup_errors=True) as folder:
-        yield from run_head(folder, free_port())
+    port = free_port()
+    with head("--include-dashboard=false", f"--dashboard-agent-listen-port={free_port()}", port=port):
+        yield f"127.0.0.1:{port}"
 
 
-def run_head(folder, port):
-    command = (
-        f"{Path(sys.executable).parent}/ray start --head --block --node-ip-address=127.0.0.1 --port={port} "
-        f"--ray-client-server-port={free_port()} --dashboard-agent-listen-port={free_port()} "
-        f"--include-dashboard=false --num-cpus=1 --temp-dir={folder} --disable-usage-stats"
-    )
-    with subprocess.Popen(command.split(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield f"127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(timeout=PATIENCE)
-
-
-def test_the_cluster_of_ray_address_is_joined(store, head):
+def test_the_cluster_of_ray_address_is_joined(store, address):
     def joined():
-        with start_driver(store.out, "report_cluster", RAY_ADDRESS=head) as process:
+        with start_driver(store.out, "report_cluster", **environment(RAY_ADDRESS=address)) as process:
             return process.wait(timeout=PATIENCE) == 0
 
     wait_for(joined)  # the cluster takes a few seconds to come up
-    [address] = set(store.runs()["device"])
-    assert address.rpartition(":")[2] == head.rpartition(":")[2]
+    [found] = set(store.runs()["device"])
+    assert found.rpartition(":")[2] == address.rpartition(":")[2]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from heads import ONE_WORKER
 from waiting import PATIENCE, no_longer, wait_for
 
 import phasediag
@@ -135,7 +136,7 @@ def test_a_local_ray_is_not_to_be_reached_from_outside(tmp_path: Path) -> None:
     process = subprocess.Popen(
         command,
         cwd=tmp_path,
-        env={**environment, "AWS_SECRET_ACCESS_KEY": secret, "LOKY_MAX_CPU_COUNT": "1"},
+        env={**environment, "AWS_SECRET_ACCESS_KEY": secret, **ONE_WORKER},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -719,7 +719,7 @@ def test_no_flipped_bit_changes_a_value_without_an_error(tmp_path):
         except InputError as error:
             noticed += 1
             assert name in str(error), bit
-    assert noticed > len(content) / 25
+    assert noticed > len(content) / 21
 
 
 def test_a_flipped_bit_of_data_is_told_with_its_column_and_how_to_repair_it(tmp_path):

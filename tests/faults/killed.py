@@ -122,9 +122,8 @@ def main(folder: str, executor: str, first: str, stride: str) -> None:
 
     if executor == "local":
         lease._HANDOVER_SECONDS = 0.0  # there are no workers that might outlive their driver
-        files.READERS = (
-            1  # threads that write side by side change several things between two steps, in any order
-        )
+        # Threads that write side by side change several things between two steps, in any order.
+        files.READERS = 1
         disturbed(executor, copy("warm"))  # whatever is imported and compiled is so in all that follow
         gc.freeze()  # which leaves the memory that they share as it is
         assert in_child(partial(record, executor, copy("recorded"))) == 0
@@ -139,7 +138,7 @@ def main(folder: str, executor: str, first: str, stride: str) -> None:
     if executor == "local":
         for found in [*Path(folder, "left").iterdir(), *Path(folder).glob("[0-9]*")]:
             store = open_store(found)
-            sweeps.sweep(study(), store, sweeps.nothing, opening=OPENINGS[executor], retry_failed=True)
+            sweeps.sweep_here(study(), store, sweeps.nothing, retry_failed=True)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from phasediag.storage.store import Store
 from phasediag.study import Trainer
 from phasediag.sweep import lease, worker
 from phasediag.sweep import sweep as driver
-from phasediag.sweep.local import train
+from phasediag.sweep.local import this_process, train
 from phasediag.sweep.ray_cluster import ray_cluster
 
 SPEC = """
@@ -101,6 +101,13 @@ def sweep(
     return driver.run(
         study, store, opening, Progress(), trainer=Disturbed(trainer_of(study), disturb), **options
     )
+
+
+def sweep_here(
+    study: PhaseDiagramStudy, store: Store, disturb: Disturbance, **options: Any
+) -> driver.Outcome:
+    """Runs a sweep in this process, without Ray."""
+    return sweep(study, store, disturb, this_process, **options)
 
 
 def make_a_mess(study: PhaseDiagramStudy, store: Store) -> None:
@@ -210,8 +217,7 @@ def start_driver(
     executor: str = "ray",
     **environment: str,
 ) -> subprocess.Popen[str]:
-    """Starts a driver; `before` is Python that it runs first. RAY_ADDRESS="" is a Ray of its own, of as many workers as
-    LOKY_MAX_CPU_COUNT says: one takes as long to start as a second one to train."""
+    """Starts a driver; `before` is Python that it runs first. RAY_ADDRESS="" is a Ray of its own."""
     script = _SCRIPT.format(before=before, seeds=seeds, disturb=disturb, executor=executor)
     return subprocess.Popen(
         [sys.executable, "-c", script, out],

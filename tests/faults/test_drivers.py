@@ -10,11 +10,11 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from heads import ONE_WORKER
 from waiting import PATIENCE, no_longer, wait_for
 
 from faults import sweeps
@@ -22,35 +22,32 @@ from phasediag.errors import InputError, PhasediagError
 from phasediag.kinds import open_store
 from phasediag.storage.store import Store
 from phasediag.sweep import lease
-from phasediag.sweep.local import this_process
-
-sweep_here = partial(sweeps.sweep, opening=this_process)
 
 
 def test_a_killed_driver_is_replaced_and_trains_only_what_is_missing(store: Store, tmp_path: Path) -> None:
     """One with a Ray of its own, by one that trains in its own process."""
     study, never = sweeps.study_of(), sweeps.Rest(str(tmp_path / "never"))
-    with no_longer(sweeps.start_driver(store.out, never, RAY_ADDRESS="", LOKY_MAX_CPU_COUNT="1")) as first:
+    with no_longer(sweeps.start_driver(store.out, never, RAY_ADDRESS="", **ONE_WORKER)) as first:
         wait_for(lambda: len(store.statuses()) > 0)
         first.kill()
         first.wait()
     before = len(store.statuses())
     assert before < 60
-    outcome = sweep_here(study, store, sweeps.nothing)
+    outcome = sweeps.sweep_here(study, store, sweeps.nothing)
     assert (outcome.finished, outcome.failed) == (60, 0) and outcome.trained <= 60 - before
     time.sleep(1.5)  # for workers of the first driver that might still be there
     sweeps.check("the driver is killed while tasks run", 1, study, store)
 
 
 @pytest.mark.parametrize(
-    ("first", "stride"), [(70, 120), pytest.param(8, 10, marks=pytest.mark.slow)], ids=["some", "more"]
+    ("first", "stride"), [(5, 40), pytest.param(8, 10, marks=pytest.mark.slow)], ids=["some", "more"]
 )
 def test_a_driver_killed_at_a_step_of_its_writing_is_followed_by_another(
     tmp_path: Path, two_cores: str, first: int, stride: int
 ) -> None:
     """All steps, on an executor that takes less time: `test_local.py`."""
     killed, _ = killed_drivers(tmp_path, "ray", first, stride, RAY_ADDRESS=two_cores)
-    assert killed
+    assert len(killed) >= 3
     study = sweeps.study_of(1)
     for step in killed:
         store = open_store(tmp_path / str(step))
@@ -85,7 +82,7 @@ def test_a_second_driver_is_refused_while_the_first_is_alive(store: Store, tmp_p
     with no_longer(sweeps.start_driver(store.out, sweeps.Rest(str(refused)), executor="local")) as first:
         wait_for(lambda: len(store.statuses()) > 0)
         with pytest.raises(InputError, match="another driver"):
-            sweep_here(study, store, sweeps.nothing)
+            sweeps.sweep_here(study, store, sweeps.nothing)
         refused.touch()
         assert first.wait(timeout=PATIENCE) == 0
     sweeps.check("a second driver starts", 1, study, store)
@@ -105,10 +102,10 @@ def test_a_driver_elsewhere_is_alive_as_long_as_its_sign_of_life_changes_whateve
     study = sweeps.study_of(2)
     monkeypatch.setattr(lease, "LOOK_SECONDS", PATIENCE)
     with sweeps.another_driver(store, ahead), pytest.raises(InputError, match="elsewhere"):
-        sweep_here(study, store, sweeps.nothing)
+        sweeps.sweep_here(study, store, sweeps.nothing)
     monkeypatch.setattr(lease, "SILENCE_SECONDS", 4.0)
     monkeypatch.setattr(lease, "LOOK_SECONDS", 4.0)
-    sweep_here(study, store, sweeps.nothing)
+    sweeps.sweep_here(study, store, sweeps.nothing)
     found = store.read_driver()
     assert found is not None and (found["state"], found["host"]) == ("finished", socket.gethostname())
     sweeps.check("a driver elsewhere falls silent", 1, study, store)

@@ -23,7 +23,6 @@ from phasediag.spec.data import make_dataset
 from phasediag.storage.store import Store
 from phasediag.sweep import plan, retries
 from phasediag.sweep import sweep as driver
-from phasediag.sweep.local import this_process
 
 pytestmark = pytest.mark.usefixtures("two_cores")
 
@@ -125,7 +124,7 @@ samples = { points = [] }
 def test_a_job_whose_numbers_run_away_harms_none_of_its_batch(store: Store) -> None:
     data = make_dataset(np.array([[-1.0], [0.5]]), np.array([0.5, -0.5]), "data")
     study = PhaseDiagramStudy(parse_spec(DIVERGING, "diverging.toml"), data, "diverging.toml")
-    outcome = sweeps.sweep(study, store, sweeps.nothing, opening=this_process)
+    outcome = sweeps.sweep_here(study, store, sweeps.nothing)
     assert outcome.failed == 0
     statuses = store.statuses()
     diverged = sum(status == "diverged" for status in statuses.values())

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import random
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,9 +19,6 @@ from phasediag.kinds import open_store
 from phasediag.storage import files
 from phasediag.storage.store import Store
 from phasediag.sweep import sweep as driver
-from phasediag.sweep.local import this_process
-
-sweep = partial(sweeps.sweep, opening=this_process)
 
 
 def test_a_driver_killed_at_any_step_of_its_writing_is_followed_by_another(tmp_path: Path) -> None:
@@ -30,8 +26,8 @@ def test_a_driver_killed_at_any_step_of_its_writing_is_followed_by_another(tmp_p
     lines that look like that are reached; all methods of the store that change something are; and between two steps, whatever the lines
     look like, no more than one thing changes on disk.
 
-    What a driver leaves that is killed at a step is what another one has there: that is compared at every tenth step or so, and taken on
-    by a driver at all."""
+    What a driver leaves that is killed at a step is what another one has there: that is compared at every thirteenth step. Another driver
+    goes on from each of them."""
     killed_at, told = test_drivers.killed_drivers(tmp_path, "local", 4, 13)
     assert set(map(tuple, told["lines"])) == set(steps.lines().values())
     assert set(told["doors"]) == steps.all_doors()
@@ -50,7 +46,7 @@ def test_a_bit_that_flips_in_a_finished_file_costs_no_row(store: Store) -> None:
     """Its jobs are trained again, wherever in the file the bit is, unless it says nothing: the file is kept for those who want to look at
     it."""
     study, choice, found = sweeps.study_of(2), random.Random(0), 0
-    sweep(study, store, sweeps.nothing)
+    sweeps.sweep_here(study, store, sweeps.nothing)
     runs = Path(store.out, "runs")
     for _ in range(60):
         file = choice.choice(sorted(runs.iterdir()))
@@ -62,7 +58,7 @@ def test_a_bit_that_flips_in_a_finished_file_costs_no_row(store: Store) -> None:
             assert "not written by phasediag" in str(error)
             file.write_bytes(before)
             continue
-        outcome = sweep(study, store, sweeps.nothing)
+        outcome = sweeps.sweep_here(study, store, sweeps.nothing)
         assert (outcome.finished, outcome.failed) == (12, 0)
         assert (outcome.trained > 0) == bool(damaged)
         sweeps.check("a bit flips in a finished file", 1, study, store)
@@ -74,10 +70,10 @@ def test_a_bit_that_flips_in_a_finished_file_costs_no_row(store: Store) -> None:
 def test_a_job_that_raises_fails_alone_and_is_tried_again_on_request(store: Store) -> None:
     study = sweeps.study_of()
     poison = sweeps.poisoned(study)
-    outcome = sweep(study, store, test_jobs.raises)
+    outcome = sweeps.sweep_here(study, store, test_jobs.raises)
     assert (outcome.finished, set(outcome.failed_ids)) == (59, poison)
     sweeps.check("a job raises in the process of the driver", 1, study, store, failed=poison)
-    assert sweep(study, store, sweeps.nothing, retry_failed=True).failed == 0
+    assert sweeps.sweep_here(study, store, sweeps.nothing, retry_failed=True).failed == 0
     sweeps.check("a job raises in the process of the driver, mended, --retry-failed", 1, study, store)
 
 
@@ -99,14 +95,14 @@ def test_a_disk_that_takes_nothing_is_waited_for_and_ends_the_sweep_at_last(
     with monkeypatch.context() as patch:
         patch.setattr(files, "_replace", refuse)
         if times < 5:
-            assert sweep(study, store, sweeps.nothing).finished == 60
+            assert sweeps.sweep_here(study, store, sweeps.nothing).finished == 60
             fault = "the disk takes nothing for a while, in the process of the driver"
         else:
             with pytest.raises(PhasediagError, match="No space left"):
-                sweep(study, store, sweeps.nothing)
+                sweeps.sweep_here(study, store, sweeps.nothing)
             assert 0 < len(store.statuses()) < 60
             fault = "the disk takes nothing any more, in the process of the driver; resumed after that"
-    assert sweep(study, store, sweeps.nothing).finished == 60
+    assert sweeps.sweep_here(study, store, sweeps.nothing).finished == 60
     sweeps.check(fault, refused, study, store)
 
 
@@ -118,6 +114,6 @@ def test_a_driver_killed_while_it_trains_is_followed_by_another(store: Store, tm
         first.wait()
     before = len(store.statuses())
     assert 0 < before < 60
-    outcome = sweep(study, store, sweeps.nothing)
+    outcome = sweeps.sweep_here(study, store, sweeps.nothing)
     assert (outcome.finished, outcome.trained) == (60, 60 - before)
     sweeps.check("the driver is killed while it trains", 1, study, store)

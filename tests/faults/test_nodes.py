@@ -72,7 +72,7 @@ def test_nodes_that_are_killed_and_replaced_cost_no_row(
     start: Callable[..., Cluster], store: Store, tmp_path: Path
 ) -> None:
     """Always the one on which a certain batch runs."""
-    cluster, study, kills = start(**DEATH), sweeps.study_of(), 2
+    cluster, study, kills = start(**DEATH), sweeps.study_of(), 3
     begun, killed = tmp_path / "begun", tmp_path / "killed"
     begun.mkdir()
     nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]

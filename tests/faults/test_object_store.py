@@ -19,7 +19,6 @@ from phasediag.kinds import open_store
 from phasediag.storage.store import Store
 from phasediag.sweep import lease
 from phasediag.sweep import sweep as driver
-from phasediag.sweep.local import this_process
 from phasediag.sweep.log import Log
 from phasediag.sweep.status import read_status
 
@@ -75,16 +74,18 @@ def test_a_sweep_into_a_bucket_resumes_and_is_read_back_and_keeps_no_secret(
 def test_requests_that_fail_lose_nothing(
     store: Store, server: Server, fault: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Long enough for the client to give up."""
+    """Long enough for the client to give up, twice in a sweep."""
     monkeypatch.setattr(driver, "STORE_PATIENCE", (0.2,) * 3000)
     done = tmp_path / "done"
 
     def misbehave() -> None:
         wait_for(store.statuses)
-        server.fault = fault
-        wait_for(lambda: server.faults > 0)
-        time.sleep(6.0)
-        server.fault = ""
+        for _ in range(2):
+            before = server.faults
+            server.fault = fault
+            wait_for(lambda before=before: server.faults > before)  # type: ignore[misc]
+            time.sleep(6.0)
+            server.fault = ""
         done.touch()
 
     with ThreadPoolExecutor(1) as pool:
@@ -145,10 +146,10 @@ def test_a_driver_elsewhere_is_waited_out_if_it_is_silent_and_refused_if_it_is_n
 ) -> None:
     study = sweeps.study_of(2)
     with sweeps.another_driver(store), pytest.raises(InputError, match="elsewhere"):
-        sweeps.sweep(study, store, sweeps.nothing, this_process)
+        sweeps.sweep_here(study, store, sweeps.nothing)
     assert store.statuses() == {}
     monkeypatch.setattr(lease, "SILENCE_SECONDS", 2.0)
-    assert sweeps.sweep(study, store, sweeps.nothing, this_process).finished == 12
+    assert sweeps.sweep_here(study, store, sweeps.nothing).finished == 12
     sweeps.check("a driver elsewhere falls silent, in a bucket", 1, study, store)
 
 
