@@ -31,7 +31,6 @@ from phasediag.phase_diagram.study import PhaseDiagramStudy
 from phasediag.storage import files
 from phasediag.storage.store import Store
 from phasediag.sweep import lease
-from phasediag.sweep.local import train
 
 
 def study() -> PhaseDiagramStudy:
@@ -53,7 +52,7 @@ def disturbed(executor: str, store: Store) -> None:
 @cache
 def slopes() -> pd.DataFrame:
     """What is fitted to the rows of the study: once, since what writes them matters here, and a fit takes as long as a sweep."""
-    found: pd.DataFrame = fit(train(study()))
+    found: pd.DataFrame = fit(pd.DataFrame(sweeps.undisturbed(study()).values()))
     return found
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from studies import trainer_of
 
 from faults import sweeps
 from phasediag.kinds import parse_spec
@@ -124,10 +125,11 @@ samples = { points = [] }
 def test_a_job_whose_numbers_run_away_harms_none_of_its_batch(store: Store) -> None:
     data = make_dataset(np.array([[-1.0], [0.5]]), np.array([0.5, -0.5]), "data")
     study = PhaseDiagramStudy(parse_spec(DIVERGING, "diverging.toml"), data, "diverging.toml")
-    outcome = sweeps.sweep_here(study, store, sweeps.nothing)
+    trainer = trainer_of(study)
+    outcome = sweeps.sweep_here(study, store, sweeps.nothing, trainer=trainer)
     assert outcome.failed == 0
     statuses = store.statuses()
     diverged = sum(status == "diverged" for status in statuses.values())
     assert 0 < diverged < len(statuses)
     assert store.runs().query("status == 'diverged'")["relative_change"].isna().all()
-    sweeps.check("a job returns NaN", diverged, study, store)
+    sweeps.check("a job returns NaN", diverged, study, store, trainer=trainer)
