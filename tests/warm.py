@@ -1,9 +1,16 @@
-"""Compiles the engine, so that processes that need it find it compiled: python tests/warm.py [float32|float64 ...]"""
+"""Compiles the engine, so that processes that need it find it compiled: python tests/warm.py [float32|float64 ...]
+
+Whoever comes while another process compiles waits for it.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -16,12 +23,18 @@ PRECISIONS = ("float32", "float64")
 
 def compile_engine(precisions: Sequence[str] = PRECISIONS) -> None:
     """Trains the smallest networks of every engine."""
-    y = np.array([0.5, -0.5])
     for dtype in precisions:
-        for depth, inputs in ((2, 1), (2, 2), (3, 1)):
-            jobs = [Job(str(gamma), depth, 10, gamma, 0.0, 0.0, 0) for gamma in (0.5, 1.75)]
-            x = np.array([[-1.0, 0.3], [0.5, 1.0]])[:, :inputs]
-            train_batch(jobs, x, y, TrainSpec(dtype=dtype))
+        with Path(tempfile.gettempdir(), f"phasediag-warm-{dtype}-{os.getuid()}").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _compile(dtype)
+
+
+def _compile(dtype: str) -> None:
+    y = np.array([0.5, -0.5])
+    for depth, inputs in ((2, 1), (2, 2), (3, 1)):
+        jobs = [Job(str(gamma), depth, 10, gamma, 0.0, 0.0, 0) for gamma in (0.5, 1.75)]
+        x = np.array([[-1.0, 0.3], [0.5, 1.0]])[:, :inputs]
+        train_batch(jobs, x, y, TrainSpec(dtype=dtype))
 
 
 if __name__ == "__main__":
