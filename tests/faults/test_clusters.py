@@ -15,6 +15,7 @@ import psutil
 import pytest
 from free_ports import free_port
 from heads import METRICS, command, environment, head
+from studies import trainer_of
 from waiting import PATIENCE, no_longer, wait_for
 
 from faults import sweeps
@@ -115,7 +116,8 @@ def test_a_sweep_shows_its_metrics_is_stopped_and_resumes(dashboard: str, tmp_pa
     assert "60 of 60 jobs finished, 0 failed" in job.stdout, job.stdout + job.stderr
     assert 0 < before < 60
     wait_for_end(out)
-    sweeps.check("ray job stop, submitted again", 1, read_study(work / "spec.toml"), store)
+    study = read_study(work / "spec.toml")
+    sweeps.check("ray job stop, submitted again", 1, study, store, trainer=trainer_of(study))
 
 
 @pytest.mark.slow

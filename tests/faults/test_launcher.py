@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from studies import trainer_of
 from waiting import wait_for
 
 from faults import hosts, sweeps
@@ -76,5 +77,5 @@ def test_machines_with_ssh_become_a_cluster_that_runs_a_sweep_and_is_taken_down(
     wait_for(lambda: not head.ray_processes())
     # Ray does not stop the workers: they end when they have missed their head for a minute, but for what reads logs and the like.
     wait_for(lambda: not any("/raylet " in process for process in worker.ray_processes()))
-    found = sweeps.report("", 0, study, store)
+    found = sweeps.report("", 0, study, store, trainer=trainer_of(study))
     assert (found.lost, found.duplicated, found.changed, found.stray) == (0, 0, 0, 0), found

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from studies import trainer_of
 from waiting import PATIENCE, no_longer, wait_for
 
 from faults import hosts, sweeps
@@ -93,4 +94,5 @@ def test_a_sweep_that_slurm_ends_in_good_order_goes_on_and_outlives_a_node(
     output = (tmp_path / "output").read_text()
     assert ", 2 nodes\n" in output and "the sweep ended with 0" in output.splitlines()[-1]
     wait_for(lambda: not first.ray_processes())
-    sweeps.check("Slurm ends the job in good order; submitted again; a node dies", 2, study, store)
+    fault = "Slurm ends the job in good order; submitted again; a node dies"
+    sweeps.check(fault, 2, study, store, trainer=trainer_of(study))
