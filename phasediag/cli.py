@@ -7,6 +7,7 @@ Ray.
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
@@ -17,7 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from .display.streams import check_written, unfailing, unheeded
+from .display.terminal import say
 from .errors import InputError, PhasediagError
+from .spec.paths import at_home
 
 if TYPE_CHECKING:
     from .storage.store import Store
@@ -26,22 +30,31 @@ if TYPE_CHECKING:
     from .sweep.sweep import Opening, Outcome
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+_NAMES_SHOWN = 12
 
 
 class _Group(TyperGroup):
     """Turns exceptions into one line on standard error and an exit code."""
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        with unfailing():
+            return super().main(*args, **options)
+
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            try:
+                super().invoke(ctx)
+                code = DONE
+            except typer.Exit as end:
+                code = end.exit_code
+            check_written()
         except InputError as error:
             raise _exit(f"error: {error}", BAD_INPUT) from None
         except (PhasediagError, OSError) as error:
-            if isinstance(error, BrokenPipeError):
-                raise
             raise _exit(f"error: {error}", SOME_FAILED) from None
         except KeyboardInterrupt:
             raise _exit("interrupted", INTERRUPTED) from None
+        raise typer.Exit(code)
 
 
 app = typer.Typer(
@@ -54,13 +67,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _path(text: str) -> Path:
+    return at_home(text, "FILE")
+
+
 Out = Annotated[str, typer.Argument(metavar="OUT", help="Folder or URI of the results.", show_default=False)]
-SpecFile = Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The study.", show_default=False)]
+SpecFile = Annotated[
+    Path, typer.Argument(parser=_path, metavar="SPEC.toml", help="The study.", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> None:
     """Entry point of `phasediag` and `python -m phasediag`."""
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's own, handed down, need not be installed here
     app(prog_name="phasediag")
 
 
@@ -68,7 +89,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from .storage.schema import VERSION
 
-        typer.echo(f"phasediag {VERSION}")
+        say(f"phasediag {VERSION}")
         raise typer.Exit
 
 
@@ -92,7 +113,7 @@ def _root(
 
 @app.command()
 def init(
-    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write it.")] = Path(
+    file: Annotated[Path, typer.Argument(parser=_path, metavar="[FILE]", help="Where to write it.")] = Path(
         "phasediag.toml"
     ),
     kind: Annotated[
@@ -121,7 +142,8 @@ def init(
         raise InputError(f"{file}: exists already; allowed: a new file") from None
     except OSError as error:
         raise InputError(f"{file}: cannot be written ({error.strerror}); allowed: a new file") from None
-    typer.echo(f"wrote {file}; next: phasediag run {file} --out {file.with_suffix('')}")
+    out = file.with_suffix("") if file.suffix else file.with_name(f"{file.name}-results")
+    say(f"wrote {file}; next: {_run_command(file, out)}")
 
 
 @app.command()
@@ -143,11 +165,10 @@ def plan(
 
     from . import devices
     from .display.terminal import print_json
-    from .kinds import read_study
     from .sweep.plan import make_plan
     from .sweep.printing import print_plan
 
-    study = read_study(spec)
+    study = _read_study(spec)
     statuses: Mapping[str, str] = {}
     kept: set[str] = set()
     if out is not None:
@@ -179,6 +200,7 @@ def run(
         Path | None,
         typer.Option(
             "--log",
+            parser=_path,
             metavar="FILE",
             help="Append a line of JSON per batch of jobs; to standard output if it is -.",
             show_default=False,
@@ -197,15 +219,13 @@ def run(
       phasediag run study.toml --out results/study
       phasediag run study.toml --out results/study --local
     """
-    from .kinds import read_study
-
-    study, store = _united(read_study(spec), out, writable=True)
+    study, store = _united(_read_study(spec), out, writable=True)
     if log is not None and str(log) != "-":
         store.files.check_outside(log)
     try:
         failed = _run(study, store, _opening(local), retry_failed, log)
     except KeyboardInterrupt:
-        resume = f"phasediag run {spec} --out {out}{' --local' if local else ''}"
+        resume = _run_command(spec, out, *(["--local"] if local else []))
         raise _exit(f"interrupted; what is finished is kept, resume with: {resume}", INTERRUPTED) from None
     raise typer.Exit(SOME_FAILED if failed else DONE)
 
@@ -233,8 +253,9 @@ def status(
     if not wait:
         print_status(statuses.read_status(store), as_json)
         return
-    final = statuses.wait(store, StatusLog(store.out, quiet=as_json))
-    print_status(final, as_json)
+    with unheeded():
+        final = statuses.wait(store, StatusLog(store.out, quiet=as_json))
+        print_status(final, as_json)
     raise typer.Exit(SOME_FAILED if final.failed or final.missing else DONE)
 
 
@@ -280,7 +301,7 @@ def plot(out: Out) -> None:
     _fit_if_stale(store)
     _note_missing(_status_of(store), store.out)
     for name in list(plot_folder(store)):
-        typer.echo(f"wrote {store.name(name)}")
+        say(f"wrote {store.name(name)}")
 
 
 @app.command()
@@ -320,14 +341,14 @@ def compare(
     for store in (a, b):
         _note_missing(_status_of(store), store.out)
     for note in found.notes:
-        typer.echo(note, err=True)
+        say(note, error=True)
     if as_json:
         print_json(found.summary())
     else:
         found.print_summary()
     if target is not None:
         for name in found.write(target):
-            typer.echo(f"wrote {target.name(name)}", err=as_json)
+            say(f"wrote {target.name(name)}", error=as_json)
 
 
 @app.command()
@@ -338,6 +359,7 @@ def report(
         typer.Option(
             "-o",
             "--output",
+            parser=_path,
             metavar="FILE.html",
             help="Where to write it: OUT/report.html if not given.",
             show_default=False,
@@ -371,14 +393,15 @@ def report(
     status = _status_of(store)
     write(kind.report(store, status))
     _note_missing(status, store.out)
-    typer.echo(f"wrote {name}")
+    say(f"wrote {name}")
 
 
 @app.command()
 def export(
     out: Out,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.parquet", help="Where to write it.", show_default=False)
+        Path,
+        typer.Argument(parser=_path, metavar="FILE.parquet", help="Where to write it.", show_default=False),
     ],
 ) -> None:
     """Write all rows to one sorted file, for an archive.
@@ -395,7 +418,7 @@ def export(
     store = _existing(open_store(out))
     rows = store.export_runs(file)
     _note_missing(_status_of(store), store.out)
-    typer.echo(f"wrote {file}: {rows} rows")
+    say(f"wrote {file}: {rows} rows")
 
 
 @app.command()
@@ -407,7 +430,10 @@ def reproduce(
     weights: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.npz", help="Write the weights before and after training.", show_default=False
+            parser=_path,
+            metavar="FILE.npz",
+            help="Write the weights before and after training.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:
@@ -428,7 +454,7 @@ def reproduce(
     found = reproduce_job(_existing(open_store(out)), job_id, weights)
     print_reproduction(found)
     if weights is not None:
-        typer.echo(f"wrote {weights}")
+        say(f"wrote {weights}")
     raise typer.Exit(DONE if found.agrees else SOME_FAILED)
 
 
@@ -489,16 +515,33 @@ def locate(
         print_json(found.to_dict())
     else:
         for line in found.lines():
-            typer.echo(line)
+            say(line)
 
 
 # What several commands share.
 
 
+def _run_command(spec: Path, out: str | Path, *options: str) -> str:
+    """A command that can be pasted into a shell."""
+    paths = [f"./{path}" if str(path).startswith("-") else str(path) for path in (spec, out)]
+    return shlex.join(["phasediag", "run", paths[0], "--out", paths[1], *options])
+
+
 def _exit(message: str, code: int) -> typer.Exit:
     """The end of the program: its exit code, with a message on standard error."""
-    typer.echo(message, err=True)
+    say(message, error=True)
     return typer.Exit(code)
+
+
+def _read_study(spec: Path) -> AnyStudy:
+    """The study, with a word on standard error about columns of its data that are not used."""
+    from .kinds import read_study
+
+    study = read_study(spec)
+    if unused := study.unused_columns:
+        more = f" and {len(unused) - _NAMES_SHOWN} more" if len(unused) > _NAMES_SHOWN else ""
+        say(f"{spec}: data: not used: {', '.join(unused[:_NAMES_SHOWN])}{more}", error=True)
+    return study
 
 
 def _existing(store: Store) -> Store:
@@ -551,9 +594,9 @@ def _opening(local: bool) -> Opening:
 
     address = os.environ.get("RAY_ADDRESS")
     if address:
-        typer.echo(
+        say(
             f"RAY_ADDRESS is {address}, but --local wins: this process trains; without --local it joins that cluster",
-            err=True,
+            error=True,
         )
     return this_process
 
@@ -564,7 +607,7 @@ def _fit_if_stale(store: Store) -> None:
 
     if not is_fitted(store):
         fit_folder(store)
-        typer.echo(f"wrote {store.name(store.fitted_name)}")
+        say(f"wrote {store.name(store.fitted_name)}")
 
 
 def _check_page(store: Store, file: Path) -> None:
@@ -585,7 +628,7 @@ def _status_of(store: Store) -> Status | None:
 def _note_missing(status: Status | None, out: str) -> None:
     """Says so if a sweep is not complete: what is fitted or drawn is then of a part of it."""
     if status is not None and status.missing:
-        typer.echo(f"{out}: {status.missing} of {status.total} jobs have no rows yet", err=True)
+        say(f"{out}: {status.missing} of {status.total} jobs have no rows yet", error=True)
 
 
 def _run(study: AnyStudy, store: Store, opening: Opening, retry_failed: bool, log_file: Path | None) -> bool:
@@ -596,21 +639,22 @@ def _run(study: AnyStudy, store: Store, opening: Opening, retry_failed: bool, lo
     from .sweep.results import fit_folder, plot_folder
 
     started = time.monotonic()
-    with closing(Log(log_file)) as log, Progress().shown() as progress:
 
-        def finish() -> None:
-            progress.phase("fitting")
-            fit_folder(store)
-            progress.phase("drawing")
-            list(plot_folder(store))
+    def finish() -> None:
+        progress.phase("fitting")
+        fit_folder(store)
+        progress.phase("drawing")
+        list(plot_folder(store))
 
-        outcome = sweep.run(
-            study, store, opening, progress, retry_failed=retry_failed, finish=finish, log=log
-        )
-    try:
-        _sum_up(outcome, store, format_duration(time.monotonic() - started))
-    except InputError as error:  # of the storage: exit 2 is for what was asked for
-        raise PhasediagError(str(error)) from None
+    with closing(Log(log_file)) as log, unheeded(lambda line: log.write("unshown", line=line)):
+        with Progress().shown() as progress:
+            outcome = sweep.run(
+                study, store, opening, progress, retry_failed=retry_failed, finish=finish, log=log
+            )
+        try:
+            _sum_up(outcome, store, format_duration(time.monotonic() - started))
+        except InputError as error:  # of the storage: exit 2 is for what was asked for
+            raise PhasediagError(str(error)) from None
     return bool(outcome.failed or outcome.failed_samples)
 
 
@@ -618,14 +662,14 @@ def _sum_up(outcome: Outcome, store: Store, duration: str) -> None:
     from .kinds import kind_in
     from .sweep.printing import print_failed
 
-    typer.echo(
+    say(
         f"{outcome.finished} of {outcome.total} jobs finished, {outcome.failed} failed; "
         f"{outcome.trained} run now, in {duration}"
     )
     kind = kind_in(store)
     kind.print_summary(kind.summary(store))
-    typer.echo(f"figures: {store.name('figures')}")
+    say(f"figures: {store.name('figures')}")
     if outcome.failed_samples:
-        typer.echo(f"{outcome.failed_samples} networks could not be kept for the figures", err=True)
+        say(f"{outcome.failed_samples} networks could not be kept for the figures", error=True)
     if outcome.failed:
         print_failed(outcome.failed_ids, store.errors())

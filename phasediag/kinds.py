@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pyarrow import fs
 
 from .errors import InputError
+from .spec.paths import at_home
 from .storage.schema import Tables
 from .storage.store import Store
 
@@ -281,7 +282,7 @@ def read_study(path: str | Path) -> AnyStudy:
     Raises:
         InputError: the file or its data cannot be read, or hold something that is not allowed.
     """
-    path = Path(path)
+    path = at_home(path, "SPEC")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -135,6 +135,11 @@ class Study(ABC, Generic[CellT, JobT]):
     grouped_by: ClassVar[str] = ""
     """What plans and summaries sum up by."""
 
+    @property
+    def unused_columns(self) -> tuple[str, ...]:
+        """Names of the columns of the file of its data that are not used."""
+        return ()
+
     @abstractmethod
     def cells(self) -> set[CellT]:
         """Every job of the union of the study's grids, and those that results have added, by what tells each from the others."""

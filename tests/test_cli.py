@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -22,6 +24,8 @@ from waiting import PATIENCE, no_longer, wait_for
 from phasediag.cli import app
 from phasediag.kinds import open_store, parse_spec
 from phasediag.phase_diagram.kind import PhaseDiagram
+from phasediag.sweep import lifeline
+from phasediag.sweep.lifeline import Lifeline
 
 COMMANDS = (
     "init",
@@ -244,6 +248,48 @@ def test_a_cluster_that_cannot_be_joined_is_bad_input(tmp_path, monkeypatch, add
 # A sweep and what follows from it.
 
 
+@pytest.mark.parametrize(
+    "name", ["mystudy", "my study.toml", "study.toml", "it's.toml", "-study.toml", "$HOME.toml"]
+)
+def test_the_command_that_init_prints_can_be_pasted(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    printed = invoke("init", "--", name).stdout
+    _, _, command = printed.rstrip("\n").partition("; next: ")
+    program, verb, *arguments = shlex.split(command)
+    assert (program, verb) == ("phasediag", "run")
+    assert invoke("plan", *arguments).exit_code == 0
+    shell = subprocess.run(
+        ["sh", "-c", command.replace("phasediag", "printf '%s\\n'", 1)], capture_output=True, text=True
+    )
+    assert shell.stdout.splitlines() == [verb, *arguments]
+
+
+def test_the_home_directory_has_a_short_name_everywhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert invoke("init", "~/study.toml").exit_code == 0
+    assert invoke("plan", "~/study.toml", "--out=~/results").exit_code == 0
+    assert (tmp_path / "study.toml").exists()
+    refused = invoke("plan", "~nobody-of-this-name/study.toml")
+    assert refused.exit_code == 2 and "there is no such home directory" in refused.stderr
+
+
+def test_columns_that_are_not_used_are_told(tmp_path):
+    (tmp_path / "d.csv").write_text("x0,x1,y,weight,fold\n1,2,3,4,5\n2,3,4,5,6\n")
+    spec = tmp_path / "spec.toml"
+    spec.write_text(re.sub("data = .*", 'data = { kind = "file", path = "d.csv" }', SPEC))
+    result = invoke("plan", spec)
+    assert (result.exit_code, result.stderr) == (0, f"{spec}: data: not used: weight, fold\n")
+
+
+@pytest.mark.parametrize("out", ["s3:/bucket/study", "file:/tmp/elsewhere"])
+def test_what_is_nearly_a_uri_is_refused_and_nothing_is_written(tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    Path("spec.toml").write_text(SPEC)
+    result = invoke("run", "spec.toml", "--out", out, "--local")
+    assert result.exit_code == 2 and "a URI with ://" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["spec.toml"]
+
+
 def test_init_writes_a_valid_spec_once(tmp_path):
     file = tmp_path / "study.toml"
     assert invoke("init", file).exit_code == 0
@@ -345,7 +391,7 @@ def test_a_changed_study_is_refused_and_leaves_the_folder_as_it_is(sweep, tmp_pa
     [
         (None, "stopped", 1),
         ({"state": "interrupted"}, "stopped", 1),
-        ({"state": "running", "host": socket.gethostname(), "pid": 2**22 + 1}, "stopped", 1),
+        ({"state": "running", "lifeline": "of one that was killed"}, "stopped", 1),
     ],
 )
 def test_waiting_ends_when_the_driver_is_gone_with_jobs_missing(sweep, tmp_path, record, state, code):
@@ -354,10 +400,17 @@ def test_waiting_ends_when_the_driver_is_gone_with_jobs_missing(sweep, tmp_path,
     store.write_study(text)
     if record is not None:
         now = time.time()
-        store.write_driver({"token": "t", "pid": 0, "host": "", "started": now, "heartbeat": now, **record})
+        token = uuid4().hex
+        if "lifeline" in record:
+            ended = Lifeline(token)
+            ended._file.close()
+            record = {**record, "lifeline": ended.record}
+        store.write_driver({"token": token, "pid": 0, "host": "", "started": now, "heartbeat": now, **record})
     result = invoke("status", tmp_path, "--wait", "--json")
     assert (result.exit_code, json.loads(result.stdout)["state"]) == (code, state)
     assert ("goes on from here" in invoke("status", tmp_path).stdout) == (state == "stopped")
+    if record is not None:
+        lifeline.remove(token)
 
 
 def test_the_time_left_is_what_the_driver_predicts(sweep, tmp_path):
@@ -484,15 +537,18 @@ def test_local_wins_over_the_address_of_a_cluster_and_says_so(tmp_path, monkeypa
 def test_a_folder_that_another_driver_runs_is_refused(sweep, tmp_path, options):
     (tmp_path / "spec.toml").write_text(SPEC)
     store = open_store(tmp_path / "out")
-    record = {"token": "t", "state": "running", "pid": os.getpid(), "host": socket.gethostname()}
-    store.write_driver({**record, "heartbeat": time.time()})
+    token = uuid4().hex
+    record = {"token": token, "state": "running", "pid": os.getpid(), "host": socket.gethostname()}
+    alive = Lifeline(token)
+    store.write_driver({**record, "heartbeat": time.time(), "lifeline": alive.record})
     result = invoke("run", tmp_path / "spec.toml", "--out", store.out, *options)
+    alive.cut()
     assert (result.exit_code, result.stdout) == (2, "")
     words = (
         f"error: {store.out}: another driver is running it (process {os.getpid()} on {socket.gethostname()})"
     )
     assert words in result.stderr
-    assert store.read_driver()["token"] == "t" and not store.exists()
+    assert store.read_driver()["token"] == token and not store.exists()
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -2,6 +2,7 @@
 
 import gzip
 import shutil
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -265,3 +266,139 @@ def test_bad_npz(tmp_path):
 def test_unknown_format_and_missing_file(tmp_path):
     assert "allowed: .csv, .parquet, .npz" in refusal(FileData(kind="file", path="d.xlsx"), tmp_path)
     assert "does not exist" in refusal(FileData(kind="file", path="d.csv"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("header", "first"),
+    [
+        ("x0,x1,y", 0),
+        ("x1,x0,y", 0),
+        ("x1,x2,y", 1),
+        ("id,x0,x1,y", 0),
+        ("# x1,x2,y", 1),
+        ("\ufeffx0,x1,y", 0),
+    ],
+)
+def test_all_numbered_columns_are_used_from_zero_or_one_on(tmp_path, header, first):
+    names = header.lstrip("# \ufeff").split(",")
+    values = {f"x{first}": X[:, 0], f"x{first + 1}": X[:, 1], "y": Y, "id": np.arange(3.0)}
+    rows = [",".join(str(values[name][row]) for name in names) for row in range(3)]
+    (tmp_path / "d.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    data = load_data(FileData(kind="file", path="d.csv", standardize=False), tmp_path, "x.toml")
+    assert data == Dataset(X, Y)
+    assert data.unused == tuple(name for name in names if name == "id")
+
+
+@pytest.mark.parametrize(
+    ("separator", "point"), [(";", ","), (";", "."), ("\t", ","), ("\t", "."), (", ", ".")]
+)
+def test_tables_of_other_countries_and_laboratories_are_read(tmp_path, separator, point):
+    lines = [["x1", "x2", "y"], *([str(number) for number in (*row, y)] for row, y in zip(X, Y, strict=True))]
+    text = "\n".join(separator.join(line).replace(".", point) for line in lines)
+    (tmp_path / "d.csv").write_text(text + "\n")
+    data = load_data(FileData(kind="file", path="d.csv", standardize=False), tmp_path, "x.toml")
+    assert data == Dataset(X, Y)
+
+
+@pytest.mark.parametrize("name", ["X1", "x_2", "x[3]", "x 2", "x01", "x-1", "Y", "(y)", "x.1", "'x2'", "_y"])
+def test_a_column_that_may_be_meant_is_not_left_out_in_silence(tmp_path, name):
+    (tmp_path / "d.csv").write_text(f"x1,{name},y\n1,2,3\n4,5,6\n")
+    pq.write_table(pa.table({"x1": [1.0, 2.0], name: [1.0, 2.0], "y": [1.0, 2.0]}), tmp_path / "d.parquet")
+    np.savez(tmp_path / "d.npz", **{"x1": X[:, 0], name: X[:, 1], "y": Y})
+    for file in ("d.csv", "d.parquet", "d.npz"):
+        message = refusal(FileData(kind="file", path=file), tmp_path)
+        assert file in message and repr(name) in message and "may be meant" in message
+
+
+@pytest.mark.parametrize(
+    ("header", "shown"),
+    [
+        ("label,pixel0,pixel1", "found: label, pixel0, pixel1)"),
+        ("x1 x2 y", "found: x1 x2 y)"),
+        ("# x1 x2 y", "found: x1 x2 y)"),
+        ("x1|x2|y", "found: x1|x2|y)"),
+        (",".join(f"pixel{k}" for k in range(784)), "pixel11 and 772 more)"),
+        (",a", "found: a column without a name, a)"),
+        ("feature_0,feature_1,target", "found: feature_0, feature_1, target)"),
+    ],
+)
+def test_a_refusal_shows_what_is_there(tmp_path, header, shown):
+    (tmp_path / "d.csv").write_text(f"{header}\n{','.join('1' for _ in header.split(','))}\n")
+    assert shown in refusal(FileData(kind="file", path="d.csv"), tmp_path)
+
+
+def test_other_columns_are_told(tmp_path):
+    pq.write_table(
+        pa.table({"name": ["a", "b"], "x": [1.0, 2.0], "y": [1.0, 2.0], "w": [0, 0]}), tmp_path / "d.parquet"
+    )
+    assert load_data(FileData(kind="file", path="d.parquet"), tmp_path, "x.toml").unused == ("name", "w")
+    np.savez(tmp_path / "d.npz", x=X, y=Y, x_test=X, meta=np.array([None], dtype=object))
+    assert load_data(FileData(kind="file", path="d.npz"), tmp_path, "x.toml").unused == ("x_test", "meta")
+
+
+def test_decimals_are_numbers(tmp_path):
+    exact = pa.array([Decimal("0.5"), Decimal("1.25"), Decimal("3")])
+    pq.write_table(pa.table({"x0": exact, "y": exact}), tmp_path / "d.parquet")
+    data = load_data(FileData(kind="file", path="d.parquet", standardize=False), tmp_path, "x.toml")
+    assert data == Dataset(np.array([[0.5], [1.25], [3.0]]), np.array([0.5, 1.25, 3.0]))
+
+
+def in_folders(folder, file):
+    (folder / file.name.removesuffix(".gz")).mkdir()
+    file.rename(folder / file.name.removesuffix(".gz") / file.name)
+
+
+def unpacked_in_folders(folder, file):
+    name = file.name.removesuffix(".gz")
+    content = gzip.decompress(file.read_bytes())
+    file.unlink()
+    (folder / name).mkdir()
+    (folder / name / name).write_bytes(content)
+
+
+def with_a_point(folder, file):
+    file.rename(folder / file.name.replace("-idx", ".idx"))
+
+
+@pytest.mark.parametrize("packed", [in_folders, unpacked_in_folders, with_a_point])
+def test_mnist_as_mirrors_pack_it(tmp_path, packed):
+    shutil.copytree(MNIST, tmp_path / "mnist")
+    for name in (IMAGES, LABELS):
+        packed(tmp_path / "mnist", tmp_path / "mnist" / f"{name}.gz")
+    usual = MnistData(kind="mnist", path=str(MNIST), samples=30)
+    assert load_data(MnistData(kind="mnist", path="mnist", samples=30), tmp_path, "x.toml") == load_data(
+        usual, Path(), "x.toml"
+    )
+
+
+def test_mnist_as_keras_has_it(tmp_path):
+    images, labels = (
+        np.frombuffer(gzip.decompress((MNIST / f"{name}.gz").read_bytes()), dtype=np.uint8, offset=offset)
+        for name, offset in ((IMAGES, 16), (LABELS, 8))
+    )
+    np.savez(
+        tmp_path / "mnist.npz",
+        x_train=images.reshape(-1, 28, 28),
+        y_train=labels,
+        x_test=images,
+        y_test=labels,
+    )
+    keras = MnistData(kind="mnist", path="mnist.npz", samples=30)
+    usual = MnistData(kind="mnist", path=str(MNIST), samples=30)
+    assert load_data(keras, tmp_path, "x.toml") == load_data(usual, Path(), "x.toml")
+    np.savez(tmp_path / "mnist.npz", x_train=images.reshape(-1, 28, 28) / 255.0, y_train=labels)
+    assert "x_train is float64" in refusal(keras, tmp_path)
+    np.savez(tmp_path / "mnist.npz", images=images)
+    assert "no array x_train (found: images)" in refusal(keras, tmp_path)
+
+
+def test_the_home_directory_has_a_short_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_csv(tmp_path / "d.csv")
+    shutil.copytree(MNIST, tmp_path / "mnist")
+    assert load_data(FileData(kind="file", path="~/d.csv", standardize=False), Path(), "x.toml") == Dataset(
+        X, Y
+    )
+    assert len(load_data(MnistData(kind="mnist", path="~/mnist", samples=30), Path(), "x.toml").y) == 30
+    message = refusal(FileData(kind="file", path="~nobody-of-this-name/d.csv"))
+    assert "x.toml: data.path: ~nobody-of-this-name/d.csv: there is no such home" in message

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 
 import matplotlib
 import numpy as np
@@ -421,3 +424,50 @@ def test_a_kept_network_whose_second_layer_condenses_is_shown_beside_the_others(
     assert len(titles) == 4
     assert titles[3].startswith("$W_2$ condensed\n")
     assert len(examples.training(samples).axes[0].lines) == 4
+
+
+HABITS = {
+    "for TeX": "text.usetex: True",
+    "for slides": "font.size: 22\nfont.family: monospace\nlines.linewidth: 5\naxes.grid: True\nfigure.facecolor: black",
+    "for papers": "savefig.bbox: tight\nsavefig.pad_inches: 1\nsavefig.dpi: 33\nfigure.dpi: 55\naxes.formatter.use_locale: True",
+    "for the web": "svg.fonttype: none\npath.sketch: 2, 10, 2\naxes.prop_cycle: cycler('color', ['r'])\nimage.cmap: jet",
+}
+
+
+def draw():
+    """The files of figures of every shape."""
+    runs = make_runs([(0.5, 0.0), (0.5, 0.5), (1.5, 0.0), (1.5, 0.5)])
+    slopes = fit(runs)
+    drawn = figures.draw_all(runs, slopes, make_samples(), DATA, 2, "study")
+    names = ("slope_map_W1", "scaling_W1", "functions", "features_W1", "training", "diagnosis")
+    return {name: style.render(drawn[name]) for name in names}
+
+
+@pytest.fixture(scope="module")
+def usual():
+    return draw()
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_figures_are_the_same_whatever_the_user_has_set_for_others(tmp_path, usual, habit):
+    file = tmp_path / "matplotlibrc"
+    file.write_text(HABITS[habit], encoding="utf-8")
+    with matplotlib.rc_context(fname=file):
+        assert dict(matplotlib.rcParams) != dict(matplotlib.rcParamsDefault)
+        found = draw()
+    assert found == usual
+
+
+def test_a_backend_that_is_not_there_is_no_matter():
+    """Of a notebook, whose environment a command inherits."""
+    script = (
+        "import sys; from phasediag.cli import main; sys.argv = ['phasediag', 'locate', '--name', 'He']\n"
+        "try: main()\nexcept SystemExit: import matplotlib; print(matplotlib.get_backend())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "MPLBACKEND": "nonsense"},
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "agg"), result.stderr

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..display.figures import DOUBLE_COLUMN, STYLE, new_figure, render
+from ..display.terminal import say
 from ..errors import InputError
 from ..kinds import kind_in, open_store
 from .counts import summarise
@@ -189,13 +190,13 @@ def main(
     output.write_bytes(render(figure)[kind])
     formats: dict[str, Any] = {"p": lambda p: f"{p}" if p else "-", "std": "{:g}".format}
     formats |= dict.fromkeys(("within_bound", "as_predicted"), lambda share: f"{share:.0%}")
-    typer.echo(table(summary).to_string(index=False, na_rep="-", formatters=formats))
-    typer.echo(f"wrote {output}")
+    say(table(summary).to_string(index=False, na_rep="-", formatters=formats))
+    say(f"wrote {output}")
 
 
 if __name__ == "__main__":
     try:
         typer.run(main)
     except (InputError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
+        say(f"error: {error}", error=True)
         sys.exit(2)

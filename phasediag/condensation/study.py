@@ -148,6 +148,10 @@ class CondensationStudy(Study[Cell, Job]):
 
     grouped_by = "activation"
 
+    @property
+    def unused_columns(self) -> tuple[str, ...]:
+        return () if self.data.shared is None else self.data.shared.unused
+
     def cells(self) -> set[Cell]:
         return {cell for grid in self.spec.grids for cell in grid.cells(self._dimensions)}
 

@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParamsDefault
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -20,7 +20,11 @@ SINGLE_COLUMN, DOUBLE_COLUMN = 3.4, 7.0
 DPI = 200
 """Dots per inch of a PNG."""
 
+_OF_WINDOWS = ("backend", "backend_fallback", "interactive", "toolbar")
+
 STYLE: Any = {
+    # complete: what the user has set for other figures does not show in these
+    **{key: value for key, value in rcParamsDefault.items() if key not in _OF_WINDOWS},
     "font.size": 8.0,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8.5,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task
 from rich.progress import Progress as RichProgress
 from rich.text import Text
+
+from .terminal import console
 
 FIRST_LINE_SECONDS = 3.0
 LINE_SECONDS = 15.0
@@ -28,8 +28,8 @@ class Progress:
     predicted cost of what is left rather than the number of jobs, since long jobs come first.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    def __init__(self) -> None:
+        self._console = console(error=True)
         self.done = self.total = self.failed = 0
         self._phase = ""
         self._cost_done = self._cost_total = 0.0
@@ -42,7 +42,7 @@ class Progress:
     @contextmanager
     def shown(self) -> Iterator[Progress]:
         """Shows the progress for the duration of a `with` block."""
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
             with self._live_line() as self._live:
                 self._live.add_task("", total=None)
                 yield self
@@ -132,7 +132,7 @@ class Progress:
 
     def _live_line(self) -> RichProgress:
         return RichProgress(
-            SpinnerColumn(),
+            SpinnerColumn("dots" if self._console.encoding.startswith("utf") else "line"),
             BarColumn(bar_width=max(8, min(40, self._console.width - _LINE_LENGTH))),
             _Line(self),
             console=self._console,

@@ -1,4 +1,4 @@
-"""Tables for people and JSON for machines, on standard output."""
+"""Lines and tables for people, JSON for machines: what is printed, is printed here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def print_json(content: Any) -> None:
 
 def print_table(table: Table) -> None:
     """Prints a table as wide as the terminal, or as it needs in a log."""
-    _console().print(table)
+    console().print(table)
 
 
 def new_table(*columns: str) -> Table:
@@ -38,15 +38,17 @@ def new_table(*columns: str) -> Table:
 
 def say(line: str, error: bool = False) -> None:
     """Prints a line on standard output, or on standard error."""
-    import typer
-
-    typer.echo(line, err=error)
+    print(line, file=sys.stderr if error else sys.stdout, flush=True)
 
 
-def _console() -> Console:
+def console(error: bool = False) -> Console:
+    """Standard output, or standard error, for tables and what moves. What is no terminal gets plain text, whatever the environment says."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    stream = sys.stderr if error else sys.stdout
+    terminal = stream.isatty()
+    width = None if terminal else _LOG_WIDTH
+    return Console(file=stream, force_terminal=terminal, highlight=False, soft_wrap=True, width=width)
 
 
 def json_ready(content: Any) -> Any:

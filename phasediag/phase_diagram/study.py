@@ -33,6 +33,10 @@ class PhaseDiagramStudy(Study[Cell, Job]):
 
     grouped_by = "width"
 
+    @property
+    def unused_columns(self) -> tuple[str, ...]:
+        return self.data.unused
+
     def cells(self) -> set[Cell]:
         return {cell for grid in self.spec.grids for cell in grid.cells()} | set(self.placed)
 

@@ -11,31 +11,42 @@ import hashlib
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
+from .paths import at_home
 from .tables import DataSpec, DigitsData, FileData, PointsData, SubsetData
 
 Array = NDArray[np.float64]
+Read = tuple[dict[str, Array], list[str]]
+"""What is used of a file, by its names, and the names of all that it holds."""
 
 _CLASSES = 10
 _FILE_DEFAULT_SAMPLES = 200
-_COLUMN = r"x|x[1-9]\d*|y"
+_COLUMN = r"x|x(?:0|[1-9]\d*)|y"
+# What may be meant as one of them: x_1, X1, "x[1]", x01, Y.
+_NEARLY = r"[^a-z\d]*(?:x[^a-z\d]*\d*|y)[^a-z\d]*"
+_NAMES_SHOWN = 12
 _IMAGE_MAGIC, _LABEL_MAGIC = 0x803, 0x801
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Training data: `x` (n, d) and `y` (n,), float64. Equal when all numbers are."""
+    """Training data: `x` (n, d) and `y` (n,), float64. Equal when all numbers are.
+
+    `unused` names the columns of the file that are neither.
+    """
 
     x: Array
     y: Array
+    unused: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -93,8 +104,11 @@ def load_data(data: DataSpec, folder: Path, source: str) -> Dataset:
     if isinstance(data, PointsData):
         return make_dataset(np.array(data.x), np.array(data.y), f"{source}: data")
     if isinstance(data, FileData):
-        return _load_file(data, folder / data.path, source)
-    x, labels = _load_digits() if isinstance(data, DigitsData) else _load_mnist(folder / data.path, source)
+        return _load_file(data, folder / at_home(data.path, f"{source}: data.path"), source)
+    if isinstance(data, DigitsData):
+        x, labels = _load_digits()
+    else:
+        x, labels = _load_mnist(folder / at_home(data.path, f"{source}: data.path"), source)
     keep = _draw(labels, data.samples, data.seed, f"{source}: data.samples")
     y = labels[keep].astype(np.float64)
     if data.targets == "centred":
@@ -150,13 +164,19 @@ def _load_digits() -> tuple[Array, NDArray[np.int64]]:
     return digits.data, digits.target.astype(np.int64)
 
 
-def _load_mnist(folder: Path, source: str) -> tuple[Array, NDArray[np.int64]]:
-    """Images (n, rows * columns) and labels (n,) of the training pair."""
-    if not folder.is_dir():
-        raise InputError(f"{source}: data.path: {folder} is not a folder; allowed: one with the MNIST files")
-    images_path = _idx_path(folder, "train-images-idx3-ubyte", source)
-    labels_path = _idx_path(folder, "train-labels-idx1-ubyte", source)
-    images, labels = _read_idx(images_path, _IMAGE_MAGIC), _read_idx(labels_path, _LABEL_MAGIC)
+def _load_mnist(path: Path, source: str) -> tuple[Array, NDArray[np.int64]]:
+    """Images (n, rows * columns) and labels (n,) of the training pair, from a folder of IDX files or from Keras' archive."""
+    if path.is_file() and path.suffix == ".npz":
+        images, labels = _read_keras(path)
+        labels_path = path
+    elif path.is_dir():
+        labels_path = _idx_path(path, "train-labels", "idx1-ubyte", source)
+        images = _read_idx(_idx_path(path, "train-images", "idx3-ubyte", source), _IMAGE_MAGIC)
+        labels = _read_idx(labels_path, _LABEL_MAGIC)
+    else:
+        raise InputError(
+            f"{source}: data.path: {path} is not a folder; allowed: one with the MNIST files, or Keras' mnist.npz"
+        )
     if len(images) != len(labels):
         raise InputError(
             f"{labels_path}: {len(labels)} labels for {len(images)} images; allowed: equal numbers"
@@ -166,11 +186,34 @@ def _load_mnist(folder: Path, source: str) -> tuple[Array, NDArray[np.int64]]:
     return images.reshape(len(images), -1).astype(np.float64), labels.astype(np.int64)
 
 
-def _idx_path(folder: Path, name: str, source: str) -> Path:
-    for path in (folder / name, folder / f"{name}.gz"):
+def _idx_path(folder: Path, part: str, format: str, source: str) -> Path:
+    """The file as its authors name it, also unpacked into a folder of its own name, or with a point as some mirrors write it."""
+    names = [f"{part}{sign}{format}{packed}" for packed in ("", ".gz") for sign in "-."]
+    for path in [folder / name for name in names] + [
+        folder / around / name for around in names for name in names
+    ]:
         if path.is_file():
             return path
-    raise InputError(f"{source}: data.path: {folder} has no {name}; allowed: that file, or {name}.gz")
+    found = ", ".join(sorted(path.name for path in folder.iterdir())[:_NAMES_SHOWN]) or "nothing"
+    raise InputError(
+        f"{source}: data.path: {folder} has no {names[0]} (found: {found}); allowed: that file, or {names[0]}.gz"
+    )
+
+
+def _read_keras(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    pair = ("x_train", "y_train")
+    arrays, names = _load_npz(
+        path, "Keras' mnist.npz", lambda names: [name for name in pair if name in names]
+    )
+    for name, dimensions in zip(pair, (3, 1), strict=True):
+        if name not in arrays:
+            raise InputError(f"{path}: has no array {name} ({_found(names)}); allowed: x_train and y_train")
+        array = arrays[name]
+        if array.dtype != np.uint8 or array.ndim != dimensions or not array.size:
+            raise InputError(
+                f"{path}: array {name} is {array.dtype} {array.shape}; allowed: uint8 in {dimensions} dimensions"
+            )
+    return arrays["x_train"], arrays["y_train"]
 
 
 def _read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
@@ -203,29 +246,39 @@ def _load_file(data: FileData, path: Path, source: str) -> Dataset:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"{source}: data.path: {path} {what}; allowed: a .csv, .parquet or .npz file")
-    x, y = _design(read(path), path)
+    columns, names = read(path)
+    x, y = _design(columns, names, path)
     samples = min(_FILE_DEFAULT_SAMPLES, len(y)) if data.samples is None else data.samples
     keep = _draw(np.zeros(len(y), dtype=np.int64), samples, data.seed, f"{source}: data.samples")
-    return _finish(x[keep], y[keep], data, str(path))
+    unused = tuple(name for name in names if name not in columns)
+    return replace(_finish(x[keep], y[keep], data, str(path)), unused=unused)
 
 
-def _design(columns: Mapping[str, Array], path: Path) -> tuple[Array, Array]:
-    """x (n, d) and y (n,) from the columns x or x1, ..., xd, and y."""
+def _design(columns: Mapping[str, Array], names: Sequence[str], path: Path) -> tuple[Array, Array]:
+    """x (n, d) and y (n,) from the columns x, or x1, ..., xd, or x0, ..., xd, and y; `names` are those of all columns."""
     numbered = len(columns.keys() - {"x", "y"})
     if "x" in columns and numbered:
         raise InputError(f"{path}: has a column x beside numbered ones; allowed: x or x1, x2, ..., and y")
-    names = ["x"] if "x" in columns else [f"x{k + 1}" for k in range(max(numbered, 1))]
-    for name in [*names, "y"]:
+    first = 0 if "x0" in columns else 1
+    wanted = ["x"] if "x" in columns else [f"x{k}" for k in range(first, first + max(numbered, 1))]
+    for name in [*wanted, "y"]:
         if name not in columns:
-            found = ", ".join(columns) or "none of them"
             raise InputError(
-                f"{path}: has no column {name} (found: {found}); allowed: x or x1, x2, ... without gaps, and y"
+                f"{path}: has no column {name} ({_found(names)}); allowed: x, or x1, x2, ... or x0, x1, ... without gaps, and y"
             )
-    rows = {len(columns[name]) for name in [*names, "y"]}
+    rows = {len(columns[name]) for name in [*wanted, "y"]}
     if len(rows) > 1 or rows == {0}:
         raise InputError(f"{path}: the columns are empty or differ in length; allowed: equal lengths")
-    x = np.column_stack([_finite(columns[name], name, path) for name in names])
+    x = np.column_stack([_finite(columns[name], name, path) for name in wanted])
     return x, _finite(columns["y"], "y", path)
+
+
+def _found(names: Iterable[str]) -> str:
+    """What there is in place of what is missing."""
+    names = list(names)
+    shown = ", ".join(name[:80] or "a column without a name" for name in names[:_NAMES_SHOWN])
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return f"found: {shown}{more}" if names else "found: none"
 
 
 def _finite(column: Array, name: str, path: Path) -> Array:
@@ -239,36 +292,56 @@ def _bad_cell(path: Path, column: str, row: int, what: str) -> InputError:
     return InputError(f"{path}: column {column}, row {row + 1}: {what}; allowed: finite numbers")
 
 
-def _read_csv(path: Path) -> dict[str, Array]:
+def _read_csv(path: Path) -> Read:
     import pandas as pd
 
     try:
-        cells = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, skipinitialspace=True)
+        with path.open(encoding="utf-8-sig") as file:
+            header = file.readline()
+        # Tables of languages with decimal commas, and those of laboratories.
+        separator = next((sign for sign in ";\t" if sign in header and "," not in header), ",")
+        cells = pd.read_csv(
+            path,
+            header=None,
+            dtype=str,
+            keep_default_na=False,
+            skipinitialspace=True,
+            sep=separator,
+            encoding="utf-8-sig",
+        )
     except (ValueError, OSError) as error:  # pandas' own errors and a wrong encoding are ValueErrors
         raise InputError(
             f"{path}: cannot be read ({' '.join(str(error).split())}); allowed: a CSV file with a header"
         ) from None
     names = [str(name).strip() for name in cells.iloc[0]]
-    return {
-        name: _numbers([str(cell) for cell in cells.iloc[1:, index].fillna("")], name, path)
+    names[0] = names[0].removeprefix("#").lstrip()  # as numpy.savetxt writes a header
+    columns = {
+        name: _numbers([str(cell) for cell in cells.iloc[1:, index].fillna("")], name, path, separator)
         for name, index in _wanted(names, path).items()
     }
+    return columns, names
 
 
-def _wanted(names: list[str], path: Path) -> dict[str, int]:
-    """Positions of the columns of x and y among all; other columns are not looked at."""
+def _wanted(names: Sequence[str], path: Path) -> dict[str, int]:
+    """Positions of the columns of x and y among all. Others are not looked at, unless they seem to be meant as one of these."""
     wanted: dict[str, int] = {}
     for index, name in enumerate(names):
         if name in wanted:
             raise InputError(f"{path}: two columns are named {name}; allowed: distinct names")
         if re.fullmatch(_COLUMN, name):
             wanted[name] = index
+        elif re.fullmatch(_NEARLY, name.casefold()):
+            raise InputError(
+                f"{path}: the column {name!r} is not used, but may be meant to be; allowed: x, or x1, x2, ... or x0, x1, ..., and y"
+            )
     return wanted
 
 
-def _numbers(cells: list[str], name: str, path: Path) -> Array:
+def _numbers(cells: list[str], name: str, path: Path, separator: str) -> Array:
     column = np.empty(len(cells))
     for row, cell in enumerate(cells):
+        if separator != "," and "." not in cell:
+            cell = cell.replace(",", ".", 1)
         try:
             if "_" in cell:  # Python's own spelling of large numbers
                 raise ValueError
@@ -279,25 +352,27 @@ def _numbers(cells: list[str], name: str, path: Path) -> Array:
     return column
 
 
-def _read_parquet(path: Path) -> dict[str, Array]:
+def _read_parquet(path: Path) -> Read:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            names = list(_wanted(file.schema_arrow.names, path))
-            table = file.read(columns=names)
+            names = file.schema_arrow.names
+            wanted = list(_wanted(names, path))
+            table = file.read(columns=wanted)
     except (pa.ArrowException, OSError) as error:
         raise InputError(
             f"{path}: cannot be read ({' '.join(str(error).split())}); allowed: a Parquet file"
         ) from None
-    return {name: _arrow_numbers(table.column(name), name, path) for name in names}
+    return {name: _arrow_numbers(table.column(name), name, path) for name in wanted}, names
 
 
-def _arrow_numbers(column: object, name: str, path: Path) -> Array:
+def _arrow_numbers(column: Any, name: str, path: Path) -> Array:
     import pyarrow as pa
 
-    assert isinstance(column, pa.ChunkedArray)
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.float64())
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise _bad_cell(path, name, 0, f"of type {column.type}")
     missing = np.flatnonzero(column.is_null().to_numpy())
@@ -306,19 +381,26 @@ def _arrow_numbers(column: object, name: str, path: Path) -> Array:
     return np.asarray(column.to_numpy(), dtype=np.float64)
 
 
-def _read_npz(path: Path) -> dict[str, Array]:
+def _read_npz(path: Path) -> Read:
+    arrays, names = _load_npz(
+        path, "a .npz file of plain arrays x and y", lambda names: list(_wanted(names, path))
+    )
+    return {name: _plain_numbers(array, name, path) for name, array in arrays.items()}, names
+
+
+def _load_npz(
+    path: Path, allowed: str, choose: Callable[[Sequence[str]], Sequence[str]]
+) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """The arrays of an archive that are chosen from the names of all, and these names."""
     try:
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("a single array, not an archive")
             with archive:
-                arrays = {name: archive[name] for name in archive.files if re.fullmatch(_COLUMN, name)}
+                return {name: archive[name] for name in choose(archive.files)}, archive.files
     except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}); allowed: a .npz file of plain arrays x and y"
-        ) from None
-    return {name: _plain_numbers(array, name, path) for name, array in arrays.items()}
+        raise InputError(f"{path}: cannot be read ({error}); allowed: {allowed}") from None
 
 
 def _plain_numbers(array: NDArray[np.generic], name: str, path: Path) -> Array:
@@ -328,7 +410,7 @@ def _plain_numbers(array: NDArray[np.generic], name: str, path: Path) -> Array:
     return array.astype(np.float64)
 
 
-_READERS: dict[str, Callable[[Path], dict[str, Array]]] = {
+_READERS: dict[str, Callable[[Path], Read]] = {
     ".csv": _read_csv,
     ".parquet": _read_parquet,
     ".npz": _read_npz,

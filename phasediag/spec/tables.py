@@ -166,7 +166,7 @@ class MnistData(LabelledData):
     """The training pair of MNIST, or of any data set of ten classes in its format, in the folder `path`."""
 
     kind: Literal["mnist"]
-    path: Text = Field(min_length=1, description="a folder with the standard IDX files")
+    path: Text = Field(min_length=1, description="a folder with the standard IDX files, or Keras' mnist.npz")
 
 
 class FileData(SubsetData):

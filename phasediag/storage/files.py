@@ -6,7 +6,9 @@ complete, it is written in one go under its final name.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import tempfile
 import time
 import uuid
@@ -20,12 +22,19 @@ import pyarrow as pa
 from pyarrow import fs
 
 from ..errors import InputError
+from ..spec.paths import at_home
 
 READERS = 8
 # Object stores have no folders to create: a marker object in their place would only be in the way.
 _OBJECT_STORES = ("s3", "gcs", "abfs")
 # In the options of a URI, words that credentials go by, and the sign that sets them off in a nested one.
 _SECRETS = ("access_key", "account_key", "secret", "password", "token", "credential", "sas", "@", "%40")
+# A URI that lacks a slash, which would be a folder here: s3:bucket/x as rclone takes it, file:/x.
+_NEARLY_URI = r"(file|s3|s3a|s3n|gs|gcs|abfss?|az|adl|wasbs?|hdfs|viewfs|https?):(?!//).*"
+# What a file system says that cannot make a folder, or a file, durable.
+_NOT_SYNCHRONISED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES)
+# While somebody reads a file, some systems let nobody replace it: Windows, and shares of it.
+_REPLACE_PATIENCE = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _T = TypeVar("_T")
 
 
@@ -160,11 +169,22 @@ class Files:
         self.check_folder()
         if self.local:
             _check_writable_folder(Path(self.root, part), self.out)
+        elif self.filesystem.type_name in _OBJECT_STORES:
+            self._check_bucket()
 
     def check_outside(self, file: Path) -> None:
         """Raises `InputError` if a file lies within the folder, which holds its own files alone."""
         if self.local and Path(self.root).resolve() in file.resolve().parents:
             raise InputError(f"{file}: lies within {self.out}; allowed: a file outside of it")
+
+    def _check_bucket(self) -> None:
+        bucket = self.root.partition("/")[0]
+        try:
+            there = self.filesystem.get_file_info(bucket).type != fs.FileType.NotFound
+        except OSError:  # its objects may be written all the same
+            return
+        if not there:
+            raise InputError(f"{self.out}: there is no bucket {bucket}; allowed: one that is there")
 
     def _path(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root
@@ -201,7 +221,11 @@ def one_line(error: BaseException) -> str:
 
 def _resolve(out: str) -> tuple[fs.FileSystem, str]:
     if "://" not in out:
-        return fs.LocalFileSystem(), out
+        if re.fullmatch(_NEARLY_URI, out, re.IGNORECASE):
+            raise InputError(
+                f"{out}: is neither a URI nor a folder; allowed: a URI with ://, such as s3://bucket/prefix, or ./{out} for a folder"
+            )
+        return fs.LocalFileSystem(), str(at_home(out, "OUT"))
     parts = urlsplit(out)
     if parts.password or any(word in parts.query.lower() for word in _SECRETS):
         where = f"{parts.scheme}://...{parts.path}"  # what it holds must not get into a log
@@ -228,7 +252,11 @@ def _with_single_put(uri: str) -> str:
 def _check_writable_folder(folder: Path, out: str) -> None:
     """Tries to write where the folder is, or where it would be created."""
     try:
-        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        existing = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
+        if not existing.exists():
+            raise InputError(
+                f"{out}: {existing} is a link to {existing.readlink()}, which is not there; allowed: a folder"
+            )
         if not existing.is_dir():
             raise InputError(f"{out}: {existing} is a file; allowed: a folder")
         with tempfile.TemporaryFile(dir=existing):
@@ -246,11 +274,30 @@ def _replace(target: Path, content: bytes, staging: Path) -> None:
         with temporary.open("xb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+            _sync(file.fileno())
+        _move(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(target.parent)
+
+
+def _move(source: Path, target: Path) -> None:
+    for seconds in _REPLACE_PATIENCE:
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            time.sleep(seconds)
+    source.replace(target)
+
+
+def _sync(descriptor: int) -> None:
+    """Makes a file or a folder durable, on file systems that can."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_SYNCHRONISED:
+            raise
 
 
 def _sync_folder(folder: Path) -> None:
@@ -258,7 +305,7 @@ def _sync_folder(folder: Path) -> None:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        _sync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -14,19 +14,20 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, PhasediagError
 from ..storage.files import patiently
 from ..storage.schema import VERSION
 from ..storage.store import Store
+from . import lifeline
 
 HEARTBEAT_SECONDS = 5.0
 SILENCE_SECONDS = 60.0
-"""A driver on another host that has been silent for so long is gone."""
+"""A driver that has been silent for so long is gone, where nothing else tells."""
 LOOK_SECONDS = 15.0
 """How long one that seems to have been silent for long enough is watched all the same: its clock may be another."""
+_DAY_SECONDS = 86400.0
 # Workers that checked the lease just before it changed hands have published by then.
 _HANDOVER_SECONDS = 1.0
 
@@ -56,7 +57,7 @@ class Lease:
             "token": self.token,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "process_started": _process_started(os.getpid()),
+            "lifeline": None,
             "started": time.time(),
             "state": RUNNING,
             "total": None,
@@ -75,11 +76,14 @@ class Lease:
             InputError: another driver holds it.
         """
         previous = check_free(self._store, known)
+        self._lifeline = lifeline.Lifeline(self.token)
+        self._record["lifeline"] = self._lifeline.record
         self._write()
         if previous is not None and previous.get("state") == RUNNING:
             time.sleep(_HANDOVER_SECONDS)
         record = self._store.read_driver()
         if record is not None and record.get("token") != self.token:  # it started in the same instant
+            self._lifeline.cut()
             raise _refusal(self._store, record)
         self._thread.start()
 
@@ -106,6 +110,7 @@ class Lease:
         self._record["state"] = state
         with suppress(OSError, InputError):
             patiently(self._renew, _RELEASE_PATIENCE)
+        self._lifeline.cut()
 
     def _keep_alive(self) -> None:
         while not self.lost and not self._stop.wait(HEARTBEAT_SECONDS):
@@ -152,8 +157,8 @@ def hold(store: Store, known: Mapping[str, Any] | None = None) -> Iterator[Lease
 def check_free(store: Store, known: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
     """What the last driver left, or None if there was none.
 
-    A driver on this host is alive if its process is. One on another host is watched: it is alive if its sign of life changes, whatever
-    the clocks. That takes a minute at most, and a quarter of one if it seems to have been silent for a minute.
+    Where the machine of that driver can be asked, it is alive if its process is. Elsewhere it is watched: it is alive if its sign of life
+    changes, whatever the clocks. That takes a minute at most, and a quarter of one if it seems to have been silent for a minute.
 
     Args:
         store: the folder.
@@ -165,8 +170,12 @@ def check_free(store: Store, known: Mapping[str, Any] | None = None) -> dict[str
     record = store.read_driver()
     if record is None or record.get("state") != RUNNING or (known and _beat(record) == _beat(known)):
         return record
-    if process_is_alive(record) if is_local(record) else _beats(store, record):
+    alive = process_is_there(record)
+    if alive is None:
+        alive = _beats(store, record)
+    if alive:
         raise _refusal(store, record)
+    lifeline.remove(record.get("token"))
     return record
 
 
@@ -177,8 +186,7 @@ def _refusal(store: Store, record: Mapping[str, Any]) -> InputError:
 
 def _beats(store: Store, record: Mapping[str, Any]) -> bool:
     """Whether the sign of life of a driver changes."""
-    silent = time.time() - float(record.get("heartbeat", 0.0)) > SILENCE_SECONDS
-    end = time.monotonic() + (LOOK_SECONDS if silent else SILENCE_SECONDS)
+    end = time.monotonic() + (SILENCE_SECONDS if 0.0 <= _age(record) < SILENCE_SECONDS else LOOK_SECONDS)
     while time.monotonic() < end:
         time.sleep(_WATCH_SECONDS)
         try:
@@ -188,6 +196,11 @@ def _beats(store: Store, record: Mapping[str, Any]) -> bool:
         if now is not None and _beat(now) != _beat(record):
             return now.get("state") == RUNNING
     return False
+
+
+def _age(record: Mapping[str, Any]) -> float:
+    """Seconds since the last sign of life, by the clocks of both machines."""
+    return time.time() - float(record.get("heartbeat", 0.0))
 
 
 def _beat(record: Mapping[str, Any]) -> tuple[object, object]:
@@ -200,44 +213,22 @@ def holds(store: Store, token: str) -> bool:
     return record is not None and record.get("token") == token and record.get("state") == RUNNING
 
 
-def is_alive(record: Mapping[str, Any]) -> bool:
-    """Whether the driver of a record is still running, as far as one can tell from here.
+def is_alive(store: Store, record: Mapping[str, Any]) -> bool:
+    """Whether the driver of a record is still running.
 
-    On its own host its process decides; from another host, its last sign of life (which takes clocks that
-    agree).
+    Its process decides, where its machine can be asked; elsewhere, its last sign of life does. One that is out of date is watched for a
+    change, for a quarter of a minute, since its clock may be another; not if it is out of date by a day.
     """
     if record.get("state") != RUNNING:
         return False
-    if is_local(record):
-        return process_is_alive(record)
-    return time.time() - float(record.get("heartbeat", 0.0)) < SILENCE_SECONDS
+    there = process_is_there(record)
+    if there is not None:
+        return there
+    age = _age(record)
+    return 0.0 <= age < SILENCE_SECONDS or (abs(age) < _DAY_SECONDS and _beats(store, record))
 
 
-def is_local(record: Mapping[str, Any]) -> bool:
-    """Whether the driver of a record ran, or runs, on this host."""
-    return record.get("host") == socket.gethostname() and isinstance(record.get("pid"), int)
-
-
-def process_is_alive(record: Mapping[str, Any]) -> bool:
-    """Whether the process of a record from this host exists and is the one that wrote it."""
-    pid = record["pid"]
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it exists, and is someone else's
-        pass
-    started = _process_started(pid)
-    return started is None or started == record.get("process_started", started)
-
-
-def _process_started(pid: int) -> str | None:
-    """When a process started, in the kernel's ticks: tells a process from a later one with the same number.
-
-    "" for one that has ended but was not waited for yet; None where the system does not tell.
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return "" if fields[0] == "Z" else fields[19]
+def process_is_there(record: Mapping[str, Any]) -> bool | None:
+    """Whether the process of a driver exists; None if that cannot be told from here."""
+    held = record.get("lifeline")
+    return lifeline.is_held(held, record.get("token")) if isinstance(held, Mapping) else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -126,7 +125,6 @@ class StatusLog:
             return
         self._shown, self._time = line, time.monotonic()
         say(line)
-        sys.stdout.flush()
 
 
 def print_reproduction(found: Reproduction) -> None:

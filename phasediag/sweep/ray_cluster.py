@@ -6,17 +6,23 @@ is a receipt. What a sweep changes in this process, the environment and Ray itse
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
+import re
 import secrets
+import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from itertools import count
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import ray
@@ -42,6 +48,16 @@ NODE_SECONDS = 900.0
 _SLOTS_SECONDS = 10.0
 _RATE_SECONDS = 10.0
 _CONNECT_SECONDS = 10.0
+START_SECONDS = 300.0
+"""How long a Ray may take to start, or to be joined."""
+_SLOW_SECONDS = 60.0
+# What a socket may be called is 107 bytes long; Ray names its own "session_<date>_<number>/sockets/plasma_store" in its folder.
+_FOLDER_LENGTH = 42
+# Of the variables that begin with RAY_, what a private Ray is to take from the user: a place, secrets and encryption, and settings of Ray
+# itself, which are in small letters. Others belong to a cluster that this process was started on.
+_KEPT = re.compile(
+    "RAY_([a-z].*|TMPDIR|AUTH_.*|USE_TLS|TLS_.*|USAGE_STATS_.*|OBJECT_STORE_ALLOW_SLOW_STORAGE)"
+)
 # After an interruption, for tasks that are about to publish.
 _DRAIN_SECONDS = 1.0
 
@@ -69,7 +85,7 @@ def ray_cluster(study: AnyStudy, progress: Progress) -> Iterator[Executor]:
         _check_fits("gpus_per_task", resources.gpus_per_task, _local_gpus(resources), study.source)
     _check_reachable(address)
     with _environment(local=address == "local"), _quiet_raylet():
-        _start_ray(address)
+        _start_ray(address, progress)
         try:
             if address != "local":
                 with interruptible():  # Ray has its own in place now
@@ -288,38 +304,79 @@ def _local_gpus(resources: ResourcesSpec) -> float:
 
 
 def _check_reachable(address: str) -> None:
-    """Raises `InputError` if nothing listens at HOST:PORT; Ray itself would try for minutes."""
+    """Raises `InputError` if nothing listens at HOST:PORT, or where "auto" leads; Ray itself would try for minutes."""
     if address.startswith(("http://", "https://")):
         raise InputError(
             f"RAY_ADDRESS: {address} is an address for 'ray job submit'; allowed for 'phasediag run': HOST:PORT of the head, "
             "port 6379 if no other was chosen"
         )
-    host, _, port = address.rpartition(":")
+    found = _last_started() if address == "auto" else address
+    host, _, port = found.rpartition(":")
     if not host or "/" in host or not port.isdigit():
-        return  # "local", "auto" or a URI: for Ray to resolve
+        return  # "local" or a URI: for Ray to resolve
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
+        where = found if found == address else f"{found}, where 'ray start' was last run here"
         raise InputError(
-            f"RAY_ADDRESS: nothing answers at {address} ({error}); allowed: the address of a cluster"
+            f"RAY_ADDRESS: nothing answers at {where} ({error}); allowed: the address of a cluster, or nothing for a Ray of its own"
         ) from None
+
+
+def _last_started() -> str:
+    """The cluster that "auto" stands for: what `ray start` has noted on this machine; nothing where it has not, and Ray looks for one."""
+    with suppress(OSError, ValueError):
+        return Path(_system_folder(), "ray", "ray_current_cluster").read_text(encoding="utf-8").strip()
+    return ""
+
+
+def _system_folder() -> str:
+    """Where Ray puts its own folder."""
+    return os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+
+
+def _folder_of_its_own() -> str:
+    """A folder for a private Ray: where Ray would have it, or, if its sockets could not be there or it belongs to someone else, elsewhere.
+
+    Raises:
+        InputError: there is no such place.
+    """
+    own = f"ray-{getpass.getuser()}" if os.name == "nt" else f"ray-{os.getuid()}"
+    candidates = [
+        Path(base, name) for base in (_system_folder(), "/tmp", "/var/tmp") for name in ("ray", own)
+    ]
+    for folder in candidates:
+        place = folder if folder.exists() else folder.parent
+        if len(os.fsencode(folder)) <= _FOLDER_LENGTH and os.access(place, os.W_OK | os.X_OK):
+            return str(folder)
+    raise InputError(
+        f"RAY_TMPDIR, TMPDIR: Ray cannot have its sockets in {candidates[0]}, nor in {candidates[2]}; allowed: a writable folder "
+        f"with a name of at most {_FOLDER_LENGTH - len('/ray')} bytes"
+    )
 
 
 @contextmanager
 def _environment(local: bool) -> Iterator[None]:
-    """Environment variables that Ray reads, for the duration of a `with` block; those that the user has set stay as they are."""
+    """Environment variables that Ray reads, for the duration of a `with` block; those that the user has set for it stay as they are."""
     wanted = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # Ray's future default; silences its notice
+    foreign: set[str] = set()
     if local:
         # A private cluster gets a token of its own. Ray would write one to the home directory, and clusters
         # that the user starts later would ask for it.
         wanted |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": _token()}
-    added = wanted.keys() - os.environ.keys()
-    os.environ.update({name: wanted[name] for name in added})
+        foreign = {name for name in os.environ if name.startswith("RAY_") and not _KEPT.fullmatch(name)}
+    before = {name: os.environ.get(name) for name in foreign | (wanted.keys() - os.environ.keys())}
+    for name in foreign:
+        del os.environ[name]
+    os.environ.update({name: wanted[name] for name in wanted.keys() & before.keys()})
     try:
         yield
     finally:
-        for name in added:
-            os.environ.pop(name, None)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @cache
@@ -328,23 +385,85 @@ def _token() -> str:
     return secrets.token_hex(32)
 
 
-def _start_ray(address: str) -> None:
+def _start_ray(address: str, progress: Progress) -> None:
     local = address == "local"
-    options: dict[str, Any] = {"include_dashboard": False, "num_cpus": cores()} if local else {}
+    options: dict[str, Any] = {}
     if local:
+        folder = _folder_of_its_own()
+        options = {"include_dashboard": False, "num_cpus": cores(), "_temp_dir": folder}
         options["_node_ip_address"] = "127.0.0.1"
+        what, slow = (
+            "a local Ray could not be started",
+            f"starting Ray, which is slow here ({folder}/session_latest/logs says more)",
+        )
+    else:
+        what, slow = (
+            f"RAY_ADDRESS: {address} cannot be joined",
+            f"joining the cluster at {address}, which is slow to answer",
+        )
+    noticed = threading.Timer(
+        _SLOW_SECONDS, progress.phase, [f"{slow}; waited for until {START_SECONDS:.0f} s have passed"]
+    )
+    noticed.daemon = True
+    noticed.start()
     try:
-        with _loopback() if local else nullcontext():
+        with (
+            _deadline(START_SECONDS),
+            _loopback() if local else nullcontext(),
+            _own_interpreter() if local else nullcontext(),
+        ):
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ConnectionError, ValueError, RuntimeError, failures.RayError) as error:
-        where = "a local Ray could not be started" if local else f"RAY_ADDRESS: {address} cannot be joined"
-        hint = "" if local else _joining_hint(address, error)
-        raise InputError(f"{where}: {last_line(error)}{hint}") from None
     except SystemExit:  # while it starts, Ray's own handler of SIGTERM is in place
         raise KeyboardInterrupt from None
+    except (_TooLate, Exception) as error:  # Ray raises whatever comes to its mind
+        _clear_away()
+        hint = _starting_hint(error) if local else _joining_hint(address, error)
+        raise InputError(f"{what}: {last_line(error)}{hint}") from None
+    finally:
+        noticed.cancel()
 
 
-def _joining_hint(address: str, error: Exception) -> str:
+class _TooLate(BaseException):
+    """Ray has not started in time. No Exception: Ray catches those and goes on waiting."""
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """Raises `_TooLate` if a `with` block takes longer, where the system can interrupt it."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def expire(number: int, frame: FrameType | None) -> None:
+        raise _TooLate(f"not there after {seconds:.0f} s")
+
+    previous = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _clear_away() -> None:
+    """Ends what a Ray that did not come up has started."""
+    with suppress(Exception):
+        ray.shutdown()
+    with suppress(Exception):
+        node = ray._private.worker._global_node  # shut down by Ray only where it has come up
+        if node is not None:
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
+
+
+def _starting_hint(error: BaseException) -> str:
+    """What to do about a Ray that does not start."""
+    if isinstance(error, MemoryError) or "memory" in str(error).lower() or "allocate" in str(error).lower():
+        return "; it needs some GB of memory and of address space (ulimit -v); --local trains without it"
+    return "; --local trains without it"
+
+
+def _joining_hint(address: str, error: BaseException) -> str:
     """What to do about a cluster that cannot be joined."""
     if not isinstance(error, ConnectionError) or ":" not in address:
         return "; allowed: HOST:PORT of the head of a cluster"
@@ -362,6 +481,14 @@ def _loopback() -> AbstractContextManager[None]:
     return _patched(ray._private.services, "resolve_ip_for_localhost", lambda host: host)
 
 
+def _own_interpreter() -> AbstractContextManager[None]:
+    """Makes the workers of a Ray that is started within a `with` block run with the interpreter of this process.
+
+    Under ``uv run``, Ray has each worker started by uv in a copy of the current folder. Its switch is read when Ray is imported.
+    """
+    return _patched(ray._private.ray_constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", False)
+
+
 def _quiet_raylet() -> AbstractContextManager[None]:
     """Keeps reports of dead workers off standard output within a `with` block: the sweep deals with them and notes them itself.
 
@@ -371,13 +498,13 @@ def _quiet_raylet() -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _patched(module: Any, name: str, function: Any) -> Iterator[None]:
-    """A function of Ray's own, replaced for the duration of a `with` block; a version that does not have it does as it likes."""
+def _patched(module: Any, name: str, value: Any) -> Iterator[None]:
+    """A function or constant of Ray's own, replaced for the duration of a `with` block; a version without it does as it likes."""
     original = getattr(module, name, None)
     if original is None:
         yield
         return
-    setattr(module, name, function)
+    setattr(module, name, value)
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ from ..kinds import kind_in, stored_study
 from ..storage.schema import FAILED
 from ..storage.store import Store
 from ..study import AnyStudy
-from .lease import RUNNING, SILENCE_SECONDS, is_alive, is_local, process_is_alive
+from .lease import RUNNING, SILENCE_SECONDS, is_alive, process_is_there
 
 POLL_SECONDS = 1.0
 # Watching takes at most this fraction of the time, however long it takes to list a folder.
@@ -56,7 +56,7 @@ def read_status(store: Store) -> Status:
     record = store.read_driver()
     study = stored_study(store)
     ids = _job_ids(study.refined(store.runs))
-    return _status(study.spec.name, ids, store, record, record is not None and is_alive(record))
+    return _status(study.spec.name, ids, store, record, record is not None and is_alive(store, record))
 
 
 def wait(store: Store, report: Callable[[Status | None], None]) -> Status:
@@ -110,9 +110,8 @@ class _Watch:
         beat = (record.get("token"), record.get("heartbeat"))
         if beat != self._beat:
             self._beat, self._beat_time = beat, time.monotonic()
-        if is_local(record) and not process_is_alive(record):
-            return False
-        return time.monotonic() - self._beat_time < SILENCE_SECONDS
+        there = process_is_there(record)
+        return time.monotonic() - self._beat_time < SILENCE_SECONDS if there is None else there
 
 
 def _job_ids(study: AnyStudy) -> frozenset[str]:
