@@ -22,6 +22,7 @@ from .display.streams import check_written, unfailing, unheeded
 from .display.terminal import say
 from .errors import InputError, PhasediagError
 from .spec.paths import at_home
+from .sweep.interruption import interruptible
 
 if TYPE_CHECKING:
     from .storage.store import Store
@@ -37,7 +38,10 @@ class _Group(TyperGroup):
     """Turns exceptions into one line on standard error and an exit code."""
 
     def main(self, *args: Any, **options: Any) -> Any:
-        with unfailing():
+        with (
+            unfailing(),
+            interruptible(),
+        ):  # also as the first process of a container, which SIGTERM would not end
             return super().main(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:

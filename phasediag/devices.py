@@ -5,6 +5,7 @@ A kind of device is "cpu" or "cuda". What a batch may hold and how long it takes
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,10 +25,14 @@ class DeviceLost(PhasediagError):
 
 
 def cores() -> int:
-    """Cores that this process may use, also within the limits of a container."""
+    """Cores that this process may use, also within the limits of a container. Raises `InputError` if the user has set them to nonsense."""
     from joblib import cpu_count
 
-    return int(cpu_count())
+    try:
+        return int(cpu_count())
+    except ValueError:
+        limit = os.environ.get("LOKY_MAX_CPU_COUNT")
+        raise InputError(f"LOKY_MAX_CPU_COUNT: {limit!r}; allowed: a whole number from 1 on") from None
 
 
 def gpus() -> int:

@@ -456,6 +456,14 @@ def trains(process, out):
     return record is not None and record["pid"] == process.pid and record["total"] is not None
 
 
+def test_every_command_ends_at_sigterm_in_good_order(tmp_path):
+    """Also as the first process of a container, which SIGTERM ends only if the process has said so."""
+    with no_longer(start("status", tmp_path / "out", "--wait")) as waiting:
+        assert "waiting for 'phasediag run' to begin" in waiting.stderr.readline()
+        waiting.send_signal(signal.SIGTERM)
+        assert finish(waiting) == (130, "", "interrupted\n")
+
+
 @pytest.mark.usefixtures("undrawn")
 @EXECUTORS
 def test_interrupted_runs_keep_what_is_finished_and_can_be_resumed(tmp_path, options):

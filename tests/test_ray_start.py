@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +15,7 @@ import pytest
 import ray
 from free_ports import free_port
 
+from phasediag import devices
 from phasediag.display.progress import Progress
 from phasediag.errors import InputError
 from phasediag.sweep import ray_cluster
@@ -24,6 +27,7 @@ FOREIGN = {
     "RAY_JOB_CONFIG_JSON_ENV_VAR": "{}",
     "RAY_NAMESPACE": "another",
     "RAY_CLIENT_MODE": "1",
+    "PYTHONWARNINGS": "error",
 }
 OWN = {
     "RAY_memory_usage_threshold": "0.9",
@@ -156,3 +160,34 @@ def test_a_cluster_that_is_gone_is_refused_at_once(
         InputError, match=rf"nothing answers at 127\.0\.0\.1:{port}, where 'ray start' was last run"
     ):
         ray_cluster._check_reachable("auto")
+
+
+def test_too_few_threads_are_refused_before_ray_aborts_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for source in ("_threads_left_to_user", "_threads_left_in_container"):
+        ray_cluster._check_threads()
+        with monkeypatch.context() as scarce:
+            scarce.setattr(ray_cluster, source, lambda: 30.0)
+            with pytest.raises(
+                InputError, match=r"processes and threads, and 30 more are allowed here \(.*; --local trains"
+            ):
+                ray_cluster._check_threads()
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs the rights of root, who is not limited, to become somebody who is"
+)
+def test_the_threads_of_a_user_are_counted() -> None:
+    script = (
+        "import os, resource; os.setresuid(54321, 54321, 54321); resource.setrlimit(resource.RLIMIT_NPROC, (100, 100)); "
+        "from phasediag.sweep import ray_cluster; print(ray_cluster._threads_left_to_user())"
+    )
+    script = "from phasediag.sweep import ray_cluster; " + script
+    left = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert 0 < float(left) < 100
+
+
+@pytest.mark.parametrize("cores", ["two", "1.5", ""])
+def test_a_number_of_cores_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, cores: str) -> None:
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", cores)
+    with pytest.raises(InputError, match=r"LOKY_MAX_CPU_COUNT: .*; allowed: a whole number from 1 on"):
+        devices.cores()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import logging
+import math
 import os
 import re
 import secrets
@@ -53,6 +54,8 @@ START_SECONDS = 300.0
 _SLOW_SECONDS = 60.0
 # What a socket may be called is 107 bytes long; Ray names its own "session_<date>_<number>/sockets/plasma_store" in its folder.
 _FOLDER_LENGTH = 42
+# Fewer than a Ray of its own was seen to have, with its workers: 199 with one core, 225 with two, 376 with eight.
+_THREADS, _THREADS_PER_CORE = 150, 20
 # Of the variables that begin with RAY_, what a private Ray is to take from the user: a place, secrets and encryption, and settings of Ray
 # itself, which are in small letters. Others belong to a cluster that this process was started on.
 _KEPT = re.compile(
@@ -83,6 +86,7 @@ def ray_cluster(study: AnyStudy, progress: Progress) -> Iterator[Executor]:
     if address == "local":
         _check_fits("cpus_per_task", resources.cpus_per_task, float(cores()), study.source)
         _check_fits("gpus_per_task", resources.gpus_per_task, _local_gpus(resources), study.source)
+        _check_threads()
     _check_reachable(address)
     with _environment(local=address == "local"), _quiet_raylet():
         _start_ray(address, progress)
@@ -303,6 +307,44 @@ def _local_gpus(resources: ResourcesSpec) -> float:
     return float(gpus()) if resources.gpus_per_task else 0.0
 
 
+def _check_threads() -> None:
+    """Raises `InputError` if this user may not start as many processes and threads as a Ray has: it would abort this process."""
+    needed = _THREADS + _THREADS_PER_CORE * cores()
+    for what, left in (
+        ("ulimit -u", _threads_left_to_user()),
+        ("pids.max of the container", _threads_left_in_container()),
+    ):
+        if left < needed:
+            raise InputError(
+                f"a local Ray could not be started: it has some {needed} processes and threads, and {max(left, 0):.0f} more are allowed "
+                f"here ({what}); --local trains without it"
+            )
+
+
+def _threads_left_to_user() -> float:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.inf
+    limit, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    if limit == resource.RLIM_INFINITY or os.geteuid() == 0:
+        return math.inf
+    used = 0
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):
+            fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+            used += int(fields["Threads"]) if int(fields["Uid"].split()[0]) == os.getuid() else 0
+    return limit - used
+
+
+def _threads_left_in_container() -> float:
+    try:
+        limit, used = (Path("/sys/fs/cgroup", name).read_text() for name in ("pids.max", "pids.current"))
+        return int(limit) - int(used)
+    except (OSError, ValueError):  # there is no limit, or none to be seen
+        return math.inf
+
+
 def _check_reachable(address: str) -> None:
     """Raises `InputError` if nothing listens at HOST:PORT, or where "auto" leads; Ray itself would try for minutes."""
     if address.startswith(("http://", "https://")):
@@ -365,6 +407,9 @@ def _environment(local: bool) -> Iterator[None]:
         # that the user starts later would ask for it.
         wanted |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": _token()}
         foreign = {name for name in os.environ if name.startswith("RAY_") and not _KEPT.fullmatch(name)}
+        foreign |= {
+            "PYTHONWARNINGS"
+        } & os.environ.keys()  # parts of Ray do not start where warnings are errors
     before = {name: os.environ.get(name) for name in foreign | (wanted.keys() - os.environ.keys())}
     for name in foreign:
         del os.environ[name]
@@ -412,7 +457,7 @@ def _start_ray(address: str, progress: Progress) -> None:
             _loopback() if local else nullcontext(),
             _own_interpreter() if local else nullcontext(),
         ):
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except SystemExit:  # while it starts, Ray's own handler of SIGTERM is in place
         raise KeyboardInterrupt from None
     except (_TooLate, Exception) as error:  # Ray raises whatever comes to its mind
