@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from functools import cache, partial
@@ -30,7 +31,7 @@ from phasediag.phase_diagram.fitting import fit
 from phasediag.phase_diagram.study import PhaseDiagramStudy
 from phasediag.storage import files
 from phasediag.storage.store import Store
-from phasediag.sweep import lease
+from phasediag.sweep import lease, lifeline
 
 
 def study() -> PhaseDiagramStudy:
@@ -123,6 +124,9 @@ def main(folder: str, executor: str, first: str, stride: str) -> None:
         lease._HANDOVER_SECONDS = 0.0  # there are no workers that might outlive their driver
         # Threads that write side by side change several things between two steps, in any order.
         files.READERS = 1
+        # All that are left have the token of one driver, whose lock is to be found, and free, by each that follows.
+        tempfile.tempdir = tempfile.mkdtemp(dir=folder)
+        lifeline.remove = lambda token: None
         disturbed(executor, copy("warm"))  # whatever is imported and compiled is so in all that follow
         gc.freeze()  # which leaves the memory that they share as it is
         assert in_child(partial(record, executor, copy("recorded"))) == 0
