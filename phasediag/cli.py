@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 from .display.streams import check_written, unfailing, unheeded
 from .display.terminal import say
-from .errors import InputError, PhasediagError
+from .errors import InputError, PhasediagError, some_of
 from .spec.paths import at_home
 from .sweep.interruption import interruptible
 
@@ -31,17 +31,14 @@ if TYPE_CHECKING:
     from .sweep.sweep import Opening, Outcome
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-_NAMES_SHOWN = 12
 
 
 class _Group(TyperGroup):
     """Turns exceptions into one line on standard error and an exit code."""
 
     def main(self, *args: Any, **options: Any) -> Any:
-        with (
-            unfailing(),
-            interruptible(),
-        ):  # also as the first process of a container, which SIGTERM would not end
+        # Interruptible also as the first process of a container, which SIGTERM would not end.
+        with unfailing(), interruptible():
             return super().main(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:
@@ -542,9 +539,8 @@ def _read_study(spec: Path) -> AnyStudy:
     from .kinds import read_study
 
     study = read_study(spec)
-    if unused := study.unused_columns:
-        more = f" and {len(unused) - _NAMES_SHOWN} more" if len(unused) > _NAMES_SHOWN else ""
-        say(f"{spec}: data: not used: {', '.join(unused[:_NAMES_SHOWN])}{more}", error=True)
+    if study.unused_columns:
+        say(f"{spec}: data: not used: {some_of(study.unused_columns)}", error=True)
     return study
 
 

@@ -1,4 +1,8 @@
-"""Exceptions of the package. Numerical failure is never one of them: it is a status in the row of its run."""
+"""Exceptions of the package, and their words. Numerical failure is never one of them: it is a status in the row of its run."""
+
+from collections.abc import Sequence
+
+_NAMES_SHOWN = 12
 
 
 class PhasediagError(Exception):
@@ -7,3 +11,9 @@ class PhasediagError(Exception):
 
 class InputError(PhasediagError):
     """Bad usage or bad input. The message names the file and the key where there is one, and what is allowed."""
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Names in a message, which does not go on for pages: the first twelve, and how many more there are."""
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError
+from ..errors import InputError, some_of
 from .paths import at_home
 from .tables import DataSpec, DigitsData, FileData, PointsData, SubsetData
 
@@ -33,7 +33,6 @@ _FILE_DEFAULT_SAMPLES = 200
 _COLUMN = r"x|x(?:0|[1-9]\d*)|y"
 # What may be meant as one of them: x_1, X1, "x[1]", x01, Y.
 _NEARLY = r"[^a-z\d]*(?:x[^a-z\d]*\d*|y)[^a-z\d]*"
-_NAMES_SHOWN = 12
 _IMAGE_MAGIC, _LABEL_MAGIC = 0x803, 0x801
 
 
@@ -194,7 +193,7 @@ def _idx_path(folder: Path, part: str, format: str, source: str) -> Path:
     ]:
         if path.is_file():
             return path
-    found = ", ".join(sorted(path.name for path in folder.iterdir())[:_NAMES_SHOWN]) or "nothing"
+    found = some_of(sorted(path.name for path in folder.iterdir())) or "nothing"
     raise InputError(
         f"{source}: data.path: {folder} has no {names[0]} (found: {found}); allowed: that file, or {names[0]}.gz"
     )
@@ -275,10 +274,7 @@ def _design(columns: Mapping[str, Array], names: Sequence[str], path: Path) -> t
 
 def _found(names: Iterable[str]) -> str:
     """What there is in place of what is missing."""
-    names = list(names)
-    shown = ", ".join(name[:80] or "a column without a name" for name in names[:_NAMES_SHOWN])
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return f"found: {shown}{more}" if names else "found: none"
+    return f"found: {some_of([name[:80] or 'a column without a name' for name in names]) or 'none'}"
 
 
 def _finite(column: Array, name: str, path: Path) -> Array:

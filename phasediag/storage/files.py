@@ -38,17 +38,22 @@ _REPLACE_PATIENCE = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _T = TypeVar("_T")
 
 
-def patiently(work: Callable[[], _T], patience: Sequence[float]) -> _T:
+def patiently(
+    work: Callable[[], _T],
+    patience: Sequence[float],
+    passing: tuple[type[Exception], ...] = (OSError, InputError),
+) -> _T:
     """Does something with a storage that may not answer now and do so in a moment; raises what the last attempt raises.
 
     Args:
         work: what to do.
         patience: seconds to wait after each attempt but the last.
+        passing: what may be over in a moment.
     """
     for seconds in patience:
         try:
             return work()
-        except (OSError, InputError):
+        except passing:
             time.sleep(seconds)
     return work()
 
@@ -275,20 +280,10 @@ def _replace(target: Path, content: bytes, staging: Path) -> None:
             file.write(content)
             file.flush()
             _sync(file.fileno())
-        _move(temporary, target)
+        patiently(lambda: temporary.replace(target), _REPLACE_PATIENCE, (PermissionError,))
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(target.parent)
-
-
-def _move(source: Path, target: Path) -> None:
-    for seconds in _REPLACE_PATIENCE:
-        try:
-            source.replace(target)
-            return
-        except PermissionError:
-            time.sleep(seconds)
-    source.replace(target)
 
 
 def _sync(descriptor: int) -> None:

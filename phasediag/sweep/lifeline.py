@@ -42,7 +42,7 @@ class Lifeline:
             self._file.write(token)
             self._file.flush()
         except OSError:  # a temporary folder that takes no files, or no locks
-            path.unlink(missing_ok=True)
+            remove(token)
             return
         self.record = {"file": str(path), "boot": boot}
 

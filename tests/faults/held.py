@@ -9,11 +9,11 @@ from phasediag import cli
 from phasediag.phase_diagram.kind import PhaseDiagram
 
 
-def main() -> None:
-    """As `phasediag`, with one argument more."""
+def main(instead: sweeps.Formula | None = None) -> None:
+    """As `phasediag`, with one argument more; trains with something else if that is given."""
     file, trainer = sys.argv.pop(1), PhaseDiagram.trainer
     PhaseDiagram.trainer = lambda kind, study: sweeps.Disturbed(  # type: ignore[assignment, method-assign, return-value]
-        trainer(kind, study), sweeps.Rest(file)
+        instead or trainer(kind, study), sweeps.Rest(file)
     )
     cli.main()
 

@@ -255,8 +255,8 @@ def start_impatient(
     spec = folder / "spec.toml"
     spec.write_text(SPEC.format(seeds=10))
     script = (
-        "from faults import held, sweeps; from phasediag.phase_diagram.kind import PhaseDiagram; from phasediag.sweep import sweep; "
-        "PhaseDiagram.trainer = lambda kind, study: sweeps.FORMULA; sweep.STORE_PATIENCE = (0.05, 0.05); held.main()"
+        "from faults import held, sweeps; from phasediag.sweep import sweep; "
+        "sweep.STORE_PATIENCE = (0.05, 0.05); held.main(sweeps.FORMULA)"
     )
     command = [sys.executable, "-c", script, str(held), "run", str(spec), "--out", store.out]
     process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True)

@@ -70,10 +70,7 @@ def test_a_worker_dies_while_nobody_can_be_told(store: Store, tmp_path: Path) ->
     """Standard error is on a full disk: a line that cannot be printed is no reason to end."""
     spec, killed = tmp_path / "spec.toml", tmp_path / "killed"
     spec.write_text(sweeps.SPEC.format(seeds=10))
-    script = (
-        "from faults import held, sweeps; from phasediag.phase_diagram.kind import PhaseDiagram; "
-        "PhaseDiagram.trainer = lambda kind, study: sweeps.FORMULA; held.main()"
-    )
+    script = "from faults import held, sweeps; held.main(sweeps.FORMULA)"
     command = [sys.executable, "-c", script, str(killed), "run", str(spec), "--out", store.out]
     with Path("/dev/full").open("w") as full:
         driver = subprocess.Popen(command, env=environment(), stdout=full, stderr=full, text=True)
