@@ -79,7 +79,9 @@ def test_a_worker_dies_while_nobody_can_be_told(store: Store, tmp_path: Path) ->
         workers = [
             child
             for child in psutil.Process(driver.pid).children(recursive=True)
-            if " ".join(child.cmdline()).startswith("ray::")
+            if " ".join(child.cmdline()).startswith(
+                "ray::_work"
+            )  # not the agents of the node, which dies with them
         ]
         for worker in workers:
             worker.kill()
