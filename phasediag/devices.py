@@ -5,9 +5,11 @@ A kind of device is "cpu" or "cuda". What a batch may hold and how long it takes
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from .errors import InputError, PhasediagError
 
@@ -36,10 +38,22 @@ def cores() -> int:
 
 
 def gpus() -> int:
-    """GPUs that torch can use in this process."""
+    """GPUs that torch can use in this process: none without a driver, for which torch, which takes seconds to import, is not asked."""
+    if not _driver():
+        return 0
     import torch
 
     return int(torch.cuda.device_count())
+
+
+def _driver() -> bool:
+    """Whether there is a driver of NVIDIA's GPUs, or of AMD's on Linux."""
+    library = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return Path("/dev/kfd").exists()
+    return True
 
 
 def resolve_device(device: str) -> str:
@@ -120,15 +134,19 @@ def raise_if_lost(error: Exception) -> None:
 
 
 @contextmanager
-def single_threaded() -> Iterator[Callable[[], None]]:
-    """One thread per operation within, of torch and of NumPy's BLAS; yields what a new thread has to call for the same."""
-    import torch
+def single_threaded(with_torch: bool) -> Iterator[Callable[[], None]]:
+    """One thread per operation within, of NumPy's BLAS and, if it is used, of torch; yields what a new thread has to call for the same."""
     from threadpoolctl import threadpool_limits
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1, "blas"):
+    with threadpool_limits(1, "blas"):
+        if not with_torch:
+            yield lambda: None
+            return
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
             yield lambda: torch.set_num_threads(1)
-    finally:
-        torch.set_num_threads(before)
+        finally:
+            torch.set_num_threads(before)

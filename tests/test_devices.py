@@ -34,6 +34,27 @@ def test_auto_takes_what_there_is_and_cuda_insists(monkeypatch):
     assert devices.device_of_row("cpu") == "cpu"
 
 
+def test_where_there_is_no_driver_torch_is_not_asked(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(devices, "_driver", lambda: True)
+    assert devices.gpus() == 3
+    monkeypatch.setattr(devices, "_driver", lambda: False)
+    assert devices.gpus() == 0
+
+
+def test_a_driver_is_a_library_that_can_be_loaded(monkeypatch):
+    libraries = []
+    monkeypatch.setattr(devices.ctypes, "CDLL", libraries.append)
+    assert devices._driver() and len(libraries) == 1
+
+
+def test_one_thread_per_operation_within_and_as_many_as_before_afterwards():
+    before = torch.get_num_threads()
+    with devices.single_threaded(with_torch=True):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
 def test_room_on_a_cpu_is_what_stays_in_its_cache():
     assert devices.room("cpu", cached=1000, arrays=40, threads=2) == 1000
 

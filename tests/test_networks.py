@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phasediag.engine.networks import Move, initial_weights, path_gates
+from phasediag.engine.networks import initial_weights
+from phasediag.engine.tensors import Move, path_gates
 from phasediag.engine.two_layer import TwoLayer
 
 X = np.array([[-1.0, 0.2], [-0.35, -0.5], [0.3, 0.9], [1.0, -0.1], [0.6, 0.6]])

@@ -112,13 +112,18 @@ def place(page, gamma, gamma_prime):
 
 def click(page, gamma, gamma_prime):
     page.locator("#map").scroll_into_view_if_needed()
-    x, y = place(page, gamma, gamma_prime)
-    page.evaluate("document.getElementById('map')._hoverdata = undefined")
-    page.mouse.move(x - 3, y)
-    page.mouse.move(x, y)
-    # Plotly looks for what is under the pointer now and then, and tells of that what is clicked.
-    wait_for(lambda: page.evaluate("document.getElementById('map')._hoverdata?.length > 0"), page)
-    page.mouse.click(x, y)
+    name, pointed_at = f"γ = {gamma:g}, γ′ = {gamma_prime:g}".replace("-", "−"), []
+
+    def hovers():
+        # The map may still be moving. Plotly looks for what is under the pointer now and then, and tells of that what is clicked.
+        pointed_at[:] = place(page, gamma, gamma_prime)
+        page.mouse.move(pointed_at[0] - 3, pointed_at[1])
+        page.mouse.move(*pointed_at)
+        return page.evaluate("document.getElementById('map')._hoverdata?.[0]?.text ?? ''").startswith(name)
+
+    wait_for(hovers, page)
+    page.mouse.click(*pointed_at)
+    wait_for(lambda: page.locator("#cell-title").text_content() == name, page)
 
 
 def cells(page, selector):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -118,6 +121,24 @@ def test_a_sample_in_higher_dimensions_has_no_curve() -> None:
     x = np.random.default_rng(0).standard_normal((5, 3))
     [row] = training.train_sample(JOBS[0], x, np.linspace(-1, 1, 5), SETTINGS)
     assert row["x"] == row["f_final"] == []
+
+
+WITHOUT_TORCH = """
+import sys
+import numpy as np
+sys.modules["torch"] = None  # an attempt to import it fails
+from phasediag.phase_diagram.jobs import Job
+from phasediag.phase_diagram.spec import TrainSpec
+from phasediag.phase_diagram.training import train_batch
+for depth, inputs, points in ((2, 1, 4), (2, 2, 12), (3, 1, 4), (3, 2, 12)):
+    x = np.random.default_rng(0).standard_normal((points, inputs))
+    rows = train_batch([Job("a", depth, 50, 0.6, 0.0, 0.0, 0)], x, x[:, 0], TrainSpec(loss_tolerance=1e-2))
+    assert {row["status"] for row in rows} == {"converged"}, rows
+"""
+
+
+def test_the_flow_on_a_cpu_goes_without_torch() -> None:
+    subprocess.run([sys.executable, "-c", WITHOUT_TORCH], check=True)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

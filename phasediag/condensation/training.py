@@ -99,7 +99,7 @@ class Trainer:
         def work(chunk: Sequence[int]) -> list[_Trained]:
             return _train_chunk([jobs[index] for index in chunk], self, device, keep)
 
-        with single_threaded() as pin:
+        with single_threaded(with_torch=True) as pin:
             if threads == 1 or len(chunks) == 1:
                 done = [trained for chunk in chunks for trained in work(chunk)]
             else:

@@ -31,7 +31,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .networks import ALIGNMENT, Outcome, flow_rates, half_mean_square, initial_weights
+from .networks import Layers, Outcome, initial_weights
+from .tensors import ALIGNMENT, flow_rates, half_mean_square, layers_of
 
 CHECK_EVERY = 32
 """Steps between two looks at which jobs have ended: a GPU waits at each of them."""
@@ -123,9 +124,9 @@ class Networks:
             _select(self.start, jobs),
         )
 
-    def initial(self, job: int) -> dict[str, Tensor]:
+    def initial(self, job: int) -> Layers:
         """The initial weights of one job by layer, in the shapes of ``Outcome.changes``."""
-        return _layers(self.start, job, self.width)
+        return layers_of(**_layers(self.start, job, self.width))
 
     def evaluate(self, weights: Parts) -> tuple[Tensor, Tensor, Factors]:
         """Residual (B, n), float64, and the gradient of R, as a scale (B,), float64, and factors of order one.
@@ -302,7 +303,7 @@ def _drop_ended(outcome: Outcome, front: _Front, trace: bool) -> _Front:
         job = jobs[index]
         outcome.status[job] = STATUS[status[index]]
         outcome.evaluations[job], outcome.loss_final[job] = evaluations[index], losses[index]
-        outcome.changes[job] = _layers(front.change, index, front.networks.width)
+        outcome.changes[job] = layers_of(**_layers(front.change, index, front.networks.width))
     return front.select(torch.nonzero(front.running).flatten())
 
 

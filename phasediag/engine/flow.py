@@ -21,8 +21,6 @@ from math import exp, isfinite, log, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from .compiled import compiled
 from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Network, Outcome, Trial
@@ -512,8 +510,7 @@ def _decompose(front: _Front, jobs: Indices) -> None:
     if front.residual.shape[1] > JACOBI:
         kernels = front.kernels[jobs].sum(axis=1)
         kernels[~np.isfinite(kernels).all(axis=(1, 2))] = np.eye(kernels.shape[1])
-        values, vectors = _eigh(torch.from_numpy(kernels))
-        front.values[jobs], front.vectors[jobs] = values.numpy(), vectors.numpy()
+        front.values[jobs], front.vectors[jobs] = _eigh(kernels)
     _into_modes(front, jobs)
 
 
@@ -610,24 +607,22 @@ def _rotate_away(matrix: Array, vectors: Array, p: int, q: int) -> None:
         vectors[k, q] = sine * kp + cosine * kq
 
 
-def _eigh(kernel: Tensor) -> tuple[Tensor, Tensor]:
+def _eigh(kernels: Array) -> tuple[Array, Array]:
     """Batched symmetric eigendecomposition; where LAPACK gives up on one matrix, that job alone gets a nudged one."""
     try:
-        values, vectors = torch.linalg.eigh(kernel)
-        return values, vectors
-    except RuntimeError:  # of which torch's LinAlgError is one
-        parts = [_eigh_one(matrix) for matrix in kernel]
-        return torch.stack([values for values, _ in parts]), torch.stack([vectors for _, vectors in parts])
+        values, vectors = np.linalg.eigh(kernels)
+    except np.linalg.LinAlgError:
+        parts = [_eigh_one(matrix) for matrix in kernels]
+        values, vectors = (np.stack(part) for part in zip(*parts, strict=True))
+    return values, vectors
 
 
-def _eigh_one(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    nudge = torch.finfo(matrix.dtype).eps * matrix.abs().max()
+def _eigh_one(matrix: Array) -> tuple[Array, Array]:
+    nudge = np.finfo(np.float64).eps * np.abs(matrix).max()
     for power in range(6):
         try:
-            values, vectors = torch.linalg.eigh(
-                matrix + nudge * power * torch.diag(torch.arange(len(matrix)).to(matrix))
-            )
+            values, vectors = np.linalg.eigh(matrix + nudge * power * np.diag(np.arange(len(matrix))))
             return values, vectors
-        except RuntimeError:  # of which torch's LinAlgError is one
+        except np.linalg.LinAlgError:
             continue
-    return torch.full_like(matrix[0], torch.nan), torch.eye(len(matrix)).to(matrix)
+    return np.full_like(matrix[0], np.nan), np.eye(len(matrix))

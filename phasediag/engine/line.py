@@ -7,12 +7,10 @@ from copy import copy
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from .lanes import PADDING, rows, try_step
-from .networks import Array, Evaluated, Indices, Mask, Trial, initial_weights, largest_force
+from .networks import Array, Evaluated, Indices, Layers, Mask, Trial, initial_weights, largest_force
 from .pieces import PIECES
 
 
@@ -108,13 +106,13 @@ class LineTwoLayer:
         gates = self._gates[self._current[self._jobs], self._jobs]
         return largest_force(self._data[0], gates, residual)
 
-    def initial(self, job: int) -> dict[str, Tensor]:
+    def initial(self, job: int) -> Layers:
         return self._layers(self._start[self._slot[self._jobs[job]]])
 
-    def change(self, job: int) -> dict[str, Tensor]:
+    def change(self, job: int) -> Layers:
         at = self._jobs[job]
         return self._layers(self._moved[self._current[at], at])
 
-    def _layers(self, weights: NDArray[Any]) -> dict[str, Tensor]:
-        kept = torch.from_numpy(weights[:, : self.width].copy())
+    def _layers(self, weights: NDArray[Any]) -> Layers:
+        kept = weights[:, : self.width].copy()
         return {"W1": kept[:2].T, "a": kept[2]}

@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .networks import (
+from .networks import Layers, initial_weights
+from .tensors import (
     ALIGNMENT,
     Data,
     Move,
@@ -33,8 +34,8 @@ from .networks import (
     choose,
     flow_rates,
     hyperbolic,
-    initial_weights,
     input_kernel,
+    layers_of,
     norm,
     path_gates,
     pick,
@@ -215,18 +216,18 @@ class ThreeLayer(TensorNetwork):
         nothing = left[:, :0]
         return weights._replace(left=nothing, right=nothing, travelled=norm(self._dw2))
 
-    def initial(self, job: int) -> dict[str, Tensor]:
+    def initial(self, job: int) -> Layers:
         """Initial weights of one job: W1 (width, d+1), W2 (width, width + 1), a (width,)."""
         return self._layers(self.w1[job], self.w2[job], self.a[job])
 
-    def changes(self, weights: Weights, job: int) -> dict[str, Tensor]:
+    def changes(self, weights: Weights, job: int) -> Layers:
         """Displacement since the start of one job: W1 (width, d+1), W2 (width, width + 1), a (width,)."""
         dw2 = self._dw2[job] + weights.left[job].T @ weights.right[job]
         return self._layers(weights.dw1[job], dw2, weights.da[job])
 
-    def _layers(self, w1: Tensor, w2: Tensor, a: Tensor) -> dict[str, Tensor]:
+    def _layers(self, w1: Tensor, w2: Tensor, a: Tensor) -> Layers:
         m = self.width
-        return {"W1": w1[:, :m].T.clone(), "W2": w2[:m, : m + 1].clone(), "a": a[0, :m].clone()}
+        return layers_of(W1=w1[:, :m].T, W2=w2[:m, : m + 1], a=a[0, :m])
 
     def evaluate(self, weights: Weights) -> tuple[Tensor, dict[str, Tensor]]:
         """Residual ``e`` (B, n) and, per layer, the kernel ``K_l = kappa^2 c_l J_l J_l^T / n`` (B, n, n), all float64."""

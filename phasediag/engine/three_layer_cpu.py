@@ -21,12 +21,10 @@ from math import sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from .compiled import compiled
-from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Trial, initial_weights
+from .networks import MAX_ROTATION, Array, Evaluated, Indices, Layers, Mask, Trial, initial_weights
 from .pieces import PIECES, TREE, resolve
 from .products import add_gram, add_sums, dots
 from .span import (
@@ -228,24 +226,24 @@ class ThreeLayerCPU:
         force: Array = pulled / np.maximum(whole, np.finfo(np.float64).tiny)
         return force
 
-    def initial(self, job: int) -> dict[str, Tensor]:
+    def initial(self, job: int) -> Layers:
         state, slot = self._state, self._state.slot[self._jobs[job]]
         m = state.width
         return {
-            "W1": torch.from_numpy(self._w1[slot].copy()),
-            "W2": torch.from_numpy(state.w2_start[slot, :, : m + 1].copy()),
-            "a": torch.from_numpy(state.a_start[slot, :m].copy()),
+            "W1": self._w1[slot].copy(),
+            "W2": state.w2_start[slot, :, : m + 1].copy(),
+            "a": state.a_start[slot, :m].copy(),
         }
 
-    def change(self, job: int) -> dict[str, Tensor]:
+    def change(self, job: int) -> Layers:
         state, at, m = self._state, self._jobs[job], self._state.width
         place, count = state.current[at], state.count[at]
         w1 = state.coefficients[place, at, :, :m].T.astype(np.float64) @ self._inputs
         w2 = state.change[at] + state.left[at, :count, :m].T @ state.right[at, :count]
         return {
-            "W1": torch.from_numpy(w1.astype(self._w1.dtype)),
-            "W2": torch.from_numpy(w2[:, : m + 1].copy()),
-            "a": torch.from_numpy(state.moved_a[place, at, :m].copy()),
+            "W1": w1.astype(self._w1.dtype),
+            "W2": w2[:, : m + 1].copy(),
+            "a": state.moved_a[place, at, :m].copy(),
         }
 
 

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .networks import (
+from .networks import Layers, initial_weights
+from .tensors import (
     ALIGNMENT,
     Data,
     Move,
@@ -29,8 +30,8 @@ from .networks import (
     choose,
     flow_rates,
     hyperbolic,
-    initial_weights,
     input_kernel,
+    layers_of,
     norm,
     path_gates,
     pick,
@@ -141,16 +142,16 @@ class TwoLayer(TensorNetwork):
         """The new weights of the jobs that accepted their step (B,), the old ones of the others."""
         return choose(accepted, new, old)
 
-    def initial(self, job: int) -> dict[str, Tensor]:
+    def initial(self, job: int) -> Layers:
         """Initial weights of one job: W1 (width, d+1), a (width,)."""
         return self._layers(self.w[job], self.a[job])
 
-    def changes(self, weights: Weights, job: int) -> dict[str, Tensor]:
+    def changes(self, weights: Weights, job: int) -> Layers:
         """Displacement since the start of one job: W1 (width, d+1), a (width,)."""
         return self._layers(weights.dw[job], weights.da[job])
 
-    def _layers(self, w: Tensor, a: Tensor) -> dict[str, Tensor]:
-        return {"W1": w[:, : self.width].T.clone(), "a": a[0, : self.width].clone()}
+    def _layers(self, w: Tensor, a: Tensor) -> Layers:
+        return layers_of(W1=w[:, : self.width].T, a=a[0, : self.width])
 
     def evaluate(self, weights: Weights) -> tuple[Tensor, dict[str, Tensor]]:
         """Residual ``e`` (B, n) and, per layer, the kernel ``K_l = kappa^2 c_l J_l J_l^T / n`` (B, n, n), all float64.

@@ -12,12 +12,20 @@ from math import sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from .compiled import compiled
-from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Trial, initial_weights, largest_force
+from .networks import (
+    MAX_ROTATION,
+    Array,
+    Evaluated,
+    Indices,
+    Layers,
+    Mask,
+    Trial,
+    initial_weights,
+    largest_force,
+)
 from .pieces import PIECES, TREE, resolve
 from .products import add_gram
 from .span import (
@@ -143,17 +151,17 @@ class TwoLayerCPU:
         gates = self._state.gate[self._state.current[self._jobs], self._jobs]
         return largest_force(self._inputs, gates, residual)
 
-    def initial(self, job: int) -> dict[str, Tensor]:
+    def initial(self, job: int) -> Layers:
         slot = self._state.slot[self._jobs[job]]
         a = self._state.a_start[slot, : self._w.shape[1]]
-        return {"W1": torch.from_numpy(self._w[slot].copy()), "a": torch.from_numpy(a.copy())}
+        return {"W1": self._w[slot].copy(), "a": a.copy()}
 
-    def change(self, job: int) -> dict[str, Tensor]:
+    def change(self, job: int) -> Layers:
         state, at, m = self._state, self._jobs[job], self._w.shape[1]
         place = state.current[at]
         w = state.coefficients[place, at, :, :m].T.astype(np.float64) @ self._inputs
         a = state.moved_a[place, at, :m]
-        return {"W1": torch.from_numpy(w.astype(self._w.dtype)), "a": torch.from_numpy(a.copy())}
+        return {"W1": w.astype(self._w.dtype), "a": a.copy()}
 
 
 @_compiled

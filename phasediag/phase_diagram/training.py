@@ -21,7 +21,9 @@ from .columns import RUNS
 from .costs import LINE_POINTS
 from .theory import LAYERS
 
-if TYPE_CHECKING:  # torch takes seconds to import, and describing a failed job needs none of it
+if TYPE_CHECKING:  # torch takes seconds to import, and only GPUs and methods other than the flow need it
+    import torch
+
     from ..engine.descent import Networks
     from ..engine.networks import Network, Outcome
     from .jobs import Job
@@ -244,7 +246,7 @@ def _function(job: Job, weights: dict[str, Array], grid: Array) -> list[float]:
 def _train_all(
     jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, threads: int, trace: bool
 ) -> list[Trained]:
-    """Trains the jobs in chunks, ``threads`` at a time, each chunk on a single thread of torch.
+    """Trains the jobs in chunks, ``threads`` at a time, each chunk on a single thread.
 
     One thread per chunk keeps every sum in one order, and beats splitting operations this small over threads.
     """
@@ -257,7 +259,8 @@ def _train_all(
     def work(chunk: Sequence[Job]) -> list[Trained]:
         return _train_chunk(chunk, x, y, settings, device, trace)
 
-    with single_threaded() as pin:
+    with_torch = device != "cpu" or settings.method != "gradient-flow"
+    with single_threaded(with_torch) as pin:
         if threads == 1 or len(chunks) == 1:
             return [trained for chunk in chunks for trained in work(chunk)]
         with ThreadPoolExecutor(threads, initializer=pin) as pool:
@@ -267,13 +270,9 @@ def _train_all(
 def _train_chunk(
     jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
 ) -> list[Trained]:
-    import torch
-
     started = time.perf_counter()
-    with torch.inference_mode():
-        networks, outcome = (_integrate if settings.method == "gradient-flow" else _descend)(
-            jobs, x, y, settings, device, trace
-        )
+    train = _integrate if settings.method == "gradient-flow" else _descend
+    networks, outcome = train(jobs, x, y, settings, device, trace)
     share = (time.perf_counter() - started) / max(sum(outcome.evaluations), 1)
     return [
         Trained(
@@ -282,8 +281,8 @@ def _train_chunk(
             outcome.evaluations[index],
             outcome.loss_initial[index],
             outcome.loss_final[index],
-            {layer: weights.cpu().numpy() for layer, weights in networks.initial(index).items()},
-            {layer: change.cpu().numpy() for layer, change in outcome.changes[index].items()},
+            networks.initial(index),
+            outcome.changes[index],
             outcome.trace[index],
             share * outcome.evaluations[index],
         )
@@ -295,33 +294,46 @@ def _integrate(
     jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
 ) -> tuple[Network, Outcome]:
     """The gradient flow of networks of either depth."""
+    from ..engine.flow import Settings, integrate
+
+    limits = Settings(settings.accuracy, settings.loss_tolerance, settings.max_evaluations)
+    if device == "cpu":
+        network = _compiled(jobs, x, y, settings.dtype)
+        return network, integrate(network, limits, trace)
     import torch
 
-    from ..engine.flow import Settings, integrate
+    with torch.inference_mode():
+        network = _of_tensors(jobs, x, y, getattr(torch, settings.dtype), device)
+        return network, integrate(network, limits, trace)
+
+
+def _compiled(jobs: Sequence[Job], x: Array, y: Array, dtype: str) -> Network:
+    """The networks of these jobs for a CPU, which need no torch."""
     from ..engine.line import LineTwoLayer
-    from ..engine.three_layer import ThreeLayer
     from ..engine.three_layer_cpu import ThreeLayerCPU
-    from ..engine.two_layer import TwoLayer
     from ..engine.two_layer_cpu import TwoLayerCPU
 
-    network: Network
-    dtype, width, cpu = getattr(torch, settings.dtype), jobs[0].width, device == "cpu"
+    width = jobs[0].width
     if jobs[0].depth == 3:
         three = [(job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
-        if cpu:
-            network = ThreeLayerCPU.from_exponents(x, y, width, three, settings.dtype)
-        else:
-            network = ThreeLayer.from_exponents(x, y, width, three, dtype, device)
-    else:
-        two = [(job.gamma, job.gamma_prime, job.seed) for job in jobs]
-        if cpu and x.shape[1] == 1 and len(x) <= LINE_POINTS:
-            network = LineTwoLayer.from_exponents(x, y, width, two, settings.dtype)
-        elif cpu:
-            network = TwoLayerCPU.from_exponents(x, y, width, two, settings.dtype)
-        else:
-            network = TwoLayer.from_exponents(x, y, width, two, dtype, device)
-    limits = Settings(settings.accuracy, settings.loss_tolerance, settings.max_evaluations)
-    return network, integrate(network, limits, trace)
+        return ThreeLayerCPU.from_exponents(x, y, width, three, dtype)
+    two = [(job.gamma, job.gamma_prime, job.seed) for job in jobs]
+    if x.shape[1] == 1 and len(x) <= LINE_POINTS:
+        return LineTwoLayer.from_exponents(x, y, width, two, dtype)
+    return TwoLayerCPU.from_exponents(x, y, width, two, dtype)
+
+
+def _of_tensors(jobs: Sequence[Job], x: Array, y: Array, dtype: torch.dtype, device: str) -> Network:
+    """The networks of these jobs for a GPU."""
+    from ..engine.three_layer import ThreeLayer
+    from ..engine.two_layer import TwoLayer
+
+    width = jobs[0].width
+    if jobs[0].depth == 3:
+        three = [(job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
+        return ThreeLayer.from_exponents(x, y, width, three, dtype, device)
+    two = [(job.gamma, job.gamma_prime, job.seed) for job in jobs]
+    return TwoLayer.from_exponents(x, y, width, two, dtype, device)
 
 
 def _descend(
@@ -335,8 +347,9 @@ def _descend(
     assert settings.method != "gradient-flow" and settings.learning_rate is not None  # a valid spec
     dtype, first = getattr(torch, settings.dtype), jobs[0]
     cells = [(job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
-    networks = Networks.from_exponents(first.depth, first.width, x, y, cells, dtype, device)
     limits = Settings(
         settings.method, settings.learning_rate, settings.loss_tolerance, settings.max_evaluations
     )
-    return networks, descend(networks, limits, trace)
+    with torch.inference_mode():
+        networks = Networks.from_exponents(first.depth, first.width, x, y, cells, dtype, device)
+        return networks, descend(networks, limits, trace)
