@@ -250,6 +250,8 @@ def _train_all(
 
     One thread per chunk keeps every sum in one order, and beats splitting operations this small over threads.
     """
+    # For arrays of another layout, all would be compiled anew.
+    x, y = (np.ascontiguousarray(part, dtype=np.float64) for part in (x, y))
     first = jobs[0]
     per_job = first.width * (len(x) + x.shape[1] + 1) + (first.width**2 if first.depth == 3 else 0)
     itemsize = np.dtype(settings.dtype).itemsize
