@@ -338,7 +338,7 @@ def test_fit_prints_regimes_and_json_without_nan(sweep):
     out = sweep[0]
     summary = json.loads(invoke("fit", out, "--json").stdout)
     assert sum(summary["regimes"]["W1"].values()) == 2
-    assert set(summary["critical_line_distance"]) == {"W1"}
+    assert set(summary["critical_line_distance"]) == {"W1", "a"}
     assert "condensed" in invoke("fit", out).stdout
 
 
@@ -619,7 +619,7 @@ def test_locate_takes_scales_or_a_name():
         "gamma": 0.5,
         "gamma_prime": 0.5,
         "gamma_1": 0.0,
-        "predicted_regime": {"W1": "linear", "a": ""},
+        "predicted_regime": {"W1": "linear", "a": "linear"},
     }
     assert "linear" in invoke(*arguments).stdout
     named = json.loads(invoke("locate", "--name", "ntk", "--json").stdout)
@@ -630,9 +630,9 @@ def test_locate_three_layers():
     arguments = ["locate", "--width", 100, "--alpha", 1, "--beta-1", 0.1, "--beta-2", 0.1, "--beta-3", 1]
     found = json.loads(invoke(*arguments, "--json").stdout)
     assert (found["depth"], found["gamma"], found["gamma_prime"], found["gamma_1"]) == (3, 1.0, 0.5, 0.0)
-    assert found["predicted_regime"] == {"W1": "linear", "W2": "linear", "a": ""}
+    assert found["predicted_regime"] == {"W1": "linear", "W2": "linear", "a": "linear"}
     off_plane = invoke(*arguments[:-3], 0.2, "--beta-3", 1).stdout
-    assert "W1: no regime is predicted for gamma_1 other than 0" in off_plane
+    assert "gamma_1 = 0.150515\nW1: linear" in off_plane
     named = invoke("locate", "--name", "mean-field", "--depth", 3).stdout
     assert "W1: condensed\nW2: linear" in named
 

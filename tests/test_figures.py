@@ -35,8 +35,7 @@ SHAPES = {
 
 
 def slope_at(gamma, gamma_prime):
-    slope = theory.leading_order_slope("W1", 2, gamma, gamma_prime)
-    return gamma - 1 if np.isnan(slope) else slope
+    return theory.predicted_slope("W1", 2, gamma, gamma_prime)
 
 
 def make_runs(points, widths=(100, 1000, 10000), seeds=2, status="converged"):
@@ -63,17 +62,17 @@ PLANE = [(round(0.8 + 0.2 * i, 10), round(-0.4 + 0.2 * j, 10)) for i in range(13
 
 
 def make_deeper_runs(points=PLANE, widths=(100, 300, 1000, 3000), gamma_1=0.0):
-    """Runs of three layers whose slopes are those of leading order, or a plane where they are not known."""
+    """Runs of three layers whose slopes are the predicted ones."""
     runs = make_runs(points, widths)
     runs = runs.loc[runs["layer"] == "W1"].assign(depth=3, gamma_1=gamma_1)
     layers = []
-    for layer, direction in (("W1", (0.4, -0.5)), ("W2", (0.3, 0.3)), ("a", (0.2, 0.1))):
-        slope = [
-            theory.leading_order_slope(layer, 3, g, p)
-            for g, p in zip(runs["gamma"], runs["gamma_prime"], strict=True)
-        ]
-        plane = direction[0] * (runs["gamma"] - 1.7) + direction[1] * runs["gamma_prime"]
-        slope = np.where(np.isnan(slope), plane, slope)
+    for layer in theory.LAYERS[3]:
+        slope = np.array(
+            [
+                theory.predicted_slope(layer, 3, g, p, gamma_1)
+                for g, p in zip(runs["gamma"], runs["gamma_prime"], strict=True)
+            ]
+        )
         noise = np.exp(0.01 * np.random.default_rng(1).normal(size=len(runs)))
         layers.append(runs.assign(layer=layer, relative_change=runs["width"] ** slope * noise))
     layers[-1]["orientations"] = np.nan
@@ -177,10 +176,12 @@ def test_points_off_the_grid_are_markers_and_cells_without_slope_are_hatched():
     assert "no slope" in legend_labels(ax)
 
 
-def test_output_layer_has_no_predicted_line_and_no_regime_words():
+def test_the_output_layer_has_a_predicted_line_of_its_own():
     ax = maps.slope_map(fit(make_runs(GRID)), "a").axes[0]
-    assert "predicted" not in legend_labels(ax)
-    assert "linear" not in [text.get_text() for text in ax.texts]
+    assert "predicted" in legend_labels(ax)
+    (line,) = (one for one in ax.lines if one.get_linestyle() == "--")
+    gamma, gamma_prime = line.get_xdata(), line.get_ydata()
+    np.testing.assert_allclose(gamma, 1 + np.maximum(-gamma_prime, 0))
 
 
 def test_regime_map_names_the_regimes_present():
@@ -360,14 +361,14 @@ def test_combined_map_names_where_each_layer_condenses():
     assert labels[-3:] == [r"measured $S_\infty(W_1) = 0$", r"measured $S_\infty(W_2) = 0$", "predicted"]
 
 
-def test_off_the_plane_nothing_is_predicted_but_everything_is_drawn():
+def test_another_plane_has_lines_of_its_own_but_no_named_initialisations():
     runs = make_deeper_runs(gamma_1=0.25)
     drawn = figures.draw_all(runs, fit(runs), make_deeper_samples(0.25), DATA, 3, "study")
-    assert "predicted" not in legend_labels(drawn["slope_map_W1"].axes[0])
+    assert "predicted" in legend_labels(drawn["slope_map_W1"].axes[0])
     assert not [text for text in drawn["slope_map_W1"].axes[0].texts if "NTK" in text.get_text()]
     assert r"\gamma_1 = 0.25" in drawn["slope_map_W1"].axes[0].get_xlabel()
-    assert "predicted" not in legend_labels(drawn["regime_map"].axes[0])
-    assert drawn["features_W1"].axes[0].get_title() == r"$\gamma=1,\ \gamma'=0$"
+    assert "predicted" in legend_labels(drawn["regime_map"].axes[0])
+    assert drawn["features_W1"].axes[0].get_title() == r"$W_1$ linear: $\gamma=1,\ \gamma'=0$"
     assert len(legend_labels(drawn["scaling_W1"].axes[0])) == 3
 
 

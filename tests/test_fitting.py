@@ -188,11 +188,22 @@ def test_rows_whose_predicted_line_is_outside_the_map_do_not_count():
     assert fitting.count_predicted_rows(fitting.fit(make_runs(slopes)), "W1") == 1
 
 
-def test_output_layer_has_a_measured_but_no_predicted_line():
+def test_a_layer_of_another_name_has_a_measured_but_no_predicted_line():
+    runs = make_runs({(g, 0.0): g - 1.5 for g in (1.0, 2.0)}, layer="V")
+    slopes = fitting.fit(runs)
+    line = fitting.critical_line(slopes, "V")
+    assert line["gamma"].tolist() == pytest.approx([1.5])
+    assert line[["predicted", "distance"]].isna().all(axis=None)
+    assert slopes["predicted_slope"].isna().all() and set(slopes["predicted_regime"]) == {""}
+    assert fitting.line_distances(slopes) == {}
+
+
+def test_the_output_layer_has_a_predicted_line():
     slopes = fitting.fit(make_runs({(g, 0.0): g - 1.5 for g in (1.0, 2.0)}, layer="a"))
     line = fitting.critical_line(slopes, "a")
     assert line["gamma"].tolist() == pytest.approx([1.5])
-    assert line[["predicted", "distance"]].isna().all(axis=None)
+    assert line[["predicted", "distance"]].to_numpy().tolist() == [pytest.approx([1.0, 0.5])]
+    assert slopes["predicted_slope"].tolist() == pytest.approx([0.0, 0.5])
 
 
 def test_the_time_of_a_fit_grows_with_the_number_of_points():

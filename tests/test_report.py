@@ -180,9 +180,9 @@ def test_slopes_lines_and_counts_are_those_of_the_fit(small):
         assert [content["regimes"][i] for i in layer["regime"]] == rows["regime"].tolist()
         assert layer["runs"] == rows["runs"].tolist() and set(layer["left_out"]) == {0}
     first, last = content["layers"]
-    predicted = [content["regimes"][i] for i in first["predicted_regime"]]
-    assert predicted == [theory.predicted_regime("W1", 2, *point) for point in points]
-    assert set(last["predicted_regime"]) == {-1} and last["predicted"] is None
+    for layer in (first, last):
+        predicted = [content["regimes"][i] for i in layer["predicted_regime"]]
+        assert predicted == [theory.predicted_regime(layer["name"], 2, *point) for point in points]
     np.testing.assert_allclose(
         first["predicted"]["gamma"],
         1.0 + np.maximum(np.array(first["predicted"]["gamma_prime"]), 0.0),
@@ -245,14 +245,16 @@ def test_a_map_may_be_of_scattered_points_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("gamma_1", "line"), [(0.0, True), (0.5, False)], ids=["on the plane", "off the plane"]
+    ("gamma_1", "named"), [(0.0, True), (0.5, False)], ids=["on the plane", "off the plane"]
 )
-def test_three_layers_have_w2_and_a_prediction_where_gamma_1_is_0(tmp_path, gamma_1, line):
+def test_three_layers_have_w2_and_named_initialisations_where_gamma_1_is_0(tmp_path, gamma_1, named):
     spec = SPEC.replace("depth = 2", "depth = 3").replace("seeds", f"gamma_1 = {gamma_1}, seeds")
     store = make_folder(tmp_path / "out", spec, rows=lambda study: rows_of(study, ("W1", "W2", "a"), gamma_1))
     content = gather(store, None)
     assert [layer["name"] for layer in content["layers"]] == ["W1", "W2", "a"]
-    assert [layer["predicted"] is not None for layer in content["layers"]] == [line, line, False]
+    for layer in content["layers"]:
+        line = theory.critical_gamma(layer["name"], 3, np.array(layer["predicted"]["gamma_prime"]), gamma_1)
+        np.testing.assert_allclose(layer["predicted"]["gamma"], line, rtol=1e-3)
     assert content["plane"]["gamma_1"] == gamma_1
     names = list(content["combined"]["colours"])
     first, second = ([content["regimes"][i] for i in layer["regime"]] for layer in content["layers"][:2])
@@ -260,7 +262,7 @@ def test_three_layers_have_w2_and_a_prediction_where_gamma_1_is_0(tmp_path, gamm
     found = {(one, two): name for name, one, two in both}
     assert found["linear", "linear"] == "both linear"
     assert all(name == "undetermined" for pair, name in found.items() if "undetermined" in pair)
-    assert bool(content["named"]) is line and bool(content["line_distances"]) is line
+    assert bool(content["named"]) is named and set(content["line_distances"]) == {"W1", "W2", "a"}
 
 
 def test_one_layer_alone_is_shown(tmp_path):

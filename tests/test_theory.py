@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phasediag.errors import InputError, PhasediagError
@@ -39,45 +39,126 @@ def test_critical_line_of_an_array_has_its_shape():
     np.testing.assert_array_equal(theory.critical_gamma("W1", 2, gamma_prime), [[1.0, 1.0], [1.25, 2.5]])
 
 
-def test_nothing_is_predicted_for_the_output_layer_or_another_gamma_1():
-    assert theory.predicted_regime("a", 2, 0.5, 0.0) == ""
-    assert theory.predicted_regime("W1", 2, 0.5, 0.0, gamma_1=0.1) == ""
-    assert math.isnan(theory.leading_order_slope("a", 2, 0.5, 0.0))
-    with pytest.raises(ValueError, match=r"layer 'a' at depth 2; allowed: W1 \(depth 2\)"):
-        theory.critical_gamma("a", 2, 0.0)
-
-
-@pytest.mark.parametrize(
-    ("gamma", "gamma_prime", "measured"),
-    [
-        (0.5, 0.0, -0.51),
-        (0.8, 0.0, -0.16),
-        (1.0, 0.0, 0.01),
-        (1.2, 0.0, 0.11),
-        (1.5, 0.0, 0.27),
-        (2.0, 0.0, 0.505),
-        (1.5, 0.25, 0.15),
-        (1.5, 0.5, -0.003),
-        (1.5, -0.3, 0.41),
-    ],
-)
-def test_leading_order_slopes_agree_with_measured_ones(gamma, gamma_prime, measured):
-    assert theory.leading_order_slope("W1", 2, gamma, gamma_prime) == pytest.approx(measured, abs=0.05)
+def test_layers_and_depths_that_are_not_there():
+    with pytest.raises(ValueError, match="no layer 'W2' at depth 2; allowed: W1, a"):
+        theory.critical_gamma("W2", 2, 0.0)
+    with pytest.raises(ValueError, match="no layer 'a' at depth 9; allowed: depths from 2 to 8"):
+        theory.predicted_slope("a", 9, 0.5, 0.0)
 
 
 @given(exponents, exponents)
-def test_sign_of_the_leading_order_slope_is_the_regime(gamma, gamma_prime):
-    slope = theory.leading_order_slope("W1", 2, gamma, gamma_prime)
-    assume(abs(gamma - theory.critical_gamma("W1", 2, gamma_prime)) > 1e-6 and not math.isnan(slope))
-    regime = theory.predicted_regime("W1", 2, gamma, gamma_prime)
-    assert regime == ("condensed" if slope > 0 else "linear")
+def test_slopes_of_two_layers(gamma, gamma_prime):
+    """Below and beside the critical line, and where both layers grow, the formulas that were known before the rule."""
+    excess, slope = gamma - 1, theory.predicted_slope("W1", 2, gamma, gamma_prime)
+    if excess <= 0:
+        assert slope == pytest.approx(max(excess, -0.5) - 2 * max(gamma_prime, 0))
+    elif gamma_prime > excess:
+        assert slope == pytest.approx(2 * (excess - gamma_prime))
+    elif gamma_prime >= -excess:
+        assert slope == pytest.approx((excess - gamma_prime) / 2)
+    else:
+        assert slope == pytest.approx(excess)  # a is driven
 
 
-def test_slope_is_nan_only_where_bounds_alone_are_known():
-    assert math.isnan(theory.leading_order_slope("W1", 2, 1.2, -0.3))
-    # 1.2 - 1 is not 0.2 in binary: the border itself has a slope.
-    assert theory.leading_order_slope("W1", 2, 1.2, -0.2) == pytest.approx(0.2)
-    assert theory.leading_order_slope("W1", 2, 1.0, -3.0) == 0.0
+@given(exponents, exponents)
+def test_slopes_of_three_layers(gamma, gamma_prime):
+    excess = gamma - 1.5
+    first, second = (theory.predicted_slope(layer, 3, gamma, gamma_prime) for layer in ("W1", "W2"))
+    if excess <= 0:
+        assert first == pytest.approx(max(excess, -0.5) - 2 * max(gamma_prime, 0))
+        assert second == pytest.approx(max(gamma - 2, -1) - 2 * max(-gamma_prime, 0))
+    elif gamma_prime > excess / 2:
+        assert (first, second) == pytest.approx((excess - 2 * gamma_prime, (gamma - 2.5) / 2))
+    elif gamma_prime >= -excess:
+        assert (first, second) == pytest.approx(
+            ((excess - 2 * gamma_prime) / 3, (gamma + gamma_prime - 3) / 3)
+        )
+    else:
+        assert (first, second) == pytest.approx((excess, 2 * (excess + gamma_prime) - 0.5))
+
+
+@pytest.mark.parametrize(
+    ("layer", "gamma", "gamma_prime", "measured"),
+    [
+        ("W1", 0.5, 0.0, -0.51),
+        ("W1", 0.8, 0.0, -0.16),
+        ("W1", 1.0, 0.0, 0.01),
+        ("W1", 1.2, 0.0, 0.11),
+        ("W1", 1.5, 0.0, 0.27),
+        ("W1", 2.0, 0.0, 0.505),
+        ("W1", 1.5, 0.25, 0.15),
+        ("W1", 1.5, 0.5, -0.003),
+        ("W1", 1.5, -0.3, 0.41),
+    ],
+)
+def test_slopes_of_two_layers_agree_with_measured_ones(layer, gamma, gamma_prime, measured):
+    """Widths 100 to 10,000, small explicit steps."""
+    assert theory.predicted_slope(layer, 2, gamma, gamma_prime) == pytest.approx(measured, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("depth", "point", "measured"),
+    [
+        (3, (2.0, 0.0, 0.0), {"W1": 0.171, "W2": -0.329}),
+        (3, (1.5, -0.3, 0.0), {"W1": 0.006}),
+        (3, (2.5, 0.8, 0.0), {"W1": -0.599}),
+        (3, (3.0, 0.0, 0.0), {"W1": 0.500, "W2": 0.000}),
+        (4, (2.6, 0.2, 0.0), {"W1": 0.000, "W2": -0.299, "W3": -0.298, "a": 0.201}),
+        (3, (2.0, -0.2, -0.4), {"W1": 0.165, "W2": -0.138}),
+        (3, (2.2, 0.0, 0.2), {"W1": 0.306, "W2": -0.389}),
+    ],
+)
+def test_slopes_agree_with_those_of_very_wide_networks(depth, point, measured):
+    """From widths of 10^8 to 10^10, of prototypes in which 200 neurons stand for all."""
+    for layer, slope in measured.items():
+        assert theory.predicted_slope(layer, depth, *point) == pytest.approx(slope, abs=0.02)
+
+
+planes = st.integers(2, 8), st.floats(-1, 6), st.floats(-2, 2), st.floats(-1, 1)
+
+
+@given(*planes, st.booleans())
+def test_the_sign_of_a_slope_is_the_side_of_the_critical_line(
+    depth, gamma, gamma_prime, gamma_1, operator_norm
+):
+    for layer in theory.LAYERS[depth]:
+        line = theory.critical_gamma(layer, depth, gamma_prime, gamma_1, operator_norm)
+        slope = theory.predicted_slope(layer, depth, gamma, gamma_prime, gamma_1, operator_norm)
+        assert slope == pytest.approx(0, abs=1e-9) or np.sign(slope) == np.sign(gamma - line)
+        if not operator_norm and abs(gamma - line) > 1e-6:
+            regime = theory.predicted_regime(layer, depth, gamma, gamma_prime, gamma_1)
+            assert regime == ("condensed" if slope > 0 else "linear")
+
+
+@given(*planes)
+def test_layers_that_grow_multiply_to_what_the_data_ask_for(depth, gamma, gamma_prime, gamma_1):
+    """Where some layer grows in operator norm, the product of all that have grown makes up for the small prefactor: m^t."""
+    slopes = [
+        theory.predicted_slope(layer, depth, gamma, gamma_prime, gamma_1, operator_norm=True)
+        for layer in theory.LAYERS[depth]
+    ]
+    excess = gamma - depth / 2
+    grown = sum(slope for slope in slopes if slope > 0)
+    assert grown == pytest.approx(max(excess, 0.0), abs=1e-9)
+
+
+@given(*planes)
+def test_the_frobenius_norm_differs_by_a_half_between_hidden_layers(depth, gamma, gamma_prime, gamma_1):
+    for layer in theory.LAYERS[depth]:
+        frobenius, operator = (
+            theory.predicted_slope(layer, depth, gamma, gamma_prime, gamma_1, norm) for norm in (False, True)
+        )
+        assert operator - frobenius == (0.0 if layer in ("W1", "a") else pytest.approx(0.5))
+
+
+@given(*planes)
+def test_layers_change_continuously(depth, gamma, gamma_prime, gamma_1):
+    """No step of the exponents changes a slope by more than a few times itself."""
+    step = 1e-6
+    for layer in theory.LAYERS[depth]:
+        here = theory.predicted_slope(layer, depth, gamma, gamma_prime, gamma_1)
+        for moved in ((gamma + step, gamma_prime, gamma_1), (gamma, gamma_prime + step, gamma_1)):
+            assert abs(theory.predicted_slope(layer, depth, *moved) - here) <= 4 * step
 
 
 @given(st.integers(2, 10**6), st.floats(-2, 2), st.floats(-2, 2), st.floats(1e-3, 1e3))
@@ -203,32 +284,28 @@ def test_critical_lines_of_three_layers(layer: str, gamma_prime: float, gamma: f
     assert theory.predicted_regime(layer, 3, gamma - 0.1, gamma_prime) == "linear"
 
 
-@pytest.mark.parametrize(
-    ("gamma", "gamma_prime", "first", "second"),
-    [
-        (1.5, 0.0, 0.0, -0.5),
-        (2.0, 0.0, 1 / 6, -1 / 3),
-        (2.5, 0.0, 1 / 3, -1 / 6),
-        (3.0, 0.0, 0.5, 0.0),
-        (2.0, 0.25, 0.0, -0.25),
-        (2.5, 0.5, 0.0, 0.0),
-        (2.5, 0.8, -0.6, 0.0),
-        (2.0, -0.3, 1.1 / 3, -1.3 / 3),
-    ],
-)
-def test_leading_order_slopes_of_three_layers(
-    gamma: float, gamma_prime: float, first: float, second: float
-) -> None:
-    """Confirmed by our own measurements, widths 100 to 1000."""
-    assert theory.leading_order_slope("W1", 3, gamma, gamma_prime) == pytest.approx(first, abs=1e-9)
-    assert theory.leading_order_slope("W2", 3, gamma, gamma_prime) == pytest.approx(second, abs=1e-9)
+@given(st.integers(2, 8), st.floats(-2, 2))
+def test_critical_lines_on_the_plane_of_all_maps(depth, gamma_prime):
+    """gamma_1 = 0; L = depth - 1 hidden layers."""
+    first, *between, last = theory.LAYERS[depth]
+    assert theory.critical_gamma(first, depth, gamma_prime) == pytest.approx(
+        depth / 2 + (depth - 1) * max(gamma_prime, 0)
+    )
+    output = depth / 2 + max(-gamma_prime, 0)
+    assert theory.critical_gamma(last, depth, gamma_prime) == pytest.approx(output)
+    for layer in between:
+        line = depth - gamma_prime if gamma_prime <= 0.5 else depth - 0.5
+        assert theory.critical_gamma(layer, depth, gamma_prime) == pytest.approx(line)
+        operator = theory.critical_gamma(layer, depth, gamma_prime, operator_norm=True)
+        assert operator == pytest.approx(output)
 
 
-@given(st.floats(0.5, 4), st.floats(-1, 1.5))
-def test_the_operator_norm_of_the_second_layer_turns_where_its_slope_is_larger_by_a_half(gamma, gamma_prime):
-    first = theory.critical_gamma("W1", 3, gamma_prime, operator_norm=True)
-    assert first == theory.critical_gamma("W1", 3, gamma_prime)
-    slope = theory.leading_order_slope("W2", 3, gamma, gamma_prime) + 0.5
-    beyond = gamma - theory.critical_gamma("W2", 3, gamma_prime, operator_norm=True)
-    assume(not math.isnan(slope) and abs(beyond) > 1e-6 and gamma > 1)
-    assert np.sign(round(slope, 9)) == np.sign(beyond)
+def test_example_points_of_another_plane_and_another_layer():
+    row = [(round(0.5 + 0.1 * i, 10), 0.0) for i in range(40)]
+    assert theory.example_points(row, 3, "a") == {
+        "linear": (1.0, 0.0),
+        "critical": (1.5, 0.0),
+        "condensed": (2.0, 0.0),
+    }
+    line = theory.critical_gamma("W1", 3, 0.0, gamma_1=-0.4)
+    assert theory.example_points(row, 3, "W1", gamma_1=-0.4)["critical"] == (pytest.approx(line), 0.0)

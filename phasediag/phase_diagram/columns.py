@@ -114,10 +114,11 @@ SLOPES = columns(
         "from the interval of `slope_infinite`, or of `slope` where there is none: `linear` if wholly below 0, `condensed` if "
         "wholly above, `critical` if wholly within ±0.05, else `undetermined`",
     ),
+    Column("predicted_slope", FLOAT, "S as m grows to infinity, by the rule of docs/maps.md"),
     Column(
         "predicted_regime",
         STR,
-        "`linear`, `condensed`, or `critical` on the line itself; empty where nothing is predicted: for `a`, and for γ₁ other than 0",
+        "its sign: `linear`, `condensed`, or `critical` within 1e-9 of the predicted line",
     ),
     _WIDTHS,
     Column("runs", INT, "number of runs in the fit"),

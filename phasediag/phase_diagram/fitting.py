@@ -108,15 +108,17 @@ def _infinite_width_fits(logs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_regimes(slopes: pd.DataFrame) -> pd.DataFrame:
-    predicted = [theory.predicted_regime(*point) for point in _prediction_arguments(slopes)]
+    points = slopes[["layer", "depth", "gamma", "gamma_prime", "gamma_1"]].to_numpy(object)
+    known = [theory.is_known(layer, depth) for layer, depth, *_ in points]
+    predicted = [
+        (theory.predicted_slope(*point), theory.predicted_regime(*point)) if there else (np.nan, "")
+        for point, there in zip(points, known, strict=True)
+    ]
     return slopes.assign(
         regime=pd.Series(regimes(slopes), index=slopes.index, dtype="str"),
-        predicted_regime=pd.Series(predicted, index=slopes.index, dtype="str"),
+        predicted_slope=pd.Series([slope for slope, _ in predicted], index=slopes.index, dtype="float64"),
+        predicted_regime=pd.Series([regime for _, regime in predicted], index=slopes.index, dtype="str"),
     )
-
-
-def _prediction_arguments(slopes: pd.DataFrame) -> Any:
-    return slopes[["layer", "depth", "gamma", "gamma_prime", "gamma_1"]].itertuples(index=False, name=None)
 
 
 def regimes(slopes: pd.DataFrame) -> NDArray[np.str_]:
@@ -211,10 +213,10 @@ def _predicted_inside(row: pd.DataFrame) -> bool:
 
 
 def _predicted_gamma(point: pd.Series[Any]) -> float:
-    depth, layer = int(point["depth"]), str(point["layer"])
-    if point["gamma_1"] != 0.0 or not theory.has_critical_line(layer, depth):
+    layer, depth = str(point["layer"]), int(point["depth"])
+    if not theory.is_known(layer, depth):
         return np.nan
-    return theory.critical_gamma(layer, depth, float(point["gamma_prime"]))
+    return theory.critical_gamma(layer, depth, float(point["gamma_prime"]), float(point["gamma_1"]))
 
 
 def _upward_crossing(gamma: Array, slope: Array) -> float:
@@ -247,12 +249,11 @@ def line_distances(slopes: pd.DataFrame) -> dict[str, dict[str, dict[str, float]
     Returns:
         layer -> column ("slope", and "slope_infinite" where there is any) -> {"mean": mean |distance|, "max": largest, "rows":
         number of values of gamma_prime compared, "crossed": number of those where the predicted line lies inside the
-        map}, for the layers that have a predicted line; NaN where nothing can be compared.
+        map}; NaN where nothing can be compared.
     """
     distances: dict[str, dict[str, dict[str, float]]] = {}
-    on_plane = slopes.loc[slopes["gamma_1"] == 0.0]
-    for depth, layer in on_plane[["depth", "layer"]].drop_duplicates().itertuples(index=False):
-        if not theory.has_critical_line(layer, depth):
+    for depth, layer in slopes[["depth", "layer"]].drop_duplicates().itertuples(index=False):
+        if not theory.is_known(layer, depth):
             continue
         distances[str(layer)] = {}
         crossed = count_predicted_rows(slopes, layer)

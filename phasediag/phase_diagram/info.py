@@ -233,13 +233,13 @@ def measured_line(of_layer: pd.DataFrame, plane: Plane, column: str) -> pd.DataF
 
 
 def predicted_line(of_layer: pd.DataFrame, operator_norm: bool = False) -> Line | None:
-    """The predicted critical line for the slopes of one layer, of the change in the operator norm or not; None if there is none."""
-    if of_layer.empty or (of_layer["gamma_1"] != 0.0).any():
+    """The predicted critical line for the slopes of one layer, of the change in the operator norm or not; None where there are none."""
+    if of_layer.empty:
         return None
-    layer, depth = str(of_layer["layer"].iloc[0]), int(of_layer["depth"].iloc[0])
-    if not theory.has_critical_line(layer, depth):
+    layer, depth, gamma_1 = of_layer[["layer", "depth", "gamma_1"]].iloc[0]
+    if not theory.is_known(layer, depth):
         return None
-    return lambda gamma_prime: theory.critical_gamma(layer, depth, gamma_prime, operator_norm)
+    return lambda gamma_prime: theory.critical_gamma(layer, depth, gamma_prime, gamma_1, operator_norm)
 
 
 # Neurons.

@@ -14,7 +14,7 @@ Exponents = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Location:
-    """A place in the phase diagram: the exponents of an initialisation, and the predicted regime of every layer (empty where none is)."""
+    """A place in the phase diagram: the exponents of an initialisation, and the predicted regime of every layer."""
 
     depth: int
     gamma: float
@@ -34,7 +34,7 @@ class Location:
         if self.depth == 3:
             yield f"gamma_1 = {self.gamma_1:.6g}"
         for layer, regime in self.regimes.items():
-            yield f"{layer}: {regime or _why_no_regime(layer)}"
+            yield f"{layer}: {regime}"
 
 
 def locate(scales: Mapping[str, float | None], name: str | None = None, depth: int | None = None) -> Location:
@@ -80,9 +80,3 @@ def _named(name: str, depth: int, scales: Mapping[str, float | None]) -> Exponen
         if candidate.lower() == name.lower():
             return *exponents, 0.0
     raise InputError(f"locate: --name: {name!r} is not known; allowed: {', '.join(known)}")
-
-
-def _why_no_regime(layer: str) -> str:
-    if layer == "a":
-        return "no regime is predicted for this layer"
-    return "no regime is predicted for gamma_1 other than 0"

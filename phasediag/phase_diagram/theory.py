@@ -13,6 +13,19 @@ The three-layer network ``f(x) = (1/alpha) a . relu(W_2 (relu(W_1 (x, 1)), beta_
 
 its plane is one of constant gamma_1, 0 unless said otherwise. (Zhou 2022 calls them gamma_3, gamma_2 and gamma_1.)
 
+What happens as m goes to infinity follows, for every layer and any depth, from one rule. In normalised weights, N(0, 1) at the start,
+layer l follows the gradient flow at a rate ``m^(-2 g_l)``, ``g_l = -log(beta_a / beta_l) / log m``: 0 for the output weights a, gamma_prime
+for W1, gamma_1 for all matrices between hidden layers. With L hidden layers and ``t = gamma - (L + 1) / 2``,
+
+- the *level* lambda solves ``sum_l max(0, lambda - g_l) = t`` over all layers where t > 0; else it is ``min_l g_l + max(t, -1/2) / 2``;
+- the relative change of a layer, in the operator norm, has the slope ``s_l = lambda - g_l`` where that is positive, else twice that;
+- in the Frobenius norm the slope is ``S = s`` for W1 and a, and ``S = s - 1/2`` for matrices between hidden layers, as their change
+  has low rank and their initial value has not.
+
+For two layers, W1, the sign of S is a theorem (Luo 2021). All else is a scaling argument of this project: layers that grow share one
+level, since the flow conserves the differences of ``|W_l|^2 m^(2 g_l)``, and the product of what they have grown by is m^t.
+`docs/maps.md` derives it and says how well measurements agree.
+
 References:
     Luo 2021: Luo, Xu, Ma, Zhang, "Phase diagram for two-layer ReLU neural networks at infinite-width limit",
     JMLR 22 (2021), arXiv 2007.07497.
@@ -23,7 +36,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TypeVar
 
 import numpy as np
@@ -34,8 +47,11 @@ from ..errors import InputError
 Exponents = tuple[float, float]
 FloatOrArray = TypeVar("FloatOrArray", float, NDArray[np.float64])
 
-LAYERS: dict[int, tuple[str, ...]] = {2: ("W1", "a"), 3: ("W1", "W2", "a")}
-"""Trained layers by depth, from the input to the output; all but the last, ``a``, have a predicted critical line."""
+MAX_DEPTH = 8
+LAYERS: dict[int, tuple[str, ...]] = {
+    depth: (*(f"W{layer}" for layer in range(1, depth)), "a") for depth in range(2, MAX_DEPTH + 1)
+}
+"""Trained layers by depth (layers of weights), from the input to the output."""
 
 REGIMES = ("linear", "critical", "condensed")
 
@@ -64,19 +80,9 @@ variance 1/m (LeCun, Xavier) or 2/m (He) and input weights of variance O(1) (Xav
 learning rate (``alpha = m^(3/2)``); mean-field: all weights N(0, 1) and a factor 1/m in each of
 two layers, ``alpha = m^2``."""
 
-_CRITICAL_GAMMA: dict[tuple[int, str], Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    (2, "W1"): lambda gamma_prime: 1.0 + np.maximum(gamma_prime, 0.0),
-    (3, "W1"): lambda gamma_prime: 1.5 + 2.0 * np.maximum(gamma_prime, 0.0),
-    (3, "W2"): lambda gamma_prime: np.maximum(3.0 - gamma_prime, 2.5),
-}
-_OPERATOR_GAMMA = {
-    **_CRITICAL_GAMMA,
-    (3, "W2"): lambda gamma_prime: 1.5 + np.maximum(-gamma_prime, 0.0),
-}
 _LINE_TOLERANCE = 1e-9
 _EXAMPLE_TARGETS: dict[tuple[int, str], dict[str, Exponents]] = {
     (2, "W1"): {"linear": (0.5, 0.0), "critical": (1.0, 0.0), "condensed": (1.75, 0.0)},
-    (3, "W1"): {"linear": (1.0, 0.0), "critical": (1.5, 0.0), "condensed": (2.0, 0.0)},
     (3, "W2"): {"linear": (2.0, 0.0), "critical": (3.0, 0.0), "condensed": (3.4, 0.3)},
 }
 # A point this far (in gamma) from the critical line no longer shows critical behaviour at the widths one can train.
@@ -89,101 +95,99 @@ def round_exponent(value: float) -> float:
 
 
 def critical_gamma(
-    layer: str, depth: int, gamma_prime: FloatOrArray, operator_norm: bool = False
+    layer: str, depth: int, gamma_prime: FloatOrArray, gamma_1: float = 0.0, operator_norm: bool = False
 ) -> FloatOrArray:
-    """The gamma of the predicted critical line of a layer at given gamma_prime.
+    """The gamma at which the predicted slope of a layer vanishes, at given gamma_prime: its critical line.
 
-    Two layers, W1: ``gamma = 1 + max(gamma_prime, 0)`` (Luo 2021, the theorems on the linear and the condensed
-    regime: condensed iff ``gamma > 1`` and ``gamma_prime < gamma - 1``). Three layers, gamma_1 = 0 (a scaling argument of
-    this project, confirmed by its measurements; Zhou 2022 find the four regimes empirically), W1:
-    ``gamma = 3/2 + 2 max(gamma_prime, 0)``; W2: ``gamma = max(3 - gamma_prime, 5/2)``.
+    By the rule of this module it is ``(L + 1) / 2 + sum_k max(0, lambda - g_k)`` at the level ``lambda = g_l`` or, of a matrix between
+    hidden layers in the Frobenius norm, ``g_l + 1/2``. Where gamma_1 is 0, these are
 
-    That is where the relative change in the Frobenius norm is critical. In the operator norm the slope of W2 is larger by 1/2, as its
-    change has low rank and its initial value has not, and the line is ``gamma = 3/2 + max(-gamma_prime, 0)``; W1 is the same.
+    - W1: ``(L + 1) / 2 + L max(gamma_prime, 0)`` (two layers: Luo 2021, the theorems on the linear and the condensed regime);
+    - matrices between hidden layers: ``L + 1/2 + max(1/2 - gamma_prime, 0)``; in the operator norm the same as
+    - a: ``(L + 1) / 2 + max(-gamma_prime, 0)``.
 
     Args:
-        layer: a layer of input weights ("W1", "W2"). The output layer "a" has no predicted line.
-        depth: number of layers of the network.
+        layer: one of ``LAYERS[depth]``.
+        depth: layers of weights, L + 1.
         gamma_prime: a number, or an array of any shape.
+        gamma_1: of the plane.
         operator_norm: the line of the relative change in the operator norm.
 
     Returns:
         gamma, of the type and shape of ``gamma_prime``.
 
     Raises:
-        ValueError: no line is predicted for this layer and depth.
+        ValueError: there is no such layer at this depth.
     """
-    _require_predicted(layer, depth)
-    lines = _OPERATOR_GAMMA if operator_norm else _CRITICAL_GAMMA
-    line = lines[depth, layer](np.asarray(gamma_prime, dtype=np.float64))
+    _require_layer(layer, depth)
+    rates = _rates(depth, np.asarray(gamma_prime, dtype=np.float64), gamma_1)
+    level = rates[layer] + _lost_in_frobenius_norm(layer, operator_norm)
+    line: NDArray[np.float64] = depth / 2 + np.sum(
+        [np.maximum(level - rate, 0.0) for rate in rates.values()], axis=0
+    )
     return line if isinstance(gamma_prime, np.ndarray) else float(line)
 
 
-def has_critical_line(layer: str, depth: int) -> bool:
-    """Whether theory predicts a critical line for this layer."""
-    return layer in LAYERS.get(depth, ())[:-1]
+def is_known(layer: str, depth: int) -> bool:
+    """Whether there is such a layer at this depth, of which something is predicted."""
+    return layer in LAYERS.get(depth, ())
+
+
+def predicted_slope(
+    layer: str,
+    depth: int,
+    gamma: float,
+    gamma_prime: float,
+    gamma_1: float = 0.0,
+    operator_norm: bool = False,
+) -> float:
+    """The slope ``S = d log RD / d log m`` of the relative change RD of a layer as m goes to infinity, by the rule of this module.
+
+    Args:
+        layer: one of ``LAYERS[depth]``.
+        depth: layers of weights.
+        gamma, gamma_prime, gamma_1: exponents of the initialisation.
+        operator_norm: of the relative change in the operator norm.
+
+    Raises:
+        ValueError: there is no such layer at this depth.
+    """
+    _require_layer(layer, depth)
+    rates = {name: float(rate) for name, rate in _rates(depth, gamma_prime, gamma_1).items()}
+    above = _level(list(rates.values()), gamma - depth / 2) - rates[layer]
+    slope = above if above >= 0.0 else 2.0 * above
+    return slope - _lost_in_frobenius_norm(layer, operator_norm)
 
 
 def predicted_regime(layer: str, depth: int, gamma: float, gamma_prime: float, gamma_1: float = 0.0) -> str:
-    """Regime of a layer in the infinite-width limit: "linear", "critical", "condensed", or "" where none is predicted.
+    """Regime of a layer in the infinite-width limit: the sign of its `predicted_slope`, as "linear", "critical" or "condensed".
 
-    "critical" is within 1e-9 of the line of `critical_gamma`, which separates the linear side (smaller gamma) from
-    the condensed one (Luo 2021). "" is returned for the output layer "a" and for ``gamma_1 != 0``.
+    "critical" is within 1e-9 in gamma of the line of `critical_gamma`. Raises `ValueError` for a layer that is not there.
     """
-    if gamma_1 != 0.0 or not has_critical_line(layer, depth):
-        return ""
-    beyond = gamma - critical_gamma(layer, depth, float(gamma_prime))
+    beyond = gamma - critical_gamma(layer, depth, float(gamma_prime), gamma_1)
     if abs(beyond) <= _LINE_TOLERANCE:
         return "critical"
     return "condensed" if beyond > 0.0 else "linear"
 
 
-def leading_order_slope(layer: str, depth: int, gamma: float, gamma_prime: float) -> float:
-    """Leading-order slope ``S = d log RD / d log m`` of the relative change RD of a layer as m goes to infinity.
-
-    Two layers, W1 (a scaling argument consistent with the critical line of Luo 2021; good to about 0.05 well inside
-    a regime, less near its corners):
-
-    - ``gamma <= 1``: ``max(gamma - 1, -1/2) - 2 max(gamma_prime, 0)``;
-    - ``gamma > 1`` and ``gamma_prime > gamma - 1``: ``2 (gamma - 1 - gamma_prime)``;
-    - ``gamma > 1`` and ``|gamma_prime| <= gamma - 1``: ``(gamma - 1 - gamma_prime) / 2``.
-
-    Three layers, gamma_1 = 0, with ``t = gamma - 3/2`` (the same kind of argument):
-
-    - ``t <= 0``: W1 ``max(t, -1/2) - 2 max(gamma_prime, 0)``, W2 ``max(gamma - 2, -1) - 2 max(-gamma_prime, 0)``;
-    - ``t > 0`` and ``gamma_prime > t/2``: W1 ``t - 2 gamma_prime``, W2 ``(gamma - 5/2) / 2``;
-    - ``t > 0`` and ``-t <= gamma_prime <= t/2``: W1 ``(t - 2 gamma_prime) / 3``, W2 ``(gamma + gamma_prime - 3) / 3``.
-
-    Returns NaN where only bounds are known (condensed first layer and gamma_prime further below 0 than that: for two layers the slope
-    lies between ``gamma - 1`` and ``(gamma - 1 - gamma_prime) / 2``) and for the output layer.
-    """
-    if not has_critical_line(layer, depth):
-        return math.nan
-    return _slope_of_two(gamma, gamma_prime) if depth == 2 else _slope_of_three(layer, gamma, gamma_prime)
+def _rates(depth: int, gamma_prime: FloatOrArray, gamma_1: float) -> dict[str, FloatOrArray]:
+    """The exponents g_l by layer."""
+    first, *between, _ = LAYERS[depth]
+    return {first: gamma_prime, **dict.fromkeys(between, gamma_1 + 0.0 * gamma_prime), "a": 0.0 * gamma_prime}
 
 
-def _slope_of_two(gamma: float, gamma_prime: float) -> float:
-    excess = gamma - 1.0
-    if excess <= _LINE_TOLERANCE:
-        return max(excess, -0.5) - 2.0 * max(gamma_prime, 0.0)
-    if gamma_prime > excess:
-        return 2.0 * (excess - gamma_prime)
-    if gamma_prime >= -excess - _LINE_TOLERANCE:
-        return (excess - gamma_prime) / 2.0
-    return math.nan
+def _lost_in_frobenius_norm(layer: str, operator_norm: bool) -> float:
+    """By how much the slope of a layer is smaller in the Frobenius norm than in the operator norm."""
+    return 0.0 if operator_norm or layer in ("W1", "a") else 0.5
 
 
-def _slope_of_three(layer: str, gamma: float, gamma_prime: float) -> float:
-    excess, first = gamma - 1.5, layer == "W1"
-    if excess <= _LINE_TOLERANCE:
-        if first:
-            return max(excess, -0.5) - 2.0 * max(gamma_prime, 0.0)
-        return max(gamma - 2.0, -1.0) - 2.0 * max(-gamma_prime, 0.0)
-    if gamma_prime > excess / 2.0:
-        return excess - 2.0 * gamma_prime if first else (gamma - 2.5) / 2.0
-    if gamma_prime >= -excess - _LINE_TOLERANCE:
-        return (excess - 2.0 * gamma_prime) / 3.0 if first else (gamma + gamma_prime - 3.0) / 3.0
-    return math.nan
+def _level(rates: list[float], excess: float) -> float:
+    """The level lambda for ``excess`` = t."""
+    if excess <= 0.0:
+        return min(rates) + max(excess, -0.5) / 2
+    # The sum of max(0, lambda - g) is the largest of the sums of lambda - g over the k smallest g.
+    below = np.cumsum(np.sort(rates))
+    return float(np.min((excess + below) / np.arange(1, len(rates) + 1)))
 
 
 def exponents_from_scales(
@@ -227,29 +231,36 @@ def scales_from_exponents(
     return alpha, beta_1, *(beta_1 * float(width) ** ratio for ratio in ratios)
 
 
-def example_points(points: Iterable[Exponents], depth: int, layer: str = "W1") -> dict[str, Exponents]:
+def example_points(
+    points: Iterable[Exponents], depth: int, layer: str = "W1", gamma_1: float = 0.0
+) -> dict[str, Exponents]:
     """One point per regime of a layer, to illustrate it: those nearest to customary example points.
 
-    The targets are (0.5, 0), (1, 0) and (1.75, 0) for two layers; (1, 0), (1.5, 0) and (2, 0) for W1 of three; (2, 0), (3, 0) and
-    (3.4, 0.3) for W2. If no point lies on the critical line, the nearest one to it that is not taken already stands in,
-    provided its gamma is within 0.25 of the line. A regime without a point is left out.
+    The targets are (0.5, 0), (1, 0) and (1.75, 0) for W1 of two layers; (2, 0), (3, 0) and (3.4, 0.3) for W2 of three; else the critical
+    line at gamma_prime = 0, and 1/2 in gamma to both sides of it. If no point lies on the critical line, the nearest one to it that is
+    not taken already stands in, provided its gamma is within 0.25 of the line. A regime without a point is left out.
 
     Args:
         points: (gamma, gamma_prime) pairs in any order.
-        depth: number of layers.
-        layer: a layer of input weights.
+        depth: layers of weights.
+        layer: one of them.
+        gamma_1: of the plane.
 
     Returns:
         regime -> (gamma, gamma_prime), in the order linear, critical, condensed.
     """
-    targets = _EXAMPLE_TARGETS[depth, layer]
+    targets = _example_targets(layer, depth, gamma_1)
     by_regime: dict[str, list[Exponents]] = {regime: [] for regime in REGIMES}
     for gamma, gamma_prime in sorted(set(points)):
-        by_regime[predicted_regime(layer, depth, gamma, gamma_prime)].append((gamma, gamma_prime))
+        by_regime[predicted_regime(layer, depth, gamma, gamma_prime, gamma_1)].append((gamma, gamma_prime))
     chosen = {regime: _nearest(found, targets[regime]) for regime, found in by_regime.items() if found}
     if "critical" not in chosen:
         free = [p for found in by_regime.values() for p in found if p not in chosen.values()]
-        chosen |= _nearly_critical(free, layer, depth)
+        away = {point: _distance_to_line(point, layer, depth, gamma_1) for point in free}
+        near = [point for point in free if away[point] <= _NEARLY_CRITICAL]
+        if near:
+            target = targets["critical"]
+            chosen["critical"] = min(near, key=lambda point: (away[point], math.dist(point, target)))
     return {regime: chosen[regime] for regime in REGIMES if regime in chosen}
 
 
@@ -257,26 +268,21 @@ def _nearest(points: list[Exponents], target: Exponents) -> Exponents:
     return min(points, key=lambda point: math.dist(point, target))
 
 
-def _nearly_critical(points: list[Exponents], layer: str, depth: int) -> dict[str, Exponents]:
-    """{"critical": the point nearest to the line}, or {} if none is near; ties go to the example target."""
-
-    def distance(point: Exponents) -> float:
-        return round_exponent(abs(point[0] - critical_gamma(layer, depth, point[1])))
-
-    near = [point for point in points if distance(point) <= _NEARLY_CRITICAL]
-    if not near:
-        return {}
-    target = _EXAMPLE_TARGETS[depth, layer]["critical"]
-    return {"critical": min(near, key=lambda point: (distance(point), math.dist(point, target)))}
+def _example_targets(layer: str, depth: int, gamma_1: float) -> dict[str, Exponents]:
+    if gamma_1 == 0.0 and (depth, layer) in _EXAMPLE_TARGETS:
+        return _EXAMPLE_TARGETS[depth, layer]
+    line = critical_gamma(layer, depth, 0.0, gamma_1)
+    return {"linear": (line - 0.5, 0.0), "critical": (line, 0.0), "condensed": (line + 0.5, 0.0)}
 
 
-def _require_predicted(layer: str, depth: int) -> None:
-    if has_critical_line(layer, depth):
-        return
-    allowed = [f"{name} (depth {known})" for known, layers in LAYERS.items() for name in layers[:-1]]
-    raise ValueError(
-        f"no critical line is predicted for layer {layer!r} at depth {depth}; allowed: {', '.join(allowed)}"
-    )
+def _distance_to_line(point: Exponents, layer: str, depth: int, gamma_1: float) -> float:
+    return round_exponent(abs(point[0] - critical_gamma(layer, depth, point[1], gamma_1)))
+
+
+def _require_layer(layer: str, depth: int) -> None:
+    if not is_known(layer, depth):
+        allowed = ", ".join(LAYERS.get(depth, ())) or f"depths from 2 to {MAX_DEPTH}"
+        raise ValueError(f"no layer {layer!r} at depth {depth}; allowed: {allowed}")
 
 
 def _require_scales(width: float, **scales: float) -> None:

@@ -27,7 +27,7 @@ _FAN = 4.0
 
 @dataclass(frozen=True)
 class Example:
-    """A point of the plane that stands for a regime, and how it is drawn; ``words`` is "" where no regime is predicted."""
+    """A point of the plane that stands for a regime, and how it is drawn."""
 
     point: theory.Exponents
     words: str
@@ -38,33 +38,19 @@ class Example:
     def title(self) -> str:
         """The regime and the point, as a title or a legend shows them."""
         where = rf"$\gamma={self.point[0]:g},\ \gamma'={self.point[1]:g}$"
-        return f"{self.words}: {where}" if self.words else where
+        return f"{self.words}: {where}"
 
 
 def examples_of(table: pd.DataFrame, layer: str) -> list[Example]:
-    """Up to one point per regime of a layer, among the points of ``table``; of the first layer where theory knows none of this.
-
-    Off the plane gamma_1 = 0, where nothing is predicted: the first, the middle and the last point along gamma, nearest to
-    gamma_prime = 0.
-    """
+    """Up to one point per predicted regime of a layer, among the points of ``table``."""
     of_layer = table.loc[table["layer"] == layer]
     if of_layer.empty:
         return []
     depth, points = int(of_layer["depth"].iloc[0]), list(of_layer[POINT].itertuples(index=False, name=None))
-    if (of_layer["gamma_1"] == 0.0).all():
-        of = layer if theory.has_critical_line(layer, depth) else theory.LAYERS[depth][0]
-        chosen = theory.example_points(points, depth, of)
-        prefix = f"${layer_symbol(of)}$ " if depth == 3 or of != layer else ""
-        return [
-            Example(point, prefix + regime, COLOURS[regime], MARKERS[regime])
-            for regime, point in chosen.items()
-        ]
-    nearest = min(abs(prime) for _, prime in points)
-    row = sorted({point for point in points if abs(point[1]) == nearest})
-    spread = dict.fromkeys([row[0], row[len(row) // 2], row[-1]])
+    chosen = theory.example_points(points, depth, layer, float(of_layer["gamma_1"].iloc[0]))
+    prefix = "" if (depth, layer) == (2, "W1") else f"${layer_symbol(layer)}$ "
     return [
-        Example(point, "", colour, marker)
-        for point, colour, marker in zip(spread, COLOURS.values(), MARKERS.values(), strict=False)
+        Example(point, prefix + regime, COLOURS[regime], MARKERS[regime]) for regime, point in chosen.items()
     ]
 
 

@@ -60,7 +60,6 @@ function summaryText(layer) {
   const parts = regimes.filter((regime) => counts[regime]).map((regime) => `${counts[regime]} ${regime}`);
   const first = `${symbol(layer.name)}: of ${plural(total, "point")}, ${parts.join(", ") || "none has a slope"}.`;
   const distance = (content.line_distances[layer.name] || {})[layer.deciding];
-  if (!layer.predicted) return `${first} No line is predicted for ${plane.gamma_1 ? "γ₁ other than 0" : "this layer"}.`;
   if (!distance || !distance.rows) return `${first} The measured line crosses no row of the map where one is predicted.`;
   const limit = layer.deciding === "slope" ? "" : " at infinite width";
   return `${first} The measured critical line${limit} is ${decimals(distance.mean)} in γ from the predicted one in the mean, ${decimals(distance.max)} at most.`;
