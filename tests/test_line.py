@@ -40,8 +40,8 @@ def step(network: Compiled, impulse: np.ndarray, tolerance: float = 1e-3) -> Tri
     """A steady step of all networks under ``impulse`` (n,) or (B, n)."""
     pieces = np.broadcast_to(impulse, (len(network.rates), 5))[:, None] / network.pieces
     pieces = np.repeat(pieces, network.pieces, axis=1)
-    begins = np.ones(len(pieces), dtype=bool)
-    return network.trial(begins, np.ones(len(pieces)), pieces, np.zeros_like(pieces), tolerance)
+    first = np.zeros(len(pieces), dtype=np.int64)
+    return network.trial(first, np.ones(len(pieces)), pieces, np.zeros_like(pieces), tolerance)
 
 
 def weights(network: Compiled, job: int) -> tuple[np.ndarray, np.ndarray]:

@@ -192,8 +192,8 @@ def step(network: ThreeLayerCPU, impulse: np.ndarray, tolerance: float = 1e-3) -
     """A steady step of all networks under ``impulse`` (n,) or (B, n)."""
     pieces = np.broadcast_to(impulse, (len(JOBS), len(X)))[:, None] / network.pieces
     pieces = np.repeat(pieces, network.pieces, axis=1)
-    begins, ahead = np.ones(len(JOBS), dtype=bool), np.ones(len(JOBS))
-    return network.trial(begins, ahead, pieces, np.zeros_like(pieces), tolerance)
+    first, ahead = np.zeros(len(JOBS), dtype=np.int64), np.ones(len(JOBS))
+    return network.trial(first, ahead, pieces, np.zeros_like(pieces), tolerance)
 
 
 def test_the_compiled_pass_starts_and_moves_like_the_tensors(
@@ -206,7 +206,7 @@ def test_the_compiled_pass_starts_and_moves_like_the_tensors(
     impulse = 1e-3 * np.array([0.3, -0.2, 0.5, -0.7])
     trial = step(compiled, impulse)
     still = np.zeros((len(JOBS), 1, len(X)))
-    steady = np.ones(len(JOBS), dtype=bool), np.zeros(len(JOBS)), still + impulse, still
+    steady = np.zeros(len(JOBS), dtype=np.int64), np.zeros(len(JOBS)), still + impulse, still
     moved = network.trial(*steady, 1e-3)
     np.testing.assert_allclose(trial.residual, moved.residual, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(trial.travelled, moved.travelled, rtol=1e-9)
@@ -274,7 +274,7 @@ def test_selected_compiled_networks_go_on_where_they_are(compiled: ThreeLayerCPU
     for key, change in compiled.change(2).items():
         np.testing.assert_array_equal(some.change(0)[key], change)
     pieces = np.repeat(impulse[None, None] / 16, 16, axis=1).repeat(2, axis=0)
-    again = some.trial(np.ones(2, dtype=bool), np.ones(2), pieces, np.zeros_like(pieces), 1e-3)
+    again = some.trial(np.zeros(2, dtype=np.int64), np.ones(2), pieces, np.zeros_like(pieces), 1e-3)
     for one, other in zip(again, everyone, strict=True):
         np.testing.assert_array_equal(one, other[[2, 0]])
 
@@ -315,13 +315,13 @@ def test_a_compiled_network_that_overflows_does_so_alone() -> None:
     jobs = [(0.5, 0.0, 0.0, 0), (0.5, 0.0, 0.0, 1)]
     network = ThreeLayerCPU.from_exponents(X, Y, 60, jobs, "float32")
     network.begin()
-    impulses, both = np.full((2, network.pieces, 4), 1e-3), np.ones(2, dtype=bool)
+    impulses, first = np.full((2, network.pieces, 4), 1e-3), np.zeros(2, dtype=np.int64)
 
     def trial() -> Trial:
-        return network.trial(both, np.ones(2), impulses, np.zeros_like(impulses), 1e-3)
+        return network.trial(first, np.ones(2), impulses, np.zeros_like(impulses), 1e-3)
 
     trial()
-    network.accept(both)
+    network.accept(np.ones(2, dtype=bool))
     expected = trial()
     impulses[0] = 1e38
     broken = trial()

@@ -29,7 +29,7 @@ IMPULSE_TOLERANCE = 0.3
 """Error of one step's impulse, in units of ``accuracy``, relative to a layer's displacement since the start."""
 SETTLE_TOLERANCE = 0.35
 """Error of the gates and signals along one step, in units of ``accuracy``, relative to a layer's displacement since the start."""
-STEP_TOLERANCE = 0.3
+STEP_TOLERANCE = 3.0
 """Error of one step's impulse relative to the step itself: beyond it the expansion behind the estimate has no meaning."""
 FIRST_STEP = 0.5
 """First step in units of 1 / (largest eigenvalue of the kernel)."""
@@ -150,7 +150,7 @@ def integrate(network: Network, settings: Settings, trace: bool = False) -> Outc
             network = network.select(np.flatnonzero(running))
         _propose(front, jobs, target)
         trial = network.trial(
-            front.passes[jobs] == 0,
+            front.passes[jobs],
             front.ahead[jobs],
             front.pieces[jobs],
             front.lags[jobs],

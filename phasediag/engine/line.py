@@ -72,7 +72,7 @@ class LineTwoLayer:
         self._current[:] = 1
         return Evaluated(trial.residual, trial.kernels)
 
-    def trial(self, begins: Mask, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
+    def trial(self, repeats: Indices, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
         return self._trial(impulses, lags, tolerance)
 
     def _trial(self, impulses: Array, lags: Array, tolerance: float) -> Trial:

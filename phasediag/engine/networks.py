@@ -106,10 +106,10 @@ class Network(Protocol):
     def begin(self) -> Evaluated:
         """Goes to the initial weights."""
 
-    def trial(self, begins: Mask, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
+    def trial(self, repeats: Indices, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
         """Moves all weights under the impulses of the ``pieces`` of a step (B, P, n), one after the other.
 
-        ``begins`` (B,): whether a new step begins, or the last trial is repeated with the gates and signals that it met; ``ahead`` (B,):
+        ``repeats`` (B,): how often this step has been tried before, each time with the gates and signals that it met; ``ahead`` (B,):
         length of the step in units of the last one; ``lags`` (B, P, n): first moments of the impulses about the middles of their pieces,
         negative, relative to them, where the residual fades; ``tolerance``: of ``Trial.unsettled``.
         """

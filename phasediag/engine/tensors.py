@@ -122,8 +122,8 @@ class TensorNetwork(ABC):
         self._path = self.path(self._at, self._tensor(np.zeros(len(evaluated.residual))))
         return evaluated
 
-    def trial(self, begins: Mask, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
-        path = choose(self._tensor(~begins), self._path, self.path(self._at, self._tensor(ahead)))
+    def trial(self, repeats: Indices, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
+        path = choose(self._tensor(repeats > 0), self._path, self.path(self._at, self._tensor(ahead)))
         move = self.move(self._at, path, self._tensor(impulses[:, 0]), self._tensor(lags[:, 0]))
         self._tried, self._path = move.weights, move.path
         return Trial(

@@ -185,11 +185,11 @@ class ThreeLayerCPU:
         h1[:, :, state.width] = 1
         state.z2[0, jobs, :, : state.width] = h1 @ state.w2_start[slot].transpose(0, 2, 1)
         still = np.zeros((len(jobs), self.pieces, self.points))
-        trial = self.trial(np.ones(len(jobs), dtype=np.bool_), np.zeros(len(jobs)), still, still, 1.0)
+        trial = self.trial(np.zeros(len(jobs), dtype=np.int64), np.zeros(len(jobs)), still, still, 1.0)
         state.current[jobs] = 1
         return Evaluated(trial.residual, trial.kernels)
 
-    def trial(self, begins: Mask, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
+    def trial(self, repeats: Indices, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
         jobs, _, n = impulses.shape
         trial = Trial.empty(jobs, 3, n)
         _try_step(
@@ -197,7 +197,7 @@ class ThreeLayerCPU:
             self._data,
             self._room,
             self._jobs,
-            begins,
+            repeats,
             ahead,
             impulses,
             lags,
@@ -346,19 +346,24 @@ def _owe(state: _State, job: int, pull: Any, gram: Any, scale: float, unpaid: fl
 
 
 @_part
-def _expect(state, job, begins, going, first, last):
+def _expect(state, job, repeats, going, first, last):
     """The backward signal of a step, ``going`` being its length in units of the last one: what it is expected to be at the end goes to
     ``state.guess``; ``first`` and ``last`` (n, p) are the two ends of a straight line with the same mean. Returns the weight in
-    that mean of the curve through three points: before the last step, before and after this one."""
+    that mean of the curve through three points: before the last step, before and after this one.
+
+    From the second repeat on, what is expected is the mean of what was and what came of it: gates of the second layer that flip one way
+    and back would bring about two signals in turn, for ever."""
     here, there = state.current[job], 1 - state.current[job]
     n, padded = first.shape
-    six, one = first.dtype.type(6), first.dtype.type(1)
+    six, one, half = first.dtype.type(6), first.dtype.type(1), first.dtype.type(0.5)
     bend = going / (six * (one + going))
     for i in range(n):
         for k in range(padded):
             now = state.b[here, job, i, k]
             later = now + going * state.drift[job, i, k]
-            guess = later if begins else state.b[there, job, i, k]
+            guess = later if repeats == 0 else state.b[there, job, i, k]
+            if repeats > 1:
+                guess = half * (state.guess[job, i, k] + guess)
             curve = bend * (guess - later)
             state.guess[job, i, k] = guess
             first[i, k], last[i, k] = now - curve, guess - curve
@@ -421,7 +426,7 @@ def _try_step(
     data: Any,
     all_room: Any,
     jobs: Indices,
-    begins: Mask,
+    repeats: Indices,
     ahead: Array,
     impulses: Array,
     lags: Array,
@@ -448,7 +453,7 @@ def _try_step(
         outputs = start_a, moved_a, next_a
 
         # 1. the first layer
-        bend = _expect(state, job, begins[index], num(ahead[index]), first_b, last_b)
+        bend = _expect(state, job, repeats[index], num(ahead[index]), first_b, last_b)
         paid = num(min(PAYMENT * ahead[index], 1.0))
         for i in range(n):
             for k in range(padded):

@@ -128,11 +128,11 @@ class TwoLayerCPU:
             array[0, jobs] = 0
         state.z[0, jobs] = state.z_start[state.slot[jobs]]
         still = np.zeros((len(jobs), self.pieces, self.points))
-        trial = self.trial(np.ones(len(jobs), dtype=np.bool_), np.zeros(len(jobs)), still, still, 1.0)
+        trial = self.trial(np.zeros(len(jobs), dtype=np.int64), np.zeros(len(jobs)), still, still, 1.0)
         state.current[jobs] = 1
         return Evaluated(trial.residual, trial.kernels)
 
-    def trial(self, begins: Mask, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
+    def trial(self, repeats: Indices, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
         jobs, _, n = impulses.shape
         trial = Trial.empty(jobs, 2, n)
         _try_step(self._state, self._data, self._room, self._jobs, impulses, lags, tolerance, trial)
