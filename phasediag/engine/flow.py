@@ -30,7 +30,8 @@ IMPULSE_TOLERANCE = 0.3
 SETTLE_TOLERANCE = 0.35
 """Error of the gates and signals along one step, in units of ``accuracy``, relative to a layer's displacement since the start."""
 STEP_TOLERANCE = 3.0
-"""Error of one step's impulse relative to the step itself: beyond it the expansion behind the estimate has no meaning."""
+"""Error of one step's impulse relative to the step itself: a bound on what no error estimate means any more. It has to be loose. Where all
+that is left to move is below ``accuracy``, as in the last percents of the loss on real data, the path does not matter."""
 FIRST_STEP = 0.5
 """First step in units of 1 / (largest eigenvalue of the kernel)."""
 SAFETY, SHRINK, GROW = 0.9, 0.2, 5.0
