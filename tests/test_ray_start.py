@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import ray
 from free_ports import free_port
+from waiting import PATIENCE
 
 from phasediag import devices
 from phasediag.display.progress import Progress
@@ -126,13 +127,36 @@ def test_one_that_takes_too_long_is_told_of_and_given_up(monkeypatch: pytest.Mon
     monkeypatch.setattr(ray_cluster, "START_SECONDS", 1.0)
     monkeypatch.setattr(ray_cluster, "_SLOW_SECONDS", 0.2)
     progress, threads = Progress(), threading.active_count()
-    with pytest.raises(InputError, match="a local Ray could not be started: _TooLate: not there after 1 s"):
+    with pytest.raises(InputError, match=r"^a local Ray could not be started: not there after 1 s; --local"):
         ray_cluster._start_ray("local", progress)
     assert (
         progress.line().startswith("starting Ray, which is slow here (")
         and "session_latest/logs" in progress.line()
     )
     assert threading.active_count() == threads
+
+
+STUCK = """
+import ctypes, sys
+import ray
+from phasediag.display.progress import Progress
+from phasediag.sweep import ray_cluster
+
+def init(**options):
+    mutex, lock = ctypes.create_string_buffer(64), ctypes.CDLL(None).pthread_mutex_lock
+    lock(mutex)
+    lock(mutex)  # for ever: signals reach Python only after it
+
+ray.init = init
+ray_cluster.START_SECONDS, ray_cluster._GRACE_SECONDS = 0.3, 0.5
+ray_cluster._start_ray("local", Progress())
+"""
+
+
+def test_one_that_hangs_beyond_the_reach_of_signals_is_given_up_too() -> None:
+    done = subprocess.run([sys.executable, "-c", STUCK], stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
+    message = "error: a local Ray could not be started: not there after 0 s; --local trains without it\n"
+    assert (done.returncode, done.stderr) == (2, message)
 
 
 @pytest.mark.parametrize(("address", "by_uv"), [("local", False), ("10.0.0.1:6379", True)])

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..display.figures import DOUBLE_COLUMN, STYLE, new_figure, render
+from ..display.streams import unfailing
 from ..display.terminal import say
 from ..errors import InputError
 from ..kinds import kind_in, open_store
@@ -195,8 +196,9 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except (InputError, OSError) as error:
-        say(f"error: {error}", error=True)
-        sys.exit(2)
+    with unfailing():
+        try:
+            typer.run(main)
+        except (InputError, OSError) as error:
+            say(f"error: {error}", error=True)
+            sys.exit(2)

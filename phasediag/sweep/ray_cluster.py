@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from itertools import count
@@ -34,6 +34,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ..devices import DeviceLost, cores, gpus
 from ..display.progress import Progress
+from ..display.terminal import say
 from ..errors import InputError
 from ..spec.tables import ResourcesSpec
 from ..study import AnyStudy
@@ -51,6 +52,8 @@ _RATE_SECONDS = 10.0
 _CONNECT_SECONDS = 10.0
 START_SECONDS = 300.0
 """How long a Ray may take to start, or to be joined."""
+_GRACE_SECONDS = 15.0
+"""After these, whatever holds this process is out of the reach of signals, as code of Ray's that waits for a server."""
 _SLOW_SECONDS = 60.0
 # What a socket may be called is 107 bytes long; Ray names its own "session_<date>_<number>/sockets/plasma_store" in its folder.
 _FOLDER_LENGTH = 42
@@ -446,6 +449,11 @@ def _start_ray(address: str, progress: Progress) -> None:
             f"RAY_ADDRESS: {address} cannot be joined",
             f"joining the cluster at {address}, which is slow to answer",
         )
+
+    def message(error: BaseException) -> str:
+        hint = _starting_hint(error) if local else _joining_hint(address, error)
+        return f"{what}: {error if isinstance(error, _TooLate) else last_line(error)}{hint}"
+
     noticed = threading.Timer(
         _SLOW_SECONDS, progress.phase, [f"{slow}; waited for until {START_SECONDS:.0f} s have passed"]
     )
@@ -453,7 +461,7 @@ def _start_ray(address: str, progress: Progress) -> None:
     noticed.start()
     try:
         with (
-            _deadline(START_SECONDS),
+            _deadline(START_SECONDS, message),
             _loopback() if local else nullcontext(),
             _own_interpreter() if local else nullcontext(),
         ):
@@ -462,8 +470,7 @@ def _start_ray(address: str, progress: Progress) -> None:
         raise KeyboardInterrupt from None
     except (_TooLate, Exception) as error:  # Ray raises whatever comes to its mind
         _clear_away()
-        hint = _starting_hint(error) if local else _joining_hint(address, error)
-        raise InputError(f"{what}: {last_line(error)}{hint}") from None
+        raise InputError(message(error)) from None
     finally:
         noticed.cancel()
 
@@ -473,28 +480,47 @@ class _TooLate(BaseException):
 
 
 @contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
-    """Raises `_TooLate` if a `with` block takes longer, where the system can interrupt it."""
+def _deadline(seconds: float, message: Callable[[BaseException], str]) -> Iterator[None]:
+    """Raises `_TooLate` if a `with` block takes longer, where the system can interrupt it; ends the process, with the ``message`` of that
+    error, if it is to no avail."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
         yield
         return
 
+    late = _TooLate(f"not there after {seconds:.0f} s")
+
     def expire(number: int, frame: FrameType | None) -> None:
-        raise _TooLate(f"not there after {seconds:.0f} s")
+        raise late
 
     previous = signal.signal(signal.SIGALRM, expire)
     signal.setitimer(signal.ITIMER_REAL, seconds)
+    stuck = threading.Timer(seconds + _GRACE_SECONDS, _end_process, [message(late)])
+    stuck.daemon = True
+    stuck.start()
     try:
         yield
     finally:
+        stuck.cancel()
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, previous)
+
+
+def _end_process(message: str) -> None:
+    """Ends this process from another thread than the one that is stuck, with the message that this one cannot give."""
+    _end_started()
+    say(f"error: {message}", error=True)
+    os._exit(2)
 
 
 def _clear_away() -> None:
     """Ends what a Ray that did not come up has started."""
     with suppress(Exception):
         ray.shutdown()
+    _end_started()
+
+
+def _end_started() -> None:
+    """Ends the processes of a Ray that did not come up."""
     with suppress(Exception):
         node = ray._private.worker._global_node  # shut down by Ray only where it has come up
         if node is not None:
