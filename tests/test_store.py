@@ -287,7 +287,7 @@ def test_samples_and_slopes_round_trip(store):
     samples = store.samples()
     assert len(samples) == 2
     np.testing.assert_array_equal(np.stack(samples["input_final"][0]), [[1.5, 2.0], [3.0, 4.0]])
-    values = [2, "W1", 0.5, 0.0, 0.0, -0.5, -0.6, -0.4, *[np.nan] * 3, "linear", "linear", 3, 9, 0]
+    values = [2, "W1", 0.5, 0.0, 0.0, -0.5, -0.6, -0.4, *[np.nan] * 3, "linear", -0.5, "linear", 3, 9, 0]
     slopes = pd.DataFrame([dict(zip(SLOPES_SCHEMA.names, values, strict=True))])
     runs = store.runs()
     store.write_fitted(slopes, runs)
