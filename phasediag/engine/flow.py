@@ -35,6 +35,8 @@ that is left to move is below ``accuracy``, as in the last percents of the loss 
 FIRST_STEP = 0.5
 """First step in units of 1 / (largest eigenvalue of the kernel)."""
 SAFETY, SHRINK, GROW = 0.9, 0.2, 5.0
+HALVE = 0.5
+"""For a step after which the loss is larger than before, by more than ``accuracy``: that of a gradient flow never rises."""
 MAX_REJECTED = 60
 """So many rejected steps in a row leave nothing of a step: what moves is beyond the arithmetic."""
 _TINY = 1e-300
@@ -158,7 +160,7 @@ def integrate(network: Network, settings: Settings, trace: bool = False) -> Outc
             SETTLE_TOLERANCE * settings.accuracy,
         )
         fresh = np.zeros(len(jobs), dtype=np.bool_)
-        _judge(front, jobs, trial, settings.accuracy, target, network.passes, fresh)
+        _judge(front, jobs, trial, settings.accuracy, target, network.passes, network.lends, fresh)
         network.accept(fresh)
         _decompose(front, jobs[fresh])
 
@@ -214,6 +216,7 @@ def _judge(
     accuracy: float,
     target: float,
     max_passes: int,
+    lends: bool,
     fresh: Mask,
 ) -> None:
     """What becomes of every trial, which cost its job an evaluation: ``fresh`` (B,) tells which jobs completed their step.
@@ -255,7 +258,8 @@ def _judge(
         share = _share_before(before, _loss(residual), target) if sane else 1.0
         overshot = (1 - share) * relative > OVERSHOOT * accuracy
         settling = sane and unsettled > 1 and front.passes[job] + 1 < max_passes
-        accepted = sane and unsettled <= 1 and excess <= 1 and not overshot
+        risen = not lends and sane and _loss(residual) > (1 + accuracy) * before
+        accepted = sane and unsettled <= 1 and excess <= 1 and not overshot and not risen
         front.evaluations[job] += 1
         if settling:
             front.passes[job] += 1
@@ -269,6 +273,8 @@ def _judge(
             scale = _scale(excess, unsettled)
             if overshot:
                 scale = min(scale, share)
+            if risen:
+                scale = min(scale, HALVE)
         front.step[job] = step * scale
         if not accepted and scale < 1:
             # a shorter step bears less of the debt, or there would be none short enough

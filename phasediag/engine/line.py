@@ -23,7 +23,7 @@ class LineTwoLayer:
     """
 
     layers: tuple[str, ...] = ("W1", "a")
-    pieces, passes = PIECES, 1
+    pieces, passes, lends = PIECES, 1, False
 
     def __init__(
         self,

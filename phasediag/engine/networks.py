@@ -99,6 +99,8 @@ class Network(Protocol):
     """Pieces of a step in which it wants to know the impulse."""
     passes: int
     """Moves of one step, each with the gates and signals that the one before met: what has not settled by then wants a shorter step."""
+    lends: bool
+    """Whether a step may leave a part of the move of a layer to the next one, which then may raise the loss for a moment."""
     y: Array
     rates: Array
     """The rates c_l (B, L)."""

@@ -73,7 +73,7 @@ class TensorNetwork(ABC):
 
     layers: tuple[str, ...]
     points: int
-    pieces, passes = 1, 4
+    pieces, passes, lends = 1, 4, False
     y: Array
     rates: Array
     _at: Any = None  # weights; those of the last trial; the gates and signals that it met

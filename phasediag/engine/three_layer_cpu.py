@@ -94,7 +94,7 @@ class ThreeLayerCPU:
     """
 
     layers: tuple[str, ...] = ("W1", "W2", "a")
-    pieces, passes = PIECES, 4
+    pieces, passes, lends = PIECES, 4, True
 
     def __init__(
         self,

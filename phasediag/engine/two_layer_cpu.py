@@ -70,7 +70,7 @@ class TwoLayerCPU:
     """
 
     layers: tuple[str, ...] = ("W1", "a")
-    pieces, passes = PIECES, 1
+    pieces, passes, lends = PIECES, 1, False
 
     def __init__(
         self,
