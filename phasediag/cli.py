@@ -134,7 +134,9 @@ def init(
       phasediag init study.toml --kind condensation
     """
     from . import kinds
+    from .storage.files import check_outside_studies
 
+    check_outside_studies(file)
     starter = kinds.named(kinds.DEFAULT if kind is None else kind, "init: --kind").starter()
     try:
         with file.open("x", encoding="utf-8") as stream:
@@ -540,7 +542,10 @@ def _read_study(spec: Path) -> AnyStudy:
 
     study = read_study(spec)
     if study.unused_columns:
-        say(f"{spec}: data: not used: {some_of(study.unused_columns)}", error=True)
+        say(
+            f"{spec}: data: not used: {some_of([name or 'a column without a name' for name in study.unused_columns])}",
+            error=True,
+        )
     return study
 
 

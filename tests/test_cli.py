@@ -15,6 +15,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+import pandas as pd
 import pytest
 from heads import ONE_WORKER
 from studies import starter
@@ -600,6 +601,34 @@ def test_an_empty_out_is_refused(tmp_path, monkeypatch):
     result = invoke("run", spec, "--out", "")
     assert (result.exit_code, "OUT: is empty" in result.stderr) == (2, True)
     assert [path.name for path in tmp_path.iterdir()] == ["spec.toml"]
+
+
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        (["reproduce", "OUT", "JOB", "--weights"], "runs/weights.npz"),
+        (["reproduce", "OUT", "JOB", "--weights"], "data.npz"),
+        (["compare", "OUT", "OUT", "-o"], "runs"),
+        (["init"], "runs/another.toml"),
+        (["run", "SPEC", "--local", "--out"], "runs/another"),
+        (["export", "OUT"], "all.parquet"),
+        (["report", "OUT", "-o"], "runs/page.html"),
+    ],
+    ids=lambda part: part if isinstance(part, str) else part[0],
+)
+def test_nothing_is_written_among_the_files_of_a_study(sweep, command, place):
+    out = sweep[0]
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    job = pd.read_parquet(out / "runs")["job_id"].iloc[0]
+    names = {"OUT": out, "JOB": job, "SPEC": out / "study.toml"}
+    result = invoke(*[names.get(part, part) for part in command], out / place)
+    assert result.exit_code == 2 and "lies within" in result.stderr, result.output
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_weights_have_a_file_of_their_kind(sweep, tmp_path):
+    result = invoke("reproduce", sweep[0], "0", "--weights", tmp_path / "weights.csv")
+    assert result.exit_code == 2 and result.stderr.endswith("allowed: a file whose name ends in .npz\n")
 
 
 def test_weights_that_cannot_be_written_are_bad_input(sweep):

@@ -336,6 +336,13 @@ def test_other_columns_are_told(tmp_path):
     assert load_data(FileData(kind="file", path="d.npz"), tmp_path, "x.toml").unused == ("x_test", "meta")
 
 
+def test_points_and_commas_in_one_table_are_refused(tmp_path):
+    """In a table with decimal commas, 1.000 may be a thousand."""
+    (tmp_path / "d.csv").write_text("x;y\n1.000;2,5\n2.500;3,5\n")
+    message = refusal(FileData(kind="file", path="d.csv"), tmp_path)
+    assert "column x, row 1: '1.000' has a point, other numbers of the file have commas" in message
+
+
 def test_decimals_are_numbers(tmp_path):
     exact = pa.array([Decimal("0.5"), Decimal("1.25"), Decimal("3")])
     pq.write_table(pa.table({"x0": exact, "y": exact}), tmp_path / "d.parquet")

@@ -73,6 +73,18 @@ def test_interval_covers_the_true_slope_at_its_level():
     assert covered == pytest.approx(0.95, abs=0.014)  # four standard errors
 
 
+def test_the_operator_norm_is_fitted_and_predicted():
+    """W2 of three layers on gamma' = 0: critical at 3 in the Frobenius norm, at 3/2 in the operator norm."""
+    runs = make_runs({(g, 0.0): g - 1.5 for g in (1.0, 2.0)}, layer="W2").assign(depth=3)
+    runs = runs.rename(columns={"relative_change": "relative_change_spectral"}).assign(relative_change=1.0)
+    slopes = fitting.fit(runs, operator_norm=True)
+    assert slopes["slope"].tolist() == pytest.approx([-0.5, 0.5])
+    assert slopes["predicted_slope"].tolist() == pytest.approx([-0.5, 1 / 6])
+    assert slopes["predicted_regime"].tolist() == ["linear", "condensed"]
+    line = fitting.critical_line(slopes, "W2", operator_norm=True)
+    assert line[["gamma", "predicted", "distance"]].to_numpy().tolist() == [pytest.approx([1.5, 1.5, 0.0])]
+
+
 def test_runs_that_did_not_converge_are_left_out_and_counted():
     runs = make_runs({(0.5, 0.0): -0.5, (2.0, 0.0): 0.5})
     runs["error"] = ""

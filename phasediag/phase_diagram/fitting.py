@@ -27,7 +27,7 @@ CONFIDENCE = 0.95
 CRITICAL_HALF_WIDTH = 0.05
 
 
-def fit(runs: pd.DataFrame) -> pd.DataFrame:
+def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
     """Fit the slope ``S = d log RD / d log m`` of every layer at every point of the plane.
 
     The plain slope is the ordinary least-squares fit of log(relative change) on log(width) over all converged runs of
@@ -39,6 +39,8 @@ def fit(runs: pd.DataFrame) -> pd.DataFrame:
     Args:
         runs: one row per run and layer, with the columns depth, layer, gamma, gamma_prime, gamma_1, width,
             relative_change and status (others are ignored).
+        operator_norm: fit the relative change in the operator norm, the column relative_change_spectral, in its place, and predict
+            its slope.
 
     Returns:
         One row per layer and point, sorted, with the columns of ``slopes.parquet`` (`phasediag.phase_diagram.columns.SLOPES`).
@@ -46,7 +48,9 @@ def fit(runs: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InputError: a column is missing.
     """
-    require_columns(runs, [*POINT_KEYS, "width", "relative_change", "status"])
+    measure = "relative_change_spectral" if operator_norm else "relative_change"
+    require_columns(runs, [*POINT_KEYS, "width", measure, "status"])
+    runs = runs.assign(relative_change=runs[measure])
     usable = usable_runs(runs)
     table = runs[POINT_KEYS].assign(left_out=~usable).groupby(POINT_KEYS)[["left_out"]].sum()
     logs = runs.loc[usable, [*POINT_KEYS, "width"]].assign(
@@ -55,7 +59,7 @@ def fit(runs: pd.DataFrame) -> pd.DataFrame:
     slopes = table.join(_log_log_fits(logs)).join(_infinite_width_fits(logs)).reset_index()
     counts = ["widths", "runs", "left_out"]
     slopes[counts] = slopes[counts].fillna(0).astype("int64")
-    return _with_regimes(slopes)[SLOPES.names]
+    return _with_regimes(slopes, operator_norm)[SLOPES.names]
 
 
 def usable_runs(runs: pd.DataFrame) -> pd.Series[bool]:
@@ -107,18 +111,23 @@ def _infinite_width_fits(logs: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _with_regimes(slopes: pd.DataFrame) -> pd.DataFrame:
+def _with_regimes(slopes: pd.DataFrame, operator_norm: bool) -> pd.DataFrame:
     points = slopes[["layer", "depth", "gamma", "gamma_prime", "gamma_1"]].to_numpy(object)
-    known = [theory.is_known(layer, depth) for layer, depth, *_ in points]
-    predicted = [
-        (theory.predicted_slope(*point), theory.predicted_regime(*point)) if there else (np.nan, "")
-        for point, there in zip(points, known, strict=True)
-    ]
+    predicted = [_prediction(point, operator_norm) for point in points]
     return slopes.assign(
         regime=pd.Series(regimes(slopes), index=slopes.index, dtype="str"),
         predicted_slope=pd.Series([slope for slope, _ in predicted], index=slopes.index, dtype="float64"),
         predicted_regime=pd.Series([regime for _, regime in predicted], index=slopes.index, dtype="str"),
     )
+
+
+def _prediction(point: Any, operator_norm: bool) -> tuple[float, str]:
+    """The predicted slope and regime at (layer, depth, gamma, gamma_prime, gamma_1); NaN and "" of a layer that theory does not know."""
+    layer, depth, gamma, gamma_prime, gamma_1 = point
+    if not theory.is_known(layer, depth):
+        return np.nan, ""
+    at = layer, depth, gamma, gamma_prime, gamma_1, operator_norm
+    return theory.predicted_slope(*at), theory.predicted_regime(*at)
 
 
 def regimes(slopes: pd.DataFrame) -> NDArray[np.str_]:
@@ -154,7 +163,9 @@ def regime_counts(slopes: pd.DataFrame) -> dict[str, dict[str, int]]:
     }
 
 
-def critical_line(slopes: pd.DataFrame, layer: str, column: str = "slope") -> pd.DataFrame:
+def critical_line(
+    slopes: pd.DataFrame, layer: str, column: str = "slope", operator_norm: bool = False
+) -> pd.DataFrame:
     """The measured critical line of a layer: where its slope crosses 0 along gamma, row by row of the map.
 
     At every fixed gamma_prime the slope is interpolated linearly between neighbouring gammas, and the crossing from
@@ -165,6 +176,7 @@ def critical_line(slopes: pd.DataFrame, layer: str, column: str = "slope") -> pd
         slopes: rows as returned by `fit`, of one depth.
         layer: the layer.
         column: "slope" or "slope_infinite".
+        operator_norm: what is predicted is the line of the relative change in the operator norm, as the slopes were fitted to it.
 
     Returns:
         One row per gamma_prime with a crossing, sorted: gamma_prime; gamma of the crossing; gamma_low and gamma_high,
@@ -175,16 +187,19 @@ def critical_line(slopes: pd.DataFrame, layer: str, column: str = "slope") -> pd
     of_layer = slopes.loc[slopes["layer"] == layer]
     box = of_layer["gamma"].min(), of_layer["gamma"].max()
     rows = [
-        _crossing_row(row.sort_values("gamma"), column, box) for _, row in of_layer.groupby("gamma_prime")
+        _crossing_row(row.sort_values("gamma"), column, box, operator_norm)
+        for _, row in of_layer.groupby("gamma_prime")
     ]
     found = [row for row in rows if np.isfinite(row["gamma"])]
     return pd.DataFrame(found, columns=LINE_COLUMNS, dtype=float)
 
 
-def _crossing_row(row: pd.DataFrame, column: str, box: tuple[float, float]) -> dict[str, float]:
+def _crossing_row(
+    row: pd.DataFrame, column: str, box: tuple[float, float], operator_norm: bool
+) -> dict[str, float]:
     gamma = row["gamma"].to_numpy(float)
     crossing = _upward_crossing(gamma, row[column].to_numpy(float))
-    predicted = _predicted_gamma(row.iloc[0])
+    predicted = _predicted_gamma(row.iloc[0], operator_norm)
     return {
         "gamma_prime": float(row["gamma_prime"].iloc[0]),
         "gamma": crossing,
@@ -212,11 +227,13 @@ def _predicted_inside(row: pd.DataFrame) -> bool:
     return bool(row["gamma"].min() <= _predicted_gamma(row.iloc[0]) <= row["gamma"].max())
 
 
-def _predicted_gamma(point: pd.Series[Any]) -> float:
+def _predicted_gamma(point: pd.Series[Any], operator_norm: bool = False) -> float:
     layer, depth = str(point["layer"]), int(point["depth"])
     if not theory.is_known(layer, depth):
         return np.nan
-    return theory.critical_gamma(layer, depth, float(point["gamma_prime"]), float(point["gamma_1"]))
+    return theory.critical_gamma(
+        layer, depth, float(point["gamma_prime"]), float(point["gamma_1"]), operator_norm
+    )
 
 
 def _upward_crossing(gamma: Array, slope: Array) -> float:

@@ -96,9 +96,7 @@ class PhaseDiagram(Kind["Spec", "PhaseDiagramStudy", Job]):
         data_xy = None if data is None else (data["x"], data["y"])
         # The change of W2 has low rank: what it does to its inputs is in the operator norm.
         second = runs.loc[runs["layer"] == "W2"]
-        operator = (
-            fit(second.assign(relative_change=second["relative_change_spectral"])) if len(second) else None
-        )
+        operator = fit(second, operator_norm=True) if len(second) else None
         drawn = draw_all(runs, slopes, store.samples(), data_xy, depth, name, operator)
         placement = refined(store.read_document(), runs)
         if placement is not None and placement.rounds:

@@ -159,12 +159,19 @@ def predicted_slope(
     return slope - _lost_in_frobenius_norm(layer, operator_norm)
 
 
-def predicted_regime(layer: str, depth: int, gamma: float, gamma_prime: float, gamma_1: float = 0.0) -> str:
+def predicted_regime(
+    layer: str,
+    depth: int,
+    gamma: float,
+    gamma_prime: float,
+    gamma_1: float = 0.0,
+    operator_norm: bool = False,
+) -> str:
     """Regime of a layer in the infinite-width limit: the sign of its `predicted_slope`, as "linear", "critical" or "condensed".
 
     "critical" is within 1e-9 in gamma of the line of `critical_gamma`. Raises `ValueError` for a layer that is not there.
     """
-    beyond = gamma - critical_gamma(layer, depth, float(gamma_prime), gamma_1)
+    beyond = gamma - critical_gamma(layer, depth, float(gamma_prime), gamma_1, operator_norm)
     if abs(beyond) <= _LINE_TOLERANCE:
         return "critical"
     return "condensed" if beyond > 0.0 else "linear"

@@ -311,11 +311,24 @@ def _read_csv(path: Path) -> Read:
         ) from None
     names = [str(name).strip() for name in cells.iloc[0]]
     names[0] = names[0].removeprefix("#").lstrip()  # as numpy.savetxt writes a header
-    columns = {
-        name: _numbers([str(cell) for cell in cells.iloc[1:, index].fillna("")], name, path, separator)
+    wanted = {
+        name: [str(cell) for cell in cells.iloc[1:, index].fillna("")]
         for name, index in _wanted(names, path).items()
     }
-    return columns, names
+    if separator != ",":
+        _check_decimal_marks(wanted, path)
+    return {name: _numbers(texts, name, path, separator) for name, texts in wanted.items()}, names
+
+
+def _check_decimal_marks(columns: Mapping[str, Sequence[str]], path: Path) -> None:
+    """Raises `InputError` if some numbers have commas and others points: 1.000 may then be a thousand."""
+    if any("," in cell for cells in columns.values() for cell in cells):
+        for name, cells in columns.items():
+            for row, cell in enumerate(cells):
+                if "." in cell:
+                    raise _bad_cell(
+                        path, name, row, f"{cell[:40]!r} has a point, other numbers of the file have commas"
+                    )
 
 
 def _wanted(names: Sequence[str], path: Path) -> dict[str, int]:

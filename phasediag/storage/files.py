@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -173,14 +174,16 @@ class Files:
         """Raises `InputError` if a part of the folder ("" is the folder itself) cannot be written to. Leaves nothing behind."""
         self.check_folder()
         if self.local:
+            check_outside_studies(Path(self.root))
             _check_writable_folder(Path(self.root, part), self.out)
         elif self.filesystem.type_name in _OBJECT_STORES:
             self._check_bucket()
 
     def check_outside(self, file: Path) -> None:
-        """Raises `InputError` if a file lies within the folder, which holds its own files alone."""
+        """Raises `InputError` if a file lies within the folder, or that of another study: these hold their own files alone."""
         if self.local and Path(self.root).resolve() in file.resolve().parents:
             raise InputError(f"{file}: lies within {self.out}; allowed: a file outside of it")
+        check_outside_studies(file)
 
     def _check_bucket(self) -> None:
         bucket = self.root.partition("/")[0]
@@ -252,6 +255,16 @@ def _with_single_put(uri: str) -> str:
     if not uri.startswith("s3://") or "allow_delayed_open" in uri:
         return uri
     return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
+
+
+def check_outside_studies(path: Path) -> None:
+    """Raises `InputError` if a path lies within the folder of a study, which holds its own files alone."""
+    for folder in Path(os.path.realpath(path)).parents:  # also of links in a circle
+        with suppress(OSError):  # what nobody may look into
+            if (folder / "study.toml").is_file() and (folder / "runs").is_dir():
+                raise InputError(
+                    f"{path}: lies within {folder}, which holds a study; allowed: a place outside of it"
+                )
 
 
 def _check_writable_folder(folder: Path, out: str) -> None:

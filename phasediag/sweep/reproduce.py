@@ -73,7 +73,7 @@ def reproduce(store: Store, prefix: str, weights_file: Path | None = None) -> Re
             written.
     """
     if weights_file is not None:
-        _check_parent(weights_file)
+        _check_file(weights_file, store)
     rows = _rows(store, prefix)
     study = stored_study(store)
     job = _job(study, rows, store)
@@ -122,7 +122,10 @@ def _job(study: AnyStudy, rows: pd.DataFrame, store: Store) -> Job:
     return job
 
 
-def _check_parent(path: Path) -> None:
+def _check_file(path: Path, store: Store) -> None:
+    if path.suffix != ".npz":
+        raise InputError(f"{path}: is not supported; allowed: a file whose name ends in .npz")
+    store.files.check_outside(path)
     try:
         if path.is_dir():
             raise IsADirectoryError
