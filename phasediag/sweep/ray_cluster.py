@@ -410,9 +410,8 @@ def _environment(local: bool) -> Iterator[None]:
         # that the user starts later would ask for it.
         wanted |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": _token()}
         foreign = {name for name in os.environ if name.startswith("RAY_") and not _KEPT.fullmatch(name)}
-        foreign |= {
-            "PYTHONWARNINGS"
-        } & os.environ.keys()  # parts of Ray do not start where warnings are errors
+        # Parts of Ray do not start where warnings are errors.
+        foreign |= {"PYTHONWARNINGS"} & os.environ.keys()
     before = {name: os.environ.get(name) for name in foreign | (wanted.keys() - os.environ.keys())}
     for name in foreign:
         del os.environ[name]
@@ -500,9 +499,10 @@ def _deadline(seconds: float, message: Callable[[BaseException], str]) -> Iterat
     try:
         yield
     finally:
-        stuck.cancel()
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, previous)
+        stuck.cancel()
+        stuck.join()
 
 
 def _end_process(message: str) -> None:
