@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 from .display.streams import check_written, unfailing, unheeded
 from .display.terminal import say
-from .errors import InputError, PhasediagError, some_of
+from .errors import InputError, PhasediagError
 from .spec.paths import at_home
 from .sweep.interruption import interruptible
 
@@ -539,13 +539,11 @@ def _exit(message: str, code: int) -> typer.Exit:
 def _read_study(spec: Path) -> AnyStudy:
     """The study, with a word on standard error about columns of its data that are not used."""
     from .kinds import read_study
+    from .spec.data import some_columns
 
     study = read_study(spec)
     if study.unused_columns:
-        say(
-            f"{spec}: data: not used: {some_of([name or 'a column without a name' for name in study.unused_columns])}",
-            error=True,
-        )
+        say(f"{spec}: data: not used: {some_columns(study.unused_columns)}", error=True)
     return study
 
 

@@ -50,7 +50,8 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
     """
     measure = "relative_change_spectral" if operator_norm else "relative_change"
     require_columns(runs, [*POINT_KEYS, "width", measure, "status"])
-    runs = runs.assign(relative_change=runs[measure])
+    if operator_norm:
+        runs = runs.assign(relative_change=runs[measure])
     usable = usable_runs(runs)
     table = runs[POINT_KEYS].assign(left_out=~usable).groupby(POINT_KEYS)[["left_out"]].sum()
     logs = runs.loc[usable, [*POINT_KEYS, "width"]].assign(

@@ -274,7 +274,12 @@ def _design(columns: Mapping[str, Array], names: Sequence[str], path: Path) -> t
 
 def _found(names: Iterable[str]) -> str:
     """What there is in place of what is missing."""
-    return f"found: {some_of([name[:80] or 'a column without a name' for name in names]) or 'none'}"
+    return f"found: {some_columns(names) or 'none'}"
+
+
+def some_columns(names: Iterable[str]) -> str:
+    """The names of columns in a message, within bounds."""
+    return some_of([name[:80] or "a column without a name" for name in names])
 
 
 def _finite(column: Array, name: str, path: Path) -> Array:
