@@ -472,6 +472,7 @@ def _start_ray(address: str, progress: Progress) -> None:
         raise InputError(message(error)) from None
     finally:
         noticed.cancel()
+        noticed.join()
 
 
 class _TooLate(BaseException):
