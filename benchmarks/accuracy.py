@@ -86,7 +86,7 @@ def _case(
     least, most = POINTS
     points = min(most, round(least * (1.6 * most / least) ** many))  # about one job in ten has the most
     width = min(round(10**log_width), _widest(depth, points, dimension))
-    job = Job(f"depth{depth}-{index:03d}", depth, width, round(gamma, 3), round(prime, 3), 0.0, index)
+    job = Job(f"depth{depth}-{index:03d}", depth, width, width, round(gamma, 3), round(prime, 3), 0.0, index)
     x, y = _data(points, dimension, np.random.default_rng([depth, index]), index % 2 == 0)
     return Case(job, x, y, _tolerance(points, dimension))
 

@@ -66,7 +66,7 @@ def timed(work: Callable[[], Result]) -> tuple[Result, float]:
 def jobs_at(points: Iterable[Sequence[float]], width: int, depth: int = 2) -> list[Job]:
     """One job at each (gamma, gamma'), with seeds 0, 1, ..."""
     return [
-        Job(f"{width}-{i}", depth, width, float(gamma), float(prime), 0.0, i)
+        Job(f"{width}-{i}", depth, width, width, float(gamma), float(prime), 0.0, i)
         for i, (gamma, prime) in enumerate(points)
     ]
 

@@ -310,7 +310,7 @@ def _row(job, layer, critical):
     )
     cell = {
         name: getattr(job, name)
-        for name in ("job_id", "depth", "width", "gamma", "gamma_prime", "gamma_1", "seed")
+        for name in ("job_id", "depth", "width", "neurons", "gamma", "gamma_prime", "gamma_1", "seed")
     }
     text = {"status": "converged", "error": "", "device": "cpu", "version": "0"}
     change = float(job.width) ** (job.gamma - critical)

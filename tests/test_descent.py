@@ -148,7 +148,7 @@ def test_adam_is_adam_on_the_normalised_networks(depth: int, cell: Cell) -> None
 )
 def test_small_steps_of_gd_follow_the_gradient_flow(gamma: float, prime: float, step: float) -> None:
     """Down to the same loss, for the flow ends somewhat below its tolerance."""
-    job, x, y = Job("one", 2, 64, gamma, prime, 0.0, 0), X[[0, 3]], Y[[0, 3]]
+    job, x, y = Job("one", 2, 64, 64, gamma, prime, 0.0, 0), X[[0, 3]], Y[[0, 3]]
     flow = training.train_batch([job], x, y, TrainSpec(accuracy=1e-3, loss_tolerance=1e-3, dtype="float64"))
     tolerance = flow[0]["loss_final"] / (np.mean(y**2) / 2) * (1 + 1e-9)
     steps = TrainSpec(method="gd", learning_rate=step, loss_tolerance=tolerance, dtype="float64")
@@ -268,7 +268,9 @@ def test_tiny_changes_keep_their_digits() -> None:
 @BOTH
 def test_rows_of_a_fixed_step(method: str) -> None:
     """Through the interface of the gradient flow: the schema, and rows that do not depend on chunks."""
-    jobs = [Job(f"{gamma}/{seed}", 2, 50, gamma, 0.0, 0.0, seed) for gamma in (0.4, 0.5) for seed in (0, 1)]
+    jobs = [
+        Job(f"{gamma}/{seed}", 2, 50, 50, gamma, 0.0, 0.0, seed) for gamma in (0.4, 0.5) for seed in (0, 1)
+    ]
     settings = TrainSpec(
         method=method, learning_rate=METHODS[method], loss_tolerance=1e-2, max_evaluations=3000
     )
@@ -284,7 +286,7 @@ def test_rows_of_a_fixed_step(method: str) -> None:
 
 def test_a_sample_of_a_fixed_step() -> None:
     settings = TrainSpec(method="adam", learning_rate=0.01, loss_tolerance=1e-2)
-    [row] = training.train_sample(Job("one", 2, 50, 0.5, 0.0, 0.0, 0), X, Y, settings)
+    [row] = training.train_sample(Job("one", 2, 50, 50, 0.5, 0.0, 0.0, 0), X, Y, settings)
     assert row["evaluations"][0] == 1
     assert row["loss"][-1] <= 1e-2 * np.mean(Y**2) / 2
     assert row["relative_change"][0] == 0.0 < row["relative_change"][-1]

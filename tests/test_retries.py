@@ -22,7 +22,7 @@ from phasediag.sweep.retries import (
 
 
 def batch_of(jobs: int) -> Batch:
-    return Batch(tuple(Job(str(k), 2, 10, 1.0, 0.0, 0.0, k) for k in range(jobs)), 1.0, limit=7.0)
+    return Batch(tuple(Job(str(k), 2, 10, 10, 1.0, 0.0, 0.0, k) for k in range(jobs)), 1.0, limit=7.0)
 
 
 def played(

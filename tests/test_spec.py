@@ -101,7 +101,16 @@ def test_seeds_are_a_number_or_a_list():
             "gama =",
             ["grid.gama", "unknown key", "did you mean 'gamma'?", "allowed: width, gamma, "],
         ),
-        ("depth = 2", "depth = 4", ["network.depth: 4 is not supported; allowed: 2 or 3"]),
+        (
+            "depth = 2",
+            "depth = 1",
+            ["network.depth: 1 is not supported; allowed: a whole number from 2 to 8"],
+        ),
+        (
+            "depth = 2",
+            "depth = 9",
+            ["network.depth: 9 is not supported; allowed: a whole number from 2 to 8"],
+        ),
         (
             '"phase-diagram"',
             '"phase_diagram"',
@@ -122,7 +131,7 @@ def test_seeds_are_a_number_or_a_list():
             "seeds = 2\n[refine]\ntarget = 0.1\ngamma = 1",
             ["refine.gamma: belongs to [grid]; allowed: target, max_jobs, rounds"],
         ),
-        ("seeds = 2", "seeds = 2\ngamma_1 = 0.0", ["grid.gamma_1", "depth 3"]),
+        ("seeds = 2", "seeds = 2\ngamma_1 = 0.0", ["grid.gamma_1", "depth 3 and more"]),
         ("depth = 2", "depth = 3\ngamma_1 = 0.0", ["network.gamma_1: belongs to [grid]", "allowed: depth"]),
         ("depth = 2", "depth = 2\nseeds = 3", ["network.seeds: belongs to [grid]"]),
         (
@@ -182,7 +191,28 @@ def test_seeds_are_a_number_or_a_list():
         ("[100, 1000]", "[]", ["grid.width: an empty list"]),
         ("[100, 1000]", "[0]", ["grid.width[0]: 0"]),
         ("[100, 1000]", "[100, true]", ["grid.width[1]: true"]),
-        ("[100, 1000]", "[10000001]", ["grid.width[0]: 10000001", "from 1 to 10000000"]),
+        (
+            "[100, 1000]",
+            "[1000000000000000001]",
+            ["grid.width[0]: 1000000000000000001", "from 1 to 1000000000000000000"],
+        ),
+        (
+            "[100, 1000]",
+            "[1e10]",
+            ["grid.width: 10000000000 neurons", "GB", "up to 10000000", "network.neurons"],
+        ),
+        ("[100, 1000]", "[1e3, 1.5]", ["grid.width[1]: 1.5"]),
+        ("depth = 2", "depth = 2\nneurons = 9", ["network.neurons: 9", "from 10 to 10000000"]),
+        (
+            "depth = 2",
+            'depth = 2\nneurons = 50\n[train]\nmethod = "gd"\nlearning_rate = 0.1',
+            ["network.neurons: is not supported with the method gd", "allowed: with gradient-flow"],
+        ),
+        (
+            "depth = 2",
+            'depth = 4\n[resources]\ndevice = "cuda"',
+            ["resources.device: cuda is not supported with depth 4", "allowed: cpu, auto"],
+        ),
         ("[100, 1000]", "1000", ["grid.width: 1000", "a list"]),
         ("[100, 1000]", "{ start = 1, stop = 10, num = 0 }", ["grid.width: num: 0"]),
         ("[100, 1000]", "{ start = 1, stop = 10, num = 1 }", ["grid.width: num = 1", "both ends"]),
@@ -311,13 +341,15 @@ documents = st.fixed_dictionaries(
 )
 
 
-def _as_three_layers(document, gamma_1):
+def _deeper(document, depth, gamma_1, neurons):
+    represented = document.get("train", {}).get("method", "gradient-flow") == "gradient-flow"
     for grid in (document["grid"], *document.get("more_grids", ())):
         grid["gamma_1"] = gamma_1
-    return {**document, "network": {"depth": 3}}
+        grid["width"] = [width if represented else min(width, 10**5) for width in grid["width"]]
+    return {**document, "network": {"depth": depth, **({"neurons": neurons} if represented else {})}}
 
 
-documents |= st.builds(_as_three_layers, documents, exponents)
+documents |= st.builds(_deeper, documents, st.integers(3, 8), exponents, st.integers(10, 10**5))
 
 
 @given(documents)

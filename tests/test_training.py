@@ -24,7 +24,7 @@ Y = np.array([0.6, -0.4, 0.5, -0.2])
 SETTINGS = TrainSpec()
 POINTS = [(0.5, 0.0), (0.8, 0.3), (1.0, -0.4), (1.5, 0.5), (1.75, 0.0)]
 JOBS = [
-    Job(f"{gamma}/{prime}/{seed}", 2, 90, gamma, prime, 0.0, seed)
+    Job(f"{gamma}/{prime}/{seed}", 2, 90, 90, gamma, prime, 0.0, seed)
     for gamma, prime in POINTS
     for seed in (0, 1)
 ]
@@ -104,7 +104,7 @@ def test_a_sample_keeps_the_network_its_function_and_its_course() -> None:
 
 
 def test_a_sample_of_three_layers_has_a_row_for_each_layer_of_input_weights() -> None:
-    job = Job("three", 3, 60, 1.0, 0.3, 0.0, 0)
+    job = Job("three", 3, 60, 60, 1.0, 0.3, 0.0, 0)
     first, second = training.train_sample(job, X, Y, SETTINGS)
     pa.Table.from_pylist([first, second], schema=TABLES.samples.schema)
     assert (first["layer"], second["layer"]) == ("W1", "W2")
@@ -132,7 +132,7 @@ from phasediag.phase_diagram.spec import TrainSpec
 from phasediag.phase_diagram.training import train_batch
 for depth, inputs, points in ((2, 1, 4), (2, 2, 12), (3, 1, 4), (3, 2, 12)):
     x = np.random.default_rng(0).standard_normal((points, inputs))
-    rows = train_batch([Job("a", depth, 50, 0.6, 0.0, 0.0, 0)], x, x[:, 0], TrainSpec(loss_tolerance=1e-2))
+    rows = train_batch([Job("a", depth, 50, 50, 0.6, 0.0, 0.0, 0)], x, x[:, 0], TrainSpec(loss_tolerance=1e-2))
     assert {row["status"] for row in rows} == {"converged"}, rows
 """
 
@@ -170,7 +170,7 @@ def test_from_a_spec_to_a_map(tmp_path) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_three_layer_rows_do_not_depend_on_the_batch() -> None:
-    jobs = [Job(str(i), 3, 60, gamma, 0.3, 0.0, i % 2) for i, gamma in enumerate((0.9, 1.5, 2.0, 2.6))]
+    jobs = [Job(str(i), 3, 60, 60, gamma, 0.3, 0.0, i % 2) for i, gamma in enumerate((0.9, 1.5, 2.0, 2.6))]
     settings = TrainSpec(loss_tolerance=1e-4)
     together = frame(training.train_batch(jobs, X, Y, settings))
     alone = frame([row for job in jobs for row in training.train_batch([job], X, Y, settings)])
@@ -178,7 +178,7 @@ def test_three_layer_rows_do_not_depend_on_the_batch() -> None:
 
 
 def test_three_layer_jobs_have_a_row_for_each_layer() -> None:
-    job = Job("three", 3, 50, 1.0, 0.3, 0.0, 0)
+    job = Job("three", 3, 50, 50, 1.0, 0.3, 0.0, 0)
     table = runs_table(training.train_batch([job], X, Y, TrainSpec(loss_tolerance=1e-3)), TABLES.runs)
     assert table["layer"].to_pylist() == ["W1", "W2", "a"]
     assert table["status"].to_pylist() == ["converged"] * 3
@@ -202,7 +202,7 @@ def test_three_layer_slopes_are_those_measured_with_small_steps() -> None:
     rows = []
     for width in (100, 300, 1000):
         jobs = [
-            Job(f"{point}/{seed}", 3, width, *point, 0.0, seed)
+            Job(f"{point}/{seed}", 3, width, width, *point, 0.0, seed)
             for point in SMALL_STEP_SLOPES
             for seed in (0, 1)
         ]

@@ -31,8 +31,8 @@ def compile_engine(precisions: Sequence[str] = PRECISIONS) -> None:
 
 def _compile(dtype: str) -> None:
     y = np.array([0.5, -0.5])
-    for depth, inputs in ((2, 1), (2, 2), (3, 1)):
-        jobs = [Job(str(gamma), depth, 10, gamma, 0.0, 0.0, 0) for gamma in (0.5, 1.75)]
+    for depth, inputs in ((2, 2), (3, 1)):
+        jobs = [Job(str(gamma), depth, 10, 10, gamma, 0.0, 0.0, 0) for gamma in (0.5, 1.75)]
         x = np.array([[-1.0, 0.3], [0.5, 1.0]])[:, :inputs]
         train_batch(jobs, x, y, TrainSpec(dtype=dtype))
 

@@ -1,16 +1,17 @@
-"""Methods with a fixed step, gradient descent and Adam, for batches of two- and three-layer networks.
+"""Methods with a fixed step, gradient descent and Adam, for batches of networks of any depth.
 
 In normalised weights, with ``kappa = m**-gamma``, the networks are
 
     two layers:    f(x) = kappa * a . relu(W1 (x, 1))
-    three layers:  f(x) = kappa * a . relu(W2 (relu(W1 (x, 1)), 1))
+    three layers:  f(x) = kappa * a . relu(W2 (relu(W1 (x, 1)), 1))        and so on
 
 and the loss is ``R = 1/(2n) sum_i e_i^2`` with the residual ``e_i = f(x_i) - y_i``. One evaluation is one forward and backward
 pass over all points; it is followed by one step:
 
 ``gd``    ``theta_l <- theta_l - learning_rate * c_l * dR/dtheta_l``: explicit Euler of the normalised gradient flow, of step
           ``learning_rate`` in the flow's unit of time, with its rates ``c_l`` (two layers: 1/kappa' for a, kappa' for W1; three
-          layers: 1 for a, kappa_1^2 for W2, kappa_2^2 for W1). For weights ``beta_l * theta_l`` of the usual networks it is plain
+          layers: 1 for a, kappa_1^2 for W2, kappa_2^2 for W1; deeper: kappa_1^2 for W3, ... too). For weights
+          ``beta_l * theta_l`` of the usual networks it is plain
           gradient descent with the step ``learning_rate * beta_1 * beta_2`` (two layers), ``learning_rate * beta_1^2`` (three).
 ``adam``  Adam (Kingma and Ba, ICLR 2015; 0.9, 0.999, 1e-8) on the normalised weights, with the gradient of R and one
           learning rate for all layers. Where the prefactor makes gradients smaller than 1e-8, that constant decides the step.
@@ -44,8 +45,8 @@ STATUS = ("", "converged", "evaluation_limit", "stalled", "diverged")
 _RUNNING, _CONVERGED, _LIMIT, _STALLED, _DIVERGED = range(len(STATUS))
 
 Parts = dict[str, Tensor]
-"""The weights of a batch by part of the network: "W1" (B, d+1, m) with the bias last; of three layers "W2" (B, m, m) and its bias "b2"
-(B, 1, m); "a" (B, 1, m)."""
+"""The weights of a batch by part of the network: "W1" (B, d+1, m) with the bias last; between hidden layers "W2" (B, m, m) and its bias
+"b2" (B, 1, m), and so on; "a" (B, 1, m)."""
 Factors = dict[str, tuple[Tensor, Tensor]]
 """The factors of a gradient by part of the network, left (B, n, inputs) and right (B, n, m): the gradient is the sum over points of
 their outer products."""
@@ -136,8 +137,8 @@ class Networks:
         jobs, points = len(self.kappa), len(self.y)
         inputs = self.inputs.expand(jobs, -1, -1)  # one matrix per job: no fusing of jobs into one product
         hidden = [torch.bmm(inputs, weights["W1"]).clamp_min_(0)]
-        if "W2" in weights:
-            hidden.append(torch.baddbmm(weights["b2"], hidden[0], weights["W2"]).clamp_min_(0))
+        for layer in _between(weights):
+            hidden.append(torch.baddbmm(weights[f"b{layer}"], hidden[-1], weights[f"W{layer}"]).clamp_min_(0))
         output = (hidden[-1].double() * weights["a"].double()).sum(dim=2)
         residual = self.kappa[:, None] * output - self.y
 
@@ -145,10 +146,11 @@ class Networks:
         unit = (residual / size[:, None]).to(self.inputs.dtype)[:, :, None]
         factors = {"a": (unit, hidden[-1])}
         signal = (hidden[-1] > 0) * (unit * weights["a"])
-        if "W2" in weights:
-            factors["W2"] = hidden[0], signal
-            factors["b2"] = torch.ones_like(unit), signal
-            signal = (hidden[0] > 0) * torch.bmm(signal, weights["W2"].transpose(1, 2))
+        for layer in reversed(_between(weights)):
+            below = hidden[layer - 2]
+            factors[f"W{layer}"] = below, signal
+            factors[f"b{layer}"] = torch.ones_like(unit), signal
+            signal = (below > 0) * torch.bmm(signal, weights[f"W{layer}"].transpose(1, 2))
         factors["W1"] = inputs, signal
         return residual, self.kappa * size / points, factors
 
@@ -250,14 +252,15 @@ def _end(front: _Front, residual: Tensor, evaluations: int, target: float, limit
 
 def _step(front: _Front, scale: Tensor, factors: Factors, count: int, settings: Settings) -> None:
     """One step of every running job; those that it does not move have stalled."""
-    before = [front.change[part][:, -1:].clone() for part in factors if part != "W2"]
+    watched = [part for part in factors if part == "W1" or not part.startswith("W")]
+    before = [front.change[part][:, -1:].clone() for part in watched]
     factors = _of_running(front.running[:, None, None], factors)
     if settings.method == "gd":
         _descend(front, settings.learning_rate * scale, factors)
     else:
         _adapt(front, scale, factors, count, settings.learning_rate)
     # The last row of each part: biases and output weights. They stand for all: whole matrices would be dear to compare.
-    after = [front.change[part][:, -1:] for part in factors if part != "W2"]
+    after = [front.change[part][:, -1:] for part in watched]
     moved = [(new != old).any(dim=2).any(dim=1) for new, old in zip(after, before, strict=True)]
     front.end(~torch.stack(moved).any(dim=0), _STALLED)
 
@@ -330,27 +333,33 @@ def _append(outcome: Outcome, front: _Front, indices: list[int]) -> None:
 
 def _parts(depth: int, width: int, inputs: int, seed: int) -> dict[str, np.ndarray]:
     """The initial weights of a seed by part, each (inputs, neurons), padded with neurons whose weights are and stay zero."""
-    w1, *w2, a = initial_weights(depth, width, inputs, seed)
-    parts = {"W1": w1.T, "a": a[None, :]}
-    for w in w2:
-        parts |= {"W2": w[:, :-1].T, "b2": w[:, -1:].T}
-    padding = -width % ALIGNMENT
-    rows = {part: (0, padding if part == "W2" else 0) for part in parts}
-    return {part: np.pad(matrix, (rows[part], (0, padding))) for part, matrix in parts.items()}
+    w1, *between, a = initial_weights(depth, width, inputs, seed)
+    parts, padding = {"W1": w1.T, "a": a[None, :]}, -width % ALIGNMENT
+    padded = {part: np.pad(matrix, ((0, 0), (0, padding))) for part, matrix in parts.items()}
+    for layer, w in enumerate(between, start=2):
+        padded[f"W{layer}"] = np.pad(w[:, :-1].T, ((0, padding), (0, padding)))
+        padded[f"b{layer}"] = np.pad(w[:, -1:].T, ((0, 0), (0, padding)))
+    return padded
+
+
+def _between(parts: Parts) -> list[int]:
+    """The layers between hidden layers, from the input to the output."""
+    return sorted(int(part[1:]) for part in parts if part.startswith("W") and part != "W1")
 
 
 def _layers(parts: Parts, job: int, m: int) -> dict[str, Tensor]:
-    """A job's weights, or their change, by layer and without the padding: W1 (m, d+1), W2 (m, m+1), a (m,)."""
+    """A job's weights, or their change, by layer and without the padding: W1 (m, d+1), W2, ... (m, m+1), a (m,)."""
     layers = {"W1": parts["W1"][job, :, :m].T.contiguous()}
-    if "W2" in parts:
-        layers["W2"] = torch.cat([parts["W2"][job, :m, :m], parts["b2"][job, :, :m]]).T.contiguous()
+    for layer in _between(parts):
+        matrix = torch.cat([parts[f"W{layer}"][job, :m, :m], parts[f"b{layer}"][job, :, :m]])
+        layers[f"W{layer}"] = matrix.T.contiguous()
     return {**layers, "a": parts["a"][job, 0, :m].clone()}
 
 
 def _rates(depth: int, kappa_prime: Tensor, kappa_1: Tensor) -> Parts:
     """The rates c_l (B,) of the normalised flow, by part."""
     rates = flow_rates(depth, kappa_prime, kappa_1)
-    return rates if depth == 2 else {**rates, "b2": rates["W2"]}
+    return {**rates, **{f"b{layer}": rates[f"W{layer}"] for layer in range(2, depth)}}
 
 
 def _select(parts: Parts, jobs: Tensor) -> Parts:

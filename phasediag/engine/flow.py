@@ -32,6 +32,9 @@ SETTLE_TOLERANCE = 0.35
 STEP_TOLERANCE = 3.0
 """Error of one step's impulse relative to the step itself: a bound on what no error estimate means any more. It has to be loose. Where all
 that is left to move is below ``accuracy``, as in the last percents of the loss on real data, the path does not matter."""
+NEGLIGIBLE = 1e-3
+"""Error of one step's impulse that no step is too short for, in units of ``accuracy``, relative to a layer's displacement since the start:
+rounding does not fade with the step."""
 FIRST_STEP = 0.5
 """First step in units of 1 / (largest eigenvalue of the kernel)."""
 SAFETY, SHRINK, GROW = 0.9, 0.2, 5.0
@@ -100,6 +103,7 @@ class _Front(NamedTuple):
     passes: Any  # (B,) moves made so far under that impulse; 0 where a new step begins
     evaluations: Any  # (B,)
     rejected: Any  # (B,) trial steps rejected in a row
+    forgiven: Any  # (B,) whether the step is tried without what the last one left to be done: with it, the loss would rise
 
     @classmethod
     def of(cls, at: Evaluated, rates: Array, pieces: int) -> _Front:
@@ -125,6 +129,7 @@ class _Front(NamedTuple):
             passes=count,
             evaluations=count + 1,
             rejected=count.copy(),
+            forgiven=np.zeros(jobs, dtype=np.bool_),
         )
 
 
@@ -154,13 +159,14 @@ def integrate(network: Network, settings: Settings, trace: bool = False) -> Outc
         _propose(front, jobs, target)
         trial = network.trial(
             front.passes[jobs],
+            front.forgiven[jobs],
             front.ahead[jobs],
             front.pieces[jobs],
             front.lags[jobs],
             SETTLE_TOLERANCE * settings.accuracy,
         )
         fresh = np.zeros(len(jobs), dtype=np.bool_)
-        _judge(front, jobs, trial, settings.accuracy, target, network.passes, network.lends, fresh)
+        _judge(front, jobs, trial, settings.accuracy, target, network.passes, fresh)
         network.accept(fresh)
         _decompose(front, jobs[fresh])
 
@@ -216,7 +222,6 @@ def _judge(
     accuracy: float,
     target: float,
     max_passes: int,
-    lends: bool,
     fresh: Mask,
 ) -> None:
     """What becomes of every trial, which cost its job an evaluation: ``fresh`` (B,) tells which jobs completed their step.
@@ -249,7 +254,7 @@ def _judge(
                 excess = max(
                     excess,
                     error / (IMPULSE_TOLERANCE * accuracy * whole),
-                    error / (STEP_TOLERANCE * moved + _TINY),
+                    error / (STEP_TOLERANCE * moved + NEGLIGIBLE * accuracy * whole),
                 )
                 relative = max(relative, moved / whole)
             sane = isfinite(excess)
@@ -258,7 +263,7 @@ def _judge(
         share = _share_before(before, _loss(residual), target) if sane else 1.0
         overshot = (1 - share) * relative > OVERSHOOT * accuracy
         settling = sane and unsettled > 1 and front.passes[job] + 1 < max_passes
-        risen = not lends and sane and _loss(residual) > (1 + accuracy) * before
+        risen = sane and _loss(residual) > (1 + accuracy) * before
         accepted = sane and unsettled <= 1 and excess <= 1 and not overshot and not risen
         front.evaluations[job] += 1
         if settling:
@@ -282,6 +287,7 @@ def _judge(
                 front.owed[job, i] += (1 - scale) * front.debt[job, i]
                 front.debt[job, i] *= scale
             _aim(front, job)
+        front.forgiven[job] = not accepted and (risen or front.forgiven[job])
         front.rejected[job] = 0 if accepted else front.rejected[job] + 1
         if accepted:
             fresh[index] = True

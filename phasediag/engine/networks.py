@@ -29,15 +29,29 @@ Layers = dict[str, NDArray[np.floating]]
 """Weights by layer, neurons first, biases last: W1 (m, d+1), of three layers W2 (m, m+1), a (m,)."""
 
 
+class Initialisation(NamedTuple):
+    """What tells a network from others of its depth and data: its width m, the exponents of its initialisation, and its seed."""
+
+    width: int
+    gamma: float
+    gamma_prime: float
+    gamma_1: float
+    seed: int
+
+    def rates(self, depth: int) -> tuple[float, ...]:
+        """The logarithms of the rates c_l of all layers of so deep a network, to the base m: only their ratios matter."""
+        return (-2 * self.gamma_prime, *[-2 * self.gamma_1] * (depth - 2), 0.0)
+
+
 def initial_weights(depth: int, width: int, inputs: int, seed: int) -> tuple[np.ndarray, ...]:
     """Normalised initial weights: the same for all exponents at one (depth, width, inputs, seed).
 
-    Returns ``W1`` of shape (width, inputs + 1), for three layers ``W2`` of shape (width, width + 1), biases last, and ``a`` of
+    Returns ``W1`` of shape (width, inputs + 1), the matrices between hidden layers, (width, width + 1) each, biases last, and ``a`` of
     shape (width,); float64, every entry N(0, 1).
     """
     generator = np.random.default_rng([depth, width, inputs, seed])
-    shapes = {2: ((width, inputs + 1), width), 3: ((width, inputs + 1), (width, width + 1), width)}
-    return tuple(generator.standard_normal(shape) for shape in shapes[depth])
+    shapes = ((width, inputs + 1), *[(width, width + 1)] * (depth - 2), (width,))
+    return tuple(generator.standard_normal(shape) for shape in shapes)
 
 
 @dataclass
@@ -99,8 +113,6 @@ class Network(Protocol):
     """Pieces of a step in which it wants to know the impulse."""
     passes: int
     """Moves of one step, each with the gates and signals that the one before met: what has not settled by then wants a shorter step."""
-    lends: bool
-    """Whether a step may leave a part of the move of a layer to the next one, which then may raise the loss for a moment."""
     y: Array
     rates: Array
     """The rates c_l (B, L)."""
@@ -108,10 +120,13 @@ class Network(Protocol):
     def begin(self) -> Evaluated:
         """Goes to the initial weights."""
 
-    def trial(self, repeats: Indices, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
+    def trial(
+        self, repeats: Indices, forgiven: Mask, ahead: Array, impulses: Array, lags: Array, tolerance: float
+    ) -> Trial:
         """Moves all weights under the impulses of the ``pieces`` of a step (B, P, n), one after the other.
 
-        ``repeats`` (B,): how often this step has been tried before, each time with the gates and signals that it met; ``ahead`` (B,):
+        ``repeats`` (B,): how often this step has been tried before, each time with the gates and signals that it met; ``forgiven`` (B,):
+        whether to drop what the last step left to this one; ``ahead`` (B,):
         length of the step in units of the last one; ``lags`` (B, P, n): first moments of the impulses about the middles of their pieces,
         negative, relative to them, where the residual fades; ``tolerance``: of ``Trial.unsettled``.
         """

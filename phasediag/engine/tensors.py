@@ -27,7 +27,8 @@ def flow_rates(depth: int, kappa_prime: Tensor, kappa_1: Tensor) -> dict[str, Te
     """The rates c_l (B,) of the normalised flow, by layer."""
     if depth == 2:
         return {"W1": kappa_prime, "a": 1.0 / kappa_prime}
-    return {"W1": kappa_prime**2, "W2": kappa_1**2, "a": torch.ones_like(kappa_1)}
+    between = {f"W{layer}": kappa_1**2 for layer in range(2, depth)}
+    return {"W1": kappa_prime**2, **between, "a": torch.ones_like(kappa_1)}
 
 
 def half_mean_square(residual: Tensor) -> Tensor:
@@ -73,7 +74,7 @@ class TensorNetwork(ABC):
 
     layers: tuple[str, ...]
     points: int
-    pieces, passes, lends = 1, 4, False
+    pieces, passes = 1, 4
     y: Array
     rates: Array
     _at: Any = None  # weights; those of the last trial; the gates and signals that it met
@@ -122,7 +123,9 @@ class TensorNetwork(ABC):
         self._path = self.path(self._at, self._tensor(np.zeros(len(evaluated.residual))))
         return evaluated
 
-    def trial(self, repeats: Indices, ahead: Array, impulses: Array, lags: Array, tolerance: float) -> Trial:
+    def trial(
+        self, repeats: Indices, forgiven: Mask, ahead: Array, impulses: Array, lags: Array, tolerance: float
+    ) -> Trial:
         path = choose(self._tensor(repeats > 0), self._path, self.path(self._at, self._tensor(ahead)))
         move = self.move(self._at, path, self._tensor(impulses[:, 0]), self._tensor(lags[:, 0]))
         self._tried, self._path = move.weights, move.path

@@ -18,17 +18,17 @@ from ..storage.schema import (
     columns,
 )
 
-_DEPTH = Column("depth", INT, "layers of weights, 2 or 3")
+_DEPTH = Column("depth", INT, "layers of weights, 2 to 8")
 _LAYER = Column(
     "layer",
     STR,
-    "`W1`: input weights; `W2`: weights between the hidden layers, of three layers; `a`: output weights",
+    "`W1`: input weights; `W2`, `W3`, …: weights between hidden layers; `a`: output weights",
 )
 _GAMMA_PRIME = Column("gamma_prime", FLOAT, "the exponent γ′")
 _POINT = columns(
     Column("gamma", FLOAT, "the exponent γ"),
     _GAMMA_PRIME,
-    Column("gamma_1", FLOAT, "the exponent γ₁ of three layers; 0 for two"),
+    Column("gamma_1", FLOAT, "the exponent γ₁ of weights between hidden layers; 0 for two layers"),
 )
 _WIDTHS = Column("widths", INT, "number of widths in the fit")
 
@@ -37,6 +37,12 @@ IDENTITY = columns(
     _DEPTH,
     _LAYER,
     Column("width", INT, "neurons of a hidden layer, m"),
+    Column(
+        "neurons",
+        INT,
+        "those that were simulated, N, each for m/N; equal to `width` where the network is whole",
+        otherwise="width",
+    ),
     _POINT,
     Column("seed", INT, "selects the initial weights"),
 )

@@ -48,13 +48,12 @@ class _Engine:
     def seconds(self, job: Job, points: int, inputs: int) -> float:
         """Seconds that one evaluation of a job takes."""
         neuron = points * (self.point + self.pair * points + self.column * inputs)
-        weights = job.width * points * self.weight if job.depth == 3 else 0.0
-        return job.width * (neuron + weights) + self.decomposition * points**3 + self.small
+        weights, hidden = (job.depth - 2) * job.neurons * points * self.weight, job.depth - 1
+        return job.neurons * (hidden * neuron + weights) + self.decomposition * points**3 + self.small
 
 
-_LINE = _Engine(10.0, 50.0, 0.0, (-0.6, 0.2), point=10e-9, pair=0.15e-9, small=25e-6)
 _TWO_LAYERS = _Engine(10.0, 50.0, 0.35, (-0.6, 0.2), point=15e-9, pair=1.0e-9, small=25e-6)
-_THREE_LAYERS = _Engine(20.0, 1300.0, 0.1, (-0.5, 0.7), point=35e-9, pair=1.5e-9, weight=0.12e-9, small=25e-6)
+_DEEPER = _Engine(20.0, 500.0, 0.1, (-0.5, 0.7), point=35e-9, pair=1.5e-9, weight=0.12e-9, small=25e-6)
 # A fixed step: the evaluations are not known, but for their limit.
 _DESCENT = _Engine(
     0.0,
@@ -67,9 +66,6 @@ _DESCENT = _Engine(
     shared=1e-3,
     decomposition=0.0,
 )
-LINE_POINTS = 256
-"""Most points of networks of one input that have an engine of their own."""
-
 _NEAR = 0.1
 """How far from a critical line, in gamma, refinement places points, about."""
 
@@ -86,10 +82,11 @@ def cost_of(
     evaluations = predicted_evaluations(job, points, inputs, max_evaluations)
     seconds = predicted_seconds(job, points, inputs, max_evaluations) / SPEED[device]
     shared = evaluations * _engine(job, points, inputs, max_evaluations).shared
-    weights = inputs + 2 + (job.width if job.depth == 3 else 0)
-    numbers = job.width * (_ARRAYS_PER_WEIGHT * weights + _ARRAYS_PER_ACTIVATION * points)
+    weights = inputs + 2 + (job.depth - 2) * job.neurons
+    activations = (job.depth - 1) * points
+    numbers = job.neurons * (_ARRAYS_PER_WEIGHT * weights + _ARRAYS_PER_ACTIVATION * activations)
     worst = (seconds + shared) * max(limit / evaluations, 1.0)
-    return Cost((job.depth, job.width), seconds, shared, numbers, worst)
+    return Cost((job.depth, job.neurons, job.mass > 1), seconds, shared, numbers, worst)
 
 
 def predicted_evaluations(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> float:
@@ -118,9 +115,7 @@ def predicted_seconds(job: Job, points: int, inputs: int, max_evaluations: int |
 def _engine(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> _Engine:
     if max_evaluations is not None:
         return _DESCENT
-    if job.depth == 3:
-        return _THREE_LAYERS
-    return _LINE if inputs == 1 and points <= LINE_POINTS else _TWO_LAYERS
+    return _TWO_LAYERS if job.depth == 2 else _DEEPER
 
 
 def seconds_near_lines(jobs: Sequence[Job], cost: Callable[[Job], Cost]) -> float:

@@ -19,19 +19,26 @@ class Job:
         job_id: the first 20 hexadecimal digits of the hash of the job's content.
         depth: number of layers of weights.
         width: number m of neurons of each hidden layer.
+        neurons: number N of those that are simulated, each for m / N; m itself where the network is whole.
         gamma: exponent of the prefactor kappa = m^-gamma, rounded to 10 decimals like the other two.
         gamma_prime: exponent of the ratio of the outer scales.
-        gamma_1: exponent of the ratio of the output to the middle scale; 0.0 for two layers.
+        gamma_1: exponent of the ratio of the output scale to those between hidden layers; 0.0 for two layers.
         seed: selects the initial normalised weights.
     """
 
     job_id: str
     depth: int
     width: int
+    neurons: int
     gamma: float
     gamma_prime: float
     gamma_1: float
     seed: int
+
+    @property
+    def mass(self) -> float:
+        """How many neurons of the network each simulated one stands for, m / N."""
+        return self.width / self.neurons
 
 
 def grid_cells(grid: Mapping[str, Any]) -> Iterator[Cell]:

@@ -16,8 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from ..spec import tables
 from ..spec.tables import (
-    MAX_WIDTH,
     NAME,
     POSITIVE,
     SEED,
@@ -30,29 +30,32 @@ from ..spec.tables import (
     Seed,
     SeedAxis,
     Table,
-    Width,
     check_size,
     expand_range,
     expand_whole_range,
     not_empty,
-    shown,
     sorted_unique,
 )
 from .jobs import Cell, grid_cells
-from .theory import example_points, round_exponent
+from .theory import MAX_DEPTH, example_points, round_exponent
 
 MAX_EXPONENT = 20.0
-# Of three layers, one network of width 1000 would be ten megabytes.
-_DEFAULT_SAMPLE_WIDTH = {2: 1000, 3: 400}
+MAX_WIDTH = 10**18
+MAX_WHOLE = {"two": tables.MAX_WIDTH, "deeper": 10**5}
+"""Largest widths of networks all of whose neurons are simulated, of two layers and of more."""
+MIN_NEURONS = 10
 # The residual is a difference: rounding leaves about this fraction of the loss of f = 0.
 _LEAST_TOLERANCE = {"float32": 1e-12, "float64": 1e-24}
 
 
-def _no_other_number(value: Any) -> Any:
-    """Literal alone takes 2.0 for 2."""
-    if isinstance(value, float | bool):
-        raise ValueError(f"{shown(value)} is not supported; allowed: 2 or 3")
-    return value
+def _whole(value: Any) -> Any:
+    """1e10 -> 10000000000: so widths are written."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _default_sample_width(depth: int) -> int:
+    """The width of networks that are kept whole: with more than two layers, one of width 1000 would be ten megabytes."""
+    return 1000 if depth == 2 else 400
 
 
 Exponent = Annotated[
@@ -62,6 +65,7 @@ Exponent = Annotated[
 ]
 Points = Annotated[tuple[tuple[Exponent, Exponent], ...], AfterValidator(sorted_unique)]
 ExponentAxis = Annotated[tuple[Exponent, ...], BeforeValidator(expand_range), AfterValidator(sorted_unique)]
+Width = Annotated[int, BeforeValidator(_whole), Field(strict=True, ge=1, le=MAX_WIDTH)]
 WidthAxis = Annotated[
     tuple[Width, ...],
     BeforeValidator(expand_whole_range),
@@ -75,18 +79,33 @@ _EXPONENTS = f"a list of numbers from {-MAX_EXPONENT:g} to {MAX_EXPONENT:g}, or 
 
 
 class NetworkSpec(Table):
-    """Architecture. `depth` counts the layers of weights: two for one hidden layer, three for two of equal width."""
+    """Architecture. `depth` counts the layers of weights: two for one hidden layer, three for two of equal width, and so on.
 
-    depth: Annotated[Literal[2, 3], BeforeValidator(_no_other_number)] = Field(description="2 or 3")
+    In networks wider than `neurons`, so many neurons of every hidden layer are simulated, and each stands for width/neurons of them;
+    others are whole. Without the key, all are.
+    """
+
+    depth: int = Field(strict=True, ge=2, le=MAX_DEPTH, description=f"a whole number from 2 to {MAX_DEPTH}")
     activation: Literal["relu"] = Field(default="relu", description="relu")
+    neurons: int | None = Field(
+        default=None,
+        strict=True,
+        ge=MIN_NEURONS,
+        le=MAX_WHOLE["two"],
+        description=f"a whole number from {MIN_NEURONS} to {MAX_WHOLE['two']}",
+    )
+
+    def simulated(self, width: int) -> int:
+        """How many neurons of each hidden layer are simulated in a network of this width."""
+        return width if self.neurons is None else min(width, self.neurons)
 
 
 class GridSpec(Table):
     """Which networks to train: every width and seed at every grid point.
 
     Grid points are the product of `gamma` and `gamma_prime`, which may be empty, and the pairs in `points`. `seeds = 3` is
-    [0, 1, 2]. Each axis is kept sorted, without duplicates. `gamma_1` belongs to three layers and is the same for the whole
-    study: a map is a plane.
+    [0, 1, 2]. Each axis is kept sorted, without duplicates. `gamma_1` belongs to three layers and more, and is the same for the
+    whole study: a map is a plane. Widths may be written as 1e10.
     """
 
     width: WidthAxis = Field(
@@ -171,8 +190,8 @@ class TrainSpec(Table):
 class SamplesSpec(Table):
     """Networks kept whole: one at each of `points`, of this `width` and `seed`. None of these need be on the grid.
 
-    Without a key: one point of the grid for each regime of the first layer (of three layers also one with a condensed second
-    layer); the width of the grid nearest to 1000 (three layers: 400); the first seed.
+    Without a key: one point of the grid for each regime of the first layer (of more than two layers also one with a condensed
+    second layer); the width of the grid nearest to 1000 (more than two layers: 400); the first seed.
     """
 
     points: Points = Field(description=f"a list of {_PAIRS}; [] keeps no network")
@@ -245,12 +264,41 @@ class Spec(Table):
 
     @model_validator(mode="after")
     def _one_plane(self) -> Spec:
-        if self.network.depth != 3 and any("gamma_1" in grid.model_fields_set for grid in self.grids):
+        if self.network.depth == 2 and any("gamma_1" in grid.model_fields_set for grid in self.grids):
             raise ValueError(
-                "grid.gamma_1: is not supported here, it belongs to networks of depth 3; allowed: no such key"
+                "grid.gamma_1: is not supported here, it belongs to networks of depth 3 and more; allowed: no such key"
             )
         if len({grid.gamma_1 for grid in self.grids}) > 1:
             raise ValueError("more_grids: gamma_1 differs from that of [grid]; allowed: one plane per study")
+        return self
+
+    @model_validator(mode="after")
+    def _within_memory(self) -> Spec:
+        """Whole networks fit into a machine; neurons that stand for others are moved by the gradient flow on a CPU."""
+        network, widest = self.network, max(max(grid.width) for grid in self.grids)
+        widest = max(widest, self.samples.width if self.samples.points else 0)
+        limit = MAX_WHOLE["two" if network.depth == 2 else "deeper"]
+        if network.simulated(widest) > limit:
+            key = "grid.width" if network.neurons is None else "network.neurons"
+            raise ValueError(f"{key}: {_too_wide(network, widest)}; allowed: up to {limit}, or {_NEURONS}")
+        if network.simulated(widest) == widest:
+            return self
+        if self.train.method != "gradient-flow":
+            raise ValueError(
+                f"network.neurons: is not supported with the method {self.train.method}: the time in which neurons move depends on "
+                "how many each stands for, and one fixed step does not suit all widths; allowed: with gradient-flow"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _on_a_device(self) -> Spec:
+        """Tensors, which a GPU needs, know whole networks of two and three layers."""
+        deep, represented = self.network.depth > 3, self.network.neurons is not None
+        if self.resources.device == "cuda" and self.train.method == "gradient-flow" and (deep or represented):
+            what = f"depth {self.network.depth}" if deep else "network.neurons"
+            raise ValueError(
+                f"resources.device: cuda is not supported with {what}; allowed: cpu, auto (which then is cpu)"
+            )
         return self
 
     @property
@@ -263,20 +311,30 @@ class Spec(Table):
         document = self.model_dump(mode="json", exclude_none=True)
         if not self.more_grids:
             del document["more_grids"]
-        if self.network.depth != 3:
+        if self.network.depth == 2:
             for grid in (document["grid"], *document.get("more_grids", ())):
                 del grid["gamma_1"]
         return document
 
 
-def _default_samples(grid: GridSpec, depth: int, given: dict[str, Any]) -> dict[str, Any]:
-    """An example of each regime, at the grid width nearest to 1000 (three layers: 400) on a log scale and the first seed.
+_NEURONS = "wider ones with network.neurons, of which each stands for many"
 
-    The regimes are those of the first layer; of three layers, one example of a condensed second layer comes with them.
+
+def _too_wide(network: NetworkSpec, width: int) -> str:
+    """What the widest network would take."""
+    neurons = network.simulated(width)
+    weights = neurons * 8 + (network.depth - 2) * neurons**2
+    return f"{neurons} neurons per hidden layer would take {4 * weights / 1e9:.3g} GB for the weights of one network"
+
+
+def _default_samples(grid: GridSpec, depth: int, given: dict[str, Any]) -> dict[str, Any]:
+    """An example of each regime, at the grid width nearest to 1000 (more than two layers: 400) on a log scale and the first seed.
+
+    The regimes are those of the first layer; of more than two layers, one example of a condensed second layer comes with them.
     """
-    width = min(grid.width, key=lambda m: abs(math.log(m / _DEFAULT_SAMPLE_WIDTH[depth])))
+    width = min(grid.width, key=lambda m: abs(math.log(m / _default_sample_width(depth))))
     examples = dict(example_points(grid.exponents(), depth))
-    if depth == 3:
+    if depth > 2:
         of_second = example_points(grid.exponents(), depth, "W2")
         examples |= {"second": of_second["condensed"]} if "condensed" in of_second else {}
     points = [] if "points" in given else list(examples.values())

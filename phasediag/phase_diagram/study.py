@@ -45,6 +45,7 @@ class PhaseDiagramStudy(Study[Cell, Job]):
 
     def job(self, width: int, gamma: float, gamma_prime: float, seed: int) -> Job:
         """The job of one cell of the plane; the exponents are rounded to 10 decimals."""
+        simulated = self.spec.network.simulated(int(width))
         cell: dict[str, Any] = {
             "depth": self.spec.network.depth,
             "width": int(width),
@@ -53,7 +54,9 @@ class PhaseDiagramStudy(Study[Cell, Job]):
             "gamma_1": self.spec.grid.gamma_1,
             "seed": int(seed),
         }
-        return Job(job_id=hash_of({**self._content, **cell}), **cell)
+        # a network that is whole is the same whether or not wider ones are
+        whole = {} if simulated == width else {"neurons": simulated}
+        return Job(job_id=hash_of({**self._content, **cell, **whole}), neurons=simulated, **cell)
 
     def stored_job(self, row: Row) -> Job:
         return self.job(*cast("Cell", tuple(row[name] for name in ("width", "gamma", "gamma_prime", "seed"))))

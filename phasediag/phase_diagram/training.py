@@ -18,7 +18,6 @@ from ..devices import device_name, room, single_threaded
 from ..engine import measures
 from ..storage.schema import FAILED, VERSION
 from .columns import RUNS
-from .costs import LINE_POINTS
 from .theory import LAYERS
 
 if TYPE_CHECKING:  # torch takes seconds to import, and only GPUs and methods other than the flow need it
@@ -42,8 +41,8 @@ CURVE_MARGIN = 0.25
 
 @dataclass(frozen=True)
 class Trained:
-    """A job after training, in normalised coordinates: initial weights and their change by layer, W1 (m, d+1), of three layers W2
-    (m, m+1), a (m,)."""
+    """A job after training, in normalised coordinates: initial weights and their change by layer, W1 (N, d+1), between hidden layers
+    W2, W3, ... (N, N+1), a (N,), of the N neurons of each hidden layer that were simulated."""
 
     job: Job
     status: str
@@ -93,6 +92,7 @@ def train_batch(
 
     Numerical failure is a status in the row, never an exception. ``threads`` chunks of jobs are trained at a time.
     """
+    device = _supporting(device, jobs[0], settings)
     trained = _train_all(jobs, x, y, settings, device, threads, trace=False)
     name, norms = device_name(device), InitialNorms()
     return [row for one in trained for row in run_rows(one, name, norms)]
@@ -102,6 +102,7 @@ def train_sample(
     job: Job, x: Array, y: Array, settings: TrainSpec, device: str = "cpu", threads: int = 1
 ) -> list[Row]:
     """Trains one job and keeps its network: the rows of ``samples``, one per layer with input weights."""
+    device = _supporting(device, job, settings)
     [trained] = _train_all([job], x, y, settings, device, threads, trace=True)
     return sample_rows(trained, x)
 
@@ -109,30 +110,61 @@ def train_sample(
 def train_weights(
     job: Job, x: Array, y: Array, settings: TrainSpec, device: str = "cpu"
 ) -> tuple[list[Row], dict[str, Array]]:
-    """Trains one job: its rows, and the weights ``W1_initial``, ``W1_final`` (m, d+1; bias last), ``a_initial``, ``a_final`` (m,); of
-    three layers also ``W2_initial``, ``W2_final`` (m, m+1; bias last)."""
+    """Trains one job: its rows, and the weights ``W1_initial``, ``W1_final`` (N, d+1; bias last), ``a_initial``, ``a_final`` (N,); of
+    more than two layers also ``W2_initial``, ``W2_final`` (N, N+1; bias last) and so on. ``mass``: how many neurons each of the N stands
+    for, 1 where the network is whole."""
+    device = _supporting(device, job, settings)
     [trained] = _train_all([job], x, y, settings, device, threads=1, trace=False)
-    weights: dict[str, Array] = {}
+    weights: dict[str, Array] = {"mass": np.array(job.mass)}
     for layer in LAYERS[job.depth]:
         weights[f"{layer}_initial"] = trained.initial[layer].astype(np.float64)
         weights[f"{layer}_final"] = trained.final(layer)
     return run_rows(trained, device_name(device), InitialNorms()), weights
 
 
+def _supporting(device: str, job: Job, settings: TrainSpec) -> str:
+    """The device, or the CPU: the gradient flow of tensors is that of whole networks of two and three layers."""
+    flow = settings.method == "gradient-flow"
+    return "cpu" if flow and (job.depth > 3 or job.mass > 1) else device
+
+
 class InitialNorms:
     """Frobenius and operator norms of initial weights, which many jobs have in common: measured once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int, int, str], tuple[float, float]] = {}
+        self._known: dict[tuple[int, int, int, int, str], tuple[float, float]] = {}
 
     def of(self, trained: Trained, layer: str) -> tuple[float, float]:
-        """The Frobenius and the operator norm of the initial weights of one layer; the second one is NaN for a vector."""
+        """The Frobenius norm of the initial weights of one layer, and the operator norm of the simulated ones; NaN for a vector."""
         job, weights = trained.job, trained.initial[layer]
-        key = job.depth, job.width, job.seed, layer
+        key = job.depth, job.width, job.neurons, job.seed, layer
         if key not in self._known:
             operator = measures.spectral(weights) if weights.ndim == 2 else float("nan")
-            self._known[key] = measures.frobenius(weights), operator
+            self._known[key] = _frobenius(weights, job, layer), operator
         return self._known[key]
+
+
+def _frobenius(weights: NDArray[np.floating], job: Job, layer: str) -> float:
+    """The Frobenius norm of a layer of the network that is represented: a weight counts as often as the neurons that it belongs to."""
+    if not _between_hidden(layer):
+        return float(np.sqrt(job.mass)) * measures.frobenius(weights)
+    matrix, biases = job.mass * measures.frobenius(weights[:, :-1]), measures.frobenius(weights[:, -1])
+    return (
+        float(np.hypot(matrix, np.sqrt(job.mass) * biases)) if job.mass > 1 else measures.frobenius(weights)
+    )
+
+
+def _spectral(change: NDArray[np.floating], job: Job, layer: str) -> float:
+    """The operator norm of the change of a layer, in units of the root of ``mass`` where a layer lies between hidden ones: a random matrix
+    acts like that root, a change that training has made coherent like ``mass``."""
+    if not _between_hidden(layer) or job.mass == 1:
+        return measures.spectral(change)
+    matrix = change[:, :-1].astype(np.float64) * np.sqrt(job.mass)
+    return measures.spectral(np.hstack([matrix, change[:, -1:]]))
+
+
+def _between_hidden(layer: str) -> bool:
+    return layer not in ("W1", "a")
 
 
 def run_rows(trained: Trained, device: str, norms: InitialNorms) -> list[Row]:
@@ -172,15 +204,15 @@ def sample_rows(trained: Trained, x: Array) -> list[Row]:
         "output_initial": initial["a"].astype(np.float32).tolist(),
         "output_final": final["a"].astype(np.float32).tolist(),
         "x": grid.tolist(),
-        "f_initial": _function(job, initial, grid),
-        "f_final": _function(job, final, grid),
+        "f_initial": _function(job, initial, initial, grid),
+        "f_final": _function(job, initial, final, grid),
         "evaluations": [evaluations for evaluations, _, _ in trained.trace],
         "loss": [loss for _, loss, _ in trained.trace],
         "version": VERSION,
     }
     rows = []
     for layer in layers[:-1]:
-        whole = measures.frobenius(trained.initial[layer])
+        whole = _frobenius(trained.initial[layer], job, layer)
         rows.append(
             {
                 **_identity(job, layer),
@@ -199,6 +231,7 @@ def _identity(job: Job, layer: str) -> Row:
         "depth": job.depth,
         "layer": layer,
         "width": job.width,
+        "neurons": job.neurons,
         "gamma": job.gamma,
         "gamma_prime": job.gamma_prime,
         "gamma_1": job.gamma_1,
@@ -212,12 +245,12 @@ def _measured(trained: Trained, layer: str, norms: InitialNorms) -> Row:
     matrix = change.ndim == 2
     nan = float("nan")
     return {
-        "relative_change": measures.ratio(measures.frobenius(change), whole),
-        "relative_change_spectral": measures.ratio(measures.spectral(change), whole_spectral)
+        "relative_change": measures.ratio(_frobenius(change, trained.job, layer), whole),
+        "relative_change_spectral": measures.ratio(_spectral(change, trained.job, layer), whole_spectral)
         if matrix
         else nan,
         "norm_initial": whole,
-        "norm_final": measures.frobenius(final),
+        "norm_final": _frobenius(final, trained.job, layer),
         "orientations": measures.orientations(final, trained.job.seed) if matrix else nan,
     }
 
@@ -231,16 +264,29 @@ def _curve_grid(x: Array) -> Array:
     return np.linspace(low - margin, high + margin, CURVE_POINTS)
 
 
-def _function(job: Job, weights: dict[str, Array], grid: Array) -> list[float]:
-    """f on the grid (k,) of one input, of the normalised network with W1 (m, 2), W2 (m, m + 1) if there are three layers, and a (m,)."""
+def _function(job: Job, initial: dict[str, Array], weights: dict[str, Array], grid: Array) -> list[float]:
+    """f on the grid (k,) of one input, of the normalised network with these weights, which were the initial ones once.
+
+    Of neurons that stand for others, what is random at the start adds up like the root of their number, what training has made coherent
+    like their number.
+    """
     if not len(grid):
         return []
-    features = grid[:, None]
-    for layer in LAYERS[job.depth][:-1]:
-        w = weights[layer]
-        features = np.maximum(features @ w[:, :-1].T + w[:, -1], 0.0)
-    values: list[float] = (float(job.width) ** -job.gamma * (features @ weights["a"])).tolist()
-    return values
+    mass, between = job.mass, LAYERS[job.depth][1:-1]
+
+    def last_features(layers: dict[str, Array]) -> Array:
+        first = layers["W1"]
+        features = np.maximum(grid[:, None] @ first[:, :-1].T + first[:, -1], 0.0)
+        for layer in between:
+            start, moved = initial[layer], layers[layer] - initial[layer]
+            acting = np.sqrt(mass) * start[:, :-1] + mass * moved[:, :-1]
+            features = np.maximum(features @ acting.T + layers[layer][:, -1], 0.0)
+        return features
+
+    before, after = last_features(initial) @ initial["a"], last_features(weights) @ weights["a"]
+    values = float(job.width) ** -job.gamma * (np.sqrt(mass) * before + mass * (after - before))
+    curve: list[float] = values.tolist()
+    return curve
 
 
 def _train_all(
@@ -253,7 +299,8 @@ def _train_all(
     # For arrays of another layout, all would be compiled anew.
     x, y = (np.ascontiguousarray(part, dtype=np.float64) for part in (x, y))
     first = jobs[0]
-    per_job = first.width * (len(x) + x.shape[1] + 1) + (first.width**2 if first.depth == 3 else 0)
+    hidden = first.depth - 1
+    per_job = first.neurons * (hidden * len(x) + x.shape[1] + 1) + (hidden - 1) * first.neurons**2
     itemsize = np.dtype(settings.dtype).itemsize
     size = max(1, room(device, CHUNK_ELEMENTS * itemsize, GPU_ARRAYS, threads) // (itemsize * per_job))
     chunks = [jobs[start : start + size] for start in range(0, len(jobs), size)]
@@ -295,7 +342,7 @@ def _train_chunk(
 def _integrate(
     jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
 ) -> tuple[Network, Outcome]:
-    """The gradient flow of networks of either depth."""
+    """The gradient flow of networks of any depth."""
     from ..engine.flow import Settings, integrate
 
     limits = Settings(settings.accuracy, settings.loss_tolerance, settings.max_evaluations)
@@ -311,18 +358,13 @@ def _integrate(
 
 def _compiled(jobs: Sequence[Job], x: Array, y: Array, dtype: str) -> Network:
     """The networks of these jobs for a CPU, which need no torch."""
-    from ..engine.line import LineTwoLayer
-    from ..engine.three_layer_cpu import ThreeLayerCPU
-    from ..engine.two_layer_cpu import TwoLayerCPU
+    from ..engine.networks import Initialisation
+    from ..engine.relu_cpu import ReluNetworkCPU
 
-    width = jobs[0].width
-    if jobs[0].depth == 3:
-        three = [(job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
-        return ThreeLayerCPU.from_exponents(x, y, width, three, dtype)
-    two = [(job.gamma, job.gamma_prime, job.seed) for job in jobs]
-    if x.shape[1] == 1 and len(x) <= LINE_POINTS:
-        return LineTwoLayer.from_exponents(x, y, width, two, dtype)
-    return TwoLayerCPU.from_exponents(x, y, width, two, dtype)
+    starts = [Initialisation(job.width, job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
+    # numbers of a network that stands for a much wider one are beyond float32
+    precision = dtype if all(job.mass == 1 for job in jobs) else "float64"
+    return ReluNetworkCPU.initialised(x, y, jobs[0].depth, jobs[0].neurons, starts, precision)
 
 
 def _of_tensors(jobs: Sequence[Job], x: Array, y: Array, dtype: torch.dtype, device: str) -> Network:
@@ -341,7 +383,7 @@ def _of_tensors(jobs: Sequence[Job], x: Array, y: Array, dtype: torch.dtype, dev
 def _descend(
     jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
 ) -> tuple[Networks, Outcome]:
-    """Gradient descent or Adam, for networks of either depth."""
+    """Gradient descent or Adam, for networks of any depth."""
     import torch
 
     from ..engine.descent import Networks, Settings, descend

@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ..errors import InputError
 
@@ -53,12 +54,14 @@ class Column:
         type: its Arrow type.
         meaning: what it holds, in Markdown.
         unit: of its numbers; empty where these are counts, exponents or ratios.
+        otherwise: the column that it is equal to in files that were written before it existed.
     """
 
     name: str
     type: pa.DataType
     meaning: str
     unit: str = ""
+    otherwise: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,18 @@ class Columns:
     def schema(self) -> pa.Schema:
         """The Arrow schema of a file, with its version in the metadata."""
         return pa.schema([(column.name, column.type) for column in self.columns], metadata=METADATA)
+
+    def read(self, file: pq.ParquetFile, wanted: Sequence[str]) -> pa.Table:
+        """Columns of a file, those that it has no column for from others (see `Column.otherwise`)."""
+        held = {column.name: column.otherwise or column.name for column in self.columns}
+        sources = [name if name in file.schema_arrow.names else held[name] for name in wanted]
+        table = file.read(columns=sorted(set(sources)), use_threads=False)
+        lost = sorted(set(sources) - set(table.column_names))
+        if lost:
+            raise OSError(f"column {lost[0]} is told of, but not there")
+        fields = [self.schema.field(name) for name in wanted]
+        schema = pa.schema(fields, metadata=table.schema.metadata)
+        return pa.Table.from_arrays([table.column(name) for name in sources], schema=schema)
 
     def blank(self) -> dict[str, object]:
         """A row without content: empty text, 0, NaN. The measures of a job that failed."""
@@ -185,6 +200,8 @@ def check_schema(found: pa.Schema, expected: Columns, name: str) -> None:
             f"{name}: has schema version {shown}; allowed: {SCHEMA_VERSION} (newer program needed?)"
         )
     for column in expected:
+        if column.name not in found.names and column.otherwise in found.names:
+            continue
         if column.name not in found.names:
             raise InputError(f"{name}: has no column {column.name}")
         if found.field(column.name).type != column.type:

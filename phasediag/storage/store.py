@@ -418,7 +418,7 @@ class Store:
                         raise  # another program, or another version, has written it
                     raise DamagedFile(f"{error}, in one of two places; {self._repair(name)}") from None
                 try:
-                    table = parquet.read(columns=wanted, use_threads=False)
+                    table = declared.read(parquet, wanted)
                     _check_rows(table)
                     return table
                 except (pa.ArrowException, OSError):

@@ -1,18 +1,19 @@
-"""Neurons that move in the span of what n points show them, compiled.
+"""Neurons of one layer that move under an impulse, compiled.
 
 The input weights w of a neuron change by sums over the inputs h_i of the n points alone: ``w = start + sum_i coefficient_i h_i``. So it is
 followed by its n coefficients and its n preactivations ``z_i = w . h_i``, which change by the Gram matrix of the inputs times the
-coefficients; how many inputs there are does not matter. Neurons of a layer are of one of two kinds:
+coefficients; how many inputs there are does not matter. Of a preactivation it is the displacement since the start that is kept: in a wide
+network it can be far smaller than rounding of the preactivation itself. Neurons of a layer are of one of two kinds:
 
 - *turning*, where the neuron's own output weight ``a`` is the signal: the pair (a, w) performs the hyperbolic rotation of
   :mod:`.two_layer`;
 - *straight*, where the backward signal ``b_i`` of every point comes from the layers above: w is pushed along it.
 
-While a step is under way, the inputs of turning neurons may move too: straight, from those at its beginning to those at its end. Their
-mean is what pulls; ``z`` follows them.
+Inputs that are neurons themselves move while a step is under way: straight, from where they are at its beginning to where they are at its
+end. Their mean is what pulls; ``z`` follows them.
 
-As in :mod:`.lanes`, a block of neurons goes through a step while it is in the first caches, one neuron per lane, and those that
-meet kinks are followed in pieces (:mod:`.pieces`).
+A block of neurons goes through a step while it is in the first caches, one neuron per lane, and those that meet kinks are followed in
+pieces (:mod:`.pieces`).
 """
 
 # Types are numba's business here: annotations would only repeat that all of these are arrays.
@@ -20,7 +21,7 @@ meet kinks are followed in pieces (:mod:`.pieces`).
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,8 +30,6 @@ from .networks import MAX_ROTATION
 from .pieces import DAMPED, MAX_SWEEPS, PIECES, SETTLED, TREE, copy, group, largest, sort_out, total
 from .products import add_gram, add_sums
 
-STRAIGHT, TURNING, STILL = 0, 1, 2
-"""Kinds of layers; the inputs of the last one do not move, and its coefficients count from the start of the training."""
 BLOCK = 128
 """Lanes of a block."""
 SUBSTEPS = 64
@@ -60,13 +59,16 @@ SERIES = 0.5
 _FIXED = 16
 # The rows of every point, in one array ``p`` (n, _ROWS * BLOCK).
 (
-    _Z,  # preactivations before and after a piece
+    _START,  # initial preactivations, and displacements that the coefficients count from and after a piece
+    _FROM,
+    _DISPLACED,
+    _Z,  # preactivations before and after a piece, and with the mean of the inputs
     _END,
-    _FROM,  # those that the coefficients count from, and with the mean of the inputs
     _MEAN,
+    _PATH,  # change of z with the inputs over the step
     _BEFORE,  # coefficients before and after a piece
     _AFTER,
-    _FIRST,  # straight: signal at the beginning of the step, and its change; turning: change of z with the inputs
+    _FIRST,  # straight: signal at the beginning of the step, and its change
     _SECOND,
     _GATE,  # average gates of a piece and their first moments, as assumed and as met
     _MOMENT,
@@ -78,8 +80,8 @@ _FIXED = 16
     _HV,
     _HU,
     _SHIFT,  # what the coefficients add to the preactivations
-) = range(0, 18 * BLOCK, BLOCK)
-_ROWS = 18
+) = range(0, 21 * BLOCK, BLOCK)
+_ROWS = 21
 
 # Infinities and NaNs must stay what they are: diverged networks have them.
 _lanes = compiled("contract", "nsz")
@@ -87,14 +89,65 @@ _part = compiled("contract", "nsz", inline=True)
 _sums = compiled("contract", "nsz", "reassoc")
 
 
-def room(points: int, dtype: Any) -> Any:
-    """Room for a block of neurons."""
-    return np.zeros(_FIXED * BLOCK, dtype), np.zeros((points, _ROWS * BLOCK), dtype)
+class Push(NamedTuple):
+    """What moves a layer: pieces of a step in a tree first (see :mod:`.pieces`).
+
+    ``scale`` of the hyperbolic angles (turning) or of the coefficients (straight); ``rate``: root of the ratio of the rates of w and a,
+    1 where the layer goes straight. ``pulls`` (TREE, n) of the points and their first moments; ``own``: what a neuron's own open gate
+    adds to its shift, per unit of its signal; ``weight``: what a gate is worth; ``shares`` (TREE, 2): the parts of the step at whose
+    beginning and end a piece is.
+    """
+
+    scale: Any
+    rate: Any
+    pulls: Any
+    lates: Any
+    own: Any
+    weight: Any
+    shares: Any
 
 
-def room_to_choose(points: int, width: int, dtype: Any) -> Any:
-    """Room for what tells which neurons of a layer to move again."""
+class Inputs(NamedTuple):
+    """What a layer sees of the points: products (n, n) of the means of its inputs over the step, and of the inputs before and after with
+    those means; by way of ``factors`` (see :func:`factors`) where there are any. ``rank`` of the products; ``move``: whether they move."""
+
+    gram: Any
+    before: Any
+    after: Any
+    factors: Any
+    rank: int
+    move: bool
+
+
+class Before(NamedTuple):
+    """A layer before a step. Preactivations (n, m): initial, displacement, and change with the inputs over the step; coefficients; the two
+    ends of the backward signal where the layer goes straight; gates; output weights (m,) and their displacement."""
+
+    z_start: Any
+    displaced: Any
+    path: Any
+    coefficients: Any
+    first: Any
+    last: Any
+    gate: Any
+    a_start: Any
+    moved_a: Any
+
+
+class After(NamedTuple):
+    """Room for what a step makes of a layer."""
+
+    displaced: Any
+    coefficients: Any
+    gate: Any
+    moved_a: Any
+
+
+def room(points: int, width: int, dtype: Any) -> Any:
+    """Room for a block of neurons, and for what tells which neurons of a layer to move again."""
     return (
+        np.zeros(_FIXED * BLOCK, dtype),
+        np.zeros((points, _ROWS * BLOCK), dtype),
         np.zeros(width, dtype),
         np.zeros(width, dtype),
         np.zeros(width, np.int8),
@@ -122,20 +175,22 @@ def fill(matrix, value, begin):
 
 
 @_lanes
-def _prepare(s, p, lanes, kind):
-    """From what has been loaded to what a step needs; ``_FIRST`` and ``_SECOND`` hold the two ends of what moves along the way."""
+def _prepare(s, p, lanes, turning, moving):
+    """From what has been loaded to what a step needs."""
     num = s.dtype.type
     half, zero = num(0.5), num(0)
     for i in range(len(p)):
-        if kind != STRAIGHT:
-            for k in range(lanes):
-                p[i, _FIRST + k] -= p[i, _Z + k]
-                p[i, _MEAN + k] = p[i, _Z + k] + half * p[i, _FIRST + k]
-        else:
+        for k in range(lanes):
+            z = p[i, _START + k] + p[i, _FROM + k]
+            p[i, _Z + k] = z
+            p[i, _MEAN + k] = z + half * p[i, _PATH + k]
+            p[i, _MOMENT + k] = zero
+        if not turning:
             for k in range(lanes):
                 p[i, _SECOND + k] -= p[i, _FIRST + k]
-        for k in range(lanes):
-            p[i, _MOMENT + k] = zero
+        if not moving:
+            for k in range(lanes):
+                p[i, _FROM + k] = zero
 
 
 @_lanes
@@ -157,19 +212,14 @@ def _signal(s, p, lanes, i, middle):
 
 
 @_lanes
-def _add_start(p, lanes, i):
-    for k in range(lanes):
-        p[i, _END + k] = p[i, _FROM + k] + p[i, _SHIFT + k]
-
-
-@_lanes
-def _displaced(p, lanes, out):
-    """Squares of the displacements of all neurons, in float64: those of tiny float32 numbers would underflow."""
+def _displacements(p, lanes, shift, out):
+    """Squares of the displacements of all neurons, in float64: those of tiny float32 numbers would underflow. ``shift``: the place of the
+    coefficients times the Gram matrix."""
     for k in range(lanes):
         out[k] = 0.0
     for i in range(len(p)):
         for k in range(lanes):
-            out[k] += np.float64(p[i, _AFTER + k]) * np.float64(p[i, _SHIFT + k])
+            out[k] += np.float64(p[i, _AFTER + k]) * np.float64(p[i, shift + k])
 
 
 @_lanes
@@ -267,20 +317,11 @@ def _combine(s, p, lanes, i):
 
 
 @_lanes
-def _add_path(p, lanes, i, share):
+def _arrive(p, lanes, i, share):
     share = p.dtype.type(share)
     for k in range(lanes):
-        p[i, _END + k] = p[i, _FROM + k] + (share * p[i, _FIRST + k] + p[i, _SHIFT + k])
-
-
-@_sums
-def _turned(s, lanes):
-    """Sum of squares of the displacements of a single piece."""
-    result = 0.0
-    for k in range(lanes):
-        alpha, beta = np.float64(s[_ALPHA + k]), np.float64(s[_BETA + k])
-        result += alpha * (alpha * s[_GG + k] + 2 * beta * s[_GL + k]) + beta * beta * s[_LL + k]
-    return result
+        p[i, _DISPLACED + k] = p[i, _FROM + k] + (share * p[i, _PATH + k] + p[i, _SHIFT + k])
+        p[i, _END + k] = p[i, _START + k] + p[i, _DISPLACED + k]
 
 
 @_lanes
@@ -346,7 +387,7 @@ def _hold(s, p, lanes, i, own_factor, weight):
 
 
 @_lanes
-def _go_on(s, p, lanes, kind):
+def _go_on(s, p, lanes, turning):
     """Moves neurons on to the next piece: where the last one ended, it begins."""
     for i in range(len(p)):
         for k in range(lanes):
@@ -356,10 +397,10 @@ def _go_on(s, p, lanes, kind):
                 p[i, _MET + k],
             )
             p[i, _MOMENT + k] = p.dtype.type(0)
-        if kind != STRAIGHT:
+        if turning:
             for k in range(lanes):
                 p[i, _MEAN + k] += s[_ALPHA + k] * p[i, _HV + k] + s[_BETA + k] * p[i, _HU + k]
-    if kind != STRAIGHT:
+    if turning:
         for k in range(lanes):
             s[_MOVED_A + k] = s[_NEXT_A + k]
 
@@ -396,45 +437,41 @@ def _multiply_gram(p, into, rows, gram, factors, lanes):
 
 
 @_part
-def _sweep(s, p, lanes, kind, push, share, middle, gram, across, factors, unit, doublings):
+def _sweep(s, p, lanes, turning, push, piece, across, inputs, doublings):
     """Moves a block over one piece, the gates along the way being those of ``_GATE``, and finds the gates that it meets. Returns how many
     neurons end on a kink."""
-    pull, late, own, weight = push
-    scale, rate = unit
-    n = len(p)
-    if kind != STRAIGHT:
+    n, end = len(p), push.shares[piece, 1]
+    middle = (push.shares[piece, 0] + end) / 2
+    if turning:
         _clear(s, lanes)
         for i in range(n):
-            _pull(p, lanes, i, pull[i], late[i])
-        _multiply_gram(p, _HV, _V, gram, factors, lanes)
-        _multiply_gram(p, _HU, _U, gram, factors, lanes)
+            _pull(p, lanes, i, push.pulls[piece, i], push.lates[piece, i])
+        _multiply_gram(p, _HV, _V, inputs.gram, inputs.factors, lanes)
+        _multiply_gram(p, _HU, _U, inputs.gram, inputs.factors, lanes)
         for i in range(n):
             _multiply(s, p, lanes, i)
-        _angles(s, lanes, scale, doublings)
-        _rotate(s, lanes, scale, rate)
+        _angles(s, lanes, push.scale, doublings)
+        _rotate(s, lanes, push.scale, push.rate)
         for i in range(n):
             _combine(s, p, lanes, i)
-        _multiply_gram(p, _SHIFT, _AFTER, across, factors, lanes)
-        for i in range(n):
-            _add_path(p, lanes, i, share)
     else:
         for i in range(n):
-            _push(p, lanes, i, scale * pull[i], middle)
-        _multiply_gram(p, _SHIFT, _AFTER, gram, factors, lanes)
-        for i in range(n):
-            _add_start(p, lanes, i)
+            _push(p, lanes, i, push.scale * push.pulls[piece, i], middle)
+    _multiply_gram(p, _SHIFT, _AFTER, across, inputs.factors, lanes)
+    for i in range(n):
+        _arrive(p, lanes, i, end)
     _start_meeting(s, lanes)
     for i in range(n):
-        if kind == STRAIGHT:
+        if not turning:
             _signal(s, p, lanes, i, middle)
-        _meet(s, p, lanes, i, own[i], weight[i])
+        _meet(s, p, lanes, i, push.own[piece, i], push.weight[piece, i])
     kinks = total(s[_KINKS:], lanes)
     if kinks > 0:
         for i in range(n):
             if total(p[i, _HELD:], lanes) > 0:
-                if kind == STRAIGHT:
+                if not turning:
                     _signal(s, p, lanes, i, middle)
-                _hold(s, p, lanes, i, own[i], weight[i])
+                _hold(s, p, lanes, i, push.own[piece, i], push.weight[piece, i])
     return kinks
 
 
@@ -458,34 +495,32 @@ def _multiply_gram_once(out, vector, gram, factors):
 
 
 @_lanes
-def _unpin(s, p, lanes, kind, push, share, middle, gram, across, factors, unit, rank):
-    """Moves again, in small substeps, the neurons that seem to be held on as many kinks as their weights have components (``rank``).
+def _unpin(s, p, lanes, turning, push, piece, across, inputs):
+    """Moves again, in small substeps, the neurons that seem to be held on as many kinks as their weights have components.
 
     Such a neuron passes close to the origin, where all its gates change at once, and holding each of them is a solution too, though one
     that the flow leaves at once.
     """
-    n, pull = len(p), push[0]
-    scale, rate = np.float64(unit[0]), np.float64(unit[1])
+    n, scale, rate, end = len(p), np.float64(push.scale), np.float64(push.rate), push.shares[piece, 1]
+    middle = (push.shares[piece, 0] + end) / 2
     for k in range(lanes):
-        if s[_KINKS + k] < rank:
+        if s[_KINKS + k] < inputs.rank:
             continue
         z, force, along, moved = np.empty(n), np.empty(n), np.empty(n), np.zeros(n)
         for i in range(n):
-            z[i] = p[i, _MEAN + k] if kind != STRAIGHT else p[i, _Z + k]
+            z[i] = p[i, _MEAN + k] if turning else p[i, _Z + k]
         a = np.float64(s[_START_A + k] + s[_MOVED_A + k])
         for _ in range(SUBSTEPS):
             square = product = 0.0
             for i in range(n):
-                signal = (
-                    np.float64(p[i, _FIRST + k] + middle * p[i, _SECOND + k]) if kind == STRAIGHT else 1.0
-                )
-                force[i] = pull[i] * signal / SUBSTEPS if z[i] > 0 else 0.0
-            _multiply_gram_once(along, force, gram, factors)
+                signal = 1.0 if turning else np.float64(p[i, _FIRST + k] + middle * p[i, _SECOND + k])
+                force[i] = push.pulls[piece, i] * signal / SUBSTEPS if z[i] > 0 else 0.0
+            _multiply_gram_once(along, force, inputs.gram, inputs.factors)
             for i in range(n):
                 square += force[i] * along[i]
                 product += force[i] * z[i]
             factor = -scale
-            if kind != STRAIGHT:
+            if turning:
                 length = sqrt(max(square, 0.0))
                 angle, part = scale * length, product / length if length > 0 else 0.0
                 # series of sinh and cosh - 1: a substep's angle is below MAX_ROTATION / SUBSTEPS
@@ -501,132 +536,137 @@ def _unpin(s, p, lanes, kind, push, share, middle, gram, across, factors, unit, 
         s[_KINKS + k] = s[_ALPHA + k] = s[_BETA + k] = 0
         for i in range(n):
             p[i, _AFTER + k], p[i, _HELD + k] = p[i, _BEFORE + k] + moved[i], 0
-            if kind != STRAIGHT:
+            if turning:
                 p[i, _MEAN + k] = z[i]
         for i in range(n):
             force[i] = p[i, _AFTER + k]
-        _multiply_gram_once(along, force, across, factors)
+        _multiply_gram_once(along, force, across, inputs.factors)
         for i in range(n):
-            path = share * p[i, _FIRST + k] if kind != STRAIGHT else 0.0
-            p[i, _SHIFT + k], p[i, _END + k] = along[i], p[i, _FROM + k] + path + along[i]
+            p[i, _DISPLACED + k] = p[i, _FROM + k] + end * p[i, _PATH + k] + along[i]
+            p[i, _SHIFT + k], p[i, _END + k] = along[i], p[i, _START + k] + p[i, _DISPLACED + k]
 
 
 @_part
-def _load(s, p, kind, lo, lanes, output, before):
+def _load(s, p, turning, moving, lo, lanes, before):
     """Loads neurons that lie side by side."""
-    start_a, moved_a, _ = output
-    z, origin, coefficients, first, second, gate = before
+    zero = p.dtype.type(0)
     for i in range(len(p)):
-        copy(p[i, _Z:], z[i, lo:], lanes)
-        copy(p[i, _FROM:], origin[i, lo:], lanes)
-        copy(p[i, _BEFORE:], coefficients[i, lo:], lanes)
-        copy(p[i, _FIRST:], first[i, lo:], lanes)
-        copy(p[i, _SECOND:], second[i, lo:], lanes)
-        copy(p[i, _GATE:], gate[i, lo:], lanes)
-    if kind != STRAIGHT:
-        copy(s[_START_A:], start_a[lo:], lanes)
-        copy(s[_MOVED_A:], moved_a[lo:], lanes)
+        copy(p[i, _START:], before.z_start[i, lo:], lanes)
+        copy(p[i, _FROM:], before.displaced[i, lo:], lanes)
+        copy(p[i, _GATE:], before.gate[i, lo:], lanes)
+        copy(p[i, _BEFORE:], before.coefficients[i, lo:], lanes)
+        if moving:
+            copy(p[i, _PATH:], before.path[i, lo:], lanes)
+        else:
+            for k in range(lanes):
+                p[i, _PATH + k] = zero
+        if not turning:
+            copy(p[i, _FIRST:], before.first[i, lo:], lanes)
+            copy(p[i, _SECOND:], before.last[i, lo:], lanes)
+    if turning:
+        copy(s[_START_A:], before.a_start[lo:], lanes)
+        copy(s[_MOVED_A:], before.moved_a[lo:], lanes)
 
 
 @_part
-def _store(s, p, kind, lo, lanes, output, after):
-    next_a = output[2]
-    z, coefficients, gate = after
+def _store(s, p, turning, lo, lanes, after):
     for i in range(len(p)):
-        copy(z[i, lo:], p[i, _END:], lanes)
-        copy(coefficients[i, lo:], p[i, _AFTER:], lanes)
-        copy(gate[i, lo:], p[i, _MET:], lanes)
-    if kind != STRAIGHT:
-        copy(next_a[lo:], s[_NEXT_A:], lanes)
+        copy(after.displaced[i, lo:], p[i, _DISPLACED:], lanes)
+        copy(after.coefficients[i, lo:], p[i, _AFTER:], lanes)
+        copy(after.gate[i, lo:], p[i, _MET:], lanes)
+    if turning:
+        copy(after.moved_a[lo:], s[_NEXT_A:], lanes)
 
 
 @_part
-def _gather(s, p, kind, chosen, lanes, output, before):
+def _gather(s, p, turning, moving, chosen, lanes, before):
     """Loads the chosen neurons; the last of the lanes may be empty."""
-    start_a, moved_a, _ = output
-    z, origin, coefficients, first, second, gate = before
     count, zero = len(chosen), p.dtype.type(0)
     for i in range(len(p)):
-        for k in range(count):
-            p[i, _Z + k] = z[i, chosen[k]]
-            p[i, _FROM + k] = origin[i, chosen[k]]
-            p[i, _BEFORE + k] = coefficients[i, chosen[k]]
-            p[i, _FIRST + k] = first[i, chosen[k]]
-            p[i, _SECOND + k] = second[i, chosen[k]]
-            p[i, _GATE + k] = gate[i, chosen[k]]
-        for k in range(count, lanes):
-            p[i, _Z + k] = p[i, _FROM + k] = p[i, _BEFORE + k] = zero
+        for k in range(lanes):
+            p[i, _START + k] = p[i, _FROM + k] = p[i, _PATH + k] = p[i, _BEFORE + k] = zero
             p[i, _FIRST + k] = p[i, _SECOND + k] = p[i, _GATE + k] = zero
-    if kind != STRAIGHT:
         for k in range(count):
-            s[_START_A + k], s[_MOVED_A + k] = start_a[chosen[k]], moved_a[chosen[k]]
-        for k in range(count, lanes):
+            p[i, _START + k] = before.z_start[i, chosen[k]]
+            p[i, _FROM + k] = before.displaced[i, chosen[k]]
+            p[i, _BEFORE + k] = before.coefficients[i, chosen[k]]
+            p[i, _GATE + k] = before.gate[i, chosen[k]]
+        if moving:
+            for k in range(count):
+                p[i, _PATH + k] = before.path[i, chosen[k]]
+        if not turning:
+            for k in range(count):
+                p[i, _FIRST + k] = before.first[i, chosen[k]]
+                p[i, _SECOND + k] = before.last[i, chosen[k]]
+    if turning:
+        for k in range(lanes):
             s[_START_A + k] = s[_MOVED_A + k] = zero
+        for k in range(count):
+            s[_START_A + k], s[_MOVED_A + k] = before.a_start[chosen[k]], before.moved_a[chosen[k]]
 
 
 @_part
-def _scatter(s, p, kind, chosen, output, after):
-    next_a = output[2]
-    z, coefficients, gate = after
+def _scatter(s, p, turning, chosen, after):
     for k in range(len(chosen)):
         for i in range(len(p)):
-            z[i, chosen[k]] = p[i, _END + k]
-            coefficients[i, chosen[k]] = p[i, _AFTER + k]
-            gate[i, chosen[k]] = p[i, _MET + k]
-        if kind != STRAIGHT:
-            next_a[chosen[k]] = s[_NEXT_A + k]
+            after.displaced[i, chosen[k]] = p[i, _DISPLACED + k]
+            after.coefficients[i, chosen[k]] = p[i, _AFTER + k]
+            after.gate[i, chosen[k]] = p[i, _MET + k]
+        if turning:
+            after.moved_a[chosen[k]] = s[_NEXT_A + k]
 
 
 @_part
-def _move_in_pieces(s, p, lanes, kind, pushes, grams, across, level, sweeps, unit, doublings, settled, rank):
+def _move_in_pieces(s, p, lanes, turning, push, inputs, across, level, sweeps, doublings, settled):
     """Moves a block piece by piece, each with gates that have settled to ``settled`` in all of them, or that had so many sweeps to do so;
     returns what has not."""
-    pulls, lates, own, weight, shares = pushes
-    gram, here, there, factors = grams
     n, pieces, missing = len(p), 1 << level, 0.0
     for piece in range(pieces - 1, 2 * pieces - 1):
-        push = pulls[piece], lates[piece], own[piece], weight[piece]
-        begin, end = shares[piece, 0], shares[piece, 1]
+        end = push.shares[piece, 1]
         for i in range(n):
             for j in range(n):
-                across[i, j] = here[i, j] + end * (there[i, j] - here[i, j])
+                across[i, j] = inputs.before[i, j] + end * (inputs.after[i, j] - inputs.before[i, j])
         if piece >= pieces:
-            _go_on(s, p, lanes, kind)
-        middle = (begin + end) / 2
+            _go_on(s, p, lanes, turning)
         for sweep in range(sweeps):
-            kinks = _sweep(s, p, lanes, kind, push, end, middle, gram, across, factors, unit, doublings)
+            kinks = _sweep(s, p, lanes, turning, push, piece, across, inputs, doublings)
             loose = sqrt(max(total(s[_LOOSE:], lanes), 0.0))
             if sweep == sweeps - 1 or not loose > settled / pieces:
                 break
             _approach(p, lanes, 1.0 if sweep < DAMPED else 0.5)
-        if sweeps > 1 and kinks >= rank:
-            _unpin(s, p, lanes, kind, push, end, middle, gram, across, factors, unit, rank)
+        if sweeps > 1 and kinks >= inputs.rank:
+            _unpin(s, p, lanes, turning, push, piece, across, inputs)
         for i in range(n):
             _present(p, lanes, i)
         missing += loose
     return missing
 
 
+@_part
+def _displaced(s, p, lanes, turning, inputs, out):
+    """Squares of the displacements of a block: since the start, or, where the inputs move, over the step."""
+    if inputs.move:
+        zero = p.dtype.type(0)
+        for i in range(len(p)):
+            for k in range(lanes):
+                p[i, _HV + k] = zero
+        _multiply_gram(p, _HV, _AFTER, inputs.gram, inputs.factors, lanes)
+        _displacements(p, lanes, _HV, out)
+    else:
+        _displacements(p, lanes, _SHIFT, out)
+
+
 @_lanes
-def move_layer(room, kind, pushes, grams, rank, unit, tolerance, far, output, before, after, chosen_room):
+def move_layer(room, turning, push, inputs, tolerance, far, before, after):
     """Moves all neurons of a layer of one network: the largest angle, the displacement of the layer, and what is unsettled relative to it.
 
     Most neurons meet no kink on their way, or rest on one, and are where they belong after a single move. The others, by how much that
-    matters, are moved again in pieces.
-
-    ``pushes``: pulls, their first moments, what a neuron's own open gate adds to its shift, and weights of what is loose, (TREE, n) each,
-    and the shares (TREE, 2) of a step at whose beginning and end its pieces are. ``grams``: products (n, n) of the inputs' means, and of
-    the inputs at the beginning and at the end with those means; all one where inputs do not move; and their ``factors``. ``rank``: that
-    of the products. ``unit``: scale of the angles and ratio of rates; straight: scale of the coefficients. ``far``: displacement before
-    the step, of layers whose inputs move. ``output`` (m,): initial output weights and their displacements before and after.
-    ``before``: (n, m) preactivations, those from which coefficients count, coefficients, two ends of signals or preactivations, gates;
-    ``after``: preactivations, coefficients and gates to fill in.
+    matters, are moved again in pieces. ``room`` of :func:`room`; ``far``: the displacement before the step, where the inputs move: it is
+    then at most as long as all steps together.
     """
-    s, p = room
-    scale, rate = unit
-    loose, kinks, levels, chosen, across, squares, part = chosen_room
-    width = before[0].shape[1]
-    doublings = _doublings(pushes[3], scale) if kind != STRAIGHT else 0
+    s, p, loose, kinks, levels, chosen, across, squares, part = room
+    moving, width = inputs.move, before.z_start.shape[1]
+    doublings = _doublings(push.weight, push.scale) if turning else 0
     rotation = moved = settled = missing = step = 0.0
     many, at, lo = width, 0, 0
     while at < many:
@@ -635,48 +675,40 @@ def move_layer(room, kind, pushes, grams, rank, unit, tolerance, far, output, be
         if first:
             count = lanes = min(BLOCK, width - lo)
             level, sweeps, goal = 0, 1, 0.0
-            _load(s, p, kind, lo, lanes, output, before)
+            _load(s, p, turning, moving, lo, lanes, before)
         else:
             end = group(levels, chosen, at, many, BLOCK)
             these, count, level, sweeps = chosen[at:end], end - at, levels[chosen[at]], MAX_SWEEPS
             lanes, goal = count + -count % 16, settled * sqrt(count)
-            _gather(s, p, kind, these, lanes, output, before)
-        _prepare(s, p, lanes, kind)
-        left = _move_in_pieces(
-            s, p, lanes, kind, pushes, grams, across, level, sweeps, unit, doublings, goal, rank
-        )
+            _gather(s, p, turning, moving, these, lanes, before)
+        _prepare(s, p, lanes, turning, moving)
+        left = _move_in_pieces(s, p, lanes, turning, push, inputs, across, level, sweeps, doublings, goal)
+        _displaced(s, p, lanes, turning, inputs, part)
         if not first:
             missing += left**2
-            _scatter(s, p, kind, these, output, after)
-            if kind != TURNING:
-                _displaced(p, lanes, part)
-                for k in range(count):
-                    squares[these[k]] = part[k]
+            _scatter(s, p, turning, these, after)
+            for k in range(count):
+                squares[these[k]] = part[k]
             at = end
             continue
-        _store(s, p, kind, lo, lanes, output, after)
+        _store(s, p, turning, lo, lanes, after)
         for k in range(lanes):
-            loose[lo + k], kinks[lo + k] = s[_LOOSE + k], s[_KINKS + k]
-        if kind != STRAIGHT:
+            loose[lo + k], kinks[lo + k], squares[lo + k] = s[_LOOSE + k], s[_KINKS + k], part[k]
+        if turning:
             rotation = max(rotation, largest(s[_ANGLE:], lanes))
-        if kind == TURNING:
-            moved += _turned(s, lanes)
-        else:
-            _displaced(p, lanes, squares[lo:])
-            moved += total(squares[lo:], lanes)
+        moved += total(part, lanes)
         lo += lanes
         if lo == width:
             if not rotation < MAX_ROTATION:
                 return rotation, 0.0, 0.0
-            moved = sqrt(max(moved, 0.0))
-            far = far + moved if kind == TURNING else moved
-            step = np.float64(scale) * np.float64(rate)
-            settled = SETTLED * tolerance * far / sqrt(width) / max(step, 1e-300)
+            moved = sqrt(max(moved, 0.0)) + (far if moving else 0.0)
+            step = np.float64(push.scale) * np.float64(push.rate)
+            settled = SETTLED * tolerance * moved / sqrt(width) / max(step, 1e-300)
             for k in range(width):
                 loose[k] = sqrt(max(loose[k], 0.0))
             many, missing = sort_out(levels, chosen, loose, kinks, settled)
-    unsettled = sqrt(missing) * step / max(far, 1e-300)
-    return rotation, far if kind == TURNING else sqrt(max(total(squares, width), 0.0)), unsettled
+    unsettled = sqrt(missing) * step / max(moved, 1e-300)
+    return rotation, sqrt(max(total(squares, width), 0.0)) + (far if moving else 0.0), unsettled
 
 
 @_lanes
@@ -731,7 +763,7 @@ def add_input_kernel(room, gates, signals, cosines, backward, held_back):
 
     ``gates`` (n, m); ``signals`` (n, m), or (1, m) where they are the same for all points; ``cosines`` (n, n): of inputs j along inputs i.
     """
-    s, p = room
+    s, p = room[0], room[1]
     n, width = gates.shape
     for lo in range(0, width, BLOCK):
         lanes, kinks = min(BLOCK, width - lo), 0.0

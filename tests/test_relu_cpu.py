@@ -1,0 +1,348 @@
+"""The compiled networks of any depth, whole and represented, against their definition and against small steps."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from phasediag.engine import relu_cpu
+from phasediag.engine.flow import Settings, integrate
+from phasediag.engine.measures import frobenius
+from phasediag.engine.networks import MAX_ROTATION, Initialisation, Trial, initial_weights
+from phasediag.engine.relu_cpu import ReluNetworkCPU
+from phasediag.engine.tensors import TensorNetwork
+from phasediag.engine.three_layer import ThreeLayer
+from phasediag.engine.two_layer import TwoLayer
+
+X = np.array([[-1.0], [-0.35], [0.3], [0.8], [1.0]])
+Y = np.array([0.6, -0.4, 0.5, -0.2, 0.1])
+NEURONS = {2: 300, 3: 40, 4: 30, 5: 20}  # two layers: more than a block; all no multiple of anything
+DEPTHS = tuple(NEURONS)
+PUSH = np.array([0.3, -0.2, 0.5, 0.1, -0.7])
+
+
+def jobs_of(depth: int) -> list[Initialisation]:
+    """Three whole networks and two that stand for wider ones, in the linear and in the condensed regime."""
+    neurons, ntk, more = NEURONS[depth], depth / 2 - 0.5, 0.1 if depth > 2 else 0.0
+    return [
+        Initialisation(neurons, ntk, 0.0, 0.0, 0),
+        Initialisation(neurons, ntk + 0.5, 0.3, more, 1),
+        Initialisation(neurons, ntk + 1.1, -0.2, 0.0, 0),
+        Initialisation(10**4, ntk + 0.2, 0.2, -more, 0),
+        Initialisation(10**9, ntk + 0.7, 0.0, 0.0, 1),
+    ]
+
+
+@pytest.fixture(params=DEPTHS)
+def depth(request: pytest.FixtureRequest) -> int:
+    chosen: int = request.param
+    return chosen
+
+
+def made(depth: int, dtype: str = "float64") -> ReluNetworkCPU:
+    return ReluNetworkCPU.initialised(X, Y, depth, NEURONS[depth], jobs_of(depth), dtype)
+
+
+@cache
+def units(depth: int) -> np.ndarray:
+    """(B, n): impulses along ``PUSH`` under which, if all went straight, one of the layers would move by its own length."""
+    found = []
+    for job, at in enumerate(jobs_of(depth)):
+        _, derivatives, _ = definition(depth, job)
+        drawn = initial_weights(depth, NEURONS[depth], 1, at.seed)
+        moves = [
+            rate / len(X) * frobenius(np.tensordot(PUSH, derivatives[layer], axes=1)) / frobenius(weights)
+            for (layer, rate), weights in zip(rates(depth, job).items(), drawn, strict=True)
+        ]
+        found.append(PUSH / max(moves))
+    return np.array(found)
+
+
+def impulses(depth: int, size: float) -> np.ndarray:
+    return size * units(depth)
+
+
+def step(network: ReluNetworkCPU, impulse: np.ndarray, tolerance: float = 1e-3, repeats: int = 0) -> Trial:
+    """A steady step of all networks under ``impulse`` (B, n)."""
+    pieces = np.repeat(impulse[:, None] / network.pieces, network.pieces, axis=1)
+    times, none = np.full(len(impulse), repeats), np.zeros(len(impulse), dtype=bool)
+    return network.trial(times, none, np.ones(len(impulse)), pieces, np.zeros_like(pieces), tolerance)
+
+
+def accepted(network: ReluNetworkCPU, jobs: int = 5) -> None:
+    network.accept(np.ones(jobs, dtype=bool))
+
+
+def definition(
+    depth: int, job: int, changes: dict[str, np.ndarray] | None = None
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """f (n,), and by layer its derivative in single weights (n, ...) and what squares of that count: automatic differentiation of
+
+    z_(l+1) = sqrt(M) W(0) h_l + M (W - W(0)) h_l + bias,    f = kappa [ sqrt(M) F(0) + M (F - F(0)) ].
+    """
+    at, neurons = jobs_of(depth)[job], NEURONS[depth]
+    mass, layers = at.width / neurons, [f"W{layer}" for layer in range(1, depth)] + ["a"]
+    start = [torch.from_numpy(part) for part in initial_weights(depth, neurons, 1, at.seed)]
+    moved = [
+        torch.zeros_like(part) if changes is None else torch.from_numpy(changes[layer].astype(np.float64))
+        for layer, part in zip(layers, start, strict=True)
+    ]
+    for part in moved:
+        part.requires_grad_()
+    inputs = torch.from_numpy(np.hstack([X, np.ones((len(X), 1))]))
+
+    def output(displaced: list[Tensor]) -> Tensor:
+        h = torch.relu(inputs @ (start[0] + displaced[0]).T)
+        for w, by in zip(start[1:-1], displaced[1:-1], strict=True):
+            acting = mass**0.5 * w[:, :-1] + mass * by[:, :-1]
+            h = torch.relu(h @ acting.T + w[:, -1] + by[:, -1])
+        return h @ (start[-1] + displaced[-1])
+
+    before = output([torch.zeros_like(part) for part in start])
+    f = float(at.width) ** -at.gamma * (mass**0.5 * before + mass * (output(moved) - before))
+    rows = [torch.autograd.grad(value, moved, retain_graph=True) for value in f]
+    derivatives, counts = {}, {}
+    for k, layer in enumerate(layers):
+        count = np.full(start[k].shape, mass)  # neurons that a weight belongs to
+        if layer not in ("W1", "a"):
+            count[:, :-1] = mass**2
+        derivatives[layer] = np.stack([row[k].numpy() for row in rows]) / count
+        counts[layer] = count
+    return f.detach().numpy(), derivatives, counts
+
+
+def rates(depth: int, job: int) -> dict[str, float]:
+    at = jobs_of(depth)[job]
+    width = float(at.width)
+    between = {f"W{layer}": width ** (-2 * at.gamma_1) for layer in range(2, depth)}
+    return {"W1": width ** (-2 * at.gamma_prime), **between, "a": 1.0}
+
+
+def test_the_start_is_that_of_the_definition(depth: int) -> None:
+    network = made(depth)
+    residual, kernels = network.begin()
+    for job, at in enumerate(jobs_of(depth)):
+        f, derivatives, counts = definition(depth, job)
+        np.testing.assert_allclose(residual[job], f - Y, rtol=1e-10, atol=1e-12)
+        for index, (layer, rate) in enumerate(rates(depth, job).items()):
+            flat = (derivatives[layer] * np.sqrt(counts[layer])).reshape(len(X), -1)
+            expected = rate / len(X) * flat @ flat.T
+            np.testing.assert_allclose(kernels[job, index], expected, rtol=1e-9, atol=1e-12 * expected.max())
+            assert not network.change(job)[layer].any()
+        drawn = initial_weights(depth, NEURONS[depth], 1, at.seed)
+        for layer, weights in zip(network.layers, drawn, strict=True):
+            np.testing.assert_array_equal(network.initial(job)[layer], weights)
+
+
+def test_a_small_step_is_one_of_gradient_descent(depth: int) -> None:
+    network = made(depth)
+    network.begin()
+    impulse = impulses(depth, 1e-7)
+    trial = step(network, impulse)
+    accepted(network)
+    for job in range(len(jobs_of(depth))):
+        _, derivatives, counts = definition(depth, job)
+        for index, (layer, rate) in enumerate(rates(depth, job).items()):
+            expected = -rate / len(X) * np.tensordot(impulse[job], derivatives[layer], axes=1)
+            np.testing.assert_allclose(
+                network.change(job)[layer], expected, rtol=2e-4, atol=1e-6 * np.abs(expected).max()
+            )
+            length = np.sqrt((counts[layer] * expected**2).sum())
+            assert trial.travelled[job, index] == pytest.approx(length, rel=1e-4)
+
+
+def small_steps(depth: int, job: int, impulse: np.ndarray, steps: int) -> dict[str, np.ndarray]:
+    """Displacements after explicit small steps under a steady impulse."""
+    layers = rates(depth, job)
+    changes = {layer: np.zeros_like(part) for layer, part in definition(depth, job)[1].items()}
+    changes = {layer: part[0] for layer, part in changes.items()}
+    for _ in range(steps):
+        _, derivatives, _ = definition(depth, job, changes)
+        for layer, rate in layers.items():
+            changes[layer] = changes[layer] - rate / len(X) / steps * np.tensordot(
+                impulse, derivatives[layer], axes=1
+            )
+    return changes
+
+
+def test_steps_end_where_small_steps_end(depth: int) -> None:
+    """In which neurons pass kinks and others come to rest on them. Of two layers one step goes as far as ten of more layers, whose
+    signals jump where gates flip."""
+    steps, error = (1, 2e-3) if depth == 2 else (10, 0.05)
+    network, size = made(depth), 0.1 if depth == 2 else 0.1 / depth**2
+    network.begin()
+    impulse = impulses(depth, size / steps)
+    for _ in range(steps):
+        for repeat in range(network.passes):
+            trial = step(network, impulse, repeats=repeat)
+        accepted(network)
+    for job in range(len(jobs_of(depth))):
+        expected, changes = small_steps(depth, job, steps * impulse[job], 400), network.change(job)
+        for layer, by in expected.items():
+            assert frobenius(changes[layer] - by) < error * frobenius(by), (job, layer)
+        f, _, _ = definition(depth, job, changes)
+        np.testing.assert_allclose(trial.residual[job], f - Y, rtol=1e-8, atol=1e-9)
+
+
+def test_the_evaluation_is_that_of_the_definition_after_steps(depth: int) -> None:
+    """Residual, and the kernels of the layers in which no neuron is held on a kink."""
+    network, compared = made(depth), 0
+    network.begin()
+    for _ in range(3):
+        trial = step(network, impulses(depth, 0.2 if depth == 2 else 0.03))
+        accepted(network)
+    for job in range(len(jobs_of(depth))):
+        f, derivatives, counts = definition(depth, job, network.change(job))
+        np.testing.assert_allclose(trial.residual[job], f - Y, rtol=1e-8, atol=1e-9)
+        gates = network._state.gate[:, network._state.current[job], job]
+        held = [bool(((gate > 0) & (gate < 1)).any()) for gate in gates] + [False]
+        for index, (layer, rate) in enumerate(rates(depth, job).items()):
+            if not any(held[index:]):  # a signal goes through the gates of the layers above
+                flat = (derivatives[layer] * np.sqrt(counts[layer])).reshape(len(X), -1)
+                expected = rate / len(X) * flat @ flat.T
+                np.testing.assert_allclose(
+                    trial.kernels[job, index], expected, rtol=1e-6, atol=1e-9 * expected.max()
+                )
+                compared += 1
+    assert compared > 5
+
+
+def test_the_kernel_is_the_jacobian_of_the_residual_in_the_impulse(depth: int) -> None:
+    """Also after steps that left neurons on kinks, along which alone they can still move."""
+    network = made(depth)
+    network.begin()
+    for _ in range(3):
+        trial = step(network, impulses(depth, 0.2))
+        accepted(network)
+    gates = network._state.gate
+    assert ((gates > 0) & (gates < 1)).any()
+    small = impulses(depth, 1e-5)
+    step(network, small)
+    moved = step(network, small, repeats=1)
+    predicted = -np.einsum("bij,bj->bi", trial.kernels.sum(axis=1), small)
+    debt = network._state.owed.any() if depth > 2 else False
+    for job in range(len(small)):
+        scale = np.abs(predicted[job]).max()
+        if not debt:
+            difference = moved.residual[job] - trial.residual[job]
+            np.testing.assert_allclose(difference, predicted[job], rtol=0.03, atol=3e-3 * scale)
+
+
+def test_every_step_conserves_the_balance_of_each_neuron_of_two_layers() -> None:
+    """The flow conserves kappa' a_k^2 - |w_k|^2 / kappa' for each neuron."""
+    network = made(2)
+    network.begin()
+    step(network, impulses(2, 1.0))
+    accepted(network)
+    for job, at in enumerate(jobs_of(2)):
+        rate = float(at.width) ** -at.gamma_prime
+        initial, change = network.initial(job), network.change(job)
+        before, after = (
+            rate * part["a"] ** 2 - (part["W1"] ** 2).sum(axis=1) / rate
+            for part in (initial, {layer: initial[layer] + change[layer] for layer in initial})
+        )
+        np.testing.assert_allclose(after, before, rtol=1e-9, atol=1e-9)
+
+
+def test_steps_that_are_not_accepted_leave_no_trace(depth: int) -> None:
+    network = made(depth)
+    network.begin()
+    first = step(network, impulses(depth, 0.3))
+    step(network, impulses(depth, -3.0))
+    for one, other in zip(first, step(network, impulses(depth, 0.3)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_selected_networks_go_on_where_they_are(depth: int) -> None:
+    network, impulse = made(depth), impulses(depth, 0.3)
+    network.begin()
+    step(network, impulse)
+    network.accept(np.array([True, False, True, True, False]))
+    everyone, kept = step(network, impulse), np.array([4, 2])
+    some = network.select(kept)
+    for key, change in network.change(2).items():
+        np.testing.assert_array_equal(some.change(1)[key], change)
+    for one, other in zip(step(some, impulse[kept]), everyone, strict=True):
+        np.testing.assert_array_equal(one, other[kept])
+
+
+def test_a_network_that_overflows_does_so_alone(depth: int) -> None:
+    network, impulse = made(depth, "float32"), impulses(depth, 0.1)
+    network.begin()
+    step(network, impulse)
+    accepted(network)
+    expected = step(network, impulse)
+    broken = impulse.copy()
+    broken[0] *= 1e38
+    trial = step(network, broken)
+    assert not (np.isfinite(trial.residual[0]).all() and trial.rotation[0] < MAX_ROTATION)
+    for one, other in zip(step(network, impulse), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_factors_are_folded_without_a_trace(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def outcome() -> list[Any]:
+        result = integrate(made(depth), Settings(loss_tolerance=1e-2))
+        return [{layer: frobenius(part) for layer, part in job.items()} for job in result.changes]
+
+    late = outcome()
+    monkeypatch.setattr(relu_cpu, "MAX_FACTORS", 5)
+    for one, other in zip(outcome(), late, strict=True):
+        assert one == pytest.approx(other, rel=2e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("width", [1, 2, 31, 32, 63, 257])
+@pytest.mark.parametrize("of_depth", [2, 3])
+def test_padding_does_nothing(of_depth: int, width: int, dtype: str) -> None:
+    """Whatever the width, the flow is that of the tensors, which pad otherwise: one or two neurons reach no small loss."""
+    few: dict[tuple[int, int], tuple[int, ...]] = {(2, 1): (1, 5), (2, 2): (0, 6), (3, 1): (1,), (3, 2): (0,)}
+    seeds, loss = few.get((of_depth, width), (0,)), 0.85 if width < 3 else 0.3
+    settings = Settings(accuracy=0.002, loss_tolerance=loss, max_evaluations=500)
+    jobs = [Initialisation(width, 0.5 * of_depth - 0.5, 0.3, 0.0, seed) for seed in seeds]
+    x, y = X[[0, 1, 2, 4]], np.array([0.6, -0.4, 0.5, -0.2])
+    tensors: TensorNetwork
+    if of_depth == 2:
+        x, y = X, Y
+        cells = [(job.gamma, job.gamma_prime, job.seed) for job in jobs]
+        tensors = TwoLayer.from_exponents(x, y, width, cells, getattr(torch, dtype), "cpu")
+    else:
+        deeper = [(job.gamma, job.gamma_prime, 0.0, job.seed) for job in jobs]
+        tensors = ThreeLayer.from_exponents(x, y, width, deeper, getattr(torch, dtype), "cpu")
+    expected = integrate(tensors, settings)
+    result = integrate(ReluNetworkCPU.initialised(x, y, of_depth, width, jobs, dtype), settings)
+    assert result.status == expected.status == ["converged"] * len(jobs)
+    for ours, theirs in zip(result.changes, expected.changes, strict=True):
+        for layer in theirs:
+            assert frobenius(ours[layer]) == pytest.approx(frobenius(theirs[layer]), rel=0.02)
+
+
+@pytest.mark.parametrize("gamma_prime", [-20.0, 20.0])
+def test_exponents_beyond_the_arithmetic_diverge(gamma_prime: float) -> None:
+    """300^20 is more than float32 holds: whatever comes out, it is no network that has come to rest."""
+    jobs = [Initialisation(300, 1.0, gamma_prime, 0.0, 0)]
+    result = integrate(ReluNetworkCPU.initialised(X, Y, 2, 300, jobs, "float32"), Settings())
+    assert result.status == ["diverged"]
+
+
+@pytest.mark.parametrize("tolerance", [1e-9, 1e-3])
+def test_the_change_is_that_of_the_network_whose_loss_is_told(depth: int, tolerance: float) -> None:
+    """Whatever the last step still owes."""
+    result = integrate(made(depth), Settings(loss_tolerance=tolerance, max_evaluations=300))
+    for job, changes in enumerate(result.changes):
+        f, _, _ = definition(depth, job, changes)
+        assert np.mean((f - Y) ** 2) / 2 == pytest.approx(result.loss_final[job], rel=1e-5)
+
+
+def test_the_loss_never_rises(depth: int) -> None:
+    settings = Settings(accuracy=0.02, loss_tolerance=1e-4)
+    result = integrate(made(depth, "float32"), settings, trace=True)
+    for trace in result.trace:
+        losses = np.array([loss for _, loss, _ in trace])
+        assert len(losses) > 3
+        assert (losses[1:] <= (1 + settings.accuracy) * losses[:-1]).all()
