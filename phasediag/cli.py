@@ -537,13 +537,12 @@ def _exit(message: str, code: int) -> typer.Exit:
 
 
 def _read_study(spec: Path) -> AnyStudy:
-    """The study, with a word on standard error about columns of its data that are not used."""
+    """The study, with what may be unexpected of it on standard error."""
     from .kinds import read_study
-    from .spec.data import some_columns
 
     study = read_study(spec)
-    if study.unused_columns:
-        say(f"{spec}: data: not used: {some_columns(study.unused_columns)}", error=True)
+    for note in study.notes():
+        say(f"{spec}: {note}", error=True)
     return study
 
 

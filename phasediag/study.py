@@ -135,10 +135,9 @@ class Study(ABC, Generic[CellT, JobT]):
     grouped_by: ClassVar[str] = ""
     """What plans and summaries sum up by."""
 
-    @property
-    def unused_columns(self) -> tuple[str, ...]:
-        """Names of the columns of the file of its data that are not used."""
-        return ()
+    def notes(self) -> Iterator[str]:
+        """What its author may not expect: "key: what is the case"."""
+        yield from ()
 
     @abstractmethod
     def cells(self) -> set[CellT]:

@@ -148,9 +148,9 @@ class CondensationStudy(Study[Cell, Job]):
 
     grouped_by = "activation"
 
-    @property
-    def unused_columns(self) -> tuple[str, ...]:
-        return () if self.data.shared is None else self.data.shared.unused
+    def notes(self) -> Iterator[str]:
+        if self.data.shared is not None:
+            yield from self.data.shared.notes()
 
     def cells(self) -> set[Cell]:
         return {cell for grid in self.spec.grids for cell in grid.cells(self._dimensions)}

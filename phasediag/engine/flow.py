@@ -38,14 +38,17 @@ rounding does not fade with the step."""
 FIRST_STEP = 0.5
 """First step in units of 1 / (largest eigenvalue of the kernel)."""
 SAFETY, SHRINK, GROW = 0.9, 0.2, 5.0
+RISE = 2.0
+"""Most that the loss may rise within a step. That of a gradient flow never does; but what a step leaves in stiff modes, the next one takes
+away at once, and only then it counts: when the loss is back to what it was, up to ``accuracy``."""
 HALVE = 0.5
-"""For a step after which the loss is larger than before, by more than ``accuracy``: that of a gradient flow never rises."""
+"""For a step within which the loss would rise by more."""
 MAX_REJECTED = 60
 """So many rejected steps in a row leave nothing of a step: what moves is beyond the arithmetic."""
 _TINY = 1e-300
 NULL_MODE = 5e-15
-"""Kernel modes below this fraction, times the number of points, of the largest eigenvalue are rounding: they cannot move (duplicated
-points, dead networks)."""
+"""Kernel modes below this fraction, times the number of points, of the kernel of the points that they consist of are rounding: they cannot
+move (duplicated points, dead networks)."""
 AT_REST = 1e-3
 """A network stalls where all that is left to move is this fraction of ``accuracy``."""
 NO_FORCE = 1e-6
@@ -93,6 +96,7 @@ class _Front(NamedTuple):
     taken: Any  # (B, n) impulse of the last step
     values: Any  # (B, n) eigenvalues of the whole kernel, ascending, at least 0
     vectors: Any  # (B, n, n) its eigenvectors, in columns
+    movable: Any  # (B, n) which of these modes are more than rounding
     start: Any  # (B, n) the residual that the flow starts from, at the debt's end, in these modes
     step: Any  # (B,)
     phis: Any  # (B, 4, n) step * phi_1(-K step) ... step * phi_4(-K step), mode by mode
@@ -103,6 +107,7 @@ class _Front(NamedTuple):
     passes: Any  # (B,) moves made so far under that impulse; 0 where a new step begins
     evaluations: Any  # (B,)
     rejected: Any  # (B,) trial steps rejected in a row
+    lowest: Any  # (B,) loss after the last step that counts
     forgiven: Any  # (B,) whether the step is tried without what the last one left to be done: with it, the loss would rise
 
     @classmethod
@@ -119,6 +124,7 @@ class _Front(NamedTuple):
             taken=np.zeros(vector),
             values=np.zeros(vector),
             vectors=np.zeros((jobs, n, n)),
+            movable=np.zeros(vector, dtype=np.bool_),
             start=np.zeros(vector),
             step=np.full(number, np.nan),
             phis=np.zeros((jobs, 4, n)),
@@ -129,6 +135,7 @@ class _Front(NamedTuple):
             passes=count,
             evaluations=count + 1,
             rejected=count.copy(),
+            lowest=np.array([_loss(residual) for residual in at.residual]),
             forgiven=np.zeros(jobs, dtype=np.bool_),
         )
 
@@ -145,11 +152,11 @@ def integrate(network: Network, settings: Settings, trace: bool = False) -> Outc
     jobs = np.arange(len(front.step))
     outcome = Outcome.of(len(jobs))
     outcome.loss_initial = [_loss(residual) for residual in front.residual]
-    fresh = np.ones(len(jobs), dtype=np.bool_)
+    counted = np.ones(len(jobs), dtype=np.bool_)
     _decompose(front, jobs)
     while True:
         if trace:
-            _record(outcome, front, jobs[fresh], network.layers)
+            _record(outcome, front, jobs[counted], network.layers)
         running = _finish(outcome, front, jobs, network, target, settings)
         if not running.all():
             jobs = jobs[running]
@@ -169,6 +176,7 @@ def integrate(network: Network, settings: Settings, trace: bool = False) -> Outc
         _judge(front, jobs, trial, settings.accuracy, target, network.passes, fresh)
         network.accept(fresh)
         _decompose(front, jobs[fresh])
+        counted = _count(front, jobs, fresh, settings.accuracy)
 
 
 @_compiled
@@ -183,20 +191,20 @@ def _propose(front: _Front, jobs: Indices, target: float) -> None:
         if front.passes[job] > 0:
             continue
         values, start, vectors = front.values[job], front.start[job], front.vectors[job]
+        movable = front.movable[job]
         if np.isnan(front.step[job]):
             front.step[job] = FIRST_STEP / max(values[n - 1], _TINY)
-        step = front.step[job] = _landed(values, start, front.step[job], LANDING * target)
+        step = front.step[job] = _landed(values, movable, start, front.step[job], LANDING * target)
         length = step / pieces
         for piece in range(pieces):
             for i in range(n):
                 front.pieces[job, piece, i], front.lags[job, piece, i] = front.debt[job, i] / pieces, 0.0
         for mode in range(n):
-            movable = values[mode] > NULL_MODE * n * values[n - 1]
             _phis(values[mode] * step, whole)
             _phis(values[mode] * length, part)
             for order in range(4):
-                front.phis[job, order, mode] = step * whole[order] if movable else 0.0
-            if not movable:
+                front.phis[job, order, mode] = step * whole[order] if movable[mode] else 0.0
+            if not movable[mode]:
                 continue
             for piece in range(pieces):
                 here = length * exp(-values[mode] * piece * length) * start[mode]
@@ -263,7 +271,7 @@ def _judge(
         share = _share_before(before, _loss(residual), target) if sane else 1.0
         overshot = (1 - share) * relative > OVERSHOOT * accuracy
         settling = sane and unsettled > 1 and front.passes[job] + 1 < max_passes
-        risen = sane and _loss(residual) > (1 + accuracy) * before
+        risen = sane and _loss(residual) > RISE * front.lowest[job]
         accepted = sane and unsettled <= 1 and excess <= 1 and not overshot and not risen
         front.evaluations[job] += 1
         if settling:
@@ -302,6 +310,18 @@ def _judge(
                 for i in range(n):
                     for j in range(n):
                         front.kernels[job, layer, i, j] = kernels[layer, i, j]
+
+
+@_compiled
+def _count(front: _Front, jobs: Indices, fresh: Mask, accuracy: float) -> Mask:
+    """Which of the jobs that completed a step (B,) have a loss that has not risen since the last one that counts."""
+    counted = fresh.copy()
+    for index in range(len(jobs)):
+        if fresh[index]:
+            loss, lowest = _loss(front.residual[jobs[index]]), front.lowest[jobs[index]]
+            counted[index] = loss <= (1 + accuracy) * lowest
+            front.lowest[jobs[index]] = loss if counted[index] else lowest
+    return counted
 
 
 @_compiled
@@ -367,14 +387,14 @@ def _scale(excess: float, unsettled: float) -> float:
 
 
 @_compiled
-def _landed(values: Array, start: Array, step: float, target: float) -> float:
+def _landed(values: Array, movable: Mask, start: Array, step: float, target: float) -> float:
     """``step``, shortened where the frozen kernel predicts a loss below ``target`` at its end: bisection in log time."""
-    if not _predicted_loss(values, start, step) < target:
+    if not _predicted_loss(values, movable, start, step) < target:
         return step
     low, high = SHORTEST_LANDING, 0.0
     for _ in range(20):
         middle = (low + high) / 2
-        if _predicted_loss(values, start, step * exp(middle)) < target:
+        if _predicted_loss(values, movable, start, step * exp(middle)) < target:
             high = middle
         else:
             low = middle
@@ -382,11 +402,10 @@ def _landed(values: Array, start: Array, step: float, target: float) -> float:
 
 
 @_compiled
-def _predicted_loss(values: Array, start: Array, step: float) -> float:
+def _predicted_loss(values: Array, movable: Mask, start: Array, step: float) -> float:
     n, total = len(values), 0.0
     for mode in range(n):
-        movable = values[mode] > NULL_MODE * n * values[n - 1]
-        left = start[mode] * (exp(-values[mode] * step) if movable else 1.0)
+        left = start[mode] * (exp(-values[mode] * step) if movable[mode] else 1.0)
         total += left * left
     return total / (2 * n)
 
@@ -460,8 +479,7 @@ def _ends(
             continue
         stuck = 0.0
         for mode in range(n):
-            movable = values[mode] > NULL_MODE * n * values[n - 1]
-            rest[mode] = 0.0 if movable else front.start[job, mode]
+            rest[mode] = 0.0 if front.movable[job, mode] else front.start[job, mode]
             stuck += rest[mode] ** 2
         if not stuck / (2 * n) > target and values[n - 1] > 0:
             continue
@@ -469,7 +487,7 @@ def _ends(
             remaining[index, i] = impulse[i] = 0.0
             for mode in range(n):
                 remaining[index, i] += vectors[i, mode] * rest[mode]
-                if values[mode] > NULL_MODE * n * values[n - 1]:
+                if front.movable[job, mode]:
                     impulse[i] += vectors[i, mode] * front.start[job, mode] / values[mode]
         at_rest = True
         for layer in range(layers):
@@ -530,7 +548,7 @@ def _decompose(front: _Front, jobs: Indices) -> None:
 @_compiled
 def _into_modes(front: _Front, jobs: Indices) -> None:
     n, layers = front.residual.shape[1], front.kernels.shape[1]
-    kernel = np.empty((n, n))
+    kernel, diagonal = np.empty((n, n)), np.empty(n)
     for job in jobs:
         sane = True
         for i in range(n):
@@ -539,6 +557,8 @@ def _into_modes(front: _Front, jobs: Indices) -> None:
                 for layer in range(layers):
                     kernel[i, j] += front.kernels[job, layer, i, j]
                 sane = sane and isfinite(kernel[i, j])
+        for i in range(n):
+            diagonal[i] = kernel[i, i] if sane else 1.0
         if n <= JACOBI:
             if not sane:
                 for i in range(n):
@@ -547,6 +567,13 @@ def _into_modes(front: _Front, jobs: Indices) -> None:
             _jacobi(kernel, front.values[job], front.vectors[job])
         for mode in range(n):
             front.values[job, mode] = max(front.values[job, mode], 0.0)
+        for mode in range(n):
+            # rotations keep the digits of small modes of graded kernels, LAPACK does not
+            scale = 0.0 if n <= JACOBI else front.values[job, n - 1]
+            if n <= JACOBI:
+                for i in range(n):
+                    scale += front.vectors[job, i, mode] ** 2 * diagonal[i]
+            front.movable[job, mode] = front.values[job, mode] > NULL_MODE * n * scale
         _aim(front, job)
 
 

@@ -20,8 +20,9 @@ class _Engine:
     """What training costs, measured on one core.
 
     Evaluations (forward and backward passes) of a job on four points are few where the features of the first layer hardly move and grow
-    across its critical line (``crossover``: from where to where, in gamma beyond it), and with a power of the number of points. An
-    evaluation takes seconds per neuron and point; per neuron and pair of points; per neuron, point and input; per weight of W2 and
+    across its critical line (``crossover``: from where to where, in gamma beyond it), and with a power of the number of points. In
+    networks of several hidden layers they go on growing beyond the line (per unit of gamma), with the logarithm of the width, with the
+    depth, and with a power of the accuracy; those given are at an accuracy of 0.01. An evaluation takes seconds per neuron and point; per neuron and pair of points; per neuron, point and input; per weight of W2 and
     point; per cubed number of points (the eigendecomposition of the kernel); and some however small the network is. All jobs of a batch
     share what a pass over the batch takes however small it is.
     """
@@ -29,6 +30,8 @@ class _Engine:
     evaluations_linear: float
     evaluations_condensed: float
     evaluations_power: float
+    evaluations_beyond: float
+    accuracy_power: float
     crossover: tuple[float, float]
     point: float
     pair: float = 0.0
@@ -38,24 +41,38 @@ class _Engine:
     shared: float = 50e-6
     decomposition: float = 0.25e-9
 
-    def evaluations(self, job: Job, points: int) -> float:
+    def evaluations(self, job: Job, points: int, accuracy: float) -> float:
         start, end = self.crossover
-        beyond = job.gamma - critical_gamma(LAYERS[job.depth][0], job.depth, job.gamma_prime)
+        beyond = job.gamma - critical_gamma(LAYERS[job.depth][0], job.depth, job.gamma_prime, job.gamma_1)
         share = min(max((beyond - start) / (end - start), 0.0), 1.0)
-        few = self.evaluations_linear + (self.evaluations_condensed - self.evaluations_linear) * share
+        many = self.evaluations_condensed + self.evaluations_beyond * max(beyond, 0.0) * _wider(job)
+        few = self.evaluations_linear + (many - self.evaluations_linear) * share
+        few *= (0.01 / accuracy) ** self.accuracy_power * (job.depth - 1) / min(job.depth - 1, 2)
         return float(few * (max(points, 4) / 4) ** self.evaluations_power)
 
     def seconds(self, job: Job, points: int, inputs: int) -> float:
         """Seconds that one evaluation of a job takes."""
         neuron = points * (self.point + self.pair * points + self.column * inputs)
         weights, hidden = (job.depth - 2) * job.neurons * points * self.weight, job.depth - 1
-        return job.neurons * (hidden * neuron + weights) + self.decomposition * points**3 + self.small
+        passes = job.neurons * (hidden * neuron + weights) * (_DOUBLE if job.mass > 1 else 1.0)
+        return passes + self.decomposition * points**3 + self.small
 
 
-_TWO_LAYERS = _Engine(10.0, 50.0, 0.35, (-0.6, 0.2), point=15e-9, pair=1.0e-9, small=25e-6)
-_DEEPER = _Engine(20.0, 500.0, 0.1, (-0.5, 0.7), point=35e-9, pair=1.5e-9, weight=0.12e-9, small=25e-6)
+def _wider(job: Job) -> float:
+    """How evaluations grow with the width: the logarithm of it is how often an initialisation out of which all grows has to double."""
+    return 0.12 + 0.11 * math.log10(job.width)
+
+
+_DOUBLE = 2.0
+"""What neurons that stand for others take, in float64, in units of what they take in float32."""
+_TWO_LAYERS = _Engine(10.0, 50.0, 0.35, 0.0, 0.0, (-0.6, 0.2), point=15e-9, pair=1.0e-9, small=25e-6)
+_DEEPER = _Engine(
+    20.0, 60.0, 0.1, 750.0, 0.45, (-0.5, 0.0), point=50e-9, pair=1.5e-9, weight=0.12e-9, small=25e-6
+)
 # A fixed step: the evaluations are not known, but for their limit.
 _DESCENT = _Engine(
+    0.0,
+    0.0,
     0.0,
     0.0,
     0.0,
@@ -75,13 +92,19 @@ _ARRAYS_PER_ACTIVATION = 12
 
 
 def cost_of(
-    job: Job, points: int, inputs: int, limit: int, max_evaluations: int | None = None, device: str = "cpu"
+    job: Job,
+    points: int,
+    inputs: int,
+    limit: int,
+    max_evaluations: int | None = None,
+    device: str = "cpu",
+    accuracy: float = 0.01,
 ) -> Cost:
     """What a job on so many points of so many inputs takes on a kind of device, at most ``limit`` evaluations; the other arguments are
     those of `predicted_seconds`."""
-    evaluations = predicted_evaluations(job, points, inputs, max_evaluations)
-    seconds = predicted_seconds(job, points, inputs, max_evaluations) / SPEED[device]
-    shared = evaluations * _engine(job, points, inputs, max_evaluations).shared
+    evaluations = predicted_evaluations(job, points, max_evaluations, accuracy)
+    seconds = predicted_seconds(job, points, inputs, max_evaluations, accuracy) / SPEED[device]
+    shared = evaluations * _engine(job, max_evaluations).shared
     weights = inputs + 2 + (job.depth - 2) * job.neurons
     activations = (job.depth - 1) * points
     numbers = job.neurons * (_ARRAYS_PER_WEIGHT * weights + _ARRAYS_PER_ACTIVATION * activations)
@@ -89,17 +112,21 @@ def cost_of(
     return Cost((job.depth, job.neurons, job.mass > 1), seconds, shared, numbers, worst)
 
 
-def predicted_evaluations(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> float:
-    """Forward and backward passes of a job on so many points of so many inputs: they grow from the linear to the condensed regime.
+def predicted_evaluations(
+    job: Job, points: int, max_evaluations: int | None = None, accuracy: float = 0.01
+) -> float:
+    """Forward and backward passes of a job on so many points: they grow from the linear to the condensed regime.
 
     Those of a method with a fixed step depend on the step: what is known of them is their limit, `max_evaluations`.
     """
     if max_evaluations is not None:
         return float(max_evaluations)
-    return _engine(job, points, inputs).evaluations(job, points)
+    return _engine(job).evaluations(job, points, accuracy)
 
 
-def predicted_seconds(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> float:
+def predicted_seconds(
+    job: Job, points: int, inputs: int, max_evaluations: int | None = None, accuracy: float = 0.01
+) -> float:
     """Seconds that a job will take on one core, without the overhead that its batch shares.
 
     Args:
@@ -107,12 +134,13 @@ def predicted_seconds(job: Job, points: int, inputs: int, max_evaluations: int |
         points: number n of training points.
         inputs: number d of inputs.
         max_evaluations: evaluations after which a method with a fixed step ends, None for the gradient flow.
+        accuracy: what the gradient flow is asked for.
     """
-    evaluations = predicted_evaluations(job, points, inputs, max_evaluations)
-    return evaluations * _engine(job, points, inputs, max_evaluations).seconds(job, points, inputs)
+    evaluations = predicted_evaluations(job, points, max_evaluations, accuracy)
+    return evaluations * _engine(job, max_evaluations).seconds(job, points, inputs)
 
 
-def _engine(job: Job, points: int, inputs: int, max_evaluations: int | None = None) -> _Engine:
+def _engine(job: Job, max_evaluations: int | None = None) -> _Engine:
     if max_evaluations is not None:
         return _DESCENT
     return _TWO_LAYERS if job.depth == 2 else _DEEPER
@@ -125,5 +153,7 @@ def seconds_near_lines(jobs: Sequence[Job], cost: Callable[[Job], Cost]) -> floa
 
 
 def _closeness(job: Job) -> float:
-    lines = [critical_gamma(layer, job.depth, job.gamma_prime) for layer in LAYERS[job.depth][:-1]]
+    lines = [
+        critical_gamma(layer, job.depth, job.gamma_prime, job.gamma_1) for layer in LAYERS[job.depth][:-1]
+    ]
     return sum(math.exp(-abs(job.gamma - line) / _NEAR) for line in lines)

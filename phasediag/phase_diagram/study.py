@@ -33,9 +33,16 @@ class PhaseDiagramStudy(Study[Cell, Job]):
 
     grouped_by = "width"
 
-    @property
-    def unused_columns(self) -> tuple[str, ...]:
-        return self.data.unused
+    def notes(self) -> Iterator[str]:
+        yield from self.data.notes()
+        neurons, points = self.spec.network.neurons, len(self.data.x)
+        if neurons is None:
+            return
+        widest = max(max(grid.width) for grid in self.spec.grids)
+        if neurons >= widest:
+            yield f"network.neurons: {neurons} changes nothing, no width is larger"
+        elif neurons < points:
+            yield f"network.neurons: {neurons} for {points} data points: the error of sampling may be large"
 
     def cells(self) -> set[Cell]:
         return {cell for grid in self.spec.grids for cell in grid.cells()} | set(self.placed)
@@ -69,7 +76,8 @@ class PhaseDiagramStudy(Study[Cell, Job]):
         points, inputs = self.data.x.shape
         train = self.spec.train
         fixed = None if train.method == "gradient-flow" else train.max_evaluations
-        return cost_of(job, points, inputs, train.max_evaluations, fixed, self.spec.resources.planned_device)
+        device = self.spec.resources.planned_device
+        return cost_of(job, points, inputs, train.max_evaluations, fixed, device, train.accuracy)
 
     def group(self, job: Job) -> int:
         return job.width

@@ -11,7 +11,7 @@ import hashlib
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +46,11 @@ class Dataset:
     x: Array
     y: Array
     unused: tuple[str, ...] = ()
+
+    def notes(self) -> Iterator[str]:
+        """What may be unexpected of it."""
+        if self.unused:
+            yield f"data: not used: {some_columns(self.unused)}"
 
     @cached_property
     def digest(self) -> str:
