@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,15 +29,39 @@ from phasediag.phase_diagram.theory import LAYERS
 from phasediag.phase_diagram.training import train_batch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from reference import Reference, small_step_flow, small_step_flow_three_layer
+from reference import Reference, small_step_flow, small_step_flow_deep
 
 Array = NDArray[np.float64]
 
 FILE = Path(__file__).parent / "references.parquet"
-JOBS = {2: 72, 3: 42}
-LOW = {2: (0.5, -1.0, 2.0), 3: (0.8, -0.5, 2.0)}
-HIGH = {2: (2.0, 1.0, 4.0), 3: (3.3, 1.0, np.log10(400))}
+
+
+class Family(NamedTuple):
+    """Jobs of one depth: of networks that are whole, or of some whose neurons each stand for many."""
+
+    depth: int
+    represented: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.depth} layers{', represented' if self.represented else ''}"
+
+
+JOBS = {
+    Family(2): 72,
+    Family(3): 42,
+    Family(4): 16,
+    Family(5): 10,
+    Family(2, True): 16,
+    Family(3, True): 16,
+    Family(4, True): 10,
+}
+LOW = {2: (0.5, -1.0, 2.0), 3: (0.8, -0.5, 2.0), 4: (1.3, -0.5, 1.7), 5: (1.8, -0.5, 1.5)}
+HIGH = {2: (2.0, 1.0, 4.0), 3: (3.3, 1.0, np.log10(400)), 4: (3.5, 1.0, 2.0), 5: (3.8, 1.0, 1.8)}
 """Ranges of gamma, gamma_prime and log10(width) by depth."""
+REPRESENTED = (3.0, 8.0)
+"""Range of log10(width) of represented networks."""
+NEURONS = {2: 200, 3: 80, 4: 60}
+"""How many represent them."""
 POINTS = (4, 200)
 ONE_DIMENSIONAL = 0.45
 """Share of jobs with one-dimensional data."""
@@ -68,33 +93,45 @@ class Case:
     def digest(self) -> str:
         """Identifies what the reference depends on, its own settings apart. Rounded: the last digits of a sine depend on the machine."""
         rounded = [(np.round(part, 9) + 0.0).tolist() for part in (self.x, self.y)]
-        content = repr((self.job, self.loss_tolerance, rounded))
+        # whole networks are what they were before others could be represented
+        job = repr(self.job) if self.job.mass > 1 else re.sub(r" neurons=\d+,", "", repr(self.job))
+        content = f"({job}, {self.loss_tolerance!r}, {rounded!r})"
         return hashlib.sha256(content.encode()).hexdigest()[:20]
 
 
-def cases(depth: int) -> list[Case]:
-    """The jobs of a depth, the same on every machine."""
+def cases(family: Family) -> list[Case]:
+    """The jobs of a family, the same on every machine."""
+    depth = family.depth
     low, high = (*LOW[depth], 0.0, 0.0), (*HIGH[depth], 1.0, 1.0)
-    cube = qmc.scale(qmc.LatinHypercube(5, seed=depth).random(JOBS[depth]), low, high)
-    return [_case(depth, index, *point) for index, point in enumerate(cube.tolist())]
+    if family.represented:
+        low, high = (*low[:2], REPRESENTED[0], *low[3:]), (*high[:2], REPRESENTED[1], *high[3:])
+    cube = qmc.scale(qmc.LatinHypercube(5, seed=depth).random(JOBS[family]), low, high)
+    return [_case(family, index, *point) for index, point in enumerate(cube.tolist())]
 
 
 def _case(
-    depth: int, index: int, gamma: float, prime: float, log_width: float, many: float, flat: float
+    family: Family, index: int, gamma: float, prime: float, log_width: float, many: float, flat: float
 ) -> Case:
+    depth, represented = family
     dimension = 1 if flat < ONE_DIMENSIONAL else 64
     least, most = POINTS
     points = min(most, round(least * (1.6 * most / least) ** many))  # about one job in ten has the most
-    width = min(round(10**log_width), _widest(depth, points, dimension))
-    job = Job(f"depth{depth}-{index:03d}", depth, width, width, round(gamma, 3), round(prime, 3), 0.0, index)
+    if represented:
+        points = min(points, NEURONS[depth] // 5)
+    width = (
+        round(10**log_width) if represented else min(round(10**log_width), _widest(depth, points, dimension))
+    )
+    neurons = NEURONS[depth] if represented else width
+    name = f"{'represented' if represented else 'depth'}{depth}-{index:03d}"
+    job = Job(name, depth, width, neurons, round(gamma, 3), round(prime, 3), 0.0, index)
     x, y = _data(points, dimension, np.random.default_rng([depth, index]), index % 2 == 0)
     return Case(job, x, y, _tolerance(points, dimension))
 
 
 def _widest(depth: int, points: int, dimension: int) -> int:
     """What bounds the cost of a reference, by the size of the data alone."""
-    if depth == 3:
-        return int(np.sqrt(8e6 / points))
+    if depth > 2:
+        return int(np.sqrt(8e6 / (depth - 2) / points))
     return int((1.5e5 if dimension == 1 else 6e5) / points)
 
 
@@ -125,7 +162,8 @@ def _data(points: int, dimension: int, generator: np.random.Generator, signs: bo
 def compute_references() -> None:
     """Computes what is missing in the file, and saves after every job."""
     known = pd.read_parquet(FILE) if FILE.exists() else pd.DataFrame({"digest": []})
-    wanted = [case for pair in _alternately() for case in pair]
+    # all families from the start: what there is after an interruption is of use for each
+    wanted = [case for row in zip_longest(*map(cases, JOBS)) for case in row if case is not None]
     known = known[known["digest"].isin([case.digest for case in wanted])]
     for case in wanted:
         if case.digest in set(known["digest"]):
@@ -140,13 +178,6 @@ def compute_references() -> None:
             f"steps {last['steps']}, {rows.groupby('step')['seconds'].first().sum():.0f} s",
             flush=True,
         )
-
-
-def _alternately() -> Iterator[list[Case]]:
-    """Both depths from the start: what there is after an interruption is of use for both."""
-    two, three = cases(2), cases(3)
-    for index in range(max(JOBS.values())):
-        yield two[index : index + 1] + three[index : index + 1]
 
 
 def _reference_rows(case: Case) -> list[dict[str, object]]:
@@ -164,7 +195,7 @@ def _reference_rows(case: Case) -> list[dict[str, object]]:
 
 def _reference(case: Case, step: float) -> Reference:
     job = case.job
-    weights: Any = initial_weights(job.depth, job.width, case.x.shape[1], job.seed)
+    weights: Any = initial_weights(job.depth, job.neurons, case.x.shape[1], job.seed)
     settings: dict[str, Any] = {
         "step": step,
         "loss_tolerance": case.loss_tolerance,
@@ -172,10 +203,10 @@ def _reference(case: Case, step: float) -> Reference:
         "reach": REACH,
         "further": FURTHER if case.loss_tolerance > 1e-6 else (),
     }
-    if job.depth == 2:
+    if job.depth == 2 and job.mass == 1:
         return small_step_flow(case.x, case.y, job.gamma, job.gamma_prime, *weights, **settings)
     exponents = job.gamma, job.gamma_prime, job.gamma_1
-    return small_step_flow_three_layer(case.x, case.y, *exponents, *weights, **settings)
+    return small_step_flow_deep(case.x, case.y, *exponents, weights, job.width, **settings)
 
 
 def _rows(case: Case, step: float, found: Reference, seconds: float) -> list[dict[str, object]]:
@@ -234,15 +265,15 @@ def _extrapolated(rows: pd.DataFrame, loss_part: float) -> pd.Series:
 # Comparison.
 
 
-def compare(depth: int, accuracy: float) -> pd.DataFrame:
-    """The engine beside the reliable references of a depth: one row per job and layer.
+def compare(family: Family, accuracy: float) -> pd.DataFrame:
+    """The engine beside the reliable references of a family: one row per job and layer.
 
     ``error`` is that of the relative change as it is reported, ``error_there`` that with respect to the reference at the loss at which
     the engine stopped, which is below the one asked for.
     """
     stored = dict(list(pd.read_parquet(FILE).groupby("digest")))
     compared = []
-    for case in cases(depth):
+    for case in cases(family):
         if case.digest not in stored or not _reliable(stored[case.digest]):
             continue
         spec = TrainSpec(loss_tolerance=case.loss_tolerance, accuracy=accuracy)
@@ -257,18 +288,18 @@ def compare(depth: int, accuracy: float) -> pd.DataFrame:
     return pd.concat(compared, ignore_index=True) if compared else pd.DataFrame()
 
 
-def report(depth: int, accuracy: float) -> None:
-    """Prints how a depth compares, and the jobs beyond GOAL."""
-    print(f"\n{depth} layers, accuracy = {accuracy:g}")
+def report(family: Family, accuracy: float) -> None:
+    """Prints how a family compares, and the jobs beyond GOAL."""
+    print(f"\n{family}, accuracy = {accuracy:g}")
     stored = pd.read_parquet(FILE)
-    all_jobs = [stored[stored["digest"] == case.digest] for case in cases(depth)]
+    all_jobs = [stored[stored["digest"] == case.digest] for case in cases(family)]
     done = [rows for rows in all_jobs if len(rows)]
     kept = sum(map(_reliable, done))
     print(
         f"  {len(all_jobs)} jobs, {len(all_jobs) - len(done)} without reference; left out {len(done) - kept}: "
         f"step sizes apart by more than {AGREEMENT:.1%}, or loss out of reach"
     )
-    rows = compare(depth, accuracy)
+    rows = compare(family, accuracy)
     if rows.empty:
         return
     _summary(rows, "error", "at the loss asked for")
@@ -315,13 +346,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--references", action="store_true", help="compute the missing references")
     parser.add_argument("--accuracy", type=float, default=0.01)
-    parser.add_argument("--depth", type=int, choices=sorted(JOBS), help="both unless given")
+    depths = sorted({family.depth for family in JOBS})
+    parser.add_argument("--depth", type=int, choices=depths, help="all unless given")
     options = parser.parse_args()
     if options.references:
         compute_references()
         return
-    for depth in [options.depth] if options.depth else sorted(JOBS):
-        report(depth, options.accuracy)
+    for family in JOBS:
+        if options.depth in (None, family.depth):
+            report(family, options.accuracy)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Independent references for the gradient flow of two- and three-layer networks: explicit small steps, float64, NumPy.
+"""Independent references for the gradient flow of networks of any depth, whole or represented: explicit small steps, float64, NumPy.
 
 They share nothing with the engine but the definition of the networks and the initial weights. Networks are the normalised ones,
 with all weights N(0, 1) at the start; layer l follows dW_l/dt = -(c_l / n) sum_i e_i df(x_i)/dW_l, e_i = f(x_i) - y_i, with rates c_l:
 
     two layers     f = kappa a . relu(W1 x)                   c_a = 1/kappa',  c_1 = kappa'
-    three layers   f = kappa a . relu(W2 [relu(W1 x); 1])     c_a = 1,  c_2 = kappa_1^2,  c_1 = kappa'^2
+    three layers   f = kappa a . relu(W2 [relu(W1 x); 1])     c_a = 1,  c_2 = kappa_1^2,  c_1 = kappa'^2        and so on
 
 where x ends in 1, and kappa, kappa' and kappa_1 are m^-gamma, m^-gamma' and m^-gamma_1 (Luo et al., JMLR 2021; Zhou et al., NeurIPS
 2022).
@@ -95,25 +95,51 @@ def small_step_flow(
     return follow(flow, y, (w, a), step, reach, losses, max_steps)
 
 
-def small_step_flow_three_layer(
+def small_step_flow_deep(
     x: Array,
     y: Array,
     gamma: float,
     gamma_prime: float,
     gamma_1: float,
-    w1: Array,
-    w2: Array,
-    a: Array,
+    weights: Weights,
+    width: int | None = None,
     step: float = 0.05,
     loss_tolerance: float = 1e-6,
     max_steps: int = 1_000_000,
     reach: float = 1.0,
     further: tuple[float, ...] = (),
 ) -> Reference:
-    """The same for w1 (m, d+1), w2 (m, m+1; bias last) and a (m,)."""
-    flow = three_layers(x, y, gamma, gamma_prime, gamma_1, len(a))
+    """The same for any depth: w1 (m, d+1), w2 (m, m+1; bias last), ..., a (m,). With ``width``, the m neurons of each hidden layer stand
+    for so many."""
+    neurons = len(weights[-1])
+    mass = 1.0 if width is None else width / neurons
+    flow = layers(x, y, gamma, gamma_prime, gamma_1, weights, mass)
     losses = tuple(loss_tolerance * part for part in (1.0, *further))
-    return follow(flow, y, (w1, w2, a), step, reach, losses, max_steps)
+    found = follow(flow, y, weights, step, reach, losses, max_steps)
+    # weights count as often as neurons that they belong to; biases less often
+    norms = [float(np.linalg.norm(part)) for part in weights]
+    counted = [
+        float(np.hypot(np.linalg.norm(part[:, :-1]), np.linalg.norm(part[:, -1]) / np.sqrt(mass)))
+        if 0 < layer < len(weights) - 1
+        else norm
+        for layer, (part, norm) in enumerate(zip(weights, norms, strict=True))
+    ]
+
+    def relative(changes: tuple[float, ...]) -> tuple[float, ...]:
+        # what is followed of the weights between hidden layers is sqrt(mass) times their displacement
+        scales = [
+            norm / whole / (np.sqrt(mass) if 0 < layer < len(weights) - 1 else 1.0)
+            for layer, (norm, whole) in enumerate(zip(norms, counted, strict=True))
+        ]
+        return tuple(float(scale * change) for scale, change in zip(scales, changes, strict=True))
+
+    return Reference(
+        relative(found.changes),
+        found.loss,
+        found.steps,
+        found.evaluations,
+        tuple(map(relative, found.further)),
+    )
 
 
 def two_layers(x: Array, y: Array, gamma: float, gamma_prime: float, width: int) -> Flow:
@@ -157,46 +183,67 @@ def two_layers(x: Array, y: Array, gamma: float, gamma_prime: float, width: int)
     return Flow(velocity, kernel, growth)
 
 
-def three_layers(x: Array, y: Array, gamma: float, gamma_prime: float, gamma_1: float, width: int) -> Flow:
-    """The three-layer network; weights are W1 (m, d+1), W2 (m, m+1) and a (m,)."""
-    inputs = np.hstack([x, np.ones((len(x), 1))])
-    n, kappa = len(x), float(width) ** -gamma
-    rate_1, rate_2 = float(width) ** (-2 * gamma_prime), float(width) ** (-2 * gamma_1)
+def layers(
+    x: Array,
+    y: Array,
+    gamma: float,
+    gamma_prime: float,
+    gamma_1: float,
+    start: Weights,
+    mass: float = 1.0,
+) -> Flow:
+    """A network of any depth, of which each neuron stands for ``mass``; weights are W1 (m, d+1), matrices (m, m+1) and a (m,).
+
+    Of the matrices between hidden layers, ``W(0) + sqrt(mass) (W - W(0))`` is followed, biases as they are: it acts on
+    sqrt(mass) relu(z).
+    """
+    inputs = np.hstack([x, np.ones((len(x), 1))]).T
+    n, neurons, root = len(x), len(start[-1]), np.sqrt(mass)
+    width = mass * neurons
+    kappa, between = width**-gamma, width ** (-2 * gamma_1)
+    rates = (width ** (-2 * gamma_prime), *[between] * (len(start) - 2))
     one = np.ones((1, n))
 
-    def forward(w1: Array, w2: Array) -> tuple[Array, Array]:
-        """First hidden layer with the constant (m+1, n), and second hidden layer (m, n)."""
-        first = np.vstack([np.maximum(w1 @ inputs.T, 0.0), one])
-        return first, np.maximum(w2 @ first, 0.0)
+    def forward(weights: Weights) -> tuple[list[Array], Array]:
+        """What every hidden layer sees (., n), and the features of the last one (m, n)."""
+        seen = [inputs]
+        for w in weights[:-2]:
+            seen.append(np.vstack([root * np.maximum(w @ seen[-1], 0.0), one]))
+        return seen, np.maximum(weights[-2] @ seen[-1], 0.0)
+
+    before = start[-1] @ forward(start)[1]
+
+    def backward(weights: Weights, seen: list[Array], last: Array) -> list[Array]:
+        """df/dz of every hidden layer (m, n), over the prefactor."""
+        signals = [weights[-1][:, None] * (last > 0)]
+        for w, below in zip(weights[-2:0:-1], seen[:0:-1], strict=True):
+            signals.insert(0, root * (w[:, :-1].T @ signals[0]) * (below[:-1] > 0))
+        return signals
 
     def velocity(weights: Weights) -> tuple[Weights, Array]:
-        w1, w2, a = weights
-        first, second = forward(w1, w2)
-        residual = kappa * (a @ second) - y
-        to_second = a[:, None] * ((second > 0) * residual)  # sum over points of e_i df/dz
-        to_first = (w2[:, :-1].T @ to_second) * (first[:-1] > 0)
+        seen, last = forward(weights)
+        residual = kappa * (root * before + mass * (weights[-1] @ last - before)) - y
+        signals = backward(weights, seen, last)
         scale = -kappa / n
-        return (
-            scale * rate_1 * (to_first @ inputs),
-            scale * rate_2 * (to_second @ first.T),
-            scale * (second @ residual),
-        ), residual
+        moves = [
+            scale * rate * ((signal * residual) @ below.T)
+            for rate, signal, below in zip(rates, signals, seen, strict=True)
+        ]
+        return (*moves, scale * (last @ residual)), residual
 
     def kernel(weights: Weights) -> Array:
-        w1, w2, a = weights
-        first, second = forward(w1, w2)
-        to_second = a[:, None] * (second > 0)
-        to_first = (w2[:, :-1].T @ to_second) * (first[:-1] > 0)
-        of_second: Array = rate_2 * (to_second.T @ to_second) * (first.T @ first)
-        of_first: Array = rate_1 * (to_first.T @ to_first) * (inputs @ inputs.T)
-        total: Array = kappa**2 / n * (second.T @ second + of_second + of_first)
-        return total
+        seen, last = forward(weights)
+        total: Array = last.T @ last
+        for rate, signal, below in zip(rates, backward(weights, seen, last), seen, strict=True):
+            total = total + rate * (signal.T @ signal) * (below.T @ below)
+        whole: Array = kappa**2 * mass / n * total
+        return whole
 
     def growth(weights: Weights, residual: Array) -> float:
-        """Of an output weight together with its row of W2, were the first layer to stand still."""
-        first, second = forward(*weights[:2])
-        pull = ((second > 0) * residual) @ first.T / n
-        return float(kappa * np.sqrt(rate_2) * np.linalg.norm(pull, axis=1).max())
+        """Of an output weight together with its input weights, were the layers before to stand still."""
+        seen, last = forward(weights)
+        pull = ((last > 0) * residual) @ seen[-1].T / n
+        return float(kappa * np.sqrt(rates[-1]) * np.linalg.norm(pull, axis=1).max())
 
     return Flow(velocity, kernel, growth)
 

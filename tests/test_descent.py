@@ -25,7 +25,7 @@ Y = np.array([0.6, -0.4, 0.5, -0.2])
 Cell = tuple[float, float, float, int]
 CELLS: list[Cell] = [(0.5, 0.0, 0.0, 0), (1.0, -0.2, 0.1, 1), (1.5, 0.3, -0.1, 0), (1.2, 0.0, 0.0, 2)]
 METHODS = {"gd": 0.05, "adam": 0.01}
-DEPTHS = pytest.mark.parametrize("depth", [2, 3])
+DEPTHS = pytest.mark.parametrize("depth", [2, 3, 4])
 BOTH = pytest.mark.parametrize("method", ["gd", "adam"])
 
 
@@ -100,12 +100,12 @@ def torch_loop(
     return [parameter.detach() - weight for parameter, weight in zip(parameters, weights, strict=True)]
 
 
-def network(alpha: float, constant: float) -> Callable[[Tensor, list[Tensor]], Tensor]:
-    """f of weights W1 (m, d+1), perhaps W2 (m, m+1), and a (m,); ``constant`` feeds the bias of layer 2."""
+def network(alpha: float, constants: list[float]) -> Callable[[Tensor, list[Tensor]], Tensor]:
+    """f of weights W1 (m, d+1), perhaps W2, ... (m, m+1), and a (m,); ``constants`` feed the biases of layers 2, ..."""
 
     def output(x: Tensor, weights: list[Tensor]) -> Tensor:
         hidden = torch.relu(x @ weights[0].T)
-        for w in weights[1:-1]:
+        for w, constant in zip(weights[1:-1], constants, strict=False):
             hidden = torch.relu(torch.cat([hidden, torch.full_like(x[:, :1], constant)], dim=1) @ w.T)
         return hidden @ weights[-1] / alpha
 
@@ -116,14 +116,15 @@ def network(alpha: float, constant: float) -> Callable[[Tensor, list[Tensor]], T
 @pytest.mark.parametrize("cell", CELLS)
 def test_gd_is_sgd_on_the_networks_of_the_papers(depth: int, cell: Cell) -> None:
     """Weights with standard deviations beta, one plain step for all, 50 steps."""
+    cell = (max(cell[0], (depth - 2) / 2), *cell[1:])  # none whose output explodes with the width
     m, (gamma, prime, gamma_1, seed), beta_1, rate = 33, cell, 0.7, METHODS["gd"]
     kappa, kappa_prime, kappa_1 = m**-gamma, m**-prime, m**-gamma_1
-    betas = [beta_1 / kappa_prime, beta_1 / kappa_1, beta_1] if depth == 3 else [beta_1 / kappa_prime, beta_1]
+    betas = [beta_1 / kappa_prime, *[beta_1 / kappa_1] * (depth - 2), beta_1]
     start = [
         beta * torch.from_numpy(w) for beta, w in zip(betas, initial_weights(depth, m, 1, seed), strict=True)
     ]
-    step = rate * beta_1 * (beta_1 if depth == 3 else betas[0])
-    output = network(float(np.prod(betas)) / kappa, betas[0])
+    step = rate * beta_1 * (beta_1 if depth > 2 else betas[0])
+    output = network(float(np.prod(betas)) / kappa, np.cumprod(betas).tolist())
     expected = torch_loop(start, output, lambda weights: torch.optim.SGD(weights, lr=step), 50)
     [change] = outcome(depth, Settings("gd", rate, 1e-12, 51), [cell]).changes
     for beta, mine, theirs in zip(betas, change.values(), expected, strict=True):
@@ -136,7 +137,7 @@ def test_adam_is_adam_on_the_normalised_networks(depth: int, cell: Cell) -> None
     m, rate = 33, METHODS["adam"]
     start = [torch.from_numpy(w) for w in initial_weights(depth, m, 1, cell[-1])]
     expected = torch_loop(
-        start, network(m ** cell[0], 1.0), lambda weights: torch.optim.Adam(weights, lr=rate), 50
+        start, network(m ** cell[0], [1.0] * depth), lambda weights: torch.optim.Adam(weights, lr=rate), 50
     )
     [change] = outcome(depth, Settings("adam", rate, 1e-12, 51), [cell]).changes
     for mine, theirs in zip(change.values(), expected, strict=True):
@@ -198,7 +199,7 @@ def test_no_job_depends_on_when_the_batch_is_looked_at(
 def test_convergence_is_judged_by_the_loss_of_zero(depth: int, method: str) -> None:
     def train(max_evaluations: int) -> Outcome:
         settings = Settings(method, METHODS[method], 1e-3, max_evaluations)  # type: ignore[arg-type]
-        return outcome(depth, settings, CELLS[:1], x=x, y=y)
+        return outcome(depth, settings, [((depth - 1) / 2, 0.0, 0.0, 0)], x=x, y=y)
 
     x, y = X[[0, 3]], Y[[0, 3]]
     result = train(5000)
@@ -246,7 +247,9 @@ def test_contradictory_labels_stall_when_nothing_moves_any_more() -> None:
 def test_a_trace_leads_from_the_start_to_the_end(depth: int) -> None:
     result = outcome(depth, Settings("gd", 0.05, 1e-6, 500), CELLS, trace=True)
     for job, trace in enumerate(result.trace):
-        evaluations, losses, moved = zip(*trace, strict=True)
+        evaluations, times, losses, moved = zip(*trace, strict=True)
+        rate = 1.0 if depth > 2 else 33.0 ** CELLS[job][1]
+        np.testing.assert_allclose(times, 0.05 * rate * (np.array(evaluations) - 1))
         assert list(evaluations) == sorted(set(evaluations))
         assert len(trace) < 60
         assert (evaluations[0], losses[0]) == (1, result.loss_initial[job])

@@ -168,7 +168,7 @@ def test_the_loss_never_rises_along_the_flow(kind: Kind) -> None:
     traces = integrate(network, settings, trace=True).trace
     assert len(traces) == len(FOUR_POINTS) + len(condensed)
     for trace in traces:
-        loss = np.array([one for _, one, _ in trace])
+        loss = np.array([moment.loss for moment in trace])
         assert len(loss) > 2 and (loss[1:] <= loss[:-1] * (1 + settings.accuracy)).all()
 
 

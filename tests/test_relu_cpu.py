@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from reference import small_step_flow_deep
 from torch import Tensor
 
 from phasediag.engine import relu_cpu
@@ -18,6 +19,9 @@ from phasediag.engine.relu_cpu import ReluNetworkCPU
 from phasediag.engine.tensors import TensorNetwork
 from phasediag.engine.three_layer import ThreeLayer
 from phasediag.engine.two_layer import TwoLayer
+from phasediag.phase_diagram.jobs import Job
+from phasediag.phase_diagram.spec import TrainSpec
+from phasediag.phase_diagram.training import train_batch
 
 X = np.array([[-1.0], [-0.35], [0.3], [0.8], [1.0]])
 Y = np.array([0.6, -0.4, 0.5, -0.2, 0.1])
@@ -233,6 +237,31 @@ def test_the_kernel_is_the_jacobian_of_the_residual_in_the_impulse(depth: int) -
             np.testing.assert_allclose(difference, predicted[job], rtol=0.03, atol=3e-3 * scale)
 
 
+@pytest.mark.parametrize(
+    ("of_depth", "width", "point"),
+    [
+        (2, 10**6, (1.2, 0.1)),
+        (3, 10**5, (1.6, 0.2)),
+        (4, 60, (2.1, 0.3)),
+        (4, 10**4, (1.8, 0.2)),
+        (5, 10**4, (2.3, 0.2)),
+    ],
+)
+def test_flows_agree_with_the_small_step_reference(
+    of_depth: int, width: int, point: tuple[float, float]
+) -> None:
+    """Whole, and with neurons that stand for others."""
+    neurons, tolerance, x, y = min(60, width), 1e-3, X[[0, 1, 2, 4]], np.array([0.6, -0.4, 0.5, -0.2])
+    start = initial_weights(of_depth, neurons, 1, 0)
+    expected = small_step_flow_deep(
+        x, y, *point, 0.0, start, width, step=0.02, loss_tolerance=tolerance, reach=50.0
+    )
+    job = Job("one", of_depth, width, neurons, *point, 0.0, 0)
+    rows = train_batch([job], x, y, TrainSpec(loss_tolerance=tolerance, accuracy=0.005))
+    assert [row["status"] for row in rows] == ["converged"] * of_depth
+    np.testing.assert_allclose([row["relative_change"] for row in rows], expected.changes, rtol=0.02)
+
+
 def test_every_step_conserves_the_balance_of_each_neuron_of_two_layers() -> None:
     """The flow conserves kappa' a_k^2 - |w_k|^2 / kappa' for each neuron."""
     network = made(2)
@@ -343,6 +372,6 @@ def test_the_loss_never_rises(depth: int) -> None:
     settings = Settings(accuracy=0.02, loss_tolerance=1e-4)
     result = integrate(made(depth, "float32"), settings, trace=True)
     for trace in result.trace:
-        losses = np.array([loss for _, loss, _ in trace])
+        losses = np.array([moment.loss for moment in trace])
         assert len(losses) > 3
         assert (losses[1:] <= (1 + settings.accuracy) * losses[:-1]).all()

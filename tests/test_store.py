@@ -113,6 +113,7 @@ def sample_table(job_id="a"):
         "f_initial": [0.1, 0.2],
         "f_final": [0.3, 0.4],
         "evaluations": [1, 2],
+        "time": [0.0, 1.5],
         "loss": [1.0, 0.5],
         "relative_change": [0.0, 0.1],
         "version": "0.1.0",

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from reference import Reference, small_step_flow_three_layer
+from reference import Reference, small_step_flow_deep
 
 from phasediag.engine import relu_cpu, three_layer
 from phasediag.engine.flow import Settings, integrate
@@ -119,9 +119,7 @@ def test_a_small_move_is_one_step_of_gradient_descent(network: ThreeLayer) -> No
 def small_steps(point: tuple[float, float], tolerance: float) -> Reference:
     """The reference at width 80: integrated once, for both engines."""
     weights = initial_weights(3, 80, 1, 0)
-    return small_step_flow_three_layer(
-        X, Y, *point, 0.0, *weights, step=0.05, loss_tolerance=tolerance, reach=100.0
-    )
+    return small_step_flow_deep(X, Y, *point, 0.0, weights, step=0.05, loss_tolerance=tolerance, reach=100.0)
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,9 @@ def test_a_sample_of_three_layers_has_a_row_for_each_layer_of_input_weights() ->
     np.testing.assert_allclose(np.interp(X[:, 0], first["x"], first["f_final"]), Y, atol=0.02)
     rows = {row["layer"]: row for row in training.train_batch([job], X, Y, SETTINGS)}
     for row in (first, second):
-        # What the curve shows along the way is summed up step by step.
-        assert row["relative_change"][-1] == pytest.approx(rows[row["layer"]]["relative_change"], rel=1e-3)
+        # What the curve shows along the way is summed up step by step, which is no less than the distance.
+        whole, summed = rows[row["layer"]]["relative_change"], row["relative_change"][-1]
+        assert 0.999 * whole < summed < 1.02 * whole
 
 
 def test_a_sample_in_higher_dimensions_has_no_curve() -> None:

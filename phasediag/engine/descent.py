@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .networks import Layers, Outcome, initial_weights
+from .networks import Layers, Moment, Outcome, initial_weights
 from .tensors import ALIGNMENT, flow_rates, half_mean_square, layers_of
 
 CHECK_EVERY = 32
@@ -224,6 +224,7 @@ def descend(networks: Networks, settings: Settings, trace: bool = False) -> Outc
     target = settings.loss_tolerance * half_mean_square(networks.y[None, :]).item()
     front = _Front.at_start(networks, settings)
     evaluations, due = 0, 1
+    step = settings.learning_rate if settings.method == "gd" else float("nan")
     while len(front.jobs):
         evaluations += 1
         residual, scale, factors = front.networks.evaluate(front.present())
@@ -231,11 +232,11 @@ def descend(networks: Networks, settings: Settings, trace: bool = False) -> Outc
         if evaluations == 1:
             outcome.loss_initial = front.loss.tolist()
         if trace and evaluations == due:
-            _record(outcome, front)
+            _record(outcome, front, step)
             due = max(due + 1, int(due * TRACE_GROWTH))
         _step(front, scale, factors, evaluations, settings)
         if evaluations % CHECK_EVERY == 0 or evaluations == settings.max_evaluations:
-            front = _drop_ended(outcome, front, trace)
+            front = _drop_ended(outcome, front, trace, step)
     return outcome
 
 
@@ -293,14 +294,14 @@ def _adapt(front: _Front, scale: Tensor, factors: Factors, count: int, learning_
         front.change[part] -= torch.div(first, spread, out=work).mul_(step)
 
 
-def _drop_ended(outcome: Outcome, front: _Front, trace: bool) -> _Front:
+def _drop_ended(outcome: Outcome, front: _Front, trace: bool, step: float) -> _Front:
     """Notes the end of the jobs that have ended, and returns the others."""
     status = front.status.tolist()
     ended = [index for index, code in enumerate(status) if code != _RUNNING]
     if not ended:
         return front
     if trace:
-        _record_ends(outcome, front)
+        _record_ends(outcome, front, step)
     jobs, evaluations, losses = front.jobs.tolist(), front.evaluations.tolist(), front.loss.tolist()
     for index in ended:
         job = jobs[index]
@@ -310,25 +311,33 @@ def _drop_ended(outcome: Outcome, front: _Front, trace: bool) -> _Front:
     return front.select(torch.nonzero(front.running).flatten())
 
 
-def _record(outcome: Outcome, front: _Front) -> None:
+def _record(outcome: Outcome, front: _Front, step: float) -> None:
     """Adds an entry to the trace of every running job. The others have their last entry already, or to come."""
-    _append(outcome, front, torch.nonzero(front.running).flatten().tolist())
+    _append(outcome, front, torch.nonzero(front.running).flatten().tolist(), step)
 
 
-def _record_ends(outcome: Outcome, front: _Front) -> None:
+def _record_ends(outcome: Outcome, front: _Front, step: float) -> None:
     """Adds the last entry of every job that has ended, unless it is there already."""
     evaluations = front.evaluations.tolist()
     ended = torch.nonzero(~front.running).flatten().tolist()
     traces = {index: outcome.trace[int(front.jobs[index])] for index in ended}
-    _append(outcome, front, [i for i in ended if not (traces[i] and traces[i][-1][0] == evaluations[i])])
+    _append(
+        outcome,
+        front,
+        [i for i in ended if not (traces[i] and traces[i][-1].evaluations == evaluations[i])],
+        step,
+    )
 
 
-def _append(outcome: Outcome, front: _Front, indices: list[int]) -> None:
+def _append(outcome: Outcome, front: _Front, indices: list[int], step: float) -> None:
+    """Adds entries of the jobs with these indices; ``step`` is that of the flow in one evaluation, NaN where none is followed."""
     jobs, evaluations, losses = front.jobs.tolist(), front.evaluations.tolist(), front.loss.tolist()
+    rates = front.networks.rates["a"].tolist()
     for index in indices:
         layers = _layers(front.change, index, front.networks.width)
         moved = {layer: float(change.double().norm()) for layer, change in layers.items()}
-        outcome.trace[jobs[index]].append((evaluations[index], losses[index], moved))
+        time = (evaluations[index] - 1) * step * rates[index]
+        outcome.trace[jobs[index]].append(Moment(evaluations[index], time, losses[index], moved))
 
 
 def _parts(depth: int, width: int, inputs: int, seed: int) -> dict[str, np.ndarray]:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .compiled import compiled
-from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Network, Outcome, Trial
+from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Moment, Network, Outcome, Trial
 
 IMPULSE_TOLERANCE = 0.3
 """Error of one step's impulse, in units of ``accuracy``, relative to a layer's displacement since the start."""
@@ -32,6 +32,8 @@ SETTLE_TOLERANCE = 0.35
 STEP_TOLERANCE = 3.0
 """Error of one step's impulse relative to the step itself: a bound on what no error estimate means any more. It has to be loose. Where all
 that is left to move is below ``accuracy``, as in the last percents of the loss on real data, the path does not matter."""
+LEAP = 10.0
+"""Most that the displacement of a layer may grow in one step, where signals have to settle: what a longer way meets means nothing."""
 NEGLIGIBLE = 1e-3
 """Error of one step's impulse that no step is too short for, in units of ``accuracy``, relative to a layer's displacement since the start:
 rounding does not fade with the step."""
@@ -106,6 +108,7 @@ class _Front(NamedTuple):
     ahead: Any  # (B,) how much of the last impulse there is in this one
     passes: Any  # (B,) moves made so far under that impulse; 0 where a new step begins
     evaluations: Any  # (B,)
+    time: Any  # (B,)
     rejected: Any  # (B,) trial steps rejected in a row
     lowest: Any  # (B,) loss after the last step that counts
     forgiven: Any  # (B,) whether the step is tried without what the last one left to be done: with it, the loss would rise
@@ -134,6 +137,7 @@ class _Front(NamedTuple):
             ahead=np.zeros(number),
             passes=count,
             evaluations=count + 1,
+            time=np.zeros(number),
             rejected=count.copy(),
             lowest=np.array([_loss(residual) for residual in at.residual]),
             forgiven=np.zeros(jobs, dtype=np.bool_),
@@ -144,7 +148,7 @@ def integrate(network: Network, settings: Settings, trace: bool = False) -> Outc
     """Follows the gradient flow of every job to convergence, or to an honest end.
 
     Returns a :class:`.networks.Outcome`; its ``status`` is "converged", "evaluation_limit", "stalled" (stationary above the
-    tolerance) or "diverged". ``trace`` keeps (evaluations, loss, displacement per layer) after every accepted step.
+    tolerance) or "diverged". ``trace`` keeps a :class:`.networks.Moment` after every step that counts.
     """
     target = settings.loss_tolerance * float(np.mean(network.y**2)) / 2
     front = _Front.of(network.begin(), network.rates, network.pieces)
@@ -265,6 +269,9 @@ def _judge(
                     error / (STEP_TOLERANCE * moved + NEGLIGIBLE * accuracy * whole),
                 )
                 relative = max(relative, moved / whole)
+                if max_passes > 1 and front.travelled[job, layer] > 0:
+                    leap = trial.travelled[index, layer] / (LEAP * front.travelled[job, layer])
+                    excess = max(excess, leap**3)
             sane = isfinite(excess)
         unsettled = trial.unsettled[index] / (SETTLE_TOLERANCE * accuracy)
         before = _loss(front.residual[job])
@@ -299,6 +306,7 @@ def _judge(
         front.rejected[job] = 0 if accepted else front.rejected[job] + 1
         if accepted:
             fresh[index] = True
+            front.time[job] += step
             for i in range(n):
                 fourth[i] += front.owed[job, i]
             share = min(CREDIT * sqrt(2 * n * before) / (_change(fourth, kernels) + _TINY), 1.0)
@@ -531,7 +539,9 @@ def _finish(
 def _record(outcome: Outcome, front: _Front, jobs: Indices, layers: tuple[str, ...]) -> None:
     for job in jobs:
         moved = dict(zip(layers, front.travelled[job].tolist(), strict=True))
-        outcome.trace[job].append((int(front.evaluations[job]), _loss(front.residual[job]), moved))
+        time = float(front.time[job] * front.rates[job, -1])
+        loss = _loss(front.residual[job])
+        outcome.trace[job].append(Moment(int(front.evaluations[job]), time, loss, moved))
 
 
 def _decompose(front: _Front, jobs: Indices) -> None:

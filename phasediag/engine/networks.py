@@ -54,6 +54,17 @@ def initial_weights(depth: int, width: int, inputs: int, seed: int) -> tuple[np.
     return tuple(generator.standard_normal(shape) for shape in shapes)
 
 
+class Moment(NamedTuple):
+    """Where the training of a job is after so many evaluations. ``time``: of the flow, in units in which the rate of the output weights is
+    1; NaN where a method follows none. ``moved``: Frobenius norm of the displacement by layer, at most: between hidden layers, the
+    lengths of steps are summed up for some time."""
+
+    evaluations: int
+    time: float
+    loss: float
+    moved: dict[str, float]
+
+
 @dataclass
 class Outcome:
     """Where a batch ended, whatever trained it. All lists are per job, in the order given."""
@@ -64,8 +75,8 @@ class Outcome:
     loss_final: list[float]
     changes: list[Layers]
     """Displacement of the weights since the start."""
-    trace: list[list[tuple[int, float, dict[str, float]]]]
-    """(evaluations, loss, Frobenius norm of the displacement by layer) along the way, where it was asked for."""
+    trace: list[list[Moment]]
+    """Along the way, where it was asked for."""
 
     @classmethod
     def of(cls, batch: int) -> Outcome:

@@ -91,8 +91,19 @@ SAMPLES = columns(
     Column("f_initial", CURVE, "f on the grid at the start"),
     Column("f_final", CURVE, "f on the grid after training"),
     Column("evaluations", COUNTS, "passes so far, along the training"),
+    Column(
+        "time",
+        CURVE,
+        "time of the gradient flow, along the training, in units in which the rate of `a` is 1; NaN of adam, none in files of "
+        "versions before 0.2",
+        newer=True,
+    ),
     Column("loss", CURVE, "R, along the training"),
-    Column("relative_change", CURVE, "RD of the layer, along the training"),
+    Column(
+        "relative_change",
+        CURVE,
+        "RD of the layer, along the training; between hidden layers up to 2 % too large",
+    ),
     VERSION_COLUMN,
 )
 

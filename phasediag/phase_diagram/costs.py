@@ -22,9 +22,10 @@ class _Engine:
     Evaluations (forward and backward passes) of a job on four points are few where the features of the first layer hardly move and grow
     across its critical line (``crossover``: from where to where, in gamma beyond it), and with a power of the number of points. In
     networks of several hidden layers they go on growing beyond the line (per unit of gamma), with the logarithm of the width, with the
-    depth, and with a power of the accuracy; those given are at an accuracy of 0.01. An evaluation takes seconds per neuron and point; per neuron and pair of points; per neuron, point and input; per weight of W2 and
-    point; per cubed number of points (the eigendecomposition of the kernel); and some however small the network is. All jobs of a batch
-    share what a pass over the batch takes however small it is.
+    depth, and with a power of the accuracy; those given are at an accuracy of 0.01. An evaluation takes seconds per neuron and point;
+    per neuron and pair of points; per neuron, point and input; per weight between hidden layers and point; per cubed number of points
+    (the eigendecomposition of the kernel); and some however small the network is. All jobs of a batch share what a pass over the batch
+    takes however small it is.
     """
 
     evaluations_linear: float

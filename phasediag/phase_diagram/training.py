@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and only GPUs and methods ot
     import torch
 
     from ..engine.descent import Networks
-    from ..engine.networks import Network, Outcome
+    from ..engine.networks import Moment, Network, Outcome
     from .jobs import Job
     from .spec import TrainSpec
 
@@ -51,7 +51,7 @@ class Trained:
     loss_final: float
     initial: dict[str, NDArray[np.floating]]
     change: dict[str, NDArray[np.floating]]
-    trace: list[tuple[int, float, dict[str, float]]]
+    trace: list[Moment]
     seconds: float
 
     def final(self, layer: str) -> Array:
@@ -206,8 +206,9 @@ def sample_rows(trained: Trained, x: Array) -> list[Row]:
         "x": grid.tolist(),
         "f_initial": _function(job, initial, initial, grid),
         "f_final": _function(job, initial, final, grid),
-        "evaluations": [evaluations for evaluations, _, _ in trained.trace],
-        "loss": [loss for _, loss, _ in trained.trace],
+        "evaluations": [moment.evaluations for moment in trained.trace],
+        "time": [moment.time for moment in trained.trace],
+        "loss": [moment.loss for moment in trained.trace],
         "version": VERSION,
     }
     rows = []
@@ -219,7 +220,7 @@ def sample_rows(trained: Trained, x: Array) -> list[Row]:
                 **of_network,
                 "input_initial": list(initial[layer].astype(np.float32)),
                 "input_final": list(final[layer].astype(np.float32)),
-                "relative_change": [moved[layer] / whole for _, _, moved in trained.trace],
+                "relative_change": [moment.moved[layer] / whole for moment in trained.trace],
             }
         )
     return rows

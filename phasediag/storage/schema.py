@@ -55,6 +55,7 @@ class Column:
         meaning: what it holds, in Markdown.
         unit: of its numbers; empty where these are counts, exponents or ratios.
         otherwise: the column that it is equal to in files that were written before it existed.
+        newer: whether it is a list that is empty in such files.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Column:
     meaning: str
     unit: str = ""
     otherwise: str = ""
+    newer: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,16 +86,20 @@ class Columns:
         return pa.schema([(column.name, column.type) for column in self.columns], metadata=METADATA)
 
     def read(self, file: pq.ParquetFile, wanted: Sequence[str]) -> pa.Table:
-        """Columns of a file, those that it has no column for from others (see `Column.otherwise`)."""
-        held = {column.name: column.otherwise or column.name for column in self.columns}
-        sources = [name if name in file.schema_arrow.names else held[name] for name in wanted]
-        table = file.read(columns=sorted(set(sources)), use_threads=False)
-        lost = sorted(set(sources) - set(table.column_names))
+        """Columns of a file; those that are newer than the file come from others, or are empty (see `Column`)."""
+        declared, held = {column.name: column for column in self.columns}, file.schema_arrow.names
+        sources = [name if name in held else declared[name].otherwise for name in wanted]
+        table = file.read(columns=sorted(filter(None, set(sources))), use_threads=False)
+        lost = sorted(set(filter(None, sources)) - set(table.column_names))
         if lost:
             raise OSError(f"column {lost[0]} is told of, but not there")
         fields = [self.schema.field(name) for name in wanted]
         schema = pa.schema(fields, metadata=table.schema.metadata)
-        return pa.Table.from_arrays([table.column(name) for name in sources], schema=schema)
+        arrays = [
+            table.column(source) if source else pa.array([[]] * table.num_rows, field.type)
+            for source, field in zip(sources, fields, strict=True)
+        ]
+        return pa.Table.from_arrays(arrays, schema=schema)
 
     def blank(self) -> dict[str, object]:
         """A row without content: empty text, 0, NaN. The measures of a job that failed."""
@@ -200,7 +206,7 @@ def check_schema(found: pa.Schema, expected: Columns, name: str) -> None:
             f"{name}: has schema version {shown}; allowed: {SCHEMA_VERSION} (newer program needed?)"
         )
     for column in expected:
-        if column.name not in found.names and column.otherwise in found.names:
+        if column.name not in found.names and (column.newer or column.otherwise in found.names):
             continue
         if column.name not in found.names:
             raise InputError(f"{name}: has no column {column.name}")
