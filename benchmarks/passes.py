@@ -21,26 +21,27 @@ from .common import table
 
 ROOT = Path(__file__).parent.parent
 EDITS = {  # three further numbers behind the rows of a block: lanes swept, neurons moved again, and their pieces
-    "_ROWS = 26": "_ROWS = 27",
-    "    _clear(s, lanes)\n    for i in": "    s[26 * BLOCK] += lanes\n    _clear(s, lanes)\n    for i in",
-    "        lanes = _gather(s, gate, these": "        s[26 * BLOCK + 1] += count\n"
-    "        s[26 * BLOCK + 2] += count << level\n"
-    "        lanes = _gather(s, gate, these",
+    "_FIXED = 16": "_FIXED = 17",
+    "    if turning:\n        _clear(s, lanes)": "    s[16 * BLOCK] += lanes\n    if turning:\n        _clear(s, lanes)",
+    "            _gather(s, p, turning, moving, these": "            s[16 * BLOCK + 1] += count\n"
+    "            s[16 * BLOCK + 2] += count << level\n"
+    "            _gather(s, p, turning, moving, these",
 }
 COUNT = """
 import json, sys
 import numpy as np
 from phasediag.engine.flow import Settings, integrate
-from phasediag.engine.lanes import BLOCK, PADDING
-from phasediag.engine.line import LineTwoLayer
+from phasediag.engine.networks import Initialisation
+from phasediag.engine.neurons import BLOCK
+from phasediag.engine.relu_cpu import PADDING, ReluNetworkCPU
 
-class Counted(LineTwoLayer):
+class Counted(ReluNetworkCPU):
     counts = []
 
-    def _trial(self, *step):
-        here = self._block[26 * BLOCK : 26 * BLOCK + 3]
+    def trial(self, *step):
+        here = self._room.block[0][16 * BLOCK : 16 * BLOCK + 3]
         here[:] = 0
-        trial = super()._trial(*step)
+        trial = super().trial(*step)
         self.counts.append(here.astype(float))
         return trial
 
@@ -51,11 +52,12 @@ for width in task["widths"]:
     for gamma in task["gamma"]:
         for prime in task["gamma_prime"]:
             Counted.counts.clear()
-            network = Counted.from_exponents(x, y, width, [(gamma, prime, 0)], "float32")
+            job = Initialisation(width, gamma, prime, 0.0, 0)
+            network = Counted.initialised(x, y, 2, width, [job], "float32")
             outcome = integrate(network, Settings())
             swept, again, pieces = np.array(Counted.counts).T
             assert len(swept) == outcome.evaluations[0]
-            padding = width + -width % PADDING  # neurons of the move that all take part in
+            padding = width + 1 + -(width + 1) % PADDING  # neurons of the move that all take part in
             moves = 1 + (swept - padding) / width
             rows.append([len(swept), moves.sum(), again.sum() / width, pieces.sum() / width])
     print(json.dumps([width, rows]), flush=True)
@@ -66,13 +68,13 @@ def counted(task: dict[str, object]) -> dict[int, NDArray[np.float64]]:
     """By width, a row for each job: evaluations; moves of all neurons; those that were moved again, and their pieces, over all neurons."""
     with tempfile.TemporaryDirectory() as place:
         shutil.copytree(ROOT / "phasediag", Path(place) / "phasediag")
-        lanes = Path(place) / "phasediag/engine/lanes.py"
-        source = lanes.read_text()
+        module = Path(place) / "phasediag/engine/neurons.py"
+        source = module.read_text()
         for old, new in EDITS.items():
             if source.count(old) != 1:
-                raise RuntimeError(f"phasediag/engine/lanes.py has changed: {old!r} is not there once")
+                raise RuntimeError(f"phasediag/engine/neurons.py has changed: {old!r} is not there once")
             source = source.replace(old, new)
-        lanes.write_text(source)
+        module.write_text(source)
         done = subprocess.run(
             [sys.executable, "-c", COUNT],
             input=json.dumps(task),

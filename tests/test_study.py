@@ -181,3 +181,53 @@ def test_published_sweeps(name, jobs):
     assert len(study.jobs()) == jobs
     assert {job.job_id for job in study.sample_jobs()} <= ids(study)
     assert len(study.sample_jobs()) == 3
+
+
+def test_neurons_are_part_of_what_they_represent_and_of_nothing_else(study_of):
+    """A network that is whole is the same job as in a study without the key."""
+    whole, some = study_of(), study_of(("depth = 2", "depth = 2\nneurons = 100"))
+    fewer = study_of(("depth = 2", "depth = 2\nneurons = 50"))
+    by_cell = {(job.width, job.gamma, job.gamma_prime, job.seed): job for job in whole.jobs()}
+    for job, less in zip(some.jobs(), fewer.jobs(), strict=True):
+        same = by_cell[job.width, job.gamma, job.gamma_prime, job.seed]
+        assert (job.neurons, less.neurons) == (100, 50)
+        assert (job.job_id == same.job_id) == (job.width == 100)
+        assert less.job_id not in (same.job_id, job.job_id)
+        assert job.mass == job.width / 100
+
+
+def test_widths_may_be_written_with_exponents(study_of):
+    study = study_of(("depth = 2", "depth = 3\nneurons = 20"), ("[100, 1000]", "[1e3, 1e18]"))
+    assert study.spec.grid.width == (1000, 10**18)
+    assert {job.width for job in study.jobs()} == {1000, 10**18}
+
+
+@pytest.mark.parametrize(
+    ("neurons", "note"),
+    [
+        (1000, "network.neurons: 1000 changes nothing, no width is larger"),
+        (10, ""),
+    ],
+)
+def test_what_may_be_unexpected_is_told(study_of, neurons, note):
+    study = study_of(("depth = 2", f"depth = 2\nneurons = {neurons}"))
+    assert list(study.notes()) == ([note] if note else [])
+
+
+def test_few_neurons_for_many_points_are_told(study_of):
+    x, y = [[float(i)] for i in range(12)], [1.0] * 12
+    old = ("x = [[-1.0], [-0.35], [0.3], [1.0]]", f"x = {x}"), ("y = [0.6, -0.4, 0.5, -0.2]", f"y = {y}")
+    [note] = study_of(("depth = 2", "depth = 2\nneurons = 10"), *old).notes()
+    assert note == "network.neurons: 10 for 12 data points: the error of sampling may be large"
+
+
+def test_deeper_networks_have_an_accuracy_of_their_own(study_of):
+    def accuracy(*edits):
+        return study_of(*edits).spec.train.accuracy
+
+    deeper = ("depth = 2", "depth = 4")
+    assert (accuracy(), accuracy(deeper)) == (0.01, 0.03)
+    given = ("seeds = 2", "seeds = 2\n[train]\naccuracy = 0.02")
+    assert accuracy(deeper, given) == 0.02
+    fixed = ("seeds = 2", 'seeds = 2\n[train]\nmethod = "gd"\nlearning_rate = 0.1')
+    assert accuracy(deeper, fixed) == 0.01

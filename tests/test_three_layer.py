@@ -150,7 +150,7 @@ def test_factors_are_folded_without_a_trace(kind: Kind, monkeypatch: pytest.Monk
     monkeypatch.setattr(three_layer, "MAX_FACTORS", 4)
     monkeypatch.setattr(relu_cpu, "MAX_FACTORS", 4)
     np.testing.assert_allclose(
-        relative_changes(outcome(kind, POINTS[:2], loss_tolerance=1e-3), 100), late, rtol=2e-3
+        relative_changes(outcome(kind, POINTS[:2], loss_tolerance=1e-3), 100), late, rtol=5e-3
     )
 
 

@@ -17,6 +17,7 @@ from phasediag.phase_diagram import training
 from phasediag.phase_diagram.columns import TABLES
 from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.spec import TrainSpec
+from phasediag.phase_diagram.theory import LAYERS, predicted_slope
 from phasediag.storage.schema import runs_table
 
 X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
@@ -223,3 +224,54 @@ def test_three_layer_slopes_are_those_measured_with_small_steps() -> None:
     ]
     for point, layer in on_its_line:
         assert abs(slopes.loc[(*point, layer), "slope"]) < 0.05
+
+
+WIDE = [
+    Job(f"{depth}", depth, 10**8, 60, depth / 2, 0.2, 0.1 if depth > 2 else 0.0, 1) for depth in (2, 3, 4)
+]
+
+
+@pytest.mark.parametrize("job", WIDE, ids=lambda job: f"depth {job.depth}")
+def test_the_measures_of_represented_networks_are_those_of_the_network(job: Job) -> None:
+    """Sums over weights, each as often as the neurons that it belongs to; f on the grid runs through the data."""
+    rows, weights = training.train_weights(job, X, Y, SETTINGS)
+    assert weights["mass"] == job.mass == 10**8 / 60
+    for row in rows:
+        start, end = (weights[f"{row['layer']}_{when}"] for when in ("initial", "final"))
+        count = np.full(start.shape, job.mass)
+        if row["layer"] not in ("W1", "a"):
+            count[:, :-1] = job.mass**2
+        norm, moved = (np.sqrt((count * part**2).sum()) for part in (start, end - start))
+        assert (row["width"], row["neurons"], row["status"]) == (10**8, 60, "converged")
+        assert row["norm_initial"] == pytest.approx(norm)
+        assert row["relative_change"] == pytest.approx(moved / norm, rel=1e-6)
+        if row["layer"] == "W1":
+            expected = np.linalg.norm(end - start, 2) / np.linalg.norm(start, 2)
+            assert row["relative_change_spectral"] == pytest.approx(expected)
+        elif row["layer"] != "a":
+            # M |dW| against sqrt(M) |W(0)|; biases are a few of many inputs
+            expected = np.sqrt(job.mass) * np.linalg.norm((end - start)[:, :-1], 2) / np.linalg.norm(start, 2)
+            assert row["relative_change_spectral"] == pytest.approx(expected, rel=0.01)
+    [first, *_] = training.train_sample(job, X, Y, SETTINGS)
+    np.testing.assert_allclose(np.interp(X[:, 0], first["x"], first["f_final"]), Y, atol=0.03)
+
+
+def test_rows_of_represented_networks_do_not_depend_on_the_batch() -> None:
+    """Widths beside each other too."""
+    jobs = [Job(str(width), 3, width, 60, 1.6, 0.2, 0.0, 0) for width in (61, 10**5, 10**12)]
+    together = training.train_batch(jobs, X, Y, SETTINGS)
+    alone = [row for job in jobs for row in training.train_batch([job], X, Y, SETTINGS)]
+    for one, other in zip(together, alone, strict=True):
+        assert one["relative_change"] == other["relative_change"]
+        assert one["evaluations"] == other["evaluations"]
+
+
+def test_slopes_of_represented_networks_are_those_of_the_rule() -> None:
+    widths = (10**6, 10**10)
+    for depth, point in ((2, (1.5, 0.5)), (3, (2.0, 0.25)), (4, (2.6, 0.2))):
+        jobs = [Job(str(width), depth, width, 100, *point, 0.0, 0) for width in widths]
+        rows = training.train_batch(jobs, X, Y, TrainSpec(accuracy=0.03))
+        for layer in LAYERS[depth]:
+            near, far = (row["relative_change"] for row in rows if row["layer"] == layer)
+            slope = np.log(far / near) / np.log(widths[1] / widths[0])
+            assert slope == pytest.approx(predicted_slope(layer, depth, *point), abs=0.02)

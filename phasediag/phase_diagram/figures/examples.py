@@ -20,7 +20,7 @@ from .labels import layer_symbol
 COLOURS = {"linear": "#2166ac", "critical": "#b8860b", "condensed": "#b2182b"}
 MARKERS = {"linear": "o", "critical": "s", "condensed": "^"}
 _SECOND_COLOUR = "#6a51a3"
-_LAYER_LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 3)))
+_LAYER_LINES: tuple[Any, ...] = ("-", (0, (3, 1.5)), ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 3)))
 _FAN = 4.0
 """How far beyond the largest width the slope at infinite width is drawn."""
 
