@@ -10,7 +10,7 @@ import pytest
 import torch
 from reference import Reference, small_step_flow
 
-from phasediag.engine import flow, relu_cpu, two_layer
+from phasediag.engine import modes, relu_cpu, two_layer
 from phasediag.engine.flow import Settings, integrate
 from phasediag.engine.measures import frobenius
 from phasediag.engine.networks import Initialisation, Network, Outcome, initial_weights
@@ -293,7 +293,7 @@ def test_non_finite_initial_weights_diverge_alone(kind: Kind, monkeypatch: pytes
 
 def test_an_eigensolver_that_fails_on_one_matrix_spares_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """LAPACK refuses NaN and, rarely, other matrices, for the whole batch: each is then taken on its own."""
-    values, _ = flow._eigh(np.stack([np.diag([1.0, 2.0]), np.full((2, 2), np.nan)]))
+    values, _ = modes.eigh(np.stack([np.diag([1.0, 2.0]), np.full((2, 2), np.nan)]))
     assert values[0].tolist() == pytest.approx([1.0, 2.0])
     assert not np.isfinite(values[1]).any()
 
@@ -304,7 +304,7 @@ def test_phi_functions(order: int) -> None:
     nodes, weights = np.polynomial.legendre.leggauss(400)
     s, phis = (nodes + 1) / 2, np.empty(4)
     for one in [0.0, 1e-9, 0.3, 0.999, 1.001, 7.0, 1e3, 1e9]:
-        flow._phis(one, phis)
+        modes.phis(one, phis)
         value = phis[order - 1]
         if one < 1e3:
             expected = (
@@ -323,7 +323,7 @@ def test_small_matrices_are_diagonalised_with_relative_accuracy(size: int) -> No
     factor = rng.standard_normal((size, size)) * scales[:, None]
     kernel = factor @ factor.T
     values, vectors = np.empty(size), np.empty((size, size))
-    flow._jacobi(kernel.copy(), values, vectors)
+    modes.jacobi(kernel.copy(), values, vectors)
     assert (np.diff(values) >= 0).all()
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(size), atol=1e-14)
     np.testing.assert_allclose((vectors * values) @ vectors.T, kernel, rtol=0, atol=1e-14 * kernel.max())
@@ -334,8 +334,8 @@ def test_small_matrices_are_diagonalised_with_relative_accuracy(size: int) -> No
 
 def test_diagonal_and_zero_matrices_are_diagonalised() -> None:
     values, vectors = np.empty(3), np.empty((3, 3))
-    flow._jacobi(np.diag([3.0, 0.0, 1.0]), values, vectors)
+    modes.jacobi(np.diag([3.0, 0.0, 1.0]), values, vectors)
     assert values.tolist() == [0.0, 1.0, 3.0]
     assert np.abs(vectors).tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
-    flow._jacobi(np.zeros((3, 3)), values, vectors)
+    modes.jacobi(np.zeros((3, 3)), values, vectors)
     assert values.tolist() == [0.0, 0.0, 0.0]

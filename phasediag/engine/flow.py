@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .compiled import compiled
+from .modes import eigh, jacobi, phis
 from .networks import MAX_ROTATION, Array, Evaluated, Indices, Mask, Moment, Network, Outcome, Trial
 
 IMPULSE_TOLERANCE = 0.3
@@ -204,8 +205,8 @@ def _propose(front: _Front, jobs: Indices, target: float) -> None:
             for i in range(n):
                 front.pieces[job, piece, i], front.lags[job, piece, i] = front.debt[job, i] / pieces, 0.0
         for mode in range(n):
-            _phis(values[mode] * step, whole)
-            _phis(values[mode] * length, part)
+            phis(values[mode] * step, whole)
+            phis(values[mode] * length, part)
             for order in range(4):
                 front.phis[job, order, mode] = step * whole[order] if movable[mode] else 0.0
             if not movable[mode]:
@@ -241,37 +242,17 @@ def _judge(
     A step ends accepted or rejected once its move has settled: once the gates and signals that it met are those that it was computed
     with. Until then it is repeated with what it met.
     """
-    n, layers = front.residual.shape[1], front.kernels.shape[1]
-    third, fourth, wrong = np.empty(n), np.empty(n), np.empty(n)
+    n = front.residual.shape[1]
+    lacked = np.empty(n)
     for index in range(len(jobs)):
         job = jobs[index]
-        residual, kernels, impulse, step = (
-            trial.residual[index],
-            trial.kernels[index],
-            front.impulse[job],
-            front.step[job],
-        )
+        residual, step = trial.residual[index], front.step[job]
         sane = isfinite(trial.rotation[index]) and trial.rotation[index] < MAX_ROTATION
         for i in range(n):
             sane = sane and isfinite(residual[i])
         excess = relative = 0.0
         if sane:
-            _correct(front, job, residual, kernels, third, fourth)
-            for i in range(n):
-                wrong[i] = fourth[i] - third[i]
-            for layer in range(layers):
-                # in units of sqrt(c_l / n), in which an impulse E moves layer l by sqrt(E^T K_l E)
-                whole = trial.travelled[index, layer] * sqrt(n / front.rates[job, layer]) + _TINY
-                moved, error = _energy(impulse, kernels[layer]), _energy(wrong, kernels[layer])
-                excess = max(
-                    excess,
-                    error / (IMPULSE_TOLERANCE * accuracy * whole),
-                    error / (STEP_TOLERANCE * moved + NEGLIGIBLE * accuracy * whole),
-                )
-                relative = max(relative, moved / whole)
-                if max_passes > 1 and front.travelled[job, layer] > 0:
-                    leap = trial.travelled[index, layer] / (LEAP * front.travelled[job, layer])
-                    excess = max(excess, leap**3)
+            excess, relative = _errors(front, job, trial, index, accuracy, max_passes, lacked)
             sane = isfinite(excess)
         unsettled = trial.unsettled[index] / (SETTLE_TOLERANCE * accuracy)
         before = _loss(front.residual[job])
@@ -307,17 +288,53 @@ def _judge(
         if accepted:
             fresh[index] = True
             front.time[job] += step
-            for i in range(n):
-                fourth[i] += front.owed[job, i]
-            share = min(CREDIT * sqrt(2 * n * before) / (_change(fourth, kernels) + _TINY), 1.0)
-            for i in range(n):
-                front.residual[job, i], front.taken[job, i] = residual[i], impulse[i]
-                front.debt[job, i], front.owed[job, i] = share * fourth[i], 0.0
-            for layer in range(layers):
-                front.travelled[job, layer] = trial.travelled[index, layer]
-                for i in range(n):
-                    for j in range(n):
-                        front.kernels[job, layer, i, j] = kernels[layer, i, j]
+            _arrive(front, job, trial, index, lacked)
+
+
+@_compiled
+def _errors(
+    front: _Front, job: int, trial: Trial, index: int, accuracy: float, max_passes: int, lacked: Array
+) -> tuple[float, float]:
+    """The error of a step over what is allowed, and how far it moves a layer, relative to the displacement since the start: the largest of
+    all layers. What its impulse lacked goes to ``lacked`` (n,)."""
+    n, layers = front.residual.shape[1], front.kernels.shape[1]
+    kernels, impulse, third, wrong = trial.kernels[index], front.impulse[job], np.empty(n), np.empty(n)
+    _correct(front, job, trial.residual[index], kernels, third, lacked)
+    for i in range(n):
+        wrong[i] = lacked[i] - third[i]
+    excess = relative = 0.0
+    for layer in range(layers):
+        # in units of sqrt(c_l / n), in which an impulse E moves layer l by sqrt(E^T K_l E)
+        whole = trial.travelled[index, layer] * sqrt(n / front.rates[job, layer]) + _TINY
+        moved, error = _energy(impulse, kernels[layer]), _energy(wrong, kernels[layer])
+        excess = max(
+            excess,
+            error / (IMPULSE_TOLERANCE * accuracy * whole),
+            error / (STEP_TOLERANCE * moved + NEGLIGIBLE * accuracy * whole),
+        )
+        relative = max(relative, moved / whole)
+        if max_passes > 1 and front.travelled[job, layer] > 0:
+            leap = trial.travelled[index, layer] / (LEAP * front.travelled[job, layer])
+            excess = max(excess, leap**3)
+    return excess, relative
+
+
+@_compiled
+def _arrive(front: _Front, job: int, trial: Trial, index: int, lacked: Array) -> None:
+    """A job is where its trial has led to; what the impulse ``lacked`` is left to the next step, as far as that is believed."""
+    n, layers = front.residual.shape[1], front.kernels.shape[1]
+    before, kernels = _loss(front.residual[job]), trial.kernels[index]
+    for i in range(n):
+        lacked[i] += front.owed[job, i]
+    share = min(CREDIT * sqrt(2 * n * before) / (_change(lacked, kernels) + _TINY), 1.0)
+    for i in range(n):
+        front.residual[job, i], front.taken[job, i] = trial.residual[index, i], front.impulse[job, i]
+        front.debt[job, i], front.owed[job, i] = share * lacked[i], 0.0
+    for layer in range(layers):
+        front.travelled[job, layer] = trial.travelled[index, layer]
+        for i in range(n):
+            for j in range(n):
+                front.kernels[job, layer, i, j] = kernels[layer, i, j]
 
 
 @_compiled
@@ -416,26 +433,6 @@ def _predicted_loss(values: Array, movable: Mask, start: Array, step: float) -> 
         left = start[mode] * (exp(-values[mode] * step) if movable[mode] else 1.0)
         total += left * left
     return total / (2 * n)
-
-
-@_compiled
-def _phis(x: float, out: Array) -> None:
-    """``phi_1(-x) ... phi_4(-x)`` for x >= 0, from ``phi_0 = exp`` and ``phi_k(z) = 1/k! + z phi_{k+1}(z)``: upwards where x is large;
-    where it is small, downwards from a series for the last one."""
-    if x >= 1.0:
-        value, factorial = exp(-x), 1.0
-        for k in range(4):
-            value = (1 / factorial - value) / x
-            out[k] = value
-            factorial *= k + 1
-        return
-    value = 0.0
-    for k in range(14, -1, -1):
-        value = 1 - x * value / (k + 5)  # (k + 4)! times the sum from its k-th term on
-    out[3] = value / 24
-    out[2] = 1 / 6 - x * out[3]
-    out[1] = 1 / 2 - x * out[2]
-    out[0] = 1 - x * out[1]
 
 
 @_compiled
@@ -551,7 +548,7 @@ def _decompose(front: _Front, jobs: Indices) -> None:
     if front.residual.shape[1] > JACOBI:
         kernels = front.kernels[jobs].sum(axis=1)
         kernels[~np.isfinite(kernels).all(axis=(1, 2))] = np.eye(kernels.shape[1])
-        front.values[jobs], front.vectors[jobs] = _eigh(kernels)
+        front.values[jobs], front.vectors[jobs] = eigh(kernels)
     _into_modes(front, jobs)
 
 
@@ -574,7 +571,7 @@ def _into_modes(front: _Front, jobs: Indices) -> None:
                 for i in range(n):
                     for j in range(n):
                         kernel[i, j] = 1.0 if i == j else 0.0
-            _jacobi(kernel, front.values[job], front.vectors[job])
+            jacobi(kernel, front.values[job], front.vectors[job])
         for mode in range(n):
             front.values[job, mode] = max(front.values[job, mode], 0.0)
         for mode in range(n):
@@ -597,82 +594,3 @@ def _aim(front: _Front, job: int) -> None:
             residual += front.vectors[job, i, mode] * front.residual[job, i]
             debt += front.vectors[job, i, mode] * front.debt[job, i]
         front.start[job, mode] = residual - front.values[job, mode] * debt
-
-
-@_compiled
-def _jacobi(matrix: Array, values: Array, vectors: Array) -> None:
-    """Eigenvalues, ascending, and eigenvectors in columns of a small symmetric matrix, which is overwritten.
-
-    Cyclic Jacobi rotations (Golub and Van Loan, section 8.5): they keep the digits of small eigenvalues of graded matrices.
-    """
-    n = len(matrix)
-    for i in range(n):
-        for j in range(n):
-            vectors[i, j] = 1.0 if i == j else 0.0
-    for _ in range(30):
-        largest = 0.0
-        for i in range(n):
-            for j in range(i):
-                off = abs(matrix[i, j])
-                if off > 1e-17 * sqrt(abs(matrix[i, i])) * sqrt(abs(matrix[j, j])) and off > _TINY:
-                    largest = max(largest, off)
-                    _rotate_away(matrix, vectors, j, i)
-        if largest == 0.0:
-            break
-    for i in range(n):
-        values[i] = matrix[i, i]
-    for i in range(1, n):  # insertion sort, vectors alongside
-        j = i
-        while j > 0 and values[j - 1] > values[j]:
-            values[j - 1], values[j] = values[j], values[j - 1]
-            for k in range(n):
-                vectors[k, j - 1], vectors[k, j] = vectors[k, j], vectors[k, j - 1]
-            j -= 1
-
-
-@_compiled
-def _rotate_away(matrix: Array, vectors: Array, p: int, q: int) -> None:
-    """The rotation in the plane (p, q) that makes ``matrix[p, q]`` zero."""
-    n = len(matrix)
-    theta = (matrix[q, q] - matrix[p, p]) / (2 * matrix[p, q])
-    t = (
-        (1.0 if theta >= 0 else -1.0) / (abs(theta) + sqrt(theta * theta + 1))
-        if abs(theta) < 1e150
-        else 0.5 / theta
-    )
-    cosine = 1 / sqrt(t * t + 1)
-    sine = t * cosine
-    shift = t * matrix[p, q]
-    matrix[p, p] -= shift
-    matrix[q, q] += shift
-    matrix[p, q] = matrix[q, p] = 0.0
-    for k in range(n):
-        if k != p and k != q:
-            kp, kq = matrix[k, p], matrix[k, q]
-            matrix[k, p] = matrix[p, k] = cosine * kp - sine * kq
-            matrix[k, q] = matrix[q, k] = sine * kp + cosine * kq
-    for k in range(n):
-        kp, kq = vectors[k, p], vectors[k, q]
-        vectors[k, p] = cosine * kp - sine * kq
-        vectors[k, q] = sine * kp + cosine * kq
-
-
-def _eigh(kernels: Array) -> tuple[Array, Array]:
-    """Batched symmetric eigendecomposition; where LAPACK gives up on one matrix, that job alone gets a nudged one."""
-    try:
-        values, vectors = np.linalg.eigh(kernels)
-    except np.linalg.LinAlgError:
-        parts = [_eigh_one(matrix) for matrix in kernels]
-        values, vectors = (np.stack(part) for part in zip(*parts, strict=True))
-    return values, vectors
-
-
-def _eigh_one(matrix: Array) -> tuple[Array, Array]:
-    nudge = np.finfo(np.float64).eps * np.abs(matrix).max()
-    for power in range(6):
-        try:
-            values, vectors = np.linalg.eigh(matrix + nudge * power * np.diag(np.arange(len(matrix))))
-            return values, vectors
-        except np.linalg.LinAlgError:
-            continue
-    return np.full_like(matrix[0], np.nan), np.eye(len(matrix))
