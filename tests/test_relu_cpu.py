@@ -23,6 +23,8 @@ from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.spec import TrainSpec
 from phasediag.phase_diagram.training import train_batch
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 X = np.array([[-1.0], [-0.35], [0.3], [0.8], [1.0]])
 Y = np.array([0.6, -0.4, 0.5, -0.2, 0.1])
 NEURONS = {2: 300, 3: 40, 4: 30, 5: 20}  # two layers: more than a block; all no multiple of anything
@@ -82,22 +84,28 @@ def accepted(network: ReluNetworkCPU, jobs: int = 5) -> None:
     network.accept(np.ones(jobs, dtype=bool))
 
 
-def definition(
-    depth: int, job: int, changes: dict[str, np.ndarray] | None = None
-) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """f (n,), and by layer its derivative in single weights (n, ...) and what squares of that count: automatic differentiation of
+def network_of(
+    depth: int, job: int, changes: dict[str, np.ndarray] | None
+) -> tuple[Tensor, dict[str, Tensor], dict[str, np.ndarray]]:
+    """f (n,), by layer the displacements that it is a function of, and what squares of single weights count:
 
     z_(l+1) = sqrt(M) W(0) h_l + M (W - W(0)) h_l + bias,    f = kappa [ sqrt(M) F(0) + M (F - F(0)) ].
     """
     at, neurons = jobs_of(depth)[job], NEURONS[depth]
     mass, layers = at.width / neurons, [f"W{layer}" for layer in range(1, depth)] + ["a"]
     start = [torch.from_numpy(part) for part in initial_weights(depth, neurons, 1, at.seed)]
-    moved = [
-        torch.zeros_like(part) if changes is None else torch.from_numpy(changes[layer].astype(np.float64))
+    moved = {
+        layer: torch.zeros_like(part)
+        if changes is None
+        else torch.from_numpy(changes[layer].astype(np.float64))
         for layer, part in zip(layers, start, strict=True)
-    ]
-    for part in moved:
+    }
+    counts = {}
+    for layer, part in moved.items():
         part.requires_grad_()
+        counts[layer] = np.full(part.shape, mass)  # neurons that a weight belongs to
+        if layer not in ("W1", "a"):
+            counts[layer][:, :-1] = mass**2
     inputs = torch.from_numpy(np.hstack([X, np.ones((len(X), 1))]))
 
     def output(displaced: list[Tensor]) -> Tensor:
@@ -108,15 +116,19 @@ def definition(
         return h @ (start[-1] + displaced[-1])
 
     before = output([torch.zeros_like(part) for part in start])
-    f = float(at.width) ** -at.gamma * (mass**0.5 * before + mass * (output(moved) - before))
-    rows = [torch.autograd.grad(value, moved, retain_graph=True) for value in f]
-    derivatives, counts = {}, {}
-    for k, layer in enumerate(layers):
-        count = np.full(start[k].shape, mass)  # neurons that a weight belongs to
-        if layer not in ("W1", "a"):
-            count[:, :-1] = mass**2
-        derivatives[layer] = np.stack([row[k].numpy() for row in rows]) / count
-        counts[layer] = count
+    f = float(at.width) ** -at.gamma * (mass**0.5 * before + mass * (output([*moved.values()]) - before))
+    return f, moved, counts
+
+
+def definition(
+    depth: int, job: int, changes: dict[str, np.ndarray] | None = None
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """f (n,), and by layer its derivatives in single weights (n, ...), by automatic differentiation, and what squares of these count."""
+    f, moved, counts = network_of(depth, job, changes)
+    rows = [torch.autograd.grad(value, [*moved.values()], retain_graph=True) for value in f]
+    derivatives = {
+        layer: np.stack([row[k].numpy() for row in rows]) / counts[layer] for k, layer in enumerate(moved)
+    }
     return f.detach().numpy(), derivatives, counts
 
 
@@ -162,15 +174,15 @@ def test_a_small_step_is_one_of_gradient_descent(depth: int) -> None:
 
 def small_steps(depth: int, job: int, impulse: np.ndarray, steps: int) -> dict[str, np.ndarray]:
     """Displacements after explicit small steps under a steady impulse."""
-    layers = rates(depth, job)
-    changes = {layer: np.zeros_like(part) for layer, part in definition(depth, job)[1].items()}
-    changes = {layer: part[0] for layer, part in changes.items()}
+    _, moved, counts = network_of(depth, job, None)
+    changes = {layer: part.detach().numpy() for layer, part in moved.items()}
     for _ in range(steps):
-        _, derivatives, _ = definition(depth, job, changes)
-        for layer, rate in layers.items():
-            changes[layer] = changes[layer] - rate / len(X) / steps * np.tensordot(
-                impulse, derivatives[layer], axes=1
-            )
+        f, moved, _ = network_of(depth, job, changes)
+        pulled = torch.autograd.grad(f @ torch.from_numpy(impulse), [*moved.values()])
+        changes = {
+            layer: changes[layer] - rate / len(X) / steps * pull.numpy() / counts[layer]
+            for (layer, rate), pull in zip(rates(depth, job).items(), pulled, strict=True)
+        }
     return changes
 
 
@@ -186,7 +198,7 @@ def test_steps_end_where_small_steps_end(depth: int) -> None:
             trial = step(network, impulse, repeats=repeat)
         accepted(network)
     for job in range(len(jobs_of(depth))):
-        expected, changes = small_steps(depth, job, steps * impulse[job], 400), network.change(job)
+        expected, changes = small_steps(depth, job, steps * impulse[job], 250), network.change(job)
         for layer, by in expected.items():
             assert frobenius(changes[layer] - by) < error * frobenius(by), (job, layer)
         f, _, _ = definition(depth, job, changes)

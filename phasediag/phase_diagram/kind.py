@@ -106,8 +106,10 @@ class PhaseDiagram(Kind["Spec", "PhaseDiagramStudy", Job]):
 
     def reproducible(self, rows: pd.DataFrame) -> Reproducible:
         row = rows.iloc[0]
+        width, neurons = int(row["width"]), int(row["neurons"])
+        of = "" if neurons == width else f" ({neurons} neurons, each for {width / neurons:g})"
         network = (
-            f"width {row['width']}, gamma {row['gamma']:g}, gamma' {row['gamma_prime']:g}, seed {row['seed']}"
+            f"width {width}{of}, gamma {row['gamma']:g}, gamma' {row['gamma_prime']:g}, seed {row['seed']}"
         )
         changes = dict(zip(rows["layer"], rows["relative_change"].astype(float), strict=True))
         return Reproducible(network, "relative change", changes)
