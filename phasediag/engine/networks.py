@@ -6,15 +6,14 @@ In normalised weights (N(0, 1) at the start; physics of Luo et al., JMLR 2021, a
 
 with kappa = m^-gamma and one rate c_l per layer. The integrator (:mod:`.flow`) works with the *impulse*
 ``E_i = integral of e_i dt`` of a step. A :class:`Network` moves its weights under a given impulse, and tells the residual and the
-kernel that it then has. On a CPU, compiled passes do so (:class:`.two_layer_cpu.TwoLayerCPU`,
-:class:`.three_layer_cpu.ThreeLayerCPU`, and :class:`.line.LineTwoLayer` for the smallest data), elsewhere tensors
+kernel that it then has. On a CPU, compiled passes do so (:class:`.relu_cpu.ReluNetworkCPU`), elsewhere tensors
 (:class:`.two_layer.TwoLayer`, :class:`.three_layer.ThreeLayer`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,13 +156,3 @@ class Network(Protocol):
 
     def change(self, job: int) -> Layers:
         """Displacement since the start of the weights of one job."""
-
-
-def largest_force(inputs: Array, gates: NDArray[Any], residual: Array) -> Array:
-    """``Network.force`` (B,) of a layer with these inputs (n, r) and gates (B, n, m)."""
-    free = ~((gates > 0) & (gates < 1)).any(axis=1, keepdims=True)
-    pulled = np.matmul(inputs.T, gates.astype(np.float64) * free * residual[:, :, None])
-    whole = (np.abs(residual) * np.linalg.norm(inputs, axis=1)).sum(axis=1)
-    largest = np.sqrt((pulled**2).sum(axis=1)).max(axis=1)
-    force: Array = largest / np.maximum(whole, np.finfo(np.float64).tiny)
-    return force

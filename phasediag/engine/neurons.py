@@ -643,7 +643,7 @@ def _move_in_pieces(s, p, lanes, turning, push, inputs, across, level, sweeps, d
 
 
 @_part
-def _displaced(s, p, lanes, turning, inputs, out):
+def _displaced(p, lanes, inputs, out):
     """Squares of the displacements of a block: since the start, or, where the inputs move, over the step."""
     if inputs.move:
         zero = p.dtype.type(0)
@@ -683,7 +683,7 @@ def move_layer(room, turning, push, inputs, tolerance, far, before, after):
             _gather(s, p, turning, moving, these, lanes, before)
         _prepare(s, p, lanes, turning, moving)
         left = _move_in_pieces(s, p, lanes, turning, push, inputs, across, level, sweeps, doublings, goal)
-        _displaced(s, p, lanes, turning, inputs, part)
+        _displaced(p, lanes, inputs, part)
         if not first:
             missing += left**2
             _scatter(s, p, turning, these, after)

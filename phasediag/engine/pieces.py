@@ -1,8 +1,7 @@
 """Steps in pieces, compiled: neurons that meet kinks on their way are followed more closely than the others.
 
-What the passes over two-layer networks (:mod:`.lanes`) and over three-layer networks (:mod:`.span`) share. The
-pieces of a step form a binary tree: piece 0 is the whole step, pieces 2p + 1 and 2p + 2 are the halves of piece p, and the last PIECES are
-those in which the integrator gives the impulse.
+The pieces of a step form a binary tree: piece 0 is the whole step, pieces 2p + 1 and 2p + 2 are the halves of piece p, and the last PIECES
+are those in which the integrator gives the impulse.
 """
 
 # Types are numba's business here: annotations would only repeat that all of these are arrays.

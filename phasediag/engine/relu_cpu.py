@@ -115,11 +115,10 @@ class _State(NamedTuple):
 
 
 class _Data(NamedTuple):
-    """The data set: Gram matrix of the inputs (n, n), that of inputs j along inputs i, labels (n,), and for the first hidden layer the Gram
-    matrix in the dtype of the computation, its rank, and the inputs as factors of it."""
+    """The data set: Gram matrix of the inputs (n, n), labels (n,), and for the first hidden layer the Gram matrix in the dtype of the
+    computation, its rank, and the inputs as factors of it."""
 
     gram: Any
-    cosines: Any
     y: Any
     inputs: Any
     rank: int
@@ -352,7 +351,6 @@ def _data(inputs: Array, y: Array, dtype: Any) -> _Data:
     gram = inputs @ inputs.T
     return _Data(
         gram=gram,
-        cosines=gram / np.sqrt(np.diagonal(gram)),
         y=y,
         inputs=gram.astype(dtype),
         rank=int(np.linalg.matrix_rank(gram)),

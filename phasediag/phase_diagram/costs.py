@@ -31,10 +31,10 @@ class _Engine:
     evaluations_linear: float
     evaluations_condensed: float
     evaluations_power: float
-    evaluations_beyond: float
-    accuracy_power: float
     crossover: tuple[float, float]
     point: float
+    evaluations_beyond: float = 0.0
+    accuracy_power: float = 0.0
     pair: float = 0.0
     column: float = 0.0
     weight: float = 0.0
@@ -66,14 +66,21 @@ def _wider(job: Job) -> float:
 
 _DOUBLE = 2.0
 """What neurons that stand for others take, in float64, in units of what they take in float32."""
-_TWO_LAYERS = _Engine(10.0, 50.0, 0.35, 0.0, 0.0, (-0.6, 0.2), point=15e-9, pair=1.0e-9, small=25e-6)
+_TWO_LAYERS = _Engine(10.0, 50.0, 0.35, (-0.6, 0.2), point=15e-9, pair=1.0e-9, small=25e-6)
 _DEEPER = _Engine(
-    20.0, 60.0, 0.1, 750.0, 0.45, (-0.5, 0.0), point=50e-9, pair=1.5e-9, weight=0.12e-9, small=25e-6
+    20.0,
+    60.0,
+    0.1,
+    (-0.5, 0.0),
+    point=50e-9,
+    evaluations_beyond=750.0,
+    accuracy_power=0.45,
+    pair=1.5e-9,
+    weight=0.12e-9,
+    small=25e-6,
 )
 # A fixed step: the evaluations are not known, but for their limit.
 _DESCENT = _Engine(
-    0.0,
-    0.0,
     0.0,
     0.0,
     0.0,
@@ -84,6 +91,7 @@ _DESCENT = _Engine(
     shared=1e-3,
     decomposition=0.0,
 )
+
 _NEAR = 0.1
 """How far from a critical line, in gamma, refinement places points, about."""
 

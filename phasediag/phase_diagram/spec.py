@@ -41,8 +41,8 @@ from .theory import MAX_DEPTH, example_points, round_exponent
 
 MAX_EXPONENT = 20.0
 MAX_WIDTH = 10**18
-MAX_WHOLE = {"two": tables.MAX_WIDTH, "deeper": 10**5}
-"""Largest widths of networks all of whose neurons are simulated, of two layers and of more."""
+MAX_NEURONS, MAX_NEURONS_DEEPER = tables.MAX_WIDTH, 10**5
+"""Most neurons of a hidden layer that are simulated, of two layers and of more."""
 MIN_NEURONS = 10
 DEEPER_ACCURACY = 0.03
 """The default of more than two layers."""
@@ -93,8 +93,8 @@ class NetworkSpec(Table):
         default=None,
         strict=True,
         ge=MIN_NEURONS,
-        le=MAX_WHOLE["two"],
-        description=f"a whole number from {MIN_NEURONS} to {MAX_WHOLE['two']}",
+        le=MAX_NEURONS,
+        description=f"a whole number from {MIN_NEURONS} to {MAX_NEURONS}",
     )
 
     def simulated(self, width: int) -> int:
@@ -287,7 +287,7 @@ class Spec(Table):
         """Whole networks fit into a machine; neurons that stand for others are moved by the gradient flow on a CPU."""
         network, widest = self.network, max(max(grid.width) for grid in self.grids)
         widest = max(widest, self.samples.width if self.samples.points else 0)
-        limit = MAX_WHOLE["two" if network.depth == 2 else "deeper"]
+        limit = MAX_NEURONS if network.depth == 2 else MAX_NEURONS_DEEPER
         if network.simulated(widest) > limit:
             key = "grid.width" if network.neurons is None else "network.neurons"
             raise ValueError(f"{key}: {_too_wide(network, widest)}; allowed: up to {limit}, or {_NEURONS}")

@@ -132,26 +132,29 @@ class InitialNorms:
     """Frobenius and operator norms of initial weights, which many jobs have in common: measured once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int, int, int, str], tuple[float, float]] = {}
+        self._frobenius: dict[tuple[object, ...], float] = {}
+        self._spectral: dict[tuple[object, ...], float] = {}
 
     def of(self, trained: Trained, layer: str) -> tuple[float, float]:
         """The Frobenius norm of the initial weights of one layer, and the operator norm of the simulated ones; NaN for a vector."""
         job, weights = trained.job, trained.initial[layer]
-        key = job.depth, job.width, job.neurons, job.seed, layer
-        if key not in self._known:
-            operator = measures.spectral(weights) if weights.ndim == 2 else float("nan")
-            self._known[key] = _frobenius(weights, job, layer), operator
-        return self._known[key]
+        # the draws, and their precision, are the same at every width that they stand for
+        drawn = job.depth, job.neurons, job.seed, layer, job.mass == 1
+        if drawn not in self._spectral:
+            self._spectral[drawn] = measures.spectral(weights) if weights.ndim == 2 else float("nan")
+        whole = (*drawn, job.width)
+        if whole not in self._frobenius:
+            self._frobenius[whole] = _frobenius(weights, job, layer)
+        return self._frobenius[whole], self._spectral[drawn]
 
 
 def _frobenius(weights: NDArray[np.floating], job: Job, layer: str) -> float:
     """The Frobenius norm of a layer of the network that is represented: a weight counts as often as the neurons that it belongs to."""
-    if not _between_hidden(layer):
-        return float(np.sqrt(job.mass)) * measures.frobenius(weights)
-    matrix, biases = job.mass * measures.frobenius(weights[:, :-1]), measures.frobenius(weights[:, -1])
-    return (
-        float(np.hypot(matrix, np.sqrt(job.mass) * biases)) if job.mass > 1 else measures.frobenius(weights)
-    )
+    root = float(np.sqrt(job.mass))
+    if not _between_hidden(layer) or job.mass == 1:
+        return root * measures.frobenius(weights)
+    matrix, biases = job.mass * measures.frobenius(weights[:, :-1]), root * measures.frobenius(weights[:, -1])
+    return float(np.hypot(matrix, biases))
 
 
 def _spectral(change: NDArray[np.floating], job: Job, layer: str) -> float:
