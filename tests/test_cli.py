@@ -81,13 +81,19 @@ def undrawn(monkeypatch):
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
-    """A small sweep, run by the program while `status --wait` watches: its folder and what both printed."""
+    """A small sweep, run by the program while `status --wait` watches: its folder and what both printed.
+
+    The program runs once the watcher has said that there is nothing yet; on a busy machine it might be done before.
+    """
     folder = tmp_path_factory.mktemp("sweep")
     (folder / "spec.toml").write_text(SPEC)
     with no_longer(start("status", folder / "out", "--wait")) as watching:
+        assert watching.stderr
+        nothing_yet = watching.stderr.readline()
         with no_longer(start("run", folder / "spec.toml", "--out", folder / "out", "--local")) as running:
             ran = finish(running)
-        return folder / "out", ran, finish(watching)
+        code, output, errors = finish(watching)
+    return folder / "out", ran, (code, output, nothing_yet + errors)
 
 
 SMALL = """
