@@ -143,7 +143,6 @@ class _Room(NamedTuple):
     pulls: Any
     lates: Any
     own: Any
-    weight: Any
     shares: Any
     gram: Any  # (n, n) of the mean inputs of a layer, and those before and after with the mean
     old_cross: Any
@@ -379,7 +378,6 @@ def _room(hidden: int, n: int, padded: int, dtype: Any) -> _Room:
         pulls=tree(),
         lates=tree(),
         own=tree(),
-        weight=tree(),
         shares=np.zeros((TREE, 2)),
         gram=rows(n),
         old_cross=rows(n),
@@ -711,10 +709,10 @@ def _try_steps(
                 inputs = Inputs(data.inputs, data.inputs, data.inputs, data.factored, data.rank, False)
             rate = state.rates[job, layer]
             scales[layer] = size * rate
-            weigh(room.pulls, inputs.gram, unit * scales[layer], room.own, room.weight)
+            reach = weigh(room.pulls, inputs.gram, unit * scales[layer], room.own)
             ratio = sqrt(rate / state.rates[job, hidden]) if turning else 1.0
             scale = size * sqrt(rate * state.rates[job, hidden]) if turning else unit * scales[layer]
-            push = Push(num(scale), num(ratio), room.pulls, room.lates, room.own, room.weight, room.shares)
+            push = Push(num(scale), num(ratio), room.pulls, room.lates, room.own, reach, room.shares)
             before = Before(
                 state.z_start[layer, job],
                 state.displaced[layer, here, job],
