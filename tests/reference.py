@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -264,7 +265,8 @@ def follow(
     met: list[tuple[float, tuple[float, ...]]] = []
     while True:
         loss = float(np.mean(residual**2)) / zero_loss
-        met += [(loss, _changes(weights, start))] * sum(loss <= aim * 1.0002 for aim in losses[len(met) :])
+        if reached := sum(loss <= aim * 1.0002 for aim in losses[len(met) :]):
+            met += [(loss, _changes(weights, start))] * reached
         if len(met) == 1 and limit == max_steps:
             limit = min(max_steps, 2 * count)  # the smaller losses are not worth any cost
         if len(met) == len(losses) or count >= limit:
@@ -304,9 +306,7 @@ def _chebyshev_step(flow: Flow, start: Weights, velocity: Weights, time: float, 
 
     T_s of Chebyshev by its recurrence, w0 = 1 + damping / s^2, and w1 such that the step is consistent.
     """
-    w0 = 1 + DAMPING / stages**2
-    last = np.polynomial.Chebyshev.basis(stages)
-    w1 = float(last(w0) / last.deriv()(w0))
+    w0, w1 = _damped(stages)
     t_before, t_now = 1.0, w0
     before, now = start, _sum((1.0, start), (time * w1 / w0, velocity))
     for _ in range(stages - 1):
@@ -315,6 +315,14 @@ def _chebyshev_step(flow: Flow, start: Weights, velocity: Weights, time: float, 
         factors = 2 * w0 * t_before / t_now, -t_last / t_now, 2 * w1 * t_before / t_now * time
         before, now = now, _sum((factors[0], now), (factors[1], before), (factors[2], there))
     return now
+
+
+@cache
+def _damped(stages: int) -> tuple[float, float]:
+    """w0 and w1."""
+    w0 = 1 + DAMPING / stages**2
+    last = np.polynomial.Chebyshev.basis(stages)
+    return w0, float(last(w0) / last.deriv()(w0))
 
 
 def _stages(reach: float) -> int:

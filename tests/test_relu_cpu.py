@@ -205,6 +205,34 @@ def test_steps_end_where_small_steps_end(depth: int) -> None:
         np.testing.assert_allclose(trial.residual[job], f - Y, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.parametrize("size", [0.15, 0.6])
+def test_what_crowded_points_leave_unsettled_adds_up(size: float) -> None:
+    """150 points on a line, whose pulls change sign slowly: a step that says it has settled is no further off than it may be."""
+    x, tolerance, job = np.linspace(-1, 1, 150)[:, None], 3.5e-3, Initialisation(300, 1.15, -0.5, 0.0, 0)
+    network = ReluNetworkCPU.initialised(x, np.zeros(150), 2, 300, [job], "float64")
+    network.begin()
+    kappa, rate = 300.0**-job.gamma, 300.0 ** (-2 * job.gamma_prime)
+    impulse = size / (kappa * np.sqrt(rate)) * np.cos(3 * x.T + 0.5)
+    trial = step(network, impulse, tolerance)
+    accepted(network, 1)
+    inputs, (w1, a) = np.hstack([x, np.ones((150, 1))]), initial_weights(2, 300, 1, 0)
+
+    def velocity(w: np.ndarray, a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        force = -kappa / 150 * ((w @ inputs.T > 0) * impulse) @ inputs
+        return rate * a[:, None] * force, (force * w).sum(axis=1)
+
+    w, b, steps = w1, a, 1000
+    for _ in range(steps):
+        first = velocity(w, b)
+        middle = velocity(w + first[0] / (2 * steps), b + first[1] / (2 * steps))
+        w, b = w + middle[0] / steps, b + middle[1] / steps
+    change = network.change(0)
+    assert trial.unsettled[0] < tolerance
+    assert frobenius(w - w1) > 0.2 * frobenius(w1)
+    assert frobenius(change["W1"] - (w - w1)) < tolerance * frobenius(w - w1)
+    assert frobenius(change["a"] - (b - a)) < tolerance * frobenius(b - a)
+
+
 def test_the_evaluation_is_that_of_the_definition_after_steps(depth: int) -> None:
     """Residual, and the kernels of the layers in which no neuron is held on a kink."""
     network, compared = made(depth), 0
@@ -288,6 +316,19 @@ def test_every_step_conserves_the_balance_of_each_neuron_of_two_layers() -> None
             for part in (initial, {layer: initial[layer] + change[layer] for layer in initial})
         )
         np.testing.assert_allclose(after, before, rtol=1e-9, atol=1e-9)
+
+
+def test_it_is_compiled_once_for_each_precision() -> None:
+    """Whatever the depth, the points and the jobs of a batch: compiling takes half a minute."""
+    for dtype in ("float32", "float64"):
+        for of_depth in DEPTHS:
+            made(of_depth, dtype).begin()
+            x, y = np.linspace(-1, 1, 12)[:, None], np.linspace(-0.5, 0.5, 12)
+            ReluNetworkCPU.initialised(
+                x, y, of_depth, 10, [Initialisation(10, 1.0, 0.0, 0.0, 0)], dtype
+            ).begin()
+    assert len(relu_cpu._try_steps.signatures) == 2
+    assert len(relu_cpu._accept.signatures) <= 2
 
 
 def test_steps_that_are_not_accepted_leave_no_trace(depth: int) -> None:
