@@ -811,8 +811,8 @@ def share_out(pulls, shares):
 
 @_lanes
 def weigh(pulls, gram, scale, own):
-    """What a neuron's own open gate adds to its shift, per unit of its signal: ``own`` (TREE, n). Returns a bound on the force of all points
-    together, whatever the gates."""
+    """What a neuron's own open gate adds to its shift, per unit of its signal: ``own`` (TREE, n). Returns a bound on the force of all
+    points together, whatever the gates."""
     num, reach = own.dtype.type, 0.0
     for piece in range(TREE):
         together = 0.0
