@@ -1,4 +1,4 @@
-"""Cost and accuracy of the engine: python -m benchmarks.engine [alternatives|convergence|growth|passes|rates ...] [--quick]
+"""Cost and accuracy of the engine: python -m benchmarks.engine [alternatives|convergence|growth|passes|rates|represented ...] [--quick]
 
 Absolute times depend on the machine: compare the numbers of one run.
 """
@@ -12,7 +12,7 @@ import torch
 
 from .common import compile_seconds, machine
 
-PARTS = ("alternatives", "convergence", "growth", "passes", "rates")
+PARTS = ("alternatives", "convergence", "growth", "passes", "rates", "represented")
 
 
 def main() -> None:

@@ -174,6 +174,21 @@ def crossing(gammas, values):
     return fitting.critical_line(slopes, "W1")
 
 
+@pytest.mark.parametrize("other", [{"depth": 3}, {"gamma_1": 0.4}])
+def test_several_planes_have_no_line_and_no_map(other):
+    slopes = fitting.fit(make_runs({(g, 0.0): g - 1.5 for g in (1.0, 2.0)}))
+    slopes = pd.concat([slopes, slopes.assign(**other)])
+    said = r"slopes: rows of 2 planes \(depth = 2, gamma_1 = 0; .*allowed: those of one depth and one gamma_1"
+    for use in (fitting.critical_line, fitting.select_layer):
+        with pytest.raises(InputError, match=said):
+            use(slopes, "W1")
+
+
+def test_two_layers_have_no_gamma_1():
+    with pytest.raises(InputError, match=r"^runs: gamma_1 of networks of two layers is not 0; allowed: 0"):
+        fitting.fit(make_runs({(1.0, 0.0): 0.0}).assign(gamma_1=0.4))
+
+
 def test_middle_one_of_several_crossings():
     line = crossing([1, 2, 3, 4, 5, 6], [-1.0, 1.0, -1.0, 1.0, -1.0, 1.0])
     assert line["gamma"].tolist() == [3.5]

@@ -46,6 +46,12 @@ def test_layers_and_depths_that_are_not_there():
         theory.predicted_slope("a", 9, 0.5, 0.0)
 
 
+def test_two_layers_have_no_gamma_1():
+    for function, exponents in ((theory.critical_gamma, (0.0,)), (theory.predicted_slope, (1.0, 0.0))):
+        with pytest.raises(ValueError, match=r"gamma_1 = 0.4: two layers have no matrix .* allowed: 0"):
+            function("W1", 2, *exponents, gamma_1=0.4)
+
+
 @given(exponents, exponents)
 def test_slopes_of_two_layers(gamma, gamma_prime):
     """Below and beside the critical line, and where both layers grow, the formulas that were known before the rule."""
@@ -114,13 +120,15 @@ def test_slopes_agree_with_those_of_very_wide_networks(depth, point, measured):
         assert theory.predicted_slope(layer, depth, *point) == pytest.approx(slope, abs=0.02)
 
 
-planes = st.integers(2, 8), st.floats(-1, 6), st.floats(-2, 2), st.floats(-1, 1)
+planes = st.tuples(st.integers(2, 8), st.floats(-1, 6), st.floats(-2, 2), st.floats(-1, 1)).map(
+    lambda plane: plane if plane[0] > 2 else (*plane[:3], 0.0)
+)
+"""Depth, gamma, gamma_prime, and gamma_1 where there are matrices that it is of."""
 
 
-@given(*planes, st.booleans())
-def test_the_sign_of_a_slope_is_the_side_of_the_critical_line(
-    depth, gamma, gamma_prime, gamma_1, operator_norm
-):
+@given(planes, st.booleans())
+def test_the_sign_of_a_slope_is_the_side_of_the_critical_line(plane, operator_norm):
+    depth, gamma, gamma_prime, gamma_1 = plane
     for layer in theory.LAYERS[depth]:
         line = theory.critical_gamma(layer, depth, gamma_prime, gamma_1, operator_norm)
         slope = theory.predicted_slope(layer, depth, gamma, gamma_prime, gamma_1, operator_norm)
@@ -130,9 +138,10 @@ def test_the_sign_of_a_slope_is_the_side_of_the_critical_line(
             assert regime == ("condensed" if slope > 0 else "linear")
 
 
-@given(*planes)
-def test_layers_that_grow_multiply_to_what_the_data_ask_for(depth, gamma, gamma_prime, gamma_1):
+@given(planes)
+def test_layers_that_grow_multiply_to_what_the_data_ask_for(plane):
     """Where some layer grows in operator norm, the product of all that have grown makes up for the small prefactor: m^t."""
+    depth, gamma, gamma_prime, gamma_1 = plane
     slopes = [
         theory.predicted_slope(layer, depth, gamma, gamma_prime, gamma_1, operator_norm=True)
         for layer in theory.LAYERS[depth]
@@ -142,8 +151,9 @@ def test_layers_that_grow_multiply_to_what_the_data_ask_for(depth, gamma, gamma_
     assert grown == pytest.approx(max(excess, 0.0), abs=1e-9)
 
 
-@given(*planes)
-def test_the_frobenius_norm_differs_by_a_half_between_hidden_layers(depth, gamma, gamma_prime, gamma_1):
+@given(planes)
+def test_the_frobenius_norm_differs_by_a_half_between_hidden_layers(plane):
+    depth, gamma, gamma_prime, gamma_1 = plane
     for layer in theory.LAYERS[depth]:
         frobenius, operator = (
             theory.predicted_slope(layer, depth, gamma, gamma_prime, gamma_1, norm) for norm in (False, True)
@@ -151,9 +161,10 @@ def test_the_frobenius_norm_differs_by_a_half_between_hidden_layers(depth, gamma
         assert operator - frobenius == (0.0 if layer in ("W1", "a") else pytest.approx(0.5))
 
 
-@given(*planes)
-def test_layers_change_continuously(depth, gamma, gamma_prime, gamma_1):
+@given(planes)
+def test_layers_change_continuously(plane):
     """No step of the exponents changes a slope by more than a few times itself."""
+    depth, gamma, gamma_prime, gamma_1 = plane
     step = 1e-6
     for layer in theory.LAYERS[depth]:
         here = theory.predicted_slope(layer, depth, gamma, gamma_prime, gamma_1)

@@ -46,10 +46,14 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
         One row per layer and point, sorted, with the columns of ``slopes.parquet`` (`phasediag.phase_diagram.columns.SLOPES`).
 
     Raises:
-        InputError: a column is missing.
+        InputError: a column is missing, or gamma_1 is not 0 in networks of two layers.
     """
     measure = "relative_change_spectral" if operator_norm else "relative_change"
     require_columns(runs, [*POINT_KEYS, "width", measure, "status"])
+    if ((runs["depth"] == 2) & (runs["gamma_1"] != 0)).any():
+        raise InputError(
+            "runs: gamma_1 of networks of two layers is not 0; allowed: 0, they have nothing that it is of"
+        )
     if operator_norm:
         runs = runs.assign(relative_change=runs[measure])
     usable = usable_runs(runs)
@@ -174,7 +178,7 @@ def critical_line(
     from the crossings of the upper and the lower ends of the slopes' intervals.
 
     Args:
-        slopes: rows as returned by `fit`, of one depth.
+        slopes: rows as returned by `fit`, of one depth and one gamma_1.
         layer: the layer.
         column: "slope" or "slope_infinite".
         operator_norm: what is predicted is the line of the relative change in the operator norm, as the slopes were fitted to it.
@@ -184,8 +188,12 @@ def critical_line(
         its band (NaN where that end does not cross within the map); predicted, the gamma of the predicted line (NaN
         where none is predicted); distance = gamma - predicted, NaN where the predicted line lies outside the gammas of
         the map.
+
+    Raises:
+        InputError: the rows of the layer are of several planes.
     """
     of_layer = slopes.loc[slopes["layer"] == layer]
+    _require_one_plane(of_layer)
     box = of_layer["gamma"].min(), of_layer["gamma"].max()
     rows = [
         _crossing_row(row.sort_values("gamma"), column, box, operator_norm)
@@ -284,15 +292,25 @@ def line_distances(slopes: pd.DataFrame) -> dict[str, dict[str, dict[str, float]
 
 
 def select_layer(table: pd.DataFrame, layer: str) -> pd.DataFrame:
-    """The rows of a layer.
+    """The rows of a layer, all of one plane.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or they are of several planes.
     """
     of_layer = table.loc[table["layer"] == layer]
     if of_layer.empty:
         raise InputError(f"layer: {layer!r} is not there; allowed: {', '.join(sorted(set(table['layer'])))}")
+    _require_one_plane(of_layer)
     return of_layer
+
+
+def _require_one_plane(of_layer: pd.DataFrame) -> None:
+    planes = of_layer[["depth", "gamma_1"]].drop_duplicates()
+    if len(planes) > 1:
+        found = "; ".join(f"depth = {depth}, gamma_1 = {g:g}" for depth, g in planes.itertuples(index=False))
+        raise InputError(
+            f"slopes: rows of {len(planes)} planes ({found}); allowed: those of one depth and one gamma_1"
+        )
 
 
 def points_of(table: pd.DataFrame) -> pd.DataFrame:

@@ -117,9 +117,9 @@ def critical_gamma(
         gamma, of the type and shape of ``gamma_prime``.
 
     Raises:
-        ValueError: there is no such layer at this depth.
+        ValueError: there is no such layer at this depth, or gamma_1 is not 0 and there are only two layers.
     """
-    _require_layer(layer, depth)
+    _require_layer(layer, depth, gamma_1)
     rates = _rates(depth, np.asarray(gamma_prime, dtype=np.float64), gamma_1)
     level = rates[layer] + _lost_in_frobenius_norm(layer, operator_norm)
     line: NDArray[np.float64] = depth / 2 + np.sum(
@@ -150,9 +150,9 @@ def predicted_slope(
         operator_norm: of the relative change in the operator norm.
 
     Raises:
-        ValueError: there is no such layer at this depth.
+        ValueError: there is no such layer at this depth, or gamma_1 is not 0 and there are only two layers.
     """
-    _require_layer(layer, depth)
+    _require_layer(layer, depth, gamma_1)
     rates = {name: float(rate) for name, rate in _rates(depth, gamma_prime, gamma_1).items()}
     above = _level(list(rates.values()), gamma - depth / 2) - rates[layer]
     slope = above if above >= 0.0 else 2.0 * above
@@ -286,10 +286,14 @@ def _distance_to_line(point: Exponents, layer: str, depth: int, gamma_1: float) 
     return round_exponent(abs(point[0] - critical_gamma(layer, depth, point[1], gamma_1)))
 
 
-def _require_layer(layer: str, depth: int) -> None:
+def _require_layer(layer: str, depth: int, gamma_1: float) -> None:
     if not is_known(layer, depth):
         allowed = ", ".join(LAYERS.get(depth, ())) or f"depths from 2 to {MAX_DEPTH}"
         raise ValueError(f"no layer {layer!r} at depth {depth}; allowed: {allowed}")
+    if depth == 2 and gamma_1 != 0:
+        raise ValueError(
+            f"gamma_1 = {gamma_1:g}: two layers have no matrix between hidden layers; allowed: 0"
+        )
 
 
 def _require_scales(width: float, **scales: float) -> None:

@@ -56,7 +56,7 @@ def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None) ->
     """Draw the slope map of a layer into ``ax``, or into a new pyplot figure.
 
     Args:
-        slopes: rows as returned by `phasediag.fit`.
+        slopes: rows as returned by `phasediag.fit`, of one depth and one gamma_1.
         layer: the layer to show.
         ax: axes to draw into; its figure gets a colour bar beside it.
 
@@ -64,7 +64,7 @@ def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None) ->
         The axes.
 
     Raises:
-        InputError: ``slopes`` has no row of this layer.
+        InputError: ``slopes`` has no row of this layer, or rows of several planes.
     """
     with rc_context(STYLE):
         if ax is None:
