@@ -214,6 +214,11 @@ def test_what_may_be_unexpected_is_told(study_of, neurons, note):
     assert list(study.notes()) == ([note] if note else [])
 
 
+def test_one_width_is_told_to_have_no_slope(study_of):
+    [note] = study_of(("[100, 1000]", "[100]")).notes()
+    assert note.startswith("grid.width: one width has no slopes")
+
+
 def test_few_neurons_for_many_points_are_told(study_of):
     x, y = [[float(i)] for i in range(12)], [1.0] * 12
     old = ("x = [[-1.0], [-0.35], [0.3], [1.0]]", f"x = {x}"), ("y = [0.6, -0.4, 0.5, -0.2]", f"y = {y}")

@@ -35,11 +35,13 @@ class PhaseDiagramStudy(Study[Cell, Job]):
 
     def notes(self) -> Iterator[str]:
         yield from self.data.notes()
+        widths = {width for grid in self.spec.grids for width in grid.width}
         neurons, points = self.spec.network.neurons, len(self.data.x)
+        if len(widths) == 1:
+            yield "grid.width: one width has no slopes and no critical line; two have, and four a limit of infinite width"
         if neurons is None:
             return
-        widest = max(max(grid.width) for grid in self.spec.grids)
-        if neurons >= widest:
+        if neurons >= max(widths):
             yield f"network.neurons: {neurons} changes nothing, no width is larger"
         elif neurons < points:
             yield f"network.neurons: {neurons} for {points} data points: the error of sampling may be large"
