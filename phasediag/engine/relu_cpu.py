@@ -218,9 +218,8 @@ class ReluNetworkCPU:
             owed=zeros(hidden - 1, 2, jobs, n, padded),
             drift=zeros(hidden - 1, jobs, n, padded),
             guess=zeros(hidden - 1, jobs, n, padded),
-            base=np.ascontiguousarray(
-                matrices[:, slot]
-            ),  # of another layout, all would be compiled once more
+            # of another layout, all would be compiled once more
+            base=np.ascontiguousarray(matrices[:, slot]),
             change=zeros(hidden - 1, jobs, neurons, padded),
             left=zeros(hidden - 1, jobs, kept, padded),
             right=zeros(hidden - 1, jobs, kept, padded),
