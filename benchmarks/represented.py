@@ -49,16 +49,15 @@ def logs(plan: Plan, neurons: int, seeds: int) -> NDArray[np.float64]:
         ]
         rows = train_batch(jobs, X, Y, settings)
         found += [row["relative_change"] if row["status"] == "converged" else np.nan for row in rows]
-    return np.log(np.array(found).reshape(plan.side**2, seeds, -1))
+    result: NDArray[np.float64] = np.log(np.array(found).reshape(plan.side**2, seeds, -1))
+    return result
 
 
 def bias(represented: NDArray[np.float64], whole: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean over the points (P, S) of the difference between means over seeds, and its standard error."""
-    means = np.nanmean(represented, axis=1) - np.nanmean(whole, axis=1)
-    errors = [
-        np.nanvar(logs, axis=1, ddof=1) / np.isfinite(logs).sum(axis=1) for logs in (represented, whole)
-    ]
-    return float(means.mean()), float(np.sqrt(np.sum(errors)) / len(means))
+    """Mean over points and seeds (P, S) of the difference, and its standard error. Seeds are the same at all points."""
+    means = [np.nanmean(logs, axis=0) for logs in (represented, whole)]
+    error = np.sqrt(sum(mean.var(ddof=1) / len(mean) for mean in means))
+    return float(means[0].mean() - means[1].mean()), float(error)
 
 
 def scatter(logs: NDArray[np.float64]) -> float:
