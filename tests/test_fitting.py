@@ -15,6 +15,7 @@ from waiting import PATIENCE
 from phasediag.errors import InputError
 from phasediag.phase_diagram import fitting
 from phasediag.phase_diagram.columns import SLOPES
+from phasediag.phase_diagram.figures import maps
 
 WIDTHS = (100, 300, 1000, 3000, 10000)
 
@@ -179,7 +180,7 @@ def test_several_planes_have_no_line_and_no_map(other):
     slopes = fitting.fit(make_runs({(g, 0.0): g - 1.5 for g in (1.0, 2.0)}))
     slopes = pd.concat([slopes, slopes.assign(**other)])
     said = r"slopes: rows of 2 planes \(depth = 2, gamma_1 = 0; .*allowed: those of one depth and one gamma_1"
-    for use in (fitting.critical_line, fitting.select_layer):
+    for use in (fitting.critical_line, maps.plot_map):
         with pytest.raises(InputError, match=said):
             use(slopes, "W1")
 

@@ -193,7 +193,7 @@ def critical_line(
         InputError: the rows of the layer are of several planes.
     """
     of_layer = slopes.loc[slopes["layer"] == layer]
-    _require_one_plane(of_layer)
+    require_one_plane(of_layer)
     box = of_layer["gamma"].min(), of_layer["gamma"].max()
     rows = [
         _crossing_row(row.sort_values("gamma"), column, box, operator_norm)
@@ -292,19 +292,19 @@ def line_distances(slopes: pd.DataFrame) -> dict[str, dict[str, dict[str, float]
 
 
 def select_layer(table: pd.DataFrame, layer: str) -> pd.DataFrame:
-    """The rows of a layer, all of one plane.
+    """The rows of a layer.
 
     Raises:
-        InputError: there are none, or they are of several planes.
+        InputError: there are none.
     """
     of_layer = table.loc[table["layer"] == layer]
     if of_layer.empty:
         raise InputError(f"layer: {layer!r} is not there; allowed: {', '.join(sorted(set(table['layer'])))}")
-    _require_one_plane(of_layer)
     return of_layer
 
 
-def _require_one_plane(of_layer: pd.DataFrame) -> None:
+def require_one_plane(of_layer: pd.DataFrame) -> None:
+    """Raises `InputError` if slopes are of several depths or gamma_1: no map and no line is theirs."""
     planes = of_layer[["depth", "gamma_1"]].drop_duplicates()
     if len(planes) > 1:
         found = "; ".join(f"depth = {depth}, gamma_1 = {g:g}" for depth, g in planes.itertuples(index=False))

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ...display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure
 from .. import info
-from ..fitting import POINT, select_layer
+from ..fitting import POINT, require_one_plane, select_layer
 from ..info import Line, Plane, split_points
 from .labels import Region, draw_named_initialisations, draw_regime_words, layer_symbol, sides
 from .plane import GAMMA, GAMMA_PRIME, paint
@@ -66,6 +66,7 @@ def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None) ->
     Raises:
         InputError: ``slopes`` has no row of this layer, or rows of several planes.
     """
+    require_one_plane(slopes)
     with rc_context(STYLE):
         if ax is None:
             from matplotlib import (
