@@ -218,8 +218,7 @@ class ReluNetworkCPU:
             owed=zeros(hidden - 1, 2, jobs, n, padded),
             drift=zeros(hidden - 1, jobs, n, padded),
             guess=zeros(hidden - 1, jobs, n, padded),
-            # of another layout, all would be compiled once more
-            base=np.ascontiguousarray(matrices[:, slot]),
+            base=zeros(hidden - 1, jobs, neurons, padded),
             change=zeros(hidden - 1, jobs, neurons, padded),
             left=zeros(hidden - 1, jobs, kept, padded),
             right=zeros(hidden - 1, jobs, kept, padded),
