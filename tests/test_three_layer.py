@@ -146,11 +146,11 @@ def test_the_result_does_not_depend_on_the_other_jobs(kind: Kind) -> None:
 
 
 def test_factors_are_folded_without_a_trace(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    late = relative_changes(outcome(kind, POINTS[:2], loss_tolerance=1e-3), 100)
+    late = relative_changes(outcome(kind, POINTS[:2], loss_tolerance=1e-3, accuracy=0.003), 100)
     monkeypatch.setattr(three_layer, "MAX_FACTORS", 4)
     monkeypatch.setattr(relu_cpu, "MAX_FACTORS", 4)
     np.testing.assert_allclose(
-        relative_changes(outcome(kind, POINTS[:2], loss_tolerance=1e-3), 100), late, rtol=5e-3
+        relative_changes(outcome(kind, POINTS[:2], loss_tolerance=1e-3, accuracy=0.003), 100), late, rtol=2e-3
     )
 
 
