@@ -638,11 +638,13 @@ def _run(study: AnyStudy, store: Store, opening: Opening, retry_failed: bool, lo
     from .display.progress import Progress, format_duration
     from .sweep import sweep
     from .sweep.log import Log
-    from .sweep.results import fit_folder, plot_folder
+    from .sweep.results import fit_folder, is_drawn, plot_folder
 
     started = time.monotonic()
 
     def finish() -> None:
+        if is_drawn(store):
+            return
         progress.phase("fitting")
         fit_folder(store)
         progress.phase("drawing")

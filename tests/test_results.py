@@ -12,7 +12,7 @@ from test_sweep import study, succeed
 
 from phasediag.phase_diagram.training import failed_rows
 from phasediag.storage.store import Store
-from phasediag.sweep.results import current_fit, fit_folder, is_fitted
+from phasediag.sweep.results import current_fit, fit_folder, is_drawn, is_fitted, plot_folder
 
 WIDTHS = (10, 100, 1000)
 
@@ -80,3 +80,50 @@ def test_what_says_not_to_which_rows_it_was_fitted_or_is_damaged_is_fitted_again
     assert not is_fitted(store)
     pd.testing.assert_frame_equal(fit_folder(store), fitted)
     assert is_fitted(store)
+
+
+def test_figures_are_out_of_date_once_a_row_a_kept_network_or_the_study_changes_or_a_file_is_gone(
+    store: Store,
+) -> None:
+    def draw() -> list[str]:
+        fit_folder(store)
+        names = list(plot_folder(store))
+        assert is_drawn(store)
+        return names
+
+    assert not is_drawn(store)
+    names = draw()
+    change_of_largest(store, 1.5)
+    assert not is_drawn(store)
+    draw()
+    store.write_study(study(1).to_toml().replace('name = "', 'name = "another-'))
+    assert not is_drawn(store)
+    draw()
+    Path(store.out, names[-1]).unlink()
+    assert not is_drawn(store)
+    draw()
+    kept = Path(store.out, "samples/0123456789abcdef0123.parquet")
+    kept.parent.mkdir()
+    kept.touch()
+    assert not is_drawn(store)
+    kept.unlink()
+    assert is_drawn(store)
+    store.write_table("slopes.parquet", store.fitted(), store.tables.fitted)
+    assert not is_drawn(store), "the slopes say no longer of which rows they are"
+
+
+def test_figures_that_were_half_drawn_are_out_of_date(store: Store) -> None:
+    fit_folder(store)
+    list(plot_folder(store))
+    drawing = plot_folder(store)
+    next(drawing)
+    drawing.close()  # as when the process dies there
+    assert not is_drawn(store)
+
+
+def test_a_damaged_word_on_figures_means_that_they_are_drawn_again(store: Store) -> None:
+    fit_folder(store)
+    list(plot_folder(store))
+    for damaged in (b"{", b"[]", b'{"source": 1}', b""):
+        Path(store.out, "figures/.drawn").write_bytes(damaged)
+        assert not is_drawn(store)

@@ -53,6 +53,7 @@ from .schema import (
 
 _STALE_SECONDS = 3600.0
 _ARROW_KEY = b"ARROW:schema"
+_DRAWN = "figures/.drawn"
 
 
 class DamagedFile(InputError):
@@ -363,6 +364,22 @@ class Store:
         """Writes a file such as `map_W1.png` to `figures/`, or to another part of the folder ("" is the folder itself)."""
         self.files.publish(f"{folder}{name}", content)
 
+    def write_drawn(self, source: str, names: Sequence[str]) -> None:
+        """Writes that `figures/` is complete with these files, and a hash of what they were drawn from."""
+        self.files.publish(_DRAWN, json.dumps({"source": source, "files": sorted(names)}).encode())
+
+    def forget_drawn(self) -> None:
+        """From here on, until `write_drawn`, `figures/` does not count as complete."""
+        if self.files.is_file(_DRAWN):
+            self.files.delete(_DRAWN)
+
+    def drawn_from(self, source: str) -> bool:
+        """Whether `figures/` is complete, and was drawn from what has this hash."""
+        match self._read_json(_DRAWN):
+            case {"source": str(of), "files": [*names]} if of == source:
+                return all(self.files.is_file(f"figures/{name}") for name in names)
+        return False
+
     def write_report(self, content: bytes) -> None:
         """Writes `report.html`."""
         self.files.publish("report.html", content)
@@ -375,10 +392,14 @@ class Store:
 
     def read_driver(self) -> dict[str, Any] | None:
         """What the last driver wrote, or None."""
-        content = self.files.read("driver.json")
+        return self._read_json("driver.json")
+
+    def _read_json(self, path: str) -> dict[str, Any] | None:
+        """What a file says of a driver or of figures; None if there is none, or it is damaged: nothing is lost with it."""
+        content = self.files.read(path)
         try:
             state = None if content is None else json.loads(content)
-        except ValueError:  # a sign of life only: nothing is lost with it
+        except ValueError:
             return None
         return state if isinstance(state, dict) else None
 

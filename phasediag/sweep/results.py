@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
+from importlib.metadata import version
 
 import pandas as pd
 
 from ..display.figures import render
 from ..errors import InputError
 from ..kinds import kind_in, require_study
+from ..storage.schema import VERSION, digest
 from ..storage.store import Store
 
 
@@ -56,7 +60,24 @@ def plot_folder(store: Store) -> Iterator[str]:
     require_study(store)
     if store.fitted().empty:
         raise InputError(f"{store.name(store.fitted_name)}: missing; run 'phasediag fit {store.out}' first")
+    source = _source_of_figures(store)
+    store.forget_drawn()
+    drawn = []
     for key, figure in kind_in(store).figures(store).items():
         for ending, content in render(figure).items():
-            store.write_figure(f"{key}.{ending}", content)
-            yield f"figures/{key}.{ending}"
+            drawn.append(f"{key}.{ending}")
+            store.write_figure(drawn[-1], content)
+            yield f"figures/{drawn[-1]}"
+    store.write_drawn(source, drawn)
+
+
+def is_drawn(store: Store) -> bool:
+    """Whether the fit of a folder is current, and its figures are all there, drawn by this version from what it holds, content for content."""
+    return store.drawn_from(_source_of_figures(store)) and is_fitted(store)
+
+
+def _source_of_figures(store: Store) -> str:
+    """A hash of all that figures depend on: rows, kept networks (by their ids), the study, and what draws."""
+    programs = [VERSION, version("matplotlib")]
+    content = [programs, store.read_study(), digest(store.runs()), sorted(store.sample_ids())]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
