@@ -72,7 +72,7 @@ def plot_folder(store: Store) -> Iterator[str]:
 
 
 def is_drawn(store: Store) -> bool:
-    """Whether the fit of a folder is current, and its figures are all there, drawn by this version from what it holds, content for content."""
+    """Whether the fit of a folder is current and its figures are there, drawn by this version from all that it holds."""
     return store.drawn_from(_source_of_figures(store)) and is_fitted(store)
 
 
