@@ -18,7 +18,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from numba import core, njit
+from numba import core
+
+from .callees import Function
 
 # what numba makes of these for type checkers changes with its version
 caching: Any = core.caching
@@ -31,14 +33,14 @@ FOLDERS = 5
 def compiled(*fastmath: str, inline: bool = False) -> Callable[[Any], Any]:
     """A decorator; ``fastmath`` names the liberties that the compiler may take with floating-point numbers (LLVM's fast-math flags).
 
-    ``inline``: part of its only caller. Otherwise a function is optimised on its own, and again within every caller, and so on.
+    ``inline``: part of its only caller, before types are known.
     """
 
     def decorate(function: Any) -> Any:
         options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath)}
         if inline:
             options["inline"] = "always"
-        dispatcher = njit(**options)(function)
+        dispatcher: Any = Function(function, options)
         with suppress(RuntimeError):  # no place to keep it in, as on a read-only disk
             # what njit(cache=True) does, with another cache
             dispatcher._cache = _Cache(function)

@@ -28,7 +28,7 @@ import numpy as np
 from .compiled import compiled
 from .networks import MAX_ROTATION
 from .pieces import DAMPED, MAX_SWEEPS, PIECES, SETTLED, TREE, copy, group, largest, sort_out, total
-from .products import add_gram, add_sums
+from .products import FIRST, add_gram, add_sums
 
 BLOCK = 128
 """Lanes of a block."""
@@ -39,7 +39,8 @@ CROWDED = 4
 SERIES = 0.5
 """Largest angle of the power series of sinh and cosh; larger ones are doubled up from there."""
 
-# The fixed rows of a block, in one array ``s``: places of their first lanes.
+# The fixed rows of a block, in one array ``s``: places of their first lanes. (Numbers of numpy's: for every literal one that a function is
+# called with, numba would compile the function again.)
 (
     _START_A,  # output weight, initially, and its displacements before and after a piece
     _MOVED_A,
@@ -57,7 +58,7 @@ SERIES = 0.5
     _COSH,
     _ALPHA,  # coefficients of G and L in the change of w
     _BETA,
-) = range(0, 16 * BLOCK, BLOCK)
+) = np.arange(0, 16 * BLOCK, BLOCK)
 _FIXED = 16
 # The rows of every point, in one array ``p`` (n, _ROWS * BLOCK).
 (
@@ -82,7 +83,7 @@ _FIXED = 16
     _HV,
     _HU,
     _SHIFT,  # what the coefficients add to the preactivations
-) = range(0, 21 * BLOCK, BLOCK)
+) = np.arange(0, 21 * BLOCK, BLOCK)
 _ROWS = 21
 
 # Infinities and NaNs must stay what they are: diverged networks have them.
@@ -425,8 +426,8 @@ def _multiply_gram(p, into, rows, gram, factors, lanes):
         add_sums(p, into, p, rows, gram, lanes)
         return
     fill(between, 0.0, 0)
-    add_sums(between, 0, p, rows, turned, lanes)
-    add_sums(p, into, between, 0, inputs, lanes)
+    add_sums(between, FIRST, p, rows, turned, lanes)
+    add_sums(p, into, between, FIRST, inputs, lanes)
 
 
 @_part
@@ -482,7 +483,7 @@ def _loosen(s, p, lanes, inputs):
         s[_LOOSE + k] = num(0)
     if 0 < CROWDED * len(between) <= len(p):
         fill(between, 0.0, 0)
-        add_sums(between, 0, p, _V, inputs.factors[1], lanes)
+        add_sums(between, FIRST, p, _V, inputs.factors[1], lanes)
         for row in range(len(between)):
             for k in range(lanes):
                 s[_LOOSE + k] += between[row, k] * between[row, k]

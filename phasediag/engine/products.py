@@ -15,6 +15,9 @@ from .compiled import compiled
 _sums = compiled("contract", "nsz", "reassoc")
 _rows = compiled("contract", "nsz")
 
+FIRST = np.int64(0)
+"""The first column. For a literal 0, numba would compile the callee once more."""
+
 
 @_sums
 def dots(out, rows, points):

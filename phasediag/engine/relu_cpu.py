@@ -60,7 +60,7 @@ from .neurons import (
     weigh,
 )
 from .pieces import PIECES, TREE, resolve
-from .products import add_gram, add_sums, dots
+from .products import FIRST, add_gram, add_sums, dots
 
 PADDING = 32
 """Layers are padded to a multiple of this with neurons whose weights are and stay zero: no loop has a remainder."""
@@ -421,18 +421,18 @@ def _forward(out: Any, h: Any, base: Any, left: Any, right: Any) -> None:
     if len(left):
         along = np.empty((len(h), len(left)), h.dtype)
         dots(along, right, h)
-        add_sums(out, 0, left, 0, along, h.shape[1])
+        add_sums(out, FIRST, left, FIRST, along, h.shape[1])
 
 
 @_compiled
 def _backwards(out: Any, signal: Any, base: Any, left: Any, right: Any, root: Any, width: int) -> None:
     """V^T signal (n, p) times ``root``, for the neurons of the layer before."""
     fill(out, 0.0, 0)
-    add_sums(out, 0, base, 0, signal, out.shape[1])
+    add_sums(out, FIRST, base, FIRST, signal, out.shape[1])
     if len(left):
         along = np.empty((len(signal), len(left)), signal.dtype)
         dots(along, left, signal)
-        add_sums(out, 0, right, 0, along, out.shape[1])
+        add_sums(out, FIRST, right, FIRST, along, out.shape[1])
     for i in range(len(out)):
         for k in range(width):
             out[i, k] *= root
@@ -448,7 +448,7 @@ def _fold(state: _State, layer: int, job: int) -> None:
     square = 0.0
     for k in range(0, neurons, 2):
         rows = state.change[layer, job, k : k + 2]
-        add_sums(rows, 0, right, 0, factors[k : k + 2], padded)
+        add_sums(rows, FIRST, right, FIRST, factors[k : k + 2], padded)
         for r in range(len(rows)):
             for j in range(padded):
                 state.base[layer, job, k + r, j] = start[k + r, j] + rows[r, j]
@@ -542,7 +542,7 @@ def _look(state, layer, job, room, right, left, rights):
         for k in range(padded):
             right[i, k] = (room.before[i, k] + room.after[i, k]) / num(2)
     fill(room.sums, 0.0, 0)
-    add_gram(room.sums, right, 0, padded)
+    add_gram(room.sums, right, FIRST, padded)
     dots(room.new_cross, right, room.after)
     for i in range(n):
         for j in range(i + 1):
@@ -552,7 +552,7 @@ def _look(state, layer, job, room, right, left, rights):
             room.old_cross[i, j] = num(2) * room.gram[i, j] - room.new_cross[i, j]
     new_gram = room.grams[layer]
     fill(new_gram, 0.0, 0)
-    add_gram(new_gram, room.after, 0, padded)
+    add_gram(new_gram, room.after, FIRST, padded)
     for i in range(n):
         for j in range(i):
             new_gram[j, i] = new_gram[i, j]
@@ -619,7 +619,7 @@ def _forgive(state: _State, job: int, room: _Room, residual: Array) -> None:
         for i in range(n):
             for j in range(n):
                 room.gram[i, j] = room.grams[layer, i, j]
-        add_sums(along, 0, owed, 0, room.gram, owed.shape[1])
+        add_sums(along, FIRST, owed, FIRST, room.gram, owed.shape[1])
         for i in range(n):
             total = 0.0
             for k in range(state.neurons):
@@ -656,7 +656,7 @@ def _evaluate(state: _State, job: int, data: _Data, room: _Room, kernels: Array)
         )
         scaled(kernels[layer], room.backward, prefactor * state.rates[job, layer], gram, room.held_back)
     fill(room.backward, 0.0, 0)
-    add_gram(room.backward, room.features, 0, room.features.shape[1])
+    add_gram(room.backward, room.features, FIRST, room.features.shape[1])
     for i in range(n):
         for j in range(i + 1):
             value = prefactor * state.rates[job, hidden] * room.backward[i, j]
