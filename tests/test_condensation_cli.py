@@ -63,7 +63,7 @@ def test_the_folder_holds_what_the_documentation_says(sweep: tuple[Path, str]) -
     assert list(counts.columns) == TABLES.fitted.names
     assert (counts.groupby(["activations", "epoch"])["count"].sum() == 4).all()
     names = {"counts", "directions", "evolution", "heatmap", "outputs", "thresholds", "training"}
-    assert {path.name for path in (out / "figures").iterdir()} == {
+    assert {path.name for path in (out / "figures").glob("[!.]*")} == {
         f"{name}.{ending}" for name in names for ending in ("png", "svg")
     }
     assert len(open_store(out).sample_ids()) == 3

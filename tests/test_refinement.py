@@ -261,7 +261,7 @@ name = "refined"
 kind = "phase-diagram"
 network = { depth = 2 }
 data = { kind = "points", x = [[-1.0], [-0.35], [0.3], [1.0]], y = [0.6, -0.4, 0.5, -0.2] }
-grid = { width = [10, 30, 100], gamma = [0.5, 2.0], gamma_prime = [0.0, 0.5], seeds = 2 }
+grid = { width = [30, 100, 300], gamma = [0.5, 2.0], gamma_prime = [0.0, 0.5], seeds = 2 }
 refine = { target = 0.1, max_jobs = 100, rounds = 4 }
 samples = { points = [] }
 """
@@ -277,7 +277,7 @@ def test_a_stored_study_tells_its_refinement():
 
     refinement = refinement_of(tomllib.loads(format_spec(study().spec.document())))
     assert refinement is not None
-    assert refinement.rules == Rules(("W1",), (10, 30, 100), (0, 1), 0.1, 100, 4)
+    assert refinement.rules == Rules(("W1",), (30, 100, 300), (0, 1), 0.1, 100, 4)
     plain = SPEC.replace("refine = { target = 0.1, max_jobs = 100, rounds = 4 }", "")
     assert refinement_of(tomllib.loads(format_spec(study(plain).spec.document()))) is None
 
@@ -286,8 +286,8 @@ def test_a_stored_study_tells_its_refinement():
     ("change", "words"),
     [
         (("gamma = [0.5, 2.0]", "gamma = [0.5]"), "refine: no value of gamma_prime has two points"),
-        (("width = [10, 30, 100]", "width = [10]"), "refine: slopes have no intervals"),
-        (("width = [10, 30, 100]", "width = [10, 30]"), None),
+        (("width = [30, 100, 300]", "width = [30]"), "refine: slopes have no intervals"),
+        (("width = [30, 100, 300]", "width = [30, 100]"), None),
         (("max_jobs = 100", "max_jobs = 0"), "refine.max_jobs: 0 is not supported"),
         (("max_jobs = 100", "max_jobs = 10000000"), "jobs are too many"),
     ],

@@ -20,6 +20,9 @@ assumed looks like a slope.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
@@ -90,12 +93,28 @@ def _posterior(
     return middle, low, high
 
 
-def _fits(ratio: Array, runs: Array, means: Array, squares: Array) -> tuple[Array, Array, Array]:
-    """Generalised least squares under each of h hypotheses (A, s, nu), by the normal equations of c, S and the b_omega.
+class _Hypotheses(NamedTuple):
+    """What the normal equations of c, S and the b_omega (i of them) are under each of h hypotheses (A, s, nu), at k widths.
 
-    Returns:
-        restricted log-likelihood (p, h) but for a constant, the estimate of S (p, h) and its variance (h,).
+    Attributes:
+        precision: (h, k) of a mean.
+        projection: (k, h i) from means to right-hand sides.
+        inverse: (h, i, i) of the equations' matrix.
+        scatter: (k, h) inverse variance of a run.
+        constant: (h,) what the log-likelihood has of the hypothesis alone.
     """
+
+    precision: Array
+    projection: Array
+    inverse: Array
+    scatter: Array
+    constant: Array
+
+
+@lru_cache(maxsize=16)  # refinement fits a row after another of the same widths and seeds
+def _hypotheses(ratios: tuple[float, ...], counts: tuple[float, ...]) -> _Hypotheses:
+    """Those of widths, as multiples of the first, and the numbers of runs at each."""
+    ratio, runs = np.array(ratios), np.array(counts)
     amplitude, scatter, decay = (
         axis.ravel() for axis in np.meshgrid(_AMPLITUDES, _SCATTERS, _DECAYS, indexing="ij")
     )
@@ -107,15 +126,29 @@ def _fits(ratio: Array, runs: Array, means: Array, squares: Array) -> tuple[Arra
     normal = np.einsum("hk,ki,kj->hij", precision, design, design)
     corrections = np.arange(2, design.shape[1])
     normal[:, corrections, corrections] += 1.0 / prior[:, None]
-    inverse = np.linalg.inv(normal)
-    projected = np.einsum("hk,ki,pk->phi", precision, design, means)
-    estimate = np.einsum("hij,phj->phi", inverse, projected)
-    misfit = np.square(means) @ precision.T - np.einsum("phi,phi->ph", projected, estimate)
     determinants = (
         np.log(variance).sum(axis=1) + len(EXPONENTS) * np.log(prior) + np.linalg.slogdet(normal)[1]
     )
-    of_seeds = squares @ (1.0 / noise).T + ((runs - 1.0) * np.log(noise)).sum(axis=1)
-    return -0.5 * (misfit + determinants + of_seeds), estimate[:, :, 1], inverse[:, 1, 1]
+    return _Hypotheses(
+        precision,
+        np.einsum("hk,ki->khi", precision, design).reshape(len(ratio), -1),
+        np.linalg.inv(normal),
+        (1.0 / noise).T,
+        determinants + ((runs - 1.0) * np.log(noise)).sum(axis=1),
+    )
+
+
+def _fits(ratio: Array, runs: Array, means: Array, squares: Array) -> tuple[Array, Array, Array]:
+    """Generalised least squares under every hypothesis.
+
+    Returns:
+        restricted log-likelihood (p, h) but for a constant, the estimate of S (p, h) and its variance (h,).
+    """
+    of = _hypotheses(tuple(ratio.tolist()), tuple(runs.tolist()))
+    projected = (means @ of.projection).reshape(len(means), len(of.inverse), -1)
+    estimate = np.einsum("hij,phj->phi", of.inverse, projected)
+    misfit = np.square(means) @ of.precision.T - np.einsum("phi,phi->ph", projected, estimate)
+    return -0.5 * (misfit + of.constant + squares @ of.scatter), estimate[:, :, 1], of.inverse[:, 1, 1]
 
 
 def _quantile(weight: Array, centre: Array, spread: Array, share: float) -> Array:

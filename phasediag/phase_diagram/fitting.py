@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -57,13 +59,15 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
     if operator_norm:
         runs = runs.assign(relative_change=runs[measure])
     usable = usable_runs(runs)
-    table = runs[POINT_KEYS].assign(left_out=~usable).groupby(POINT_KEYS)[["left_out"]].sum()
-    logs = runs.loc[usable, [*POINT_KEYS, "width"]].assign(
-        x=np.log(runs.loc[usable, "width"]), y=np.log(runs.loc[usable, "relative_change"])
+    points = runs.groupby(POINT_KEYS)
+    point = points.ngroup().to_numpy()
+    slopes = points.size().index.to_frame(index=False)
+    used = runs.loc[usable]
+    logs = _Logs.of(
+        point[usable], len(slopes), used["width"].to_numpy(float), used["relative_change"].to_numpy(float)
     )
-    slopes = table.join(_log_log_fits(logs)).join(_infinite_width_fits(logs)).reset_index()
-    counts = ["widths", "runs", "left_out"]
-    slopes[counts] = slopes[counts].fillna(0).astype("int64")
+    slopes["left_out"] = np.bincount(point, ~usable, len(slopes)).astype("int64")
+    slopes = slopes.assign(**_log_log_fits(logs), **_infinite_width_fits(logs))
     return _with_regimes(slopes, operator_norm)[SLOPES.names]
 
 
@@ -74,46 +78,83 @@ def usable_runs(runs: pd.DataFrame) -> pd.Series[bool]:
     return usable
 
 
-def _log_log_fits(logs: pd.DataFrame) -> pd.DataFrame:
-    """Least-squares slope of y on x and its interval for every point at once, from centred sums (index: `POINT_KEYS`)."""
-    centred = logs[["x", "y"]] - logs.groupby(POINT_KEYS)[["x", "y"]].transform("mean")
-    logs = logs.assign(xx=centred.x**2, xy=centred.x * centred.y, yy=centred.y**2)
-    sums = logs.groupby(POINT_KEYS).agg(
-        xx=("xx", "sum"),
-        xy=("xy", "sum"),
-        yy=("yy", "sum"),
-        widths=("width", "nunique"),
-        runs=("width", "size"),
-    )
-    slope = (sums.xy / sums.xx).where(sums.widths >= 2)
-    freedom = (sums.runs - 2).where(sums.runs >= 3)
-    residual = (sums.yy - slope * sums.xy).clip(lower=0.0)
-    half_width = stdtrit(freedom, (1 + CONFIDENCE) / 2) * np.sqrt(residual / freedom / sums.xx)
-    return sums[["widths", "runs"]].assign(
-        slope=slope, slope_low=slope - half_width, slope_high=slope + half_width
-    )
+@dataclass(frozen=True)
+class _Logs:
+    """Runs in logarithms, r of them, at p points and k widths.
+
+    Attributes:
+        point: (r,) index of the point of a run.
+        x, y: (r,) log(width) and log(relative change).
+        widths: (k,) ascending.
+        counts: (p, k) runs at a point and width.
+        means: (p, k) mean of y; NaN where there is no run.
+        squares: (p, k) sum of squared deviations from that mean.
+    """
+
+    point: NDArray[np.integer[Any]]
+    x: Array
+    y: Array
+    widths: Array
+    counts: NDArray[np.integer[Any]]
+    means: Array
+    squares: Array
+
+    @classmethod
+    def of(cls, point: NDArray[np.integer[Any]], points: int, width: Array, change: Array) -> _Logs:
+        widths, column = np.unique(width, return_inverse=True)
+        y, shape = np.log(change), (points, len(widths))
+        cell = point * len(widths) + column
+        counts = np.bincount(cell, minlength=math.prod(shape))
+        with np.errstate(invalid="ignore"):
+            means = np.bincount(cell, y, math.prod(shape)) / counts
+        squares = np.bincount(cell, np.square(y - means[cell]), math.prod(shape)).astype(float, copy=False)
+        return cls(
+            point,
+            np.log(width),
+            y,
+            widths,
+            counts.reshape(shape),
+            means.reshape(shape),
+            squares.reshape(shape),
+        )
+
+    def sum(self, values: Array) -> Array:
+        """Sums (p,) of what the runs have, by point."""
+        return np.bincount(self.point, values, len(self.counts)).astype(float, copy=False)
 
 
-def _infinite_width_fits(logs: pd.DataFrame) -> pd.DataFrame:
-    """slope_infinite and its interval (index: `POINT_KEYS`), all points that have the same runs together."""
-    logs = logs.assign(
-        squared=np.square(logs["y"] - logs.groupby([*POINT_KEYS, "width"])["y"].transform("mean"))
-    )
-    by_width = logs.groupby([*POINT_KEYS, "width"]).agg(
-        runs=("y", "size"), mean=("y", "mean"), squares=("squared", "sum")
-    )
-    runs, means, squares = (by_width[name].unstack("width") for name in ("runs", "mean", "squares"))
-    names = ["slope_infinite", "slope_infinite_low", "slope_infinite_high"]
-    table = pd.DataFrame(np.nan, index=runs.index, columns=names)
-    widths = runs.columns.to_numpy(float)
-    patterns, members = np.unique(runs.fillna(0.0).to_numpy(float), axis=0, return_inverse=True)
+def _log_log_fits(logs: _Logs) -> dict[str, NDArray[Any]]:
+    """Numbers of widths and runs, least-squares slope of y on x and its interval (p,), from centred sums."""
+    widths, runs = (logs.counts > 0).sum(axis=1), logs.counts.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x = logs.x - (logs.sum(logs.x) / runs)[logs.point]
+        y = logs.y - (logs.sum(logs.y) / runs)[logs.point]
+        xx, xy, yy = logs.sum(x * x), logs.sum(x * y), logs.sum(y * y)
+        slope = np.where(widths >= 2, xy / xx, np.nan)
+        freedom = np.where(runs >= 3, runs - 2.0, np.nan)
+        residual = np.maximum(yy - slope * xy, 0.0)
+        half_width = stdtrit(freedom, (1 + CONFIDENCE) / 2) * np.sqrt(residual / freedom / xx)
+    return {
+        "widths": widths,
+        "runs": runs,
+        "slope": slope,
+        "slope_low": slope - half_width,
+        "slope_high": slope + half_width,
+    }
+
+
+def _infinite_width_fits(logs: _Logs) -> dict[str, Array]:
+    """slope_infinite and its interval (p,), all points that have the same runs together."""
+    found = np.full((3, len(logs.counts)), np.nan)
+    patterns, members = np.unique(logs.counts, axis=0, return_inverse=True)
     for index, counts in enumerate(patterns):
         points, there = np.flatnonzero(members.ravel() == index), np.flatnonzero(counts)
         if len(there) >= LEAST_WIDTHS:
-            mean, square = (frame.iloc[points, there].to_numpy(float) for frame in (means, squares))
-            fits = infinite_width_slopes(widths[there], counts[there], mean, square, CONFIDENCE)
-            table.iloc[points] = np.stack(fits, axis=1)
-    return table
+            cells = np.ix_(points, there)
+            found[:, points] = infinite_width_slopes(
+                logs.widths[there], counts[there], logs.means[cells], logs.squares[cells], CONFIDENCE
+            )
+    return dict(zip(("slope_infinite", "slope_infinite_low", "slope_infinite_high"), found, strict=True))
 
 
 def _with_regimes(slopes: pd.DataFrame, operator_norm: bool) -> pd.DataFrame:

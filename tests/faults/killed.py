@@ -59,7 +59,10 @@ def slopes() -> pd.DataFrame:
 
 def finish(store: Store) -> None:
     store.write_fitted(slopes(), store.runs())
+    store.write_drawn("of what it was", ["map.png"])
+    store.forget_drawn()
     store.write_figure("map.png", b"a map")
+    store.write_drawn("of what it is", ["map.png"])
     store.write_report(b"a page")
 
 
