@@ -25,7 +25,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 Array = NDArray[np.float64]
 
@@ -153,6 +152,8 @@ def _fits(ratio: Array, runs: Array, means: Array, squares: Array) -> tuple[Arra
 
 def _quantile(weight: Array, centre: Array, spread: Array, share: float) -> Array:
     """Quantiles (p,) of mixtures of normal distributions: weights and means (p, h), standard deviations (h,)."""
+    from scipy.special import ndtr
+
     low, high = (centre - 9.0 * spread).min(axis=1), (centre + 9.0 * spread).max(axis=1)
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2.0

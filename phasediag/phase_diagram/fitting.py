@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from ..errors import InputError
 from . import theory
@@ -125,6 +124,8 @@ class _Logs:
 
 def _log_log_fits(logs: _Logs) -> dict[str, NDArray[Any]]:
     """Numbers of widths and runs, least-squares slope of y on x and its interval (p,), from centred sums."""
+    from scipy.special import stdtrit  # a tenth of a second, for which only fits wait
+
     widths, runs = (logs.counts > 0).sum(axis=1), logs.counts.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         x = logs.x - (logs.sum(logs.x) / runs)[logs.point]

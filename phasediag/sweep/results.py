@@ -9,7 +9,6 @@ from importlib.metadata import version
 
 import pandas as pd
 
-from ..display.figures import render
 from ..errors import InputError
 from ..kinds import kind_in, require_study
 from ..storage.schema import VERSION, digest
@@ -57,6 +56,8 @@ def plot_folder(store: Store) -> Iterator[str]:
     Raises:
         InputError: the folder holds no study, or nothing was fitted yet.
     """
+    from ..display.figures import render  # matplotlib takes half a second, for which only drawing waits
+
     require_study(store)
     if store.fitted().empty:
         raise InputError(f"{store.name(store.fitted_name)}: missing; run 'phasediag fit {store.out}' first")
