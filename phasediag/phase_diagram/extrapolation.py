@@ -112,7 +112,7 @@ class _Hypotheses(NamedTuple):
 
 @lru_cache(maxsize=16)  # refinement fits a row after another of the same widths and seeds
 def _hypotheses(ratios: tuple[float, ...], counts: tuple[float, ...]) -> _Hypotheses:
-    """Those of widths, as multiples of the first, and the numbers of runs at each."""
+    """The normal equations for k widths, as multiples of the first, and the numbers of runs at each."""
     ratio, runs = np.array(ratios), np.array(counts)
     amplitude, scatter, decay = (
         axis.ravel() for axis in np.meshgrid(_AMPLITUDES, _SCATTERS, _DECAYS, indexing="ij")
