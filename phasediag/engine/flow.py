@@ -48,6 +48,8 @@ HALVE = 0.5
 """For a step within which the loss would rise by more."""
 MAX_REJECTED = 60
 """So many rejected steps in a row leave nothing of a step: what moves is beyond the arithmetic."""
+PATIENCE = 8
+"""Steps in a row after which a debt is cancelled: the loss rises with every step, however short, and the debt is what all of them pay."""
 _TINY = 1e-300
 NULL_MODE = 5e-15
 """Kernel modes below this fraction, times the number of points, of the kernel of the points that they consist of are rounding: they cannot
@@ -278,10 +280,13 @@ def _judge(
                 scale = min(scale, HALVE)
         front.step[job] = step * scale
         if not accepted and scale < 1:
-            # a shorter step bears less of the debt, or there would be none short enough
+            # a shorter step bears less of the debt, or there would be none short enough; if none is even so, it is a debt to nobody
+            void = risen and front.rejected[job] >= PATIENCE
             for i in range(n):
                 front.owed[job, i] += (1 - scale) * front.debt[job, i]
                 front.debt[job, i] *= scale
+                if void:
+                    front.owed[job, i] = front.debt[job, i] = 0.0
             _aim(front, job)
         front.forgiven[job] = not accepted and (risen or front.forgiven[job])
         front.rejected[job] = 0 if accepted else front.rejected[job] + 1
