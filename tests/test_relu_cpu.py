@@ -430,9 +430,7 @@ def test_the_loss_never_rises(depth: int) -> None:
         assert (losses[1:] <= (1 + settings.accuracy) * losses[:-1]).all()
 
 
-@pytest.mark.parametrize(
-    ("width", "gamma", "gamma_prime"), [(10**10, 2.5, 0.9), (10**14, 2.6, 0.7), (10**6, 3.1, -0.2)]
-)
+@pytest.mark.parametrize(("width", "gamma", "gamma_prime"), [(10**10, 2.5, 0.9), (10**14, 2.6, 0.7)])
 def test_a_debt_that_only_raises_the_loss_is_cancelled(width: int, gamma: float, gamma_prime: float) -> None:
     """Otherwise the loss rises with every step, however short, and the next step has the same debt: 20,000 evaluations at one place."""
     x, y = np.array([[-1.0], [-0.35], [0.3], [1.0]]), np.array([0.6, -0.4, 0.5, -0.2])
