@@ -373,12 +373,12 @@ class Store:
         if self.files.is_file(_DRAWN):
             self.files.delete(_DRAWN)
 
-    def drawn_from(self, source: str) -> bool:
-        """Whether `figures/` is complete, and was drawn from what has this hash."""
+    def drawn_from(self) -> str | None:
+        """The hash of what `figures/` was drawn from; None if it is not complete."""
         match self._read_json(_DRAWN):
-            case {"source": str(of), "files": [*names]} if of == source:
-                return all(self.files.is_file(f"figures/{name}") for name in names)
-        return False
+            case {"source": str(source), "files": [*names]}:
+                return source if all(self.files.is_file(f"figures/{name}") for name in names) else None
+        return None
 
     def write_report(self, content: bytes) -> None:
         """Writes `report.html`."""

@@ -61,7 +61,7 @@ def plot_folder(store: Store) -> Iterator[str]:
     require_study(store)
     if store.fitted().empty:
         raise InputError(f"{store.name(store.fitted_name)}: missing; run 'phasediag fit {store.out}' first")
-    source = _source_of_figures(store)
+    source = _source_of_figures(store, store.runs())
     store.forget_drawn()
     drawn = []
     for key, figure in kind_in(store).figures(store).items():
@@ -74,11 +74,15 @@ def plot_folder(store: Store) -> Iterator[str]:
 
 def is_drawn(store: Store) -> bool:
     """Whether the fit of a folder is current and its figures are there, drawn by this version from all that it holds."""
-    return store.drawn_from(_source_of_figures(store)) and is_fitted(store)
+    drawn = store.drawn_from()
+    if drawn is None:
+        return False
+    runs = store.runs()
+    return drawn == _source_of_figures(store, runs) and store.fitted_to(runs) is not None
 
 
-def _source_of_figures(store: Store) -> str:
+def _source_of_figures(store: Store, runs: pd.DataFrame) -> str:
     """A hash of all that figures depend on: rows, kept networks (by their ids), the study, and what draws."""
     programs = [VERSION, version("matplotlib")]
-    content = [programs, store.read_study(), digest(store.runs()), sorted(store.sample_ids())]
+    content = [programs, store.read_study(), digest(runs), sorted(store.sample_ids())]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
