@@ -3,8 +3,8 @@
 A block with a title is a file that the reader writes. A block of text shows what the block before it prints: each of its lines begins one
 of the printed ones, whatever the numbers are. What is not run says why, in a comment before it.
 
-The first block of the README runs exactly as typed. After that, `phasediag run` is `phasediag run --local`, which trains the same rows
-without starting a Ray first; what is submitted to a cluster runs there.
+The first block of the README runs exactly as typed. After that, `phasediag run` starts no Ray and draws nothing (`stand_in_phasediag.py`);
+what is submitted to a cluster runs there, as it is.
 """
 
 from __future__ import annotations
@@ -101,12 +101,7 @@ SWEPT = re.compile("(quickstart|condensation_1d)[/ ]")
 """Folders that the README's blocks make."""
 TOGETHER = [page for page in RUNNING if SWEPT.search(page.read_text()) or HEAD in page.read_text()]
 """The README, pages that query its sweeps, and pages that submit to the same cluster."""
-WITHOUT_RAY = """#!/bin/sh
-case "$1" in
-    run) exec python -m phasediag "$@" --local ;;
-    *) exec python -m phasediag "$@" ;;
-esac
-"""
+PHASEDIAG = f'#!/bin/sh\nexec "{sys.executable}" -m stand_in_phasediag "$@"\n'
 """What `phasediag` is in all blocks but the first of the README."""
 
 
@@ -122,39 +117,39 @@ def thinned(text: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def after_readme(tmp_path_factory: pytest.TempPathFactory, dashboard: str, without_ray: Path) -> Path:
+def after_readme(tmp_path_factory: pytest.TempPathFactory, dashboard: str, stand_in: Path) -> Path:
     """The folder in which the blocks of the README have run."""
     folder = tmp_path_factory.mktemp("README") / "checkout"
     write_sweeps(folder / "sweeps")
-    follow(README, folder, dashboard, without_ray)
+    follow(README, folder, dashboard, stand_in)
     return folder
 
 
 @pytest.fixture(scope="session")
-def without_ray(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for the PATH in which `phasediag` is `WITHOUT_RAY`."""
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the PATH in which `phasediag` is the stand-in."""
     folder = tmp_path_factory.mktemp("bin")
-    (folder / "phasediag").write_text(WITHOUT_RAY)
+    (folder / "phasediag").write_text(PHASEDIAG)
     (folder / "phasediag").chmod(0o755)
     return folder
 
 
 @pytest.mark.parametrize("page", TOGETHER, ids=name_of)
 def test_the_readme_and_what_builds_on_it(
-    page: Path, request: pytest.FixtureRequest, dashboard: str, without_ray: Path, tmp_path: Path
+    page: Path, request: pytest.FixtureRequest, dashboard: str, stand_in: Path, tmp_path: Path
 ) -> None:
     readme = request.getfixturevalue("after_readme")
     if page != README:
         folder = tmp_path / "checkout"
         shutil.copytree(readme, folder)
-        follow(page, folder, dashboard, without_ray)
+        follow(page, folder, dashboard, stand_in)
 
 
 @pytest.mark.parametrize("page", [page for page in RUNNING if page not in TOGETHER], ids=name_of)
-def test_a_page_by_itself(page: Path, without_ray: Path, tmp_path: Path) -> None:
+def test_a_page_by_itself(page: Path, stand_in: Path, tmp_path: Path) -> None:
     folder = tmp_path / "checkout"
     write_sweeps(folder / "sweeps")
-    follow(page, folder, "", without_ray)
+    follow(page, folder, "", stand_in)
 
 
 def write_sweeps(folder: Path) -> None:
@@ -163,12 +158,12 @@ def write_sweeps(folder: Path) -> None:
         (folder / spec.name).write_text(thinned(spec.read_text()))
 
 
-def follow(page: Path, folder: Path, dashboard: str, without_ray: Path) -> None:
+def follow(page: Path, folder: Path, dashboard: str, stand_in: Path) -> None:
     """Runs the blocks of a page in a folder that has the published sweeps it names, with a cluster of this machine for the one it names.
 
-    What is in the folder `without_ray` goes before what is installed, except for the first command that users type.
+    What is in the folder `stand_in` goes before what is installed, except for the first command that users type.
     """
-    programs = None if page == README else without_ray
+    programs = None if page == README else stand_in
     names: dict[str, Any] = {"__name__": "__main__"}
     printed = ""
     with chdir(folder):
@@ -191,7 +186,7 @@ def follow(page: Path, folder: Path, dashboard: str, without_ray: Path) -> None:
                 printed = run_python(code, page, block.line, names)
             else:
                 printed = run_shell(code, where, programs)
-                programs = without_ray
+                programs = stand_in
 
 
 def run_shell(code: str, where: str, programs: Path | None) -> str:
