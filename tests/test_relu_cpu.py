@@ -14,8 +14,8 @@ from torch import Tensor
 from phasediag.engine import relu_cpu
 from phasediag.engine.flow import Settings, integrate
 from phasediag.engine.measures import frobenius
-from phasediag.engine.networks import MAX_ROTATION, Initialisation, Trial, initial_weights
-from phasediag.engine.relu_cpu import ReluNetworkCPU
+from phasediag.engine.networks import MAX_ROTATION, Initialisation, Product, Trial, initial_weights
+from phasediag.engine.relu_cpu import RESOLUTION, ReluNetworkCPU, _fewer
 from phasediag.engine.tensors import TensorNetwork
 from phasediag.engine.three_layer import ThreeLayer
 from phasediag.engine.two_layer import TwoLayer
@@ -367,15 +367,56 @@ def test_a_network_that_overflows_does_so_alone(depth: int) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_factors_are_folded_without_a_trace(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("large", [False, True], ids=["folded", "replaced by fewer"])
+def test_factors_end_without_a_trace(depth: int, large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     def outcome() -> list[Any]:
         result = integrate(made(depth), Settings(loss_tolerance=1e-2))
-        return [{layer: frobenius(part) for layer, part in job.items()} for job in result.changes]
+        assert all(isinstance(job["W2"], Product) == large for job in result.changes if depth > 2)
+        return [{layer: frobenius(np.asarray(part)) for layer, part in job.items()} for job in result.changes]
 
+    monkeypatch.setattr(relu_cpu, "LARGE", 0 if large else 10**6)
     late = outcome()
     monkeypatch.setattr(relu_cpu, "MAX_FACTORS", 5)
     for one, other in zip(outcome(), late, strict=True):
         assert one == pytest.approx(other, rel=2e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_fewer_factors_make_up_the_same_product(dtype: str) -> None:
+    generator = np.random.default_rng(0)
+    scales = np.array([3.0, 1.0, 1e-3, 1e-20, 0.0])[:, None]
+    left, right = scales * generator.standard_normal((5, 40)), generator.standard_normal((5, 41))
+    left, right = (np.vstack([part, part, part]).astype(dtype) for part in (left, right))
+    product = left.T.astype(float) @ right
+    fewer = _fewer(left, right)
+    assert [part.shape for part in fewer] == [(3, 40), (3, 41)]
+    assert {part.dtype.name for part in fewer} == {dtype}
+    np.testing.assert_allclose(
+        np.asarray(Product(*fewer), np.float64), product, rtol=0, atol=RESOLUTION * np.linalg.norm(product)
+    )
+    lengths = np.array([np.linalg.norm(part, axis=1) ** 2 for part in fewer])
+    np.testing.assert_allclose(lengths, [np.linalg.svd(product)[1][:3]] * 2, rtol=1e-3)
+    broken = left.copy()
+    broken[0, 0] = np.nan
+    assert _fewer(broken, right)[0] is broken
+
+
+def test_changes_of_any_rank_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of nearly full rank here: nothing is dropped, and the flow is the same."""
+    generator = np.random.default_rng(1)
+    x, y = generator.standard_normal((30, 3)), generator.uniform(-1, 1, 30)
+    jobs = [Initialisation(40, 1.0, 0.0, 0.0, seed) for seed in (0, 1)]
+    monkeypatch.setattr(relu_cpu, "RESOLUTION", 1e-12)
+    results, rooms = [], []
+    for limit in (0, 10**6):
+        monkeypatch.setattr(relu_cpu, "LARGE", limit)
+        network = ReluNetworkCPU.initialised(x, y, 3, 40, jobs, "float64")
+        results.append(integrate(network, Settings(loss_tolerance=0.3)))
+        rooms.append(network._state.left.shape[2])
+    large, copied = results
+    assert rooms[0] > rooms[1] and large.evaluations == copied.evaluations
+    for one, other in zip(large.changes, copied.changes, strict=True):
+        np.testing.assert_allclose(np.asarray(one["W2"]), other["W2"], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

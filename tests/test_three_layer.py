@@ -69,7 +69,7 @@ def relative_changes(result: Outcome, width: int, inputs: int = 1) -> np.ndarray
     start = dict(zip(LAYERS, initial_weights(3, width, inputs, 0), strict=True))
     return np.array(
         [
-            [frobenius(change[layer]) / frobenius(start[layer]) for layer in LAYERS]
+            [frobenius(np.asarray(change[layer])) / frobenius(start[layer]) for layer in LAYERS]
             for change in result.changes
         ]
     )

@@ -8,6 +8,8 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 Array = NDArray[np.floating]
 
+BLOCK = 2**22
+"""Numbers that are squared at a time: of large matrices, there is no room for another one."""
 MAX_NEURONS = 512
 SAME_ORIENTATION = np.radians(10.0)
 SMALL = 256
@@ -16,7 +18,9 @@ SMALL = 256
 
 def frobenius(matrix: Array) -> float:
     """Frobenius norm, summed in float64; a vector's is its length."""
-    return float(np.sqrt(np.sum(np.square(matrix, dtype=np.float64))))
+    rows = max(1, BLOCK // max(matrix[:1].size, 1))
+    blocks = (matrix[start : start + rows] for start in range(0, len(matrix), rows))
+    return float(np.sqrt(sum(float(np.sum(np.square(block, dtype=np.float64))) for block in blocks)))
 
 
 def spectral(matrix: Array) -> float:
@@ -30,7 +34,7 @@ def spectral(matrix: Array) -> float:
         return float("nan")
     if scale == 0.0:
         return 0.0
-    tall = tall.astype(np.float64) / scale  # tiny changes would underflow when squared
+    tall = np.divide(tall, scale, dtype=np.float64)  # tiny changes would underflow when squared
     columns = tall.shape[1]
     if columns > SMALL:
         squared = LinearOperator((columns, columns), matvec=lambda v: tall.T @ (tall @ v), dtype=np.float64)
@@ -56,16 +60,16 @@ def orientations(weights: Array, seed: int) -> float:
     ``p_j`` by a generator seeded with ``seed`` and the width: the number is then at most 512, and means something where it is
     well below. NaN if there is no neuron with a finite, nonzero weight.
     """
-    lengths = np.sqrt(np.sum(np.square(weights, dtype=np.float64), axis=1))
+    lengths = np.sqrt(np.einsum("kj,kj->k", weights, weights, dtype=np.float64))
     if not np.isfinite(lengths).all() or not lengths.sum() > 0:
         return float("nan")
-    alive = lengths > 0
-    directions, share = weights[alive] / lengths[alive, None], lengths[alive] / lengths.sum()
-    drawn = len(weights) > MAX_NEURONS
-    if drawn:
+    alive = np.flatnonzero(lengths)
+    share = lengths[alive] / lengths.sum()
+    if len(weights) > MAX_NEURONS:
         generator = np.random.default_rng([seed, len(weights)])
-        directions = directions[generator.choice(len(share), size=MAX_NEURONS, p=share)]
+        alive = alive[generator.choice(len(share), size=MAX_NEURONS, p=share)]
         share = np.full(MAX_NEURONS, 1 / MAX_NEURONS)
+    directions = weights[alive] / lengths[alive, None]
     if directions.shape[1] == 2:
         return float(1 / _alike_on_a_circle(np.arctan2(directions[:, 1], directions[:, 0]), share))
     close = directions @ directions.T >= np.cos(SAME_ORIENTATION)

@@ -12,11 +12,12 @@ kernel that it then has. On a CPU, compiled passes do so (:class:`.relu_cpu.Relu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 MAX_ROTATION = 20.0
 """Largest hyperbolic angle of one step: beyond it cosh and sinh of float32 lose all meaning, and so does the step."""
@@ -24,8 +25,23 @@ MAX_ROTATION = 20.0
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Indices = NDArray[np.int64]
+
+
+class Product(NamedTuple):
+    """A large matrix ``left^T right`` (m, k) by its factors (r, m) and (r, k): `numpy.asarray` multiplies them."""
+
+    left: NDArray[np.floating]
+    right: NDArray[np.floating]
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[np.floating]:
+        product: NDArray[np.floating] = self.left.T @ self.right
+        return product if dtype is None else product.astype(dtype, copy=False)
+
+
 Layers = dict[str, NDArray[np.floating]]
 """Weights by layer, neurons first, biases last: W1 (m, d+1), of three layers W2 (m, m+1), a (m,)."""
+Changes = Mapping[str, NDArray[np.floating] | Product]
+"""Displacements of weights, likewise."""
 
 
 class Initialisation(NamedTuple):
@@ -72,7 +88,7 @@ class Outcome:
     evaluations: list[int]
     loss_initial: list[float]
     loss_final: list[float]
-    changes: list[Layers]
+    changes: list[Changes]
     """Displacement of the weights since the start."""
     trace: list[list[Moment]]
     """Along the way, where it was asked for."""
@@ -154,5 +170,5 @@ class Network(Protocol):
     def initial(self, job: int) -> Layers:
         """Initial weights of one job."""
 
-    def change(self, job: int) -> Layers:
+    def change(self, job: int) -> Changes:
         """Displacement since the start of the weights of one job."""

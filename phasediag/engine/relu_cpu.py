@@ -19,8 +19,9 @@ A trial step goes from the input to the output and back:
 By how much these differ from those expected, the layers before the last have gone wrong. Where it is little, the step is taken nonetheless,
 and the layers are *owed* the difference: the next step pays. Else the trial is repeated with the signals that it brought about.
 
-Matrices between hidden layers stay as they are: a step adds a matrix of rank n, whose factors are kept beside it, and folded into it when
-there are many.
+Matrices between hidden layers stay as they are: a step adds a matrix of rank n, whose factors are kept beside it. When there are many, they
+are folded into a matrix of the job's own; or, where matrices are large, replaced by fewer that make up the same change, and all jobs of
+a seed read one W(0).
 """
 
 from __future__ import annotations
@@ -37,11 +38,13 @@ from .compiled import compiled
 from .networks import (
     MAX_ROTATION,
     Array,
+    Changes,
     Evaluated,
     Indices,
     Initialisation,
     Layers,
     Mask,
+    Product,
     Trial,
     initial_weights,
 )
@@ -66,6 +69,12 @@ PADDING = 32
 """Layers are padded to a multiple of this with neurons whose weights are and stay zero: no loop has a remainder."""
 MAX_FACTORS = 64
 """Rank of the change of a matrix that is kept as factors, at most, where a step does not bring more."""
+LARGE = 12
+"""Matrices of this many times as many rows as factors are not copied for every job: a product with the factors costs little beside one
+with the matrix."""
+RESOLUTION = 1e-5
+"""Singular values of a change that are smaller than this, relative to its Frobenius norm, are dropped when factors are replaced by fewer.
+At 1e-7, tens of times as many factors are left, and training ends nowhere else."""
 
 STRICT = 0.5
 """What a step of networks of several hidden layers may leave unsettled, in units of what it may in others: errors of one layer are those
@@ -106,8 +115,9 @@ class _State(NamedTuple):
     owed: Any
     drift: Any  # (H-1, B, n, p) change of b in the last step, and what b is expected to be at the end of this one
     guess: Any
-    base: Any  # (H-1, B, N, p) the matrices V, and their displacement, both without the factors
+    base: Any  # (H-1, B, N, p) the matrices V without the factors, and their displacement; or `matrices`, and an empty one
     change: Any
+    whose: Any  # (B,) the index of a job in `base`
     left: Any  # (H-1, B, R, p) factors of what they lack, left^T right, and how many there are
     right: Any
     count: Any  # (B,)
@@ -191,43 +201,51 @@ class ReluNetworkCPU:
             matrices[layer, :, :, : neurons + 1] = matrix
         a_start[:, :neurons] = a
         constants = width[:, None] ** (-np.arange(hidden) / 2)
-        kept = max(1, min(MAX_FACTORS, padded // 8) // n) * n + n
+        kept, copied = _factors_of(padded, n), not is_large(neurons, n)
 
         def zeros(*shape: int) -> NDArray[Any]:
             return np.zeros(shape, dtype)
 
-        self._jobs = np.arange(jobs)
-        self._state = _State(
-            neurons=neurons,
-            root=1 / sqrt(neurons),
-            slot=slot,
-            matrices=matrices,
-            a_start=a_start,
-            mass=width / neurons,
-            kappa=kappa * width ** ((hidden - 1) / 2),
-            rates=rates,
-            constants=constants,
-            z_start=zeros(hidden, jobs, n, padded),
-            f_start=np.zeros((jobs, n)),
-            current=np.zeros(jobs, dtype=np.int64),
-            displaced=zeros(hidden, 2, jobs, n, padded),
-            gate=zeros(hidden, 2, jobs, n, padded),
-            coefficients=zeros(2, jobs, n, padded),
-            moved_a=zeros(2, jobs, padded),
-            b=zeros(hidden - 1, 2, jobs, n, padded),
-            owed=zeros(hidden - 1, 2, jobs, n, padded),
-            drift=zeros(hidden - 1, jobs, n, padded),
-            guess=zeros(hidden - 1, jobs, n, padded),
-            base=zeros(hidden - 1, jobs, neurons, padded),
-            change=zeros(hidden - 1, jobs, neurons, padded),
-            left=zeros(hidden - 1, jobs, kept, padded),
-            right=zeros(hidden - 1, jobs, kept, padded),
-            count=np.zeros(jobs, dtype=np.int64),
-            far=np.zeros((hidden - 1, 2, jobs)),
-        )
+        self._jobs, self._copied = np.arange(jobs), copied
+        self._states = [
+            _State(
+                neurons=neurons,
+                root=1 / sqrt(neurons),
+                slot=slot,
+                matrices=matrices,
+                a_start=a_start,
+                mass=width / neurons,
+                kappa=kappa * width ** ((hidden - 1) / 2),
+                rates=rates,
+                constants=constants,
+                z_start=zeros(hidden, jobs, n, padded),
+                f_start=np.zeros((jobs, n)),
+                current=np.zeros(jobs, dtype=np.int64),
+                displaced=zeros(hidden, 2, jobs, n, padded),
+                gate=zeros(hidden, 2, jobs, n, padded),
+                coefficients=zeros(2, jobs, n, padded),
+                moved_a=zeros(2, jobs, padded),
+                b=zeros(hidden - 1, 2, jobs, n, padded),
+                owed=zeros(hidden - 1, 2, jobs, n, padded),
+                drift=zeros(hidden - 1, jobs, n, padded),
+                guess=zeros(hidden - 1, jobs, n, padded),
+                base=zeros(hidden - 1, jobs, neurons, padded) if copied else matrices,
+                change=zeros(hidden - 1, jobs if copied else 0, neurons, padded),
+                whose=self._jobs if copied else slot,
+                left=zeros(hidden - 1, jobs, kept, padded),
+                right=zeros(hidden - 1, jobs, kept, padded),
+                count=np.zeros(jobs, dtype=np.int64),
+                far=np.zeros((hidden - 1, 2, jobs)),
+            )
+        ]
         self._data, self._room = _data(inputs, y, dtype), _room(hidden, n, padded, dtype)
         z = np.matmul(inputs, w1.transpose(0, 2, 1).astype(np.float64))[slot]
         self._start(z)
+
+    @property
+    def _state(self) -> _State:
+        """What all that were selected from one batch have in common."""
+        return self._states[0]
 
     def _start(self, z: Array) -> None:
         """Initial preactivations of all layers, from those of the first (B, n, N), and the initial output."""
@@ -251,8 +269,12 @@ class ReluNetworkCPU:
     ) -> ReluNetworkCPU:
         """The networks of ``jobs``, of so many simulated neurons per hidden layer, at their initial weights."""
         seeds = sorted({job.seed for job in jobs})
-        drawn = [initial_weights(depth, neurons, x.shape[1], seed) for seed in seeds]
-        weights = [np.stack(layer).astype(dtype) for layer in zip(*drawn, strict=True)]
+        weights: list[NDArray[Any]] = []
+        for slot, seed in enumerate(seeds):  # one after the other: large matrices would need much room
+            drawn = initial_weights(depth, neurons, x.shape[1], seed)
+            weights = weights or [np.empty((len(seeds), *layer.shape), dtype) for layer in drawn]
+            for into, layer in zip(weights, drawn, strict=True):
+                into[slot] = layer
         width = np.array([float(job.width) for job in jobs])
         exponents = np.array([job.rates(depth) for job in jobs])
         return cls(
@@ -273,9 +295,10 @@ class ReluNetworkCPU:
             array[0, jobs] = 0
         for array in (state.displaced, state.gate, state.b, state.owed):
             array[:, 0, jobs] = 0
-        for array in (state.drift, state.change):
-            array[:, jobs] = 0
-        state.base[:, jobs] = state.matrices[:, state.slot[jobs]]
+        state.drift[:, jobs] = 0
+        if self._copied:
+            state.change[:, jobs] = 0
+            state.base[:, jobs] = state.matrices[:, state.slot[jobs]]
         still, none = np.zeros((len(jobs), self.pieces, self.points)), np.zeros(len(jobs), dtype=np.int64)
         trial = self.trial(none, none > 0, np.zeros(len(jobs)), still, still, 1.0)
         state.current[jobs] = 1
@@ -292,7 +315,33 @@ class ReluNetworkCPU:
         return trial
 
     def accept(self, accepted: Mask) -> None:
-        _accept(self._state, self._jobs[accepted])
+        jobs = self._jobs[accepted]
+        _accept(self._state, jobs)
+        if not self._copied:
+            for job in jobs:
+                if self._state.count[job] + self.points > self._state.left.shape[2]:
+                    self._recompress(job)
+
+    def _recompress(self, job: int) -> None:
+        """Replaces the factors of what the matrices of a job have changed by as few as make up the same; makes room for twice as many
+        if they are no fewer than half."""
+        state, count = self._state, self._state.count[job]
+        found = [
+            _fewer(state.left[layer, job, :count], state.right[layer, job, :count])
+            for layer in range(len(state.left))
+        ]
+        count = max(len(left) for left, _ in found)
+        if 2 * count > state.left.shape[2]:
+            wider = [
+                np.concatenate([array, np.zeros_like(array)], axis=2) for array in (state.left, state.right)
+            ]
+            state = self._states[0] = state._replace(left=wider[0], right=wider[1])
+        for layer, (left, right) in enumerate(found):
+            for array, rows in ((state.left, left), (state.right, right)):
+                array[layer, job, : len(rows)], array[layer, job, len(rows) : count] = rows, 0
+            # the rows of either are orthogonal, and as long as those of the other
+            state.far[layer, :, job] = np.linalg.norm(np.square(left, dtype=np.float64).sum(axis=1))
+        state.count[job] = count
 
     def select(self, jobs: Indices) -> ReluNetworkCPU:
         selected = copy(self)
@@ -320,18 +369,27 @@ class ReluNetworkCPU:
         state, slot, neurons = self._state, self._state.slot[self._jobs[job]], self._state.neurons
         between = (matrix[slot, :, : neurons + 1] for matrix in state.matrices)
         initial = (self._w1[slot], *between, state.a_start[slot, :neurons])
-        return {layer: weights.copy() for layer, weights in zip(self.layers, initial, strict=True)}
+        return dict(zip(self.layers, initial, strict=True))
 
-    def change(self, job: int) -> Layers:
+    def change(self, job: int) -> Changes:
         state, at, neurons = self._state, self._jobs[job], self._state.neurons
         place, count, dtype = state.current[at], state.count[at], self._w1.dtype
         w1 = state.coefficients[place, at, :, :neurons].T.astype(np.float64) @ self._inputs
-        changes = [w1.astype(dtype)]
-        for layer in range(len(state.base)):
-            left, right = state.left[layer, at, :count, :neurons], state.right[layer, at, :count]
-            moved = (state.change[layer, at] + left.T @ right)[:, : neurons + 1]
-            moved[:, :neurons] *= dtype.type(state.mass[at] ** -0.5)
-            changes.append(moved)
+        changes: list[NDArray[np.floating] | Product] = [w1.astype(dtype)]
+        units = np.ones(neurons + 1, dtype)
+        units[:neurons] = state.mass[at] ** -0.5
+        for layer in range(len(state.matrices)):
+            left, right = (
+                state.left[layer, at, :count, :neurons],
+                state.right[layer, at, :count, : neurons + 1],
+            )
+            if self._copied:
+                moved = left.T @ right
+                moved += state.change[layer, at, :, : neurons + 1]
+                moved *= units
+                changes.append(moved)
+            else:
+                changes.append(Product(left.copy(), right * units))
         changes.append(state.moved_a[place, at, :neurons].copy())
         return dict(zip(self.layers, changes, strict=True))
 
@@ -344,6 +402,30 @@ class _Step(NamedTuple):
     ahead: Any
     impulses: Any
     lags: Any
+
+
+def is_large(neurons: int, points: int) -> bool:
+    """Whether matrices between layers of so many neurons are not copied for every job."""
+    return neurons >= LARGE * _factors_of(neurons, points)
+
+
+def _factors_of(neurons: int, points: int) -> int:
+    """Rank of the change of a matrix that there is room for at first: what is kept, and the step that is tried."""
+    return max(1, min(MAX_FACTORS, neurons // 8) // points) * points + points
+
+
+def _fewer(left: NDArray[Any], right: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Factors (r, p) of the same product ``left^T right`` as those (R, p), within rounding: as few as there are, each with orthogonal rows
+    of the lengths of the other's, the roots of the singular values."""
+    if not (np.isfinite(left).all() and np.isfinite(right).all()):
+        return left, right  # a network that diverges
+    q_left, r_left = np.linalg.qr(left.T.astype(np.float64))
+    q_right, r_right = np.linalg.qr(right.T.astype(np.float64))
+    u, values, v = np.linalg.svd(r_left @ r_right.T)
+    kept = values > RESOLUTION * np.linalg.norm(values)
+    roots = np.sqrt(values[kept])
+    fewer_left, fewer_right = (q_left @ u[:, kept]) * roots, (q_right @ v[kept].T) * roots
+    return fewer_left.T.astype(left.dtype), fewer_right.T.astype(left.dtype)
 
 
 def _data(inputs: Array, y: Array, dtype: Any) -> _Data:
@@ -473,9 +555,9 @@ def _accept(state: _State, jobs: Indices) -> None:
                         state.b[layer, there, job, i, k] - state.b[layer, here, job, i, k]
                     )
             state.far[layer, 0, job] = state.far[layer, 1, job]
-            if full:
+            if full and state.change.shape[1]:
                 _fold(state, layer, job)
-        if full:
+        if full and state.change.shape[1]:
             state.count[job] = 0
 
 
@@ -557,7 +639,7 @@ def _look(state, layer, job, room, right, left, rights):
         for j in range(i):
             new_gram[j, i] = new_gram[i, j]
     _differences(room.before, z_start, old, new, root)
-    _forward(room.path, room.before, state.base[layer - 1, job], left, rights)
+    _forward(room.path, room.before, state.base[layer - 1, state.whose[job]], left, rights)
 
 
 @_compiled
@@ -750,7 +832,15 @@ def _try_steps(
         for layer in range(hidden - 2, -1, -1):
             left, right = state.left[layer, job, : count + n], state.right[layer, job, : count + n]
             b = state.b[layer, there, job]
-            _backwards(b, room.signal, state.base[layer, job], left, right, num(state.root), state.neurons)
+            _backwards(
+                b,
+                room.signal,
+                state.base[layer, state.whose[job]],
+                left,
+                right,
+                num(state.root),
+                state.neurons,
+            )
             missed = _owe(
                 state, layer, job, room, room.grams[layer], scales[layer], unpaid, 0.5 - _bend(going)
             )

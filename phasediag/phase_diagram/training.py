@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and only GPUs and methods ot
     import torch
 
     from ..engine.descent import Networks
-    from ..engine.networks import Moment, Network, Outcome
+    from ..engine.networks import Changes, Layers, Moment, Network, Outcome
     from .jobs import Job
     from .spec import TrainSpec
 
@@ -49,14 +50,16 @@ class Trained:
     evaluations: int
     loss_initial: float
     loss_final: float
-    initial: dict[str, NDArray[np.floating]]
-    change: dict[str, NDArray[np.floating]]
+    initial: Layers
+    change: Changes
     trace: list[Moment]
     seconds: float
 
     def final(self, layer: str) -> Array:
         """The weights of a layer after training, in float64."""
-        return self.initial[layer].astype(np.float64) + self.change[layer]
+        final = np.asarray(self.change[layer]).astype(np.float64)
+        final += self.initial[layer]
+        return final
 
 
 @dataclass(frozen=True)
@@ -244,18 +247,21 @@ def _identity(job: Job, layer: str) -> Row:
 
 
 def _measured(trained: Trained, layer: str, norms: InitialNorms) -> Row:
-    change, final = trained.change[layer], trained.final(layer)
-    whole, whole_spectral = norms.of(trained, layer)
-    matrix = change.ndim == 2
-    nan = float("nan")
+    job, (whole, whole_spectral) = trained.job, norms.of(trained, layer)
+    change = np.asarray(
+        trained.change[layer]
+    )  # of a large matrix, there is no room for more than one of these at a time
+    relative, spectral = measures.ratio(_frobenius(change, job, layer), whole), float("nan")
+    if change.ndim == 2:
+        spectral = measures.ratio(_spectral(change, job, layer), whole_spectral)
+    del change
+    final = trained.final(layer)
     return {
-        "relative_change": measures.ratio(_frobenius(change, trained.job, layer), whole),
-        "relative_change_spectral": measures.ratio(_spectral(change, trained.job, layer), whole_spectral)
-        if matrix
-        else nan,
+        "relative_change": relative,
+        "relative_change_spectral": spectral,
         "norm_initial": whole,
-        "norm_final": _frobenius(final, trained.job, layer),
-        "orientations": measures.orientations(final, trained.job.seed) if matrix else nan,
+        "norm_final": _frobenius(final, job, layer),
+        "orientations": measures.orientations(final, job.seed) if final.ndim == 2 else float("nan"),
     }
 
 
@@ -302,12 +308,7 @@ def _train_all(
     """
     # For arrays of another layout, all would be compiled anew.
     x, y = (np.ascontiguousarray(part, dtype=np.float64) for part in (x, y))
-    first = jobs[0]
-    hidden = first.depth - 1
-    per_job = first.neurons * (hidden * len(x) + x.shape[1] + 1) + (hidden - 1) * first.neurons**2
-    itemsize = np.dtype(settings.dtype).itemsize
-    size = max(1, room(device, CHUNK_ELEMENTS * itemsize, GPU_ARRAYS, threads) // (itemsize * per_job))
-    chunks = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+    chunks = _chunks(jobs, x.shape, settings, device, threads)
 
     def work(chunk: Sequence[Job]) -> list[Trained]:
         return _train_chunk(chunk, x, y, settings, device, trace)
@@ -318,6 +319,25 @@ def _train_all(
             return [trained for chunk in chunks for trained in work(chunk)]
         with ThreadPoolExecutor(threads, initializer=pin) as pool:
             return [trained for done in pool.map(work, chunks) for trained in done]
+
+
+def _chunks(
+    jobs: Sequence[Job], shape: tuple[int, ...], settings: TrainSpec, device: str, threads: int
+) -> list[Sequence[Job]]:
+    """The jobs in groups that are trained together, on data x of this shape (n, d)."""
+    (n, d), (depth, neurons), matrices = shape, (jobs[0].depth, jobs[0].neurons), jobs[0].depth - 2
+    per_job, shared = neurons * ((depth - 1) * n + d + 1), False
+    if device == "cpu" and settings.method == "gradient-flow":
+        from ..engine.relu_cpu import is_large
+
+        shared = matrices > 0 and is_large(neurons, n)
+    if not shared:
+        per_job += matrices * neurons**2
+    itemsize = np.dtype(settings.dtype).itemsize
+    size = max(1, room(device, CHUNK_ELEMENTS * itemsize, GPU_ARRAYS, threads) // (itemsize * per_job))
+    # jobs of several seeds would each bring large matrices of their own
+    groups = [list(group) for _, group in groupby(jobs, lambda job: job.seed)] if shared else [jobs]
+    return [group[start : start + size] for group in groups for start in range(0, len(group), size)]
 
 
 def _train_chunk(
