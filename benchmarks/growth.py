@@ -15,7 +15,7 @@ from .common import X, Y, jobs_at, map_sample, table, timed
 from .plain import Array
 
 POINTS = [(0.5, 0.0), (1.0, 0.0), (1.5, 0.0), (1.5, 0.5)]
-WIDTHS = {2: (100, 1000, 10_000, 100_000, 1_000_000), 3: (100, 300, 1000, 3000)}
+WIDTHS = {2: (100, 1000, 10_000, 100_000, 1_000_000), 3: (100, 300, 1000, 3000, 10_000)}
 BATCHES = (1, 4, 16, 64, 256)
 DATA_POINTS, DATA_INPUTS, DATA_EVALUATIONS = (4, 10, 30, 100, 300, 1000), 16, 100
 COLUMNS = ["", "seconds", "evaluations", "ns per unit"]
