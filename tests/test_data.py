@@ -219,9 +219,11 @@ def test_a_long_file_is_cut_to_the_default(tmp_path):
         ("x,y\n1,2\n3\n", "column y, row 2: missing"),
         ("x,y\n1,2\nnan,4\n", "column x, row 2: missing or not finite"),
         ("x,y\n1,2\n3,inf\n", "column y, row 2: missing or not finite"),
-        ("x,y\n1,2\n3,4,5\n", "allowed: a CSV file"),
+        ("x,y\n1,2\n3,4,5\n", "line 3 has 3 columns, those before it have 2; allowed: a CSV file"),
+        ('x,y\n"1,2\n3,4\n', "a quotation mark is opened and never closed"),
+        ("x,ü,y\n1,2,3\n", "is not text in UTF-8"),
         ("x,y\n", "columns are empty"),
-        ("", "allowed: a CSV file"),
+        ("", "is empty; allowed: a CSV file"),
         ("x1,x3,y\n1,2,3\n", "no column x2"),
         ("a,b\n1,2\n", "no column x1"),
         ("x,z\n1,2\n", "no column y"),
@@ -230,7 +232,7 @@ def test_a_long_file_is_cut_to_the_default(tmp_path):
     ],
 )
 def test_bad_csv_names_file_column_and_row(tmp_path, text, words):
-    (tmp_path / "d.csv").write_text(text)
+    (tmp_path / "d.csv").write_text(text, encoding="latin-1")
     message = refusal(FileData(kind="file", path="d.csv"), tmp_path)
     assert str(tmp_path / "d.csv") in message
     assert words in message

@@ -316,9 +316,7 @@ def _read_csv(path: Path) -> Read:
             encoding="utf-8-sig",
         )
     except (ValueError, OSError) as error:  # pandas' own errors and a wrong encoding are ValueErrors
-        raise InputError(
-            f"{path}: cannot be read ({' '.join(str(error).split())}); allowed: a CSV file with a header"
-        ) from None
+        raise InputError(f"{path}: {_csv_fault(error)}; allowed: a CSV file with a header") from None
     names = [str(name).strip() for name in cells.iloc[0]]
     names[0] = names[0].removeprefix("#").lstrip()  # as numpy.savetxt writes a header
     wanted = {
@@ -328,6 +326,20 @@ def _read_csv(path: Path) -> Read:
     if separator != ",":
         _check_decimal_marks(wanted, path)
     return {name: _numbers(texts, name, path, separator) for name, texts in wanted.items()}, names
+
+
+def _csv_fault(error: Exception) -> str:
+    """What is wrong with a CSV file, in words of files and not of pandas."""
+    text = " ".join(str(error).split())
+    if ragged := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", text):
+        return f"line {ragged[2]} has {ragged[3]} columns, those before it have {ragged[1]}"
+    if isinstance(error, UnicodeDecodeError):
+        return "is not text in UTF-8"
+    if "No columns to parse" in text:
+        return "is empty"
+    if "EOF inside string" in text:
+        return "a quotation mark is opened and never closed"
+    return f"cannot be read ({text})"
 
 
 def _check_decimal_marks(columns: Mapping[str, Sequence[str]], path: Path) -> None:
