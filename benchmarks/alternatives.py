@@ -116,6 +116,7 @@ def runge_kutta(jobs: Sequence[Job], rtol: float, atol: float) -> Outcomes:
 
 METHODS: dict[str, Callable[[Sequence[Job]], Outcomes]] = {
     "phasediag, accuracy 0.01": engine,
+    "phasediag, accuracy 0.03": lambda jobs: engine(jobs, 0.03),
     "phasediag, accuracy 0.1": lambda jobs: engine(jobs, 0.1),
     "batched gradient descent": batched_descent,
     "autograd, job by job": per_job_loop,

@@ -34,16 +34,23 @@ def spectral(matrix: Array) -> float:
         return float("nan")
     if scale == 0.0:
         return 0.0
-    tall = np.divide(tall, scale, dtype=np.float64)  # tiny changes would underflow when squared
     columns = tall.shape[1]
     if columns > SMALL:
-        squared = LinearOperator((columns, columns), matvec=lambda v: tall.T @ (tall @ v), dtype=np.float64)
+        tall = tall / tall.dtype.type(scale)  # tiny changes would underflow when squared
+
+        def squared(v: Array) -> Array:
+            product: Array = tall.T @ (tall @ v.astype(tall.dtype))
+            return product
+
+        operator = LinearOperator((columns, columns), matvec=squared, dtype=np.float64)
         start = np.random.default_rng(columns).standard_normal(columns)
         try:
-            largest = eigsh(squared, k=1, which="LA", v0=start, tol=1e-9, return_eigenvectors=False)[0]
+            # its error is the square of the tolerance, about
+            largest = eigsh(operator, k=1, which="LA", v0=start, tol=1e-6, return_eigenvectors=False)[0]
             return scale * float(np.sqrt(max(largest, 0.0)))
         except ArpackNoConvergence:
-            pass
+            return scale * float(np.linalg.norm(tall.astype(np.float64), 2))
+    tall = np.divide(tall, scale, dtype=np.float64)
     return scale * float(np.sqrt(max(np.linalg.eigvalsh(tall.T @ tall)[-1], 0.0)))
 
 
