@@ -330,10 +330,10 @@ def test_normalised_steps_reach_the_extreme_eigenvectors(study: Any) -> None:
     here = study(
         data={"dimension": 3, "samples": 80},
         grid={"activation": ["x_tanh"], "std": [1e-5], "seeds": 6},
-        train={"method": "normalized-gd", "epochs": 3000, "learning_rate": 1e-5, "snapshots": [1000]},
+        train={"method": "normalized-gd", "epochs": 1500, "learning_rate": 2e-5, "snapshots": [500]},
     )
     runs = phasediag.train(here)
-    last = runs.loc[runs["epoch"] == 3000]
+    last = runs.loc[runs["epoch"] == 1500]
     assert (last["lines"] <= 2).mean() >= 0.8
     assert last["predicted_fraction"].median() >= 0.9
     assert (last["predicted_lines"] == 2).all()

@@ -207,7 +207,7 @@ def test_max_jobs_and_rounds_are_kept_to_and_said():
     assert "limit" in {one.state for one in once.lines}
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     order=st.randoms(use_true_random=False),
     max_jobs=st.one_of(st.integers(20, 400), st.just(5000)),
