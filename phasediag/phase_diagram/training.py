@@ -6,11 +6,11 @@ A row depends on its job, the data and the settings alone: not on the other jobs
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and only GPUs and methods ot
 
 Array = NDArray[np.float64]
 Row = dict[str, Any]
+Seen = TypeVar("Seen")
 
 CHUNK_ELEMENTS = 2**19
 """Elements of the largest array of a chunk of jobs on a CPU: the handful of such arrays in use should stay in its cache."""
@@ -96,9 +97,14 @@ def train_batch(
     Numerical failure is a status in the row, never an exception. ``threads`` chunks of jobs are trained at a time.
     """
     device = _supporting(device, jobs[0], settings)
-    trained = _train_all(jobs, x, y, settings, device, threads, trace=False)
     name, norms = device_name(device), InitialNorms()
-    return [row for one in trained for row in run_rows(one, name, norms)]
+
+    def rows(trained: Trained) -> list[Row]:
+        return run_rows(trained, name, norms)
+
+    return [
+        row for of_job in _train_all(jobs, x, y, settings, device, threads, False, rows) for row in of_job
+    ]
 
 
 def train_sample(
@@ -106,8 +112,8 @@ def train_sample(
 ) -> list[Row]:
     """Trains one job and keeps its network: the rows of ``samples``, one per layer with input weights."""
     device = _supporting(device, job, settings)
-    [trained] = _train_all([job], x, y, settings, device, threads, trace=True)
-    return sample_rows(trained, x)
+    [rows] = _train_all([job], x, y, settings, device, threads, True, lambda trained: sample_rows(trained, x))
+    return rows
 
 
 def train_weights(
@@ -117,7 +123,7 @@ def train_weights(
     more than two layers also ``W2_initial``, ``W2_final`` (N, N+1; bias last) and so on. ``mass``: how many neurons each of the N stands
     for, 1 where the network is whole."""
     device = _supporting(device, job, settings)
-    [trained] = _train_all([job], x, y, settings, device, threads=1, trace=False)
+    [trained] = _train_all([job], x, y, settings, device, 1, False, lambda trained: trained)
     weights: dict[str, Array] = {"mass": np.array(job.mass)}
     for layer in LAYERS[job.depth]:
         weights[f"{layer}_initial"] = trained.initial[layer].astype(np.float64)
@@ -300,9 +306,17 @@ def _function(job: Job, initial: dict[str, Array], weights: dict[str, Array], gr
 
 
 def _train_all(
-    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, threads: int, trace: bool
-) -> list[Trained]:
-    """Trains the jobs in chunks, ``threads`` at a time, each chunk on a single thread.
+    jobs: Sequence[Job],
+    x: Array,
+    y: Array,
+    settings: TrainSpec,
+    device: str,
+    threads: int,
+    trace: bool,
+    look: Callable[[Trained], Seen],
+) -> list[Seen]:
+    """What ``look`` makes of each trained job. Jobs are trained in chunks, ``threads`` at a time, each chunk on a single thread, and looked
+    at before the next chunk: there may be no room for the weights of several.
 
     One thread per chunk keeps every sum in one order, and beats splitting operations this small over threads.
     """
@@ -310,15 +324,15 @@ def _train_all(
     x, y = (np.ascontiguousarray(part, dtype=np.float64) for part in (x, y))
     chunks = _chunks(jobs, x.shape, settings, device, threads)
 
-    def work(chunk: Sequence[Job]) -> list[Trained]:
-        return _train_chunk(chunk, x, y, settings, device, trace)
+    def work(chunk: Sequence[Job]) -> list[Seen]:
+        return [look(trained) for trained in _train_chunk(chunk, x, y, settings, device, trace)]
 
     with_torch = device != "cpu" or settings.method != "gradient-flow"
     with single_threaded(with_torch) as pin:
         if threads == 1 or len(chunks) == 1:
-            return [trained for chunk in chunks for trained in work(chunk)]
+            return [seen for chunk in chunks for seen in work(chunk)]
         with ThreadPoolExecutor(threads, initializer=pin) as pool:
-            return [trained for done in pool.map(work, chunks) for trained in done]
+            return [seen for done in pool.map(work, chunks) for seen in done]
 
 
 def _chunks(
