@@ -1,6 +1,6 @@
 """Activation functions, and their multiplicity at 0.
 
-To add one, write it into ``ACTIVATIONS``: a function of a tensor, made of methods of tensors. A package of its own can bring further
+To add one, write it into ``ACTIVATIONS``: a function of a tensor that uses only methods of tensors. A package of its own can bring further
 ones without any change here, by an entry point of the group ``phasediag.activations``, whose name is that of the activation:
 
     [project.entry-points."phasediag.activations"]
