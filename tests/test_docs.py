@@ -27,6 +27,7 @@ import pytest
 import tomli_w
 from heads import environment
 from studies import starter
+from waiting import PATIENCE
 
 from phasediag import kinds
 from phasediag.kinds import parse_spec
@@ -205,7 +206,7 @@ def run_shell(code: str, where: str, programs: Path | None) -> str:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=240,
+            timeout=PATIENCE,
         )
         # The dashboard of a cluster is up a little earlier than what starts jobs.
         if "No available agent" not in done.stdout or time.monotonic() > end:
