@@ -167,6 +167,13 @@ def test_orientation_is_the_angle_of_weight_and_bias():
     np.testing.assert_allclose(info.orientation(weights), formula, atol=1e-7)
 
 
+def test_the_principal_direction_of_many_inputs_is_the_first_of_all_singular_vectors():
+    weights = np.random.default_rng(0).standard_normal((400, 300)) + 0.3
+    expected = np.linalg.svd(weights)[2][0]
+    found = info.principal_direction(weights)
+    assert abs(found @ expected) == pytest.approx(1.0, abs=1e-9) and (weights @ found).sum() > 0
+
+
 def test_principal_direction_is_that_of_condensed_weights():
     direction = np.array([0.6, 0.0, 0.8])
     weights = np.random.default_rng(0).uniform(1, 5, size=(50, 1)) * direction

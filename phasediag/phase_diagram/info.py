@@ -266,9 +266,19 @@ def orientation(weights: Array) -> Array:
     return np.asarray(np.where(b < 0, -1.0, 1.0) * np.arctan2(np.abs(b), w))
 
 
+_MANY_INPUTS = 256
+"""Beyond these, all singular vectors take minutes and one takes a second."""
+
+
 def principal_direction(weights: Array) -> Array:
     """Unit vector (d + 1,) with the largest sum of squared inner products with the rows of ``weights`` (m, d + 1)."""
-    direction = np.linalg.svd(weights, full_matrices=False)[2][0]
+    if weights.shape[1] > _MANY_INPUTS:
+        from scipy.sparse.linalg import svds  # scipy takes a while to import, and few figures need it
+
+        start = np.random.default_rng(0).standard_normal(min(weights.shape))
+        direction = svds(weights, k=1, v0=start, tol=1e-6, return_singular_vectors="vh")[2][0]
+    else:
+        direction = np.linalg.svd(weights, full_matrices=False)[2][0]
     # The sign is free: most of the weight points along the direction.
     return np.asarray(direction if (weights @ direction).sum() >= 0 else -direction)
 

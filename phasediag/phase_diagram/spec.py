@@ -290,7 +290,8 @@ class Spec(Table):
         limit = MAX_NEURONS if network.depth == 2 else MAX_NEURONS_DEEPER
         if network.simulated(widest) > limit:
             key = "grid.width" if network.neurons is None else "network.neurons"
-            raise ValueError(f"{key}: {_too_wide(network, widest)}; allowed: up to {limit}, or {_NEURONS}")
+            wider = f", or {_NEURONS}" if network.neurons is None else ""
+            raise ValueError(f"{key}: {_too_wide(network, widest)}; allowed: up to {limit}{wider}")
         if network.simulated(widest) == widest:
             return self
         if self.train.method != "gradient-flow":
@@ -334,7 +335,7 @@ def _too_wide(network: NetworkSpec, width: int) -> str:
     """What the widest network would take."""
     neurons = network.simulated(width)
     weights = neurons * 8 + (network.depth - 2) * neurons**2
-    return f"{neurons} neurons per hidden layer would take {4 * weights / 1e9:.3g} GB for the weights of one network"
+    return f"{neurons} neurons per hidden layer would take {4 * weights / 1e9:,.0f} GB for the weights of one network"
 
 
 def _default_samples(grid: GridSpec, depth: int, given: dict[str, Any]) -> dict[str, Any]:
