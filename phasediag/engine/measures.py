@@ -34,12 +34,13 @@ def spectral(matrix: Array) -> float:
         return float("nan")
     if scale == 0.0:
         return 0.0
+    # relative to the largest number: tiny changes would underflow when squared
     columns = tall.shape[1]
     if columns > SMALL:
-        tall = tall / tall.dtype.type(scale)  # tiny changes would underflow when squared
+        scaled = tall / tall.dtype.type(scale)
 
         def squared(v: Array) -> Array:
-            product: Array = tall.T @ (tall @ v.astype(tall.dtype))
+            product: Array = scaled.T @ (scaled @ v.astype(scaled.dtype))
             return product
 
         operator = LinearOperator((columns, columns), matvec=squared, dtype=np.float64)
@@ -49,7 +50,7 @@ def spectral(matrix: Array) -> float:
             largest = eigsh(operator, k=1, which="LA", v0=start, tol=1e-6, return_eigenvectors=False)[0]
             return scale * float(np.sqrt(max(largest, 0.0)))
         except ArpackNoConvergence:
-            return scale * float(np.linalg.norm(tall.astype(np.float64), 2))
+            pass
     tall = np.divide(tall, scale, dtype=np.float64)
     return scale * float(np.sqrt(max(np.linalg.eigvalsh(tall.T @ tall)[-1], 0.0)))
 

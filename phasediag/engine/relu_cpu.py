@@ -379,10 +379,8 @@ class ReluNetworkCPU:
         units = np.ones(neurons + 1, dtype)
         units[:neurons] = state.mass[at] ** -0.5
         for layer in range(len(state.matrices)):
-            left, right = (
-                state.left[layer, at, :count, :neurons],
-                state.right[layer, at, :count, : neurons + 1],
-            )
+            left = state.left[layer, at, :count, :neurons]
+            right = state.right[layer, at, :count, : neurons + 1]
             if self._copied:
                 moved = left.T @ right
                 moved += state.change[layer, at, :, : neurons + 1]
@@ -547,7 +545,7 @@ def _accept(state: _State, jobs: Indices) -> None:
         if not len(state.base):
             continue
         state.count[job] += n
-        full = state.count[job] + n > state.left.shape[2]
+        full = state.change.shape[1] > 0 and state.count[job] + n > state.left.shape[2]
         for layer in range(len(state.base)):
             for i in range(n):
                 for k in range(padded):
@@ -555,9 +553,9 @@ def _accept(state: _State, jobs: Indices) -> None:
                         state.b[layer, there, job, i, k] - state.b[layer, here, job, i, k]
                     )
             state.far[layer, 0, job] = state.far[layer, 1, job]
-            if full and state.change.shape[1]:
+            if full:
                 _fold(state, layer, job)
-        if full and state.change.shape[1]:
+        if full:
             state.count[job] = 0
 
 
@@ -831,16 +829,8 @@ def _try_steps(
                 room.signal[i, k] = state.gate[hidden - 1, there, job, i, k] * room.output[0, k]
         for layer in range(hidden - 2, -1, -1):
             left, right = state.left[layer, job, : count + n], state.right[layer, job, : count + n]
-            b = state.b[layer, there, job]
-            _backwards(
-                b,
-                room.signal,
-                state.base[layer, state.whose[job]],
-                left,
-                right,
-                num(state.root),
-                state.neurons,
-            )
+            b, base = state.b[layer, there, job], state.base[layer, state.whose[job]]
+            _backwards(b, room.signal, base, left, right, num(state.root), state.neurons)
             missed = _owe(
                 state, layer, job, room, room.grams[layer], scales[layer], unpaid, 0.5 - _bend(going)
             )

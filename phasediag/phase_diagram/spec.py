@@ -335,7 +335,9 @@ def _too_wide(network: NetworkSpec, width: int) -> str:
     """What the widest network would take."""
     neurons = network.simulated(width)
     weights = neurons * 8 + (network.depth - 2) * neurons**2
-    return f"{neurons} neurons per hidden layer would take {4 * weights / 1e9:,.0f} GB for the weights of one network"
+    gigabytes = 4 * weights / 1e9
+    size = f"{gigabytes:,.0f}" if gigabytes >= 10 else f"{gigabytes:.2g}"
+    return f"{neurons} neurons per hidden layer would take {size} GB for the weights of one network"
 
 
 def _default_samples(grid: GridSpec, depth: int, given: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
+from functools import partial
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -97,14 +98,8 @@ def train_batch(
     Numerical failure is a status in the row, never an exception. ``threads`` chunks of jobs are trained at a time.
     """
     device = _supporting(device, jobs[0], settings)
-    name, norms = device_name(device), InitialNorms()
-
-    def rows(trained: Trained) -> list[Row]:
-        return run_rows(trained, name, norms)
-
-    return [
-        row for of_job in _train_all(jobs, x, y, settings, device, threads, False, rows) for row in of_job
-    ]
+    look = partial(run_rows, device=device_name(device), norms=InitialNorms())
+    return list(chain.from_iterable(_train_all(jobs, x, y, settings, device, threads, False, look)))
 
 
 def train_sample(
@@ -254,9 +249,8 @@ def _identity(job: Job, layer: str) -> Row:
 
 def _measured(trained: Trained, layer: str, norms: InitialNorms) -> Row:
     job, (whole, whole_spectral) = trained.job, norms.of(trained, layer)
-    change = np.asarray(
-        trained.change[layer]
-    )  # of a large matrix, there is no room for more than one of these at a time
+    # of a large matrix, there is no room for more than one of these at a time
+    change = np.asarray(trained.change[layer])
     relative, spectral = measures.ratio(_frobenius(change, job, layer), whole), float("nan")
     if change.ndim == 2:
         spectral = measures.ratio(_spectral(change, job, layer), whole_spectral)
