@@ -107,13 +107,15 @@ PHASEDIAG = f'#!/bin/sh\nexec "{sys.executable}" -m stand_in_phasediag "$@"\n'
 
 
 def thinned(text: str) -> str:
-    """A spec of the checkout with few seeds, widths and points: what takes minutes there takes seconds here."""
+    """A spec of the checkout with few seeds, widths, points and epochs: what takes minutes there takes seconds here."""
     spec = tomllib.loads(text)
     grid, seeds = spec["grid"], 1
     if "width" in grid:
         seeds = 2  # for slopes to have intervals
         grid |= {axis: {**grid[axis], "num": 4} for axis in ("gamma", "gamma_prime") if axis in grid}
         grid["width"] = grid["width"][:4]
+    if "epochs" in spec.get("train", {}):
+        spec["train"] |= {"epochs": 100, "snapshots": [10, 50]}
     return tomli_w.dumps(spec | {"grid": {**grid, "seeds": seeds}})
 
 

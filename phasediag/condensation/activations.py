@@ -128,10 +128,15 @@ def _derivative(function: Activation, order: int) -> tuple[float, float, float]:
 
 
 def _at(function: Activation, order: int, places: list[float]) -> list[float]:
+    """A derivative at these places. (`torch.func.grad` would import the compiler of torch, which takes a second in every process.)"""
     import torch
-    from torch.func import grad, vmap
 
-    for _ in range(order):
-        function = grad(function)
-    values: list[float] = vmap(function)(torch.tensor(places, dtype=torch.float64)).tolist()
-    return values
+    with torch.enable_grad():
+        z = torch.tensor(places, dtype=torch.float64, requires_grad=True)
+        values = function(z)
+        for _ in range(order):
+            if not values.requires_grad:  # constant
+                return [0.0] * len(places)
+            (values,) = torch.autograd.grad(values.sum(), z, create_graph=True)
+    found: list[float] = values.tolist()
+    return found
