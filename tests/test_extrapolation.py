@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from phasediag.phase_diagram import extrapolation, fitting
 
@@ -16,8 +17,8 @@ def fit(log_changes, widths):
     """(median, low, high) of curves log RD (p, k, seeds)."""
     means = log_changes.mean(axis=2)
     squares = np.square(log_changes - means[..., None]).sum(axis=2)
-    runs = np.full(len(widths), float(log_changes.shape[2]))
-    return extrapolation.infinite_width_slopes(widths, runs, means, squares, 0.95)
+    runs = np.full((1, len(widths)), float(log_changes.shape[2]))
+    return extrapolation.infinite_width_slopes(widths, runs, means[:, None], squares, 0.95)
 
 
 def curves(generator, widths, number, first, second, size, noise, seeds=3):
@@ -60,10 +61,15 @@ def test_few_seeds_and_widths_widen_the_interval_instead_of_missing_the_limit(se
 
 
 def test_the_fits_are_those_of_the_covariance_of_the_means():
-    """By the textbook: the covariance of the means, c and S by generalised least squares, the restricted likelihood."""
-    ratio, runs = np.array([1.0, 3.0, 10.0, 30.0, 100.0]), np.array([3.0, 2.0, 4.0, 3.0, 1.0])
+    """By the textbook: the covariance of the means, intercepts and S by generalised least squares, the restricted likelihood.
+
+    Two groups, as of whole networks and of represented ones, and one more seed of these that lacks a width.
+    """
+    ratio = np.array([1.0, 3.0, 10.0, 30.0, 100.0])
+    runs = np.array([[3.0, 2.0, 4.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0, 1.0], [1.0, 0.0, 1.0, 1.0, 0.0]])
     generator = np.random.default_rng(2)
-    means, squares = generator.normal(0, 0.2, (2, 5)), generator.uniform(0.001, 0.02, (2, 5)) * (runs - 1)
+    means = generator.normal(0, 0.2, (2, 3, 5))
+    squares = generator.uniform(0.001, 0.02, (2, 5)) * np.maximum(runs - 1, 0).sum(axis=0)
     likelihood, estimate, variance = extrapolation._fits(ratio, runs, means, squares)
     hypotheses = np.stack(
         [
@@ -73,24 +79,26 @@ def test_the_fits_are_those_of_the_covariance_of_the_means():
             )
         ]
     ).T
-    line = np.stack([np.ones(5), np.log(ratio)], axis=1)
+    group, width = np.nonzero(runs)
+    design = np.column_stack([np.log(ratio[width]), *(group == index for index in range(3))])
     expected = []
     chosen = generator.choice(len(hypotheses), 60, replace=False)
     for index in chosen:
         amplitude, scatter, decay = hypotheses[index]
         noise = scatter**2 * ratio ** (-2 * decay)
         corrections = sum(np.outer(ratio**-omega, ratio**-omega) for omega in extrapolation.EXPONENTS)
-        covariance = amplitude**2 * corrections / len(extrapolation.EXPONENTS) + np.diag(
-            noise / runs + extrapolation.TRAINING_ERROR**2
-        )
+        shared = amplitude**2 * corrections / len(extrapolation.EXPONENTS)
+        of_mean = (noise + runs.sum(axis=0) * extrapolation.TRAINING_ERROR**2) / np.maximum(runs, 1)
+        covariance = shared[np.ix_(width, width)] + np.diag(of_mean[group, width])
         inverse = np.linalg.inv(covariance)
-        normal = np.linalg.inv(line.T @ inverse @ line)
-        fitted = means @ (normal @ line.T @ inverse).T
-        rest = means - fitted @ line.T
+        normal = np.linalg.inv(design.T @ inverse @ design)
+        y = means[:, group, width]
+        fitted = y @ (normal @ design.T @ inverse).T
+        rest = y - fitted @ design.T
         misfit = np.einsum("pk,kl,pl->p", rest, inverse, rest)
         determinants = np.linalg.slogdet(covariance)[1] - np.linalg.slogdet(normal)[1]
-        of_seeds = (squares / noise + (runs - 1) * np.log(noise)).sum(axis=1)
-        expected.append((*(-0.5 * (misfit + determinants + of_seeds)), *fitted[:, 1], normal[1, 1]))
+        of_seeds = (squares / noise + np.maximum(runs - 1, 0).sum(axis=0) * np.log(noise)).sum(axis=1)
+        expected.append((*(-0.5 * (misfit + determinants + of_seeds)), *fitted[:, 0], normal[0, 0]))
     found = np.column_stack([likelihood[:, chosen].T, estimate[:, chosen].T, variance[chosen]])
     difference = found - np.array(expected)
     difference[:, :2] -= difference[0, :2]  # the likelihood is known but for a constant
@@ -172,6 +180,48 @@ def make_runs(widths, seeds, gamma=1.0):
     ]
     keys = [*fitting.POINT_KEYS, "width", "seed", "relative_change", "status"]
     return pd.DataFrame(rows, columns=keys)
+
+
+def paired_runs(represented=True):
+    """Three seeds far apart, whose slopes are -0.2 within 0.003: whole networks, or the same draws at all widths."""
+    generator = np.random.default_rng(1)
+    runs = make_runs((10**3, 10**6, 10**9, 10**12, 10**15), 3)
+    scatter = 0.3 * runs["seed"] + 0.02 * generator.normal(size=len(runs))
+    change = runs["width"] ** -0.2 * np.exp(scatter)
+    return runs.assign(relative_change=change, neurons=100 if represented else runs["width"])
+
+
+def test_seeds_that_are_the_same_draws_at_every_width_have_an_intercept_each():
+    paired, whole = (fitting.fit(paired_runs(represented)).iloc[0] for represented in (True, False))
+    for slope in ("slope", "slope_infinite"):
+        width = {
+            name: row[f"{slope}_high"] - row[f"{slope}_low"] for name, row in (("p", paired), ("w", whole))
+        }
+        assert 4 * width["p"] < width["w"]
+        assert paired[f"{slope}_low"] < -0.2 < paired[f"{slope}_high"]
+
+
+def test_a_lost_run_of_paired_seeds_does_not_tilt_the_slope():
+    """By a straight fit to all of them, the loss of the highest seed at the largest width is 0.2 / 12 ln 10."""
+    runs = paired_runs()
+    lost = runs[(runs["seed"] < 2) | (runs["width"] < 10**15)]
+    assert fitting.fit(lost).iloc[0]["slope"] == pytest.approx(fitting.fit(runs).iloc[0]["slope"], abs=1e-3)
+    row = fitting.fit(lost.assign(neurons=lost["width"])).iloc[0]
+    assert abs(row["slope"] + 0.2) > 3e-3
+
+
+def test_the_slope_of_paired_seeds_is_that_of_regression_with_a_column_for_each():
+    runs = pd.concat([paired_runs().iloc[2:], paired_runs(False).iloc[:4].assign(width=[100, 100, 300, 300])])
+    runs["neurons"] = np.minimum(runs["width"], 100 + 10**9 * (runs["width"] < 1000))
+    row = fitting.fit(runs).iloc[0]
+    group = np.where(runs["neurons"] < runs["width"], 1 + runs["seed"], 0)
+    design = np.column_stack([np.log(runs["width"].to_numpy(float)), *(group == g for g in range(4))])
+    y = np.log(runs["relative_change"].to_numpy(float))
+    found, residual, rank, _ = np.linalg.lstsq(design, y)
+    freedom = len(runs) - rank
+    error = np.sqrt(residual[0] / freedom * np.linalg.inv(design.T @ design)[0, 0])
+    assert row["slope"] == pytest.approx(found[0], rel=1e-9)
+    assert row["slope_high"] - row["slope"] == pytest.approx(stats.t.ppf(0.975, freedom) * error, rel=1e-9)
 
 
 def test_fewer_than_four_widths_have_no_limit():

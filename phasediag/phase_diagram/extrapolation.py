@@ -5,14 +5,15 @@ At finite width the relative change is a power law with corrections,
     log RD = c + S log m + g(m) + noise,        g(m) = sum over omega of b_omega (m / m_1)^(-omega),
 
 where m_1 is the smallest width, the b_omega are independent and normal with one standard deviation A, and the exponents
-omega are spread evenly over `EXPONENTS`: a Gaussian process (finite-size scaling calls g the corrections to scaling). c and S
-are free. The noise of a run is normal with standard deviation s (m / m_1)^(-nu): the sums over m neurons that make up a run
-scatter as m^(-1/2), but some limits keep a scatter of their own (nu = 0). Training adds a small error that seeds share.
+omega are spread evenly over `EXPONENTS`: a Gaussian process (finite-size scaling calls g the corrections to scaling). S is free, and so
+is the intercept c of each *group* of runs: all whole networks are one group, for those of each width have weights of their own;
+represented networks of one seed are another, for they are the same draws at every width. What two seeds differ by at all widths
+alike says nothing of S then. The noise of a run is normal with standard deviation s (m / m_1)^(-nu): the sums over m neurons that make up
+a run scatter as m^(-1/2), but some limits keep a scatter of their own (nu = 0). Training adds a small error that all runs of a width share.
 
-Given A, s and nu, the restricted likelihood of the means over seeds leaves a normal S with a known variance; the scatter of
-the seeds about their means adds what it says of s and nu. The three are not fixed at a best value but averaged over, with a
-flat prior on a grid of log A, log s and nu: a handful of widths does not determine them, and an interval that pretends it did
-is too short. Resampling seeds has the same purpose as s; but three seeds resampled understate their scatter by sqrt(2/3).
+Given A, s and nu, the restricted likelihood of the runs leaves a normal S with a known variance. The three are not fixed at a best value
+but averaged over, with a flat prior on a grid of log A, log s and nu: a handful of widths does not determine them, and an interval that
+pretends it did is too short. Resampling seeds has the same purpose as s; but three seeds resampled understate their scatter by sqrt(2/3).
 
 What no such method can see is a crossover that has not begun at the widths measured: a correction with an omega below those
 assumed looks like a slope.
@@ -33,7 +34,7 @@ EXPONENTS = np.linspace(0.2, 1.5, 8)
 """omega of the corrections. Below 0.2 they cannot be told from a slope over the two or three decades of width that one trains."""
 _AMPLITUDES = np.geomspace(0.01, 4.0, 14)
 TRAINING_ERROR = 0.003
-"""What training may be off by in log RD at every width, whatever the seed: the default accuracy of 1 % is met by a third in most runs."""
+"""What training may be off by in log RD at every width, in all runs alike: the default accuracy of 1 % is met by a third in most runs."""
 _SCATTERS = np.geomspace(1e-3, 30.0, 34)
 _DECAYS = np.array([0.0, 0.25, 0.5, 0.75])
 _NEGLIGIBLE = 1e-6
@@ -49,19 +50,24 @@ def infinite_width_slopes(
 
     Args:
         widths: (k,) ascending, at least `LEAST_WIDTHS`.
-        runs: (k,) number of runs at each width, all above 0.
-        means: (p, k) mean of log RD over the runs of a point at a width.
-        squares: (p, k) sum of squared deviations from these means.
+        runs: (g, k) number of runs of each group at each width.
+        means: (p, g, k) mean of log RD over the runs of a group of a point at a width; of no matter where there are none.
+        squares: (p, k) sum of squared deviations from these means, over all groups.
         confidence: of the interval, 0.95 say.
 
     Returns:
-        median, lower and upper end (p,) of the posterior distribution of S.
+        median, lower and upper end (p,) of the posterior distribution of S; NaN where no group has two widths.
     """
-    ratio = widths / widths[0]
+    if not ((runs > 0).sum(axis=1) > 1).any():
+        return (np.full(len(means), np.nan),) * 3
+    # groups that have the same runs share what is computed for them, whichever they are
+    order = np.lexsort(runs.T)
+    runs, means = runs[order], np.where(runs > 0, means, 0.0)[:, order]
     # A straight line is taken out first: what is left is small, and so are the differences of large numbers below.
-    line = np.stack([np.ones(len(ratio)), np.log(ratio)], axis=1)
-    plain = means @ np.linalg.pinv(line).T
-    rest = means - plain @ line.T
+    ratio = widths / widths[0]
+    log_width, rest = _centred(np.log(ratio)[None], runs), _centred(means, runs)
+    plain = (runs * log_width * rest).sum(axis=(1, 2)) / (runs * log_width**2).sum()
+    rest -= plain[:, None, None] * log_width
     found = [
         _posterior(
             ratio,
@@ -72,8 +78,14 @@ def infinite_width_slopes(
         )
         for start in range(0, len(means), _POINTS_AT_A_TIME)
     ]
-    middle, low, high = (np.concatenate(parts) + plain[:, 1] for parts in zip(*found, strict=True))
+    middle, low, high = (np.concatenate(parts) + plain for parts in zip(*found, strict=True))
     return middle, low, high
+
+
+def _centred(values: Array, runs: Array) -> Array:
+    """Values (..., g, k) less their means over the runs (g, k) of each group; 0 where there are none."""
+    mean = (runs * values).sum(axis=-1) / runs.sum(axis=-1)
+    return np.where(runs > 0, values - mean[..., None], 0.0)
 
 
 def _posterior(
@@ -93,17 +105,22 @@ def _posterior(
 
 
 class _Hypotheses(NamedTuple):
-    """What the normal equations of c, S and the b_omega (i of them) are under each of h hypotheses (A, s, nu), at k widths.
+    """What the normal equations of S and the b_omega (i of them) are under each of h hypotheses (A, s, nu), at k widths, for each of q
+    sets of groups that have the same numbers of runs. The intercepts of the groups are projected out.
 
     Attributes:
-        precision: (h, k) of a mean.
-        projection: (k, h i) from means to right-hand sides.
+        which: (g,) the set of a group.
+        precision: (q, h, k) of the means of a group.
+        total: (q, h) its sum over the widths.
+        projection: (q, k, h i) from the means of a group to right-hand sides.
         inverse: (h, i, i) of the equations' matrix.
-        scatter: (k, h) inverse variance of a run.
+        scatter: (k, h) inverse variance of a run about the mean of its group and width.
         constant: (h,) what the log-likelihood has of the hypothesis alone.
     """
 
+    which: NDArray[np.intp]
     precision: Array
+    total: Array
     projection: Array
     inverse: Array
     scatter: Array
@@ -111,29 +128,41 @@ class _Hypotheses(NamedTuple):
 
 
 @lru_cache(maxsize=16)  # refinement fits a row after another of the same widths and seeds
-def _hypotheses(ratios: tuple[float, ...], counts: tuple[float, ...]) -> _Hypotheses:
-    """The normal equations for k widths, as multiples of the first, and the numbers of runs at each."""
+def _hypotheses(ratios: tuple[float, ...], counts: tuple[tuple[float, ...], ...]) -> _Hypotheses:
+    """The normal equations for k widths, as multiples of the first, and the numbers of runs of each group at each."""
     ratio, runs = np.array(ratios), np.array(counts)
     amplitude, scatter, decay = (
         axis.ravel() for axis in np.meshgrid(_AMPLITUDES, _SCATTERS, _DECAYS, indexing="ij")
     )
     noise = scatter[:, None] ** 2 * ratio ** (-2.0 * decay[:, None])  # of a run (h, k)
     prior = amplitude**2 / len(EXPONENTS)
-    design = np.column_stack([np.ones(len(ratio)), np.log(ratio), ratio[:, None] ** -EXPONENTS])
-    variance = noise / runs + TRAINING_ERROR**2  # of a mean
-    precision = 1.0 / variance
-    normal = np.einsum("hk,ki,kj->hij", precision, design, design)
-    corrections = np.arange(2, design.shape[1])
+    design = np.column_stack([np.log(ratio), ratio[:, None] ** -EXPONENTS])
+    # the training error is one for all runs of a width
+    inverse_variance = 1.0 / (noise + runs.sum(axis=0) * TRAINING_ERROR**2)
+    sets, which = np.unique(runs, axis=0, return_inverse=True)
+    precision = sets[:, None] * inverse_variance
+    total = precision.sum(axis=2)
+    weighted = np.einsum("qhk,ki->qhki", precision, design)
+    mean = weighted.sum(axis=2) / total[:, :, None]
+    projected = weighted - precision[..., None] * mean[:, :, None]
+    normal = np.einsum("q,qhki,kj->hij", np.bincount(which.ravel()), projected, design)
+    corrections = np.arange(1, design.shape[1])
     normal[:, corrections, corrections] += 1.0 / prior[:, None]
+    there = (runs > 0).sum(axis=0)
     determinants = (
-        np.log(variance).sum(axis=1) + len(EXPONENTS) * np.log(prior) + np.linalg.slogdet(normal)[1]
+        np.log(total)[which.ravel()].sum(axis=0)
+        - (there * np.log(inverse_variance)).sum(axis=1)
+        + len(EXPONENTS) * np.log(prior)
+        + np.linalg.slogdet(normal)[1]
     )
     return _Hypotheses(
+        which.ravel(),
         precision,
-        np.einsum("hk,ki->khi", precision, design).reshape(len(ratio), -1),
+        total,
+        projected.transpose(0, 2, 1, 3).reshape(len(sets), len(ratio), -1),
         np.linalg.inv(normal),
         (1.0 / noise).T,
-        determinants + ((runs - 1.0) * np.log(noise)).sum(axis=1),
+        determinants + ((runs.sum(axis=0) - there) * np.log(noise)).sum(axis=1),
     )
 
 
@@ -143,11 +172,17 @@ def _fits(ratio: Array, runs: Array, means: Array, squares: Array) -> tuple[Arra
     Returns:
         restricted log-likelihood (p, h) but for a constant, the estimate of S (p, h) and its variance (h,).
     """
-    of = _hypotheses(tuple(ratio.tolist()), tuple(runs.tolist()))
-    projected = (means @ of.projection).reshape(len(means), len(of.inverse), -1)
-    estimate = np.einsum("hij,phj->phi", of.inverse, projected)
-    misfit = np.square(means) @ of.precision.T - np.einsum("phi,phi->ph", projected, estimate)
-    return -0.5 * (misfit + of.constant + squares @ of.scatter), estimate[:, :, 1], of.inverse[:, 1, 1]
+    of = _hypotheses(tuple(ratio.tolist()), tuple(map(tuple, runs.tolist())))
+    misfit, projected = squares @ of.scatter, np.zeros((len(means), of.projection.shape[2]))
+    for index, precision in enumerate(of.precision):
+        these = means[:, of.which == index]
+        projected += these.sum(axis=1) @ of.projection[index]
+        misfit += np.square(these).sum(axis=1) @ precision.T
+        misfit -= np.square(these @ precision.T).sum(axis=1) / of.total[index]
+    right = projected.reshape(len(means), len(of.inverse), -1)
+    estimate = np.einsum("hij,phj->phi", of.inverse, right)
+    misfit -= np.einsum("phi,phi->ph", right, estimate)
+    return -0.5 * (misfit + of.constant), estimate[:, :, 0], of.inverse[:, 0, 0]
 
 
 def _quantile(weight: Array, centre: Array, spread: Array, share: float) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,14 +31,16 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
     """Fit the slope ``S = d log RD / d log m`` of every layer at every point of the plane.
 
     The plain slope is the ordinary least-squares fit of log(relative change) on log(width) over all converged runs of
-    a layer at a point, every seed of every width counting once; its 95 % interval is Student's with ``runs - 2``
-    degrees of freedom. Runs that did not converge, and those whose relative change is not a positive number, are left
-    out and counted. The slope is NaN with fewer than two widths, its interval also with fewer than three runs. The slope at
-    infinite width, with its interval, is that of `phasediag.extrapolation`; NaN with fewer than four widths.
+    a layer at a point, every seed of every width counting once. Represented networks of one seed and number of neurons are the same
+    draws at every width: each such seed has an intercept of its own, as have all whole networks together. The 95 % interval is
+    Student's with ``runs - intercepts - 1`` degrees of freedom. Runs that did not converge, and those whose relative change is not a
+    positive number, are left out and counted. The slope is NaN where no intercept has two widths, its interval also without a degree of
+    freedom. The slope at infinite width, with its interval, is that of `phasediag.phase_diagram.extrapolation`; NaN with fewer than four
+    widths.
 
     Args:
         runs: one row per run and layer, with the columns depth, layer, gamma, gamma_prime, gamma_1, width,
-            relative_change and status (others are ignored).
+            relative_change and status; neurons and seed where there are represented networks (others are ignored).
         operator_norm: fit the relative change in the operator norm, the column relative_change_spectral, in its place, and predict
             its slope.
 
@@ -63,7 +64,11 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
     slopes = points.size().index.to_frame(index=False)
     used = runs.loc[usable]
     logs = _Logs.of(
-        point[usable], len(slopes), used["width"].to_numpy(float), used["relative_change"].to_numpy(float)
+        point[usable],
+        len(slopes),
+        _groups(used),
+        used["width"].to_numpy(float),
+        used["relative_change"].to_numpy(float),
     )
     slopes["left_out"] = np.bincount(point, ~usable, len(slopes)).astype("int64")
     slopes = slopes.assign(**_log_log_fits(logs), **_infinite_width_fits(logs))
@@ -77,44 +82,63 @@ def usable_runs(runs: pd.DataFrame) -> pd.Series[bool]:
     return usable
 
 
+def _groups(runs: pd.DataFrame) -> NDArray[np.intp]:
+    """Which runs (r,) share an intercept: 0 of whole networks; represented ones of one seed and number of neurons are the same draws."""
+    groups = np.zeros(len(runs), dtype=np.intp)
+    if "neurons" in runs:
+        represented = (runs["neurons"] < runs["width"]).to_numpy()
+        groups[represented] = 1 + runs.loc[represented].groupby(["neurons", "seed"]).ngroup().to_numpy()
+    return groups
+
+
 @dataclass(frozen=True)
 class _Logs:
-    """Runs in logarithms, r of them, at p points and k widths.
+    """Runs in logarithms, r of them, at p points, in g groups and at k widths.
 
     Attributes:
+        x, y: (r,) log(width) and log(relative change), each less its mean over the runs of a group at a point.
         point: (r,) index of the point of a run.
-        x, y: (r,) log(width) and log(relative change).
         widths: (k,) ascending.
-        counts: (p, k) runs at a point and width.
-        means: (p, k) mean of y; NaN where there is no run.
-        squares: (p, k) sum of squared deviations from that mean.
+        counts: (p, g, k) runs.
+        means: (p, g, k) mean of log(relative change); NaN where there is no run.
+        squares: (p, k) sum of squared deviations from these means.
     """
 
-    point: NDArray[np.integer[Any]]
     x: Array
     y: Array
+    point: NDArray[np.integer[Any]]
     widths: Array
     counts: NDArray[np.integer[Any]]
     means: Array
     squares: Array
 
     @classmethod
-    def of(cls, point: NDArray[np.integer[Any]], points: int, width: Array, change: Array) -> _Logs:
+    def of(
+        cls,
+        point: NDArray[np.integer[Any]],
+        points: int,
+        group: NDArray[np.intp],
+        width: Array,
+        change: Array,
+    ) -> _Logs:
         widths, column = np.unique(width, return_inverse=True)
-        y, shape = np.log(change), (points, len(widths))
-        cell = point * len(widths) + column
-        counts = np.bincount(cell, minlength=math.prod(shape))
+        groups = int(group.max(initial=0)) + 1
+        x, y, block = np.log(width), np.log(change), point * groups + group
+        cell, cells = block * len(widths) + column, points * groups * len(widths)
+        counts = np.bincount(cell, minlength=cells)
         with np.errstate(invalid="ignore"):
-            means = np.bincount(cell, y, math.prod(shape)) / counts
-        squares = np.bincount(cell, np.square(y - means[cell]), math.prod(shape)).astype(float, copy=False)
+            means = np.bincount(cell, y, cells) / counts
+            of_group = [np.bincount(block, values) / np.bincount(block) for values in (x, y)]
+        shape, at_width = (points, groups, len(widths)), points * len(widths)
+        squares = np.bincount(point * len(widths) + column, np.square(y - means[cell]), at_width)
         return cls(
+            x - of_group[0][block],
+            y - of_group[1][block],
             point,
-            np.log(width),
-            y,
             widths,
             counts.reshape(shape),
             means.reshape(shape),
-            squares.reshape(shape),
+            squares.reshape(points, len(widths)).astype(float, copy=False),
         )
 
     def sum(self, values: Array) -> Array:
@@ -126,13 +150,13 @@ def _log_log_fits(logs: _Logs) -> dict[str, NDArray[Any]]:
     """Numbers of widths and runs, least-squares slope of y on x and its interval (p,), from centred sums."""
     from scipy.special import stdtrit  # a tenth of a second, for which only fits wait
 
-    widths, runs = (logs.counts > 0).sum(axis=1), logs.counts.sum(axis=1)
+    there = logs.counts > 0
+    widths, runs = there.any(axis=1).sum(axis=1), logs.counts.sum(axis=(1, 2))
+    intercepts, sloped = there.any(axis=2).sum(axis=1), (there.sum(axis=2) > 1).any(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        x = logs.x - (logs.sum(logs.x) / runs)[logs.point]
-        y = logs.y - (logs.sum(logs.y) / runs)[logs.point]
-        xx, xy, yy = logs.sum(x * x), logs.sum(x * y), logs.sum(y * y)
-        slope = np.where(widths >= 2, xy / xx, np.nan)
-        freedom = np.where(runs >= 3, runs - 2.0, np.nan)
+        xx, xy, yy = logs.sum(logs.x**2), logs.sum(logs.x * logs.y), logs.sum(logs.y**2)
+        slope = np.where(sloped, xy / xx, np.nan)
+        freedom = np.where(runs > intercepts + 1, runs - intercepts - 1.0, np.nan)
         residual = np.maximum(yy - slope * xy, 0.0)
         half_width = stdtrit(freedom, (1 + CONFIDENCE) / 2) * np.sqrt(residual / freedom / xx)
     return {
@@ -149,11 +173,18 @@ def _infinite_width_fits(logs: _Logs) -> dict[str, Array]:
     found = np.full((3, len(logs.counts)), np.nan)
     patterns, members = np.unique(logs.counts, axis=0, return_inverse=True)
     for index, counts in enumerate(patterns):
-        points, there = np.flatnonzero(members.ravel() == index), np.flatnonzero(counts)
-        if len(there) >= LEAST_WIDTHS:
-            cells = np.ix_(points, there)
+        points, widths, groups = (
+            np.flatnonzero(members.ravel() == index),
+            np.flatnonzero(counts.any(axis=0)),
+            np.flatnonzero(counts.any(axis=1)),
+        )
+        if len(widths) >= LEAST_WIDTHS:
             found[:, points] = infinite_width_slopes(
-                logs.widths[there], counts[there], logs.means[cells], logs.squares[cells], CONFIDENCE
+                logs.widths[widths],
+                counts[np.ix_(groups, widths)],
+                logs.means[np.ix_(points, groups, widths)],
+                logs.squares[np.ix_(points, widths)],
+                CONFIDENCE,
             )
     return dict(zip(("slope_infinite", "slope_infinite_low", "slope_infinite_high"), found, strict=True))
 
