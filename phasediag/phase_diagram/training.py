@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -318,21 +319,26 @@ def _train_all(
     x, y = (np.ascontiguousarray(part, dtype=np.float64) for part in (x, y))
     chunks = _chunks(jobs, x.shape, settings, device, threads)
 
-    def work(chunk: Sequence[Job]) -> list[Seen]:
-        return [look(trained) for trained in _train_chunk(chunk, x, y, settings, device, trace)]
+    def work(chunk: Sequence[Job]) -> list[tuple[Job, Seen]]:
+        return [
+            (trained.job, look(trained)) for trained in _train_chunk(chunk, x, y, settings, device, trace)
+        ]
 
     with_torch = device != "cpu" or settings.method != "gradient-flow"
     with single_threaded(with_torch) as pin:
         if threads == 1 or len(chunks) == 1:
-            return [seen for chunk in chunks for seen in work(chunk)]
-        with ThreadPoolExecutor(threads, initializer=pin) as pool:
-            return [seen for done in pool.map(work, chunks) for seen in done]
+            done = [work(chunk) for chunk in chunks]
+        else:
+            with ThreadPoolExecutor(threads, initializer=pin) as pool:
+                done = list(pool.map(work, chunks))
+    seen = dict(chain.from_iterable(done))
+    return [seen[job] for job in jobs]
 
 
 def _chunks(
     jobs: Sequence[Job], shape: tuple[int, ...], settings: TrainSpec, device: str, threads: int
 ) -> list[Sequence[Job]]:
-    """The jobs in groups that are trained together, on data x of this shape (n, d)."""
+    """The jobs in groups that are trained together, on data x of this shape (n, d), in an order of their own."""
     (n, d), (depth, neurons), matrices = shape, (jobs[0].depth, jobs[0].neurons), jobs[0].depth - 2
     per_job, shared = neurons * ((depth - 1) * n + d + 1), False
     if device == "cpu" and settings.method == "gradient-flow":
@@ -344,7 +350,8 @@ def _chunks(
     itemsize = np.dtype(settings.dtype).itemsize
     size = max(1, room(device, CHUNK_ELEMENTS * itemsize, GPU_ARRAYS, threads) // (itemsize * per_job))
     # jobs of several seeds would each bring large matrices of their own
-    groups = [list(group) for _, group in groupby(jobs, lambda job: job.seed)] if shared else [jobs]
+    by_seed = attrgetter("seed")
+    groups = [list(group) for _, group in groupby(sorted(jobs, key=by_seed), by_seed)] if shared else [jobs]
     return [group[start : start + size] for group in groups for start in range(0, len(group), size)]
 
 
