@@ -206,7 +206,7 @@ class ReluNetworkCPU:
         def zeros(*shape: int) -> NDArray[Any]:
             return np.zeros(shape, dtype)
 
-        self._jobs, self._copied = np.arange(jobs), copied
+        self._jobs, self._copied, self._kept = np.arange(jobs), copied, np.full(jobs, kept)
         self._states = [
             _State(
                 neurons=neurons,
@@ -319,19 +319,21 @@ class ReluNetworkCPU:
         _accept(self._state, jobs)
         if not self._copied:
             for job in jobs:
-                if self._state.count[job] + self.points > self._state.left.shape[2]:
+                if self._state.count[job] + self.points > self._kept[job]:
                     self._recompress(job)
 
     def _recompress(self, job: int) -> None:
-        """Replaces the factors of what the matrices of a job have changed by as few as make up the same; makes room for twice as many
-        if they are no fewer than half."""
+        """Replaces the factors of what the matrices of a job have changed by as few as make up the same; from then on twice as many are
+        kept if they are no fewer than half. (Of this job: its row is the same whichever others have room for more.)"""
         state, count = self._state, self._state.count[job]
         found = [
             _fewer(state.left[layer, job, :count], state.right[layer, job, :count])
             for layer in range(len(state.left))
         ]
         count = max(len(left) for left, _ in found)
-        if 2 * count > state.left.shape[2]:
+        if 2 * count > self._kept[job]:
+            self._kept[job] *= 2
+        if self._kept[job] > state.left.shape[2]:
             wider = [
                 np.concatenate([array, np.zeros_like(array)], axis=2) for array in (state.left, state.right)
             ]
