@@ -46,6 +46,7 @@ def make_runs(points, widths=(100, 1000, 10000), seeds=2, status="converged"):
     runs = runs.assign(
         job_id=[f"{key}" for key in keys],
         depth=2,
+        neurons=runs["width"],
         gamma_1=0.0,
         relative_change=2.0 * runs["width"] ** slopes * np.exp(0.02 * generator.normal(size=len(keys))),
         loss_initial=0.1,
@@ -230,10 +231,10 @@ def test_scaling_shows_every_run_and_the_fitted_slope():
     ax = examples.scaling(runs, slopes, "W1").axes[0]
     assert ax.get_xscale() == ax.get_yscale() == "log"
     labels = legend_labels(ax)
-    assert [label.split(":")[0] for label in labels] == ["linear", "critical", "condensed"]
+    assert [label.split(":")[0] for label in labels] == [f"$W_1$ {regime}" for regime in theory.REGIMES]
     row = slopes.query("layer == 'W1' and gamma == 0.5 and gamma_prime == 0").iloc[0]
     half_width = (row["slope_high"] - row["slope_low"]) / 2
-    assert f"$S={row['slope']:.3f} \\pm {half_width:.3f}$" in labels[0]
+    assert f"$S$ = −{-row['slope']:.2f} ± {half_width:.2f}" in labels[0]
     left_out, used, line = ax.lines[:3]
     assert (len(left_out.get_xdata()), len(used.get_xdata())) == (1, 8)
     x, y = line.get_data()
@@ -244,7 +245,7 @@ def test_functions_show_before_after_and_data():
     figure = examples.functions(make_samples(), DATA)
     assert len(figure.axes) == 3
     for ax, regime in zip(figure.axes, theory.REGIMES, strict=True):
-        assert ax.get_title().startswith(regime)
+        assert ax.get_title().startswith(f"$W_1$ {regime}")
         assert [line.get_label() for line in ax.lines] == ["before", "after training", "data"]
 
 
@@ -338,6 +339,39 @@ def test_plot_map_names_the_layers_there_are():
         maps.plot_map(fit(make_runs(SHAPES["row"])), layer="W2")
 
 
+def test_training_goes_along_the_time_of_the_flow_where_there_is_one():
+    time = np.array([0.0, 3.0, 50.0])
+    samples = make_samples().assign(time=[time] * 3)
+    loss, change = examples.training(samples).axes
+    assert change.lines[0].get_xdata().tolist() == [3.0, 50.0]
+    assert loss.get_xscale() == "log" and "time" in loss.get_xlabel()
+    for unknown in (None, np.full(3, np.nan), np.empty(0)):
+        loss, _ = examples.training(samples.assign(time=[time, time, unknown])).axes
+        assert loss.get_xlabel() == "evaluations"
+
+
+def test_scaling_tells_where_represented_networks_begin():
+    runs = make_runs(GRID, widths=(100, 1000, 10**6))
+    whole = examples.scaling(runs, fit(runs), "W1").axes[0]
+    assert not whole.texts
+    runs["neurons"] = np.minimum(runs["width"], 1000)
+    [text] = examples.scaling(runs, fit(runs), "W1").axes[0].texts
+    assert "N = 1000" in text.get_text() and text.get_position()[0] == 1000
+
+
+def test_a_point_beside_the_line_is_not_called_critical():
+    slopes = fit(make_runs([(0.5, 0.0), (0.9, 0.0), (1.75, 0.0)]))
+    words = {example.point: example.words for example in examples.examples_of(slopes, "W1")}
+    assert words[0.9, 0.0] == "$W_1$ nearly critical"
+
+
+def test_runs_that_all_converged_need_no_map_of_those_that_did_not():
+    runs = make_runs(GRID)
+    assert [text.get_text() for text in maps.diagnosis(runs).axes[2].texts] == ["all runs converged"]
+    runs.loc[0, "status"] = "stalled"
+    assert not maps.diagnosis(runs).axes[2].texts
+
+
 def test_three_layers_have_every_figure():
     runs = make_deeper_runs()
     drawn = figures.draw_all(runs, fit(runs), make_deeper_samples(), DATA, 3, "study")
@@ -357,8 +391,8 @@ def test_combined_map_names_where_each_layer_condenses():
     ax = maps.combined_regime_map(slopes).axes[0]
     labels = legend_labels(ax)
     assert labels[:4] == list(maps.COMBINED_COLOURS)[:4]
-    assert not {"95 % band"} & set(labels)
-    assert labels[-3:] == [r"measured $S_\infty(W_1) = 0$", r"measured $S_\infty(W_2) = 0$", "predicted"]
+    measured = [r"measured $S_\infty(W_1) = 0$", r"measured $S_\infty(W_2) = 0$"]
+    assert labels[-4:] == [*measured, "95 % band", "predicted"]
 
 
 def test_another_plane_has_lines_of_its_own_but_no_named_initialisations():
@@ -378,7 +412,7 @@ def test_orientations_are_those_of_the_largest_width():
     figure = maps.orientation_map(runs, fit(runs), "W1")
     cells = figure.axes[1].collections[0].get_array()
     assert float(cells.max()) < 400.0
-    assert any("$m = 10000$" in ax.get_ylabel() for ax in figure.axes)
+    assert any("$m = 10^{4}$" in ax.get_ylabel() for ax in figure.axes)
 
 
 def test_labels_of_initialisations_do_not_cover_each_other():
@@ -400,7 +434,7 @@ def test_the_fan_beyond_the_widths_has_the_slope_at_infinite_width():
     x, y = ax.lines[-2].get_data()
     assert x[0] == 3000
     assert np.diff(np.log(y)) / np.diff(np.log(x)) == pytest.approx([row["slope_infinite"]])
-    assert f"{row['slope_infinite']:.3f}" in legend_labels(ax)[2]
+    assert rf"$S_\infty$ = {row['slope_infinite']:.2f} (" in legend_labels(ax)[2]
 
 
 def test_operator_norm_has_a_map_and_a_line_of_its_own():

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
 from ...display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure
 from .. import theory
@@ -21,8 +22,8 @@ COLOURS = {"linear": "#2166ac", "critical": "#b8860b", "condensed": "#b2182b"}
 MARKERS = {"linear": "o", "critical": "s", "condensed": "^"}
 _SECOND_COLOUR = "#6a51a3"
 _LAYER_LINES: tuple[Any, ...] = ("-", (0, (3, 1.5)), ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 3)))
-_FAN = 4.0
-"""How far beyond the largest width the slope at infinite width is drawn."""
+_FAN, _FAN_SHARE = 4.0, 0.15
+"""How far beyond the largest width the slope at infinite width is drawn, at least, and as a share of the decades that widths span."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,14 @@ def examples_of(table: pd.DataFrame, layer: str) -> list[Example]:
     if of_layer.empty:
         return []
     depth, points = int(of_layer["depth"].iloc[0]), list(of_layer[POINT].itertuples(index=False, name=None))
-    chosen = theory.example_points(points, depth, layer, float(of_layer["gamma_1"].iloc[0]))
-    prefix = "" if (depth, layer) == (2, "W1") else f"${layer_symbol(layer)}$ "
-    return [
-        Example(point, prefix + regime, COLOURS[regime], MARKERS[regime]) for regime, point in chosen.items()
-    ]
+    gamma_1 = float(of_layer["gamma_1"].iloc[0])
+    chosen = theory.example_points(points, depth, layer, gamma_1)
+    examples = []
+    for regime, point in chosen.items():
+        there = theory.predicted_regime(layer, depth, *point, gamma_1) == regime
+        words = f"${layer_symbol(layer)}$ {'' if there else 'nearly '}{regime}"
+        examples.append(Example(point, words, COLOURS[regime], MARKERS[regime]))
+    return examples
 
 
 @rc_context(STYLE)
@@ -60,12 +64,12 @@ def scaling(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Figure:
 
     The line has the fitted slope and passes through the mean of the logarithms, as a least-squares line does; where the slope at
     infinite width is known, a fan beyond the largest width shows it with its interval. Runs that the fit left out are open
-    markers.
+    markers. To the right of a grey line, networks are represented by as many neurons as it tells.
     """
     of_layer, slopes_of = select_layer(runs, layer), select_layer(slopes, layer)
-    limits = bool(np.isfinite(slopes_of["slope_infinite"]).any())
-    figure = new_figure(SINGLE_COLUMN, 3.7 if limits else 3.2)
+    figure = new_figure(SINGLE_COLUMN, 3.2)
     ax = figure.subplots()
+    _mark_represented(ax, of_layer)
     for example in examples_of(slopes, layer):
         _draw_scaling(ax, _at(of_layer, example.point), _at(slopes_of, example.point).iloc[0], example)
     ax.set(
@@ -74,8 +78,19 @@ def scaling(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Figure:
         xlabel="width $m$",
         ylabel=rf"relative change $\mathrm{{RD}}({layer_symbol(layer)})$",
     )
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.3)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.44, 1.0), borderaxespad=0.3, handlelength=1.4)
     return figure
+
+
+def _mark_represented(ax: Axes, runs: pd.DataFrame) -> None:
+    """A line where whole networks end and represented ones begin, with the number of their neurons."""
+    represented = runs.loc[runs["neurons"] < runs["width"], "neurons"]
+    for neurons in sorted(set(represented)):
+        ax.axvline(neurons, color="#9a9a9a", linewidth=0.8, zorder=0)
+        text = f" $N = {neurons}$"
+        ax.text(
+            neurons, 0.01, text, transform=ax.get_xaxis_transform(), color="#6f6f6f", fontsize=7, va="bottom"
+        )
 
 
 def _draw_scaling(ax: Axes, runs: pd.DataFrame, slope: pd.Series[Any], example: Example) -> None:
@@ -91,7 +106,7 @@ def _draw_scaling(ax: Axes, runs: pd.DataFrame, slope: pd.Series[Any], example: 
         y = np.exp(np.log(change).mean()) * (x / np.exp(np.log(width).mean())) ** slope["slope"]
     if np.isfinite(slope["slope_infinite"]):
         last = float(np.exp(np.log(change[width == width.max()]).mean()))
-        beyond = np.array([1.0, _FAN])
+        beyond = np.array([1.0, max(_FAN, (width.max() / width.min()) ** _FAN_SHARE)])
         low, middle, high = (last * beyond ** slope[f"slope_infinite{end}"] for end in ("_low", "", "_high"))
         ax.fill_between(width.max() * beyond, low, high, color=colour, alpha=0.2, linewidth=0)
         ax.plot(width.max() * beyond, middle, color=colour, linestyle=(0, (1, 1)))
@@ -100,20 +115,20 @@ def _draw_scaling(ax: Axes, runs: pd.DataFrame, slope: pd.Series[Any], example: 
 
 
 def _scaling_label(slope: pd.Series[Any], example: Example) -> str:
+    """The slope that decides on the regime, with its interval."""
+    if np.isfinite(slope["slope_infinite"]):
+        low, middle, high = (_two_digits(slope[f"slope_infinite{end}"]) for end in ("_low", "", "_high"))
+        return rf"{example.title}: $S_\infty$ = {middle} ({low} … {high})"
     if not np.isfinite(slope["slope"]):
         return example.title
     half_width = (slope["slope_high"] - slope["slope_low"]) / 2
-    error = rf" \pm {half_width:.3f}" if np.isfinite(half_width) else ""
-    plain = rf"{example.title}: $S={_three_digits(slope['slope'])}{error}$"
-    if not np.isfinite(slope["slope_infinite"]):
-        return plain
-    low, middle, high = (_three_digits(slope[f"slope_infinite{end}"]) for end in ("_low", "", "_high"))
-    return f"{plain},\n    $m\\to\\infty$: ${middle}$, 95 % within ${low}$ to ${high}$"
+    error = f" ± {half_width:.2f}" if np.isfinite(half_width) else ""
+    return f"{example.title}: $S$ = {_two_digits(slope['slope'])}{error}"
 
 
-def _three_digits(value: float) -> str:
-    """Three decimals, without a negative zero."""
-    return f"{round(value, 3) + 0.0:.3f}"
+def _two_digits(value: float) -> str:
+    """Two decimals, without a negative zero."""
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
 
 
 @rc_context(STYLE)
@@ -140,26 +155,29 @@ def features(samples: pd.DataFrame, layer: str) -> Figure:
 
     With one-dimensional input, a neuron with input weight w and bias b has the orientation
     ``sign(b) arccos(w / sqrt(w^2 + b^2))`` and the amplitude ``sqrt(w^2 + b^2)`` (Luo 2021, as in its figures). In more
-    dimensions the orientation is replaced by the cosine with the first principal direction of the trained weights.
+    dimensions the orientation is replaced by the cosine with the first principal direction of the trained weights. A ring around a dot
+    is a neuron that has not moved.
     """
     figure, panels = _example_panels(samples, layer)
     planar = True
     for ax, sample in panels:
         planar, horizontals, amplitudes = neurons_of(sample)
-        drawn = [("#9a9a9a", "before"), ("#b2182b", "after training")]
-        for (colour, label), x, y in zip(drawn, horizontals, amplitudes, strict=True):
-            style: dict[str, Any] = {
-                "s": 5,
-                "color": colour,
-                "linewidth": 0,
-                "alpha": 0.6,
-                "rasterized": True,
-            }
-            ax.scatter(x, y, label=label, **style)
+        ring: dict[str, Any] = {"facecolor": "none", "edgecolor": "#8a8a8a", "linewidth": 0.4, "s": 10}
+        dot: dict[str, Any] = {"color": "#b2182b", "linewidth": 0, "alpha": 0.7, "s": 3.5}
+        drawn = [(ring, "before"), (dot, "after training")]
+        for (style, label), x, y in zip(drawn, horizontals, amplitudes, strict=True):
+            ax.scatter(x, y, label=label, rasterized=True, **style)
         _label_orientation(ax, planar)
     low, high = figure.axes[0].get_ylim()
     if high > 10 * max(low, 0.0):
         figure.axes[0].set_yscale("log")
+        low, high = figure.axes[0].get_ylim()
+        if high < 100 * low:
+            figure.axes[0].yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            figure.axes[0].yaxis.set_major_formatter(
+                LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf))
+            )
+            figure.axes[0].yaxis.set_minor_formatter(NullFormatter())
     figure.axes[0].set_ylabel(rf"amplitude $\|w_k\|$ of ${layer_symbol(layer)}$")
     _legend_above(figure, markerscale=2.2)
     return figure
@@ -168,27 +186,34 @@ def features(samples: pd.DataFrame, layer: str) -> Figure:
 def _label_orientation(ax: Axes, planar: bool) -> None:
     if planar:
         ax.set(xlim=(-1.05 * np.pi, 1.05 * np.pi), xlabel=r"orientation $\theta$")
-        ax.set_xticks([-np.pi, 0.0, np.pi], [r"$-\pi$", "$0$", r"$\pi$"])
+        ax.set_xticks([-np.pi / 2, 0.0, np.pi / 2], [r"$-\pi/2$", "$0$", r"$\pi/2$"])
     else:
         ax.set(xlim=(-1.05, 1.05), xlabel="cosine with first\nprincipal direction")
 
 
 @rc_context(STYLE)
 def training(samples: pd.DataFrame) -> Figure:
-    """Loss and relative change of every layer along the training, against evaluations, at a point of each regime."""
+    """Loss and relative change of every layer along the training, at a point of each regime: against the time of the flow, or against
+    evaluations where a method has none.
+    """
+    flow = "time" in samples and all(_is_known(time) for time in samples["time"])
+    along, label = ("time", "time $t$ of the flow") if flow else ("evaluations", "evaluations")
     figure = new_figure(DOUBLE_COLUMN, 2.6)
     loss_axes, change_axes = figure.subplots(1, 2)
     layers = sorted(set(samples["layer"]))
     for layer, line in zip(layers, _LAYER_LINES, strict=False):
         for example, sample in _example_samples(samples, layer):
-            x, y = _positive(sample["evaluations"], sample["relative_change"])
+            x, y = _positive(sample[along], sample["relative_change"])
             change_axes.plot(x, y, color=example.colour, linestyle=line)
             if layer == layers[0]:
-                x, y = _positive(sample["evaluations"], sample["loss"])
+                x, y = _positive(sample[along], sample["loss"])
                 loss_axes.plot(x, y, color=example.colour, label=example.title.replace(": ", "\n"))
     for ax in (loss_axes, change_axes):
-        ax.set(yscale="log", xlabel="evaluations")
-        ax.set_xlim(left=0)
+        ax.set(yscale="log", xlabel=label)
+        if flow:
+            ax.set_xscale("log")
+        else:
+            ax.set_xlim(left=0)
     loss_axes.set_ylabel("loss $R$")
     symbol = layer_symbol(layers[0]) if len(layers) == 1 else "W"
     change_axes.set_ylabel(rf"relative change $\mathrm{{RD}}({symbol})$")
@@ -198,6 +223,12 @@ def training(samples: pd.DataFrame) -> Figure:
         change_axes.legend(loc="best")
     _legend_above(figure)
     return figure
+
+
+def _is_known(time: Any) -> bool:
+    """Whether a kept network has the time of its flow: not one of another method, or of an early version."""
+    times = np.asarray(time if time is not None else [], float)
+    return len(times) > 0 and bool(np.isfinite(times).all())
 
 
 def _positive(x: Any, y: Any) -> tuple[Array, Array]:

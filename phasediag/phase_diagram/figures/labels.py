@@ -24,14 +24,22 @@ def layer_symbol(layer: str) -> str:
     return f"{layer[0]}_{layer[1:]}" if len(layer) > 1 else layer
 
 
-def draw_named_initialisations(ax: Axes, depth: int, gamma_1: float) -> Array:
-    """Mark the named initialisations inside the map; return where labels lie, in fractions of the axes (k, 2)."""
+def draw_named_initialisations(ax: Axes, depth: int, gamma_1: float, lines: Sequence[Line]) -> Array:
+    """Mark the named initialisations inside the map, beside the critical lines where there is room; return where labels lie, in fractions
+    of the axes (k, 2)."""
     by_point = named_initialisations(depth, gamma_1, (ax.get_xlim(), ax.get_ylim()))
     places = _fraction(ax, np.array(list(by_point)).reshape(-1, 2))
+    height = np.linspace(*ax.get_ylim(), 201)
+    crossed = [_fraction(ax, np.column_stack([line(height), height])) for line in lines]
+    obstacles = np.concatenate([np.empty((0, 2)), *crossed])
     taken = [_Box(x, x, y, y).grown(0.015) for x, y in places]
     for (point, names), place in zip(by_point.items(), places, strict=True):
-        taken.append(_draw_named(ax, point, place, names, taken))
+        taken.append(_draw_named(ax, point, place, names, taken, obstacles))
     return np.concatenate([np.empty((0, 2)), *(box.spots for box in taken)])
+
+
+_LINE_POINT = 5e-4
+"""What covering a point of a line costs, as an area: there are 201 over the height of a map."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,11 @@ class _Box:
         up = min(self.top, other.top) - max(self.bottom, other.bottom)
         return max(across, 0.0) * max(up, 0.0)
 
+    def count(self, points: Array) -> int:
+        """How many of these points (k, 2) lie inside."""
+        low, high = (self.left, self.bottom), (self.right, self.top)
+        return int(((points > low) & (points < high)).all(axis=1).sum())
+
     @property
     def outside(self) -> float:
         """How much of it lies outside the axes."""
@@ -65,8 +78,10 @@ class _Box:
         return np.column_stack([x.ravel(), y.ravel()])
 
 
-def _draw_named(ax: Axes, point: theory.Exponents, place: Array, names: list[str], taken: list[_Box]) -> _Box:
-    """Mark a point and write its names where they cover least of what is taken; return the box of the label."""
+def _draw_named(
+    ax: Axes, point: theory.Exponents, place: Array, names: list[str], taken: list[_Box], lines: Array
+) -> _Box:
+    """Mark a point and write its names where they cover least of what is taken, and least of lines (k, 2); return the box of the label."""
     options = [
         (text, rightwards, above)
         for text in dict.fromkeys([", ".join(names), ",\n".join(names)])
@@ -86,7 +101,8 @@ def _draw_named(ax: Axes, point: theory.Exponents, place: Array, names: list[str
 
     def cost(option: tuple[str, bool, bool]) -> float:
         label = box(*option)
-        return sum(label.overlap(other) for other in taken) + label.outside
+        covered = sum(label.overlap(other) for other in taken) + 3 * label.outside
+        return covered + _LINE_POINT * label.count(lines)
 
     text, rightwards, above = chosen = min(options, key=cost)
     ax.plot(*point, "D", color="white", markeredgecolor="black", markersize=4.5, zorder=6)

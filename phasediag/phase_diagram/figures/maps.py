@@ -35,7 +35,7 @@ REGIME_COLOURS = {
     "linear": "#67a9cf",
     "critical": "#fee08b",
     "condensed": "#e06c55",
-    "undetermined": "#c4c4c4",
+    "undetermined": "#e6e6e6",
 }
 PREDICTED_COLOUR = "#1b9e4b"
 # The same blue, yellow and grey, with orange and purple, which stay apart from them, for one condensed layer.
@@ -45,7 +45,7 @@ COMBINED_COLOURS = {
     "$W_2$ condensed": "#9d83c3",
     "both condensed": "#c8452f",
     "critical": "#fee08b",
-    "undetermined": "#d4d4d4",
+    "undetermined": "#e6e6e6",
 }
 COMBINED_LINES: dict[str, dict[str, Any]] = {"W1": {"linestyle": "-"}, "W2": {"linestyle": (0, (1.2, 0.9))}}
 Dashes = tuple[float, ...]
@@ -98,8 +98,9 @@ def regime_map(slopes: pd.DataFrame, layer: str) -> Figure:
     ax = figure.subplots()
     of_layer = select_layer(slopes, layer)
     handles, plane = _paint_regimes(ax, of_layer, REGIME_COLOURS)
-    handles += _draw_lines(ax, plane, of_layer, info.deciding_slope(of_layer), info.predicted_line(of_layer))
-    draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer))
+    predicted = info.predicted_line(of_layer)
+    handles += _draw_lines(ax, plane, of_layer, info.deciding_slope(of_layer), predicted)
+    draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer), _those(predicted))
     finish_map(ax, handles, 3, _gamma_1(of_layer))
     return figure
 
@@ -114,11 +115,16 @@ def combined_regime_map(slopes: pd.DataFrame) -> Figure:
     ax = figure.subplots()
     layers = {layer: select_layer(slopes, layer) for layer in COMBINED_LINES}
     handles, plane = _paint_regimes(ax, info.combined_regimes(slopes), COMBINED_COLOURS)
-    for layer, style in COMBINED_LINES.items():
-        handles += draw_measured(ax, plane, layers[layer], info.deciding_slope(layers[layer]), style)
+    drawn = [
+        draw_measured(ax, plane, layers[layer], info.deciding_slope(layers[layer]), style)
+        for layer, style in COMBINED_LINES.items()
+    ]
+    # all lines first, then one band for both
+    handles += [line for measured in drawn for line in measured[:1]]
+    handles += [band for measured in drawn for band in measured[1:]][:1]
     lines = [line for of_layer in layers.values() if (line := info.predicted_line(of_layer)) is not None]
     handles += [draw_predicted(ax, line) for line in lines][:1]
-    labels = draw_named_initialisations(ax, 3, _gamma_1(slopes))
+    labels = draw_named_initialisations(ax, 3, _gamma_1(slopes), lines)
     if lines:
         words = {
             name.replace(" ", "\n"): _combined_region(regimes, lines)
@@ -154,6 +160,7 @@ def orientation_map(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Fig
     found = info.orientations_by_width(runs, layer, slopes_of, [widest])
     counts = slopes_of[POINT].assign(orientations=found[widest].to_numpy())
     figure = new_figure(DOUBLE_COLUMN, map_size(slopes)[1])
+    figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr]
     left, right = figure.subplots(1, 2, sharey=True)
     column = info.deciding_slope(slopes_of)
     _draw_slope_map(left, slopes, layer, column)
@@ -164,10 +171,16 @@ def orientation_map(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Fig
     ticks: dict[str, Any] = {"ticks": LogLocator(subs=(1.0, 2.0, 5.0)), "format": "{x:g}"}
     bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=right, aspect=24, pad=0.03, **ticks)
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
-    bar.set_label(f"orientations of ${layer_symbol(layer)}$ at $m = {widest}$")
+    bar.set_label(f"orientations of ${layer_symbol(layer)}$ at $m = {_power(widest)}$")
     finish_map(right, handles + missing, 2, _gamma_1(slopes_of))
     right.set_ylabel("")
     return figure
+
+
+def _power(width: int) -> str:
+    """A width as mathtext: powers of ten as such."""
+    exponent = len(str(width)) - 1
+    return f"10^{{{exponent}}}" if exponent > 3 and width == 10**exponent else str(width)
 
 
 def _paint_regimes(ax: Axes, table: pd.DataFrame, colours: Mapping[str, str]) -> tuple[list[Any], Plane]:
@@ -197,7 +210,12 @@ def diagnosis(runs: pd.DataFrame) -> Figure:
         "not_converged": ("fraction not converged", lambda values: Normalize(0.0, 1.0)),
     }
     for ax, (column, (label, norm)) in zip(figure.subplots(1, 3, sharey=True), panels.items(), strict=True):
-        scale = norm(plane.table[column].to_numpy(float))
+        values = plane.table[column].to_numpy(float)
+        if column == "not_converged" and not values.any():
+            ax.text(0.5, 0.5, "all runs converged", transform=ax.transAxes, ha="center", va="center")
+            ax.set_axis_off()
+            continue
+        scale = norm(values)
         paint(ax, plane, column, scale, matplotlib.colormaps["viridis"])
         bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=ax, location="top", aspect=18, pad=0.03)
         bar.set_label(label)
@@ -226,13 +244,19 @@ def _draw_slope_map(
     missing = paint(ax, plane, column, norm, colours, "no slope")
     predicted = info.predicted_line(of_layer, operator_norm)
     handles = _draw_lines(ax, plane, of_layer, column, predicted)
-    labels = draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer))
+    labels = draw_named_initialisations(
+        ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer), _those(predicted)
+    )
     if predicted is not None:
         words = (r"RD$\to 0$", r"RD$\to\infty$") if operator_norm else ("linear", "condensed")
         draw_regime_words(ax, [predicted], sides(predicted, words), labels)
     bar = ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, extend=extend, aspect=24, pad=0.03)
     bar.set_label(_slope_label(layer, column, operator_norm))
     finish_map(ax, handles + missing, 2, _gamma_1(of_layer))
+
+
+def _those(line: Line | None) -> list[Line]:
+    return [] if line is None else [line]
 
 
 def _slope_label(layer: str, column: str, operator_norm: bool) -> str:
@@ -270,11 +294,10 @@ def draw_measured(
     band = np.isfinite(low) & np.isfinite(high)
     handles: list[Any] = ax.plot(line["gamma"], y, label=f"measured ${symbol}{name} = 0$", **drawn)
     if band.sum() > 1:
-        ax.fill_betweenx(y, low, high, where=list(band), color="black", alpha=0.12, linewidth=0, zorder=2)
+        ax.fill_betweenx(y, low, high, where=list(band), color="black", alpha=0.2, linewidth=0, zorder=2)
         for end in (low, high):
             ax.plot(end, y, color="black", linewidth=0.5, zorder=2)
-        if not style:
-            handles.append(Patch(facecolor="#dedede", edgecolor="black", linewidth=0.5, label="95 % band"))
+        handles.append(Patch(facecolor="#cccccc", edgecolor="black", linewidth=0.5, label="95 % band"))
     return handles
 
 
