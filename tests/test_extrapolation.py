@@ -60,12 +60,13 @@ def test_few_seeds_and_widths_widen_the_interval_instead_of_missing_the_limit(se
     assert 0.1 < np.median(high - low) < 0.4
 
 
-def test_the_fits_are_those_of_the_covariance_of_the_means():
+@pytest.mark.parametrize("top", [100.0, 1e9], ids=["two decades", "nine decades"])
+def test_the_fits_are_those_of_the_covariance_of_the_means(top):
     """By the textbook: the covariance of the means, intercepts and S by generalised least squares, the restricted likelihood.
 
     Two groups, as of whole networks and of represented ones, and one more seed of these that lacks a width.
     """
-    ratio = np.array([1.0, 3.0, 10.0, 30.0, 100.0])
+    ratio = np.array([1.0, 3.0, 10.0, 30.0, top])
     runs = np.array([[3.0, 2.0, 4.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0, 1.0], [1.0, 0.0, 1.0, 1.0, 0.0]])
     generator = np.random.default_rng(2)
     means = generator.normal(0, 0.2, (2, 3, 5))
@@ -86,8 +87,13 @@ def test_the_fits_are_those_of_the_covariance_of_the_means():
     for index in chosen:
         amplitude, scatter, decay = hypotheses[index]
         noise = scatter**2 * ratio ** (-2 * decay)
-        corrections = sum(np.outer(ratio**-omega, ratio**-omega) for omega in extrapolation.EXPONENTS)
-        shared = amplitude**2 * corrections / len(extrapolation.EXPONENTS)
+        omegas = extrapolation.exponents(ratio)
+        sizes = [max(amplitude, 1.0) if omega < 0.2 else amplitude for omega in omegas]
+        terms = [
+            np.outer(size * ratio**-omega, size * ratio**-omega)
+            for size, omega in zip(sizes, omegas, strict=True)
+        ]
+        shared = sum(terms) / len(omegas)
         of_mean = (noise + runs.sum(axis=0) * extrapolation.TRAINING_ERROR**2) / np.maximum(runs, 1)
         covariance = shared[np.ix_(width, width)] + np.diag(of_mean[group, width])
         inverse = np.linalg.inv(covariance)
@@ -103,6 +109,29 @@ def test_the_fits_are_those_of_the_covariance_of_the_means():
     difference = found - np.array(expected)
     difference[:, :2] -= difference[0, :2]  # the likelihood is known but for a constant
     np.testing.assert_allclose(difference, 0.0, atol=1e-3)
+
+
+def test_over_many_decades_there_are_slower_corrections():
+    assert extrapolation.exponents(THREE_DECADES / 100) is extrapolation.EXPONENTS
+    many = extrapolation.exponents(np.geomspace(1, 1e16, 6))
+    np.testing.assert_array_equal(many[-8:], extrapolation.EXPONENTS)
+    assert 1e16 ** -many[0] == pytest.approx(10**-0.15)
+    assert (np.diff(many) > 0).all() and (many[1:-7] / many[:-8] < 2.1).all()
+
+
+def test_the_interval_covers_the_limit_of_curves_with_powers_of_the_logarithm():
+    """Six widths to 10^18, three seeds that are the same draws at all of them."""
+    generator, widths, number = np.random.default_rng(3), np.geomspace(1e3, 1e18, 6), 500
+    slope, power = generator.uniform(-1, 1, number), generator.normal(0, 0.2, number)
+    curve = slope[:, None] * np.log(widths) + power[:, None] * np.log(np.log(widths))
+    curve = curve + generator.normal(0, 0.2, number)[:, None] * (widths / 1e3) ** -0.3
+    seeds = generator.normal(0, 0.2, (number, 3, 1)) + 0.01 * generator.normal(size=(number, 3, 6))
+    found = extrapolation.infinite_width_slopes(
+        widths, np.ones((3, 6)), curve[:, None] + seeds, np.zeros((number, 6)), 0.95
+    )
+    covered = ((found[1] <= slope) & (slope <= found[2])).mean()
+    assert 0.9 <= covered <= 0.99
+    assert np.median(found[2] - found[1]) < 0.03
 
 
 def test_quantiles_are_those_of_samples():
@@ -197,7 +226,7 @@ def test_seeds_that_are_the_same_draws_at_every_width_have_an_intercept_each():
         width = {
             name: row[f"{slope}_high"] - row[f"{slope}_low"] for name, row in (("p", paired), ("w", whole))
         }
-        assert 4 * width["p"] < width["w"]
+        assert 2.5 * width["p"] < width["w"]
         assert paired[f"{slope}_low"] < -0.2 < paired[f"{slope}_high"]
 
 

@@ -5,9 +5,11 @@ At finite width the relative change is a power law with corrections,
     log RD = c + S log m + g(m) + noise,        g(m) = sum over omega of b_omega (m / m_1)^(-omega),
 
 where m_1 is the smallest width, the b_omega are independent and normal with one standard deviation A, and the exponents
-omega are spread evenly over `EXPONENTS`: a Gaussian process (finite-size scaling calls g the corrections to scaling). S is free, and so
-is the intercept c of each *group* of runs: all whole networks are one group, for those of each width have weights of their own;
-represented networks of one seed are another, for they are the same draws at every width. What two seeds differ by at all widths
+omega are those of `exponents`: a Gaussian process (finite-size scaling calls g the corrections to scaling). Where widths span more than
+three decades, there are slow corrections too, which is what powers of log m look like, of a standard deviation `_SLOW` at least.
+
+S is free, and so is the intercept c of each *group* of runs: all whole networks are one group, for those of each width have weights of
+their own; represented networks of one seed are another, for they are the same draws at every width. What two seeds differ by at all widths
 alike says nothing of S then. The noise of a run is normal with standard deviation s (m / m_1)^(-nu): the sums over m neurons that make up
 a run scatter as m^(-1/2), but some limits keep a scatter of their own (nu = 0). Training adds a small error that all runs of a width share.
 
@@ -31,7 +33,12 @@ Array = NDArray[np.float64]
 
 LEAST_WIDTHS = 4
 EXPONENTS = np.linspace(0.2, 1.5, 8)
-"""omega of the corrections. Below 0.2 they cannot be told from a slope over the two or three decades of width that one trains."""
+"""omega of the corrections over up to three decades of width. Lower ones cannot be told from a slope there."""
+_FEW_DECADES = 3.0 + 1e-6
+_LEAST_SHRINKING = 0.15
+"""Decades by which the slowest correction shrinks over all widths, where they span more than three."""
+_SLOW = 1.0
+"""The least standard deviation of corrections of these lower exponents: powers of log m are always there."""
 _AMPLITUDES = np.geomspace(0.01, 4.0, 14)
 TRAINING_ERROR = 0.003
 """What training may be off by in log RD at every width, in all runs alike: the default accuracy of 1 % is met by a third in most runs."""
@@ -80,6 +87,19 @@ def infinite_width_slopes(
     ]
     middle, low, high = (np.concatenate(parts) + plain for parts in zip(*found, strict=True))
     return middle, low, high
+
+
+def exponents(ratio: Array) -> Array:
+    """omega of the corrections to scaling over widths that are these multiples (k,) of the first: `EXPONENTS`.
+
+    Over more than three decades, there are also lower ones, by factors of about 2, of which the lowest
+    shrinks by a factor of 1.4 over these widths."""
+    decades = float(np.log10(ratio[-1]))
+    if decades <= _FEW_DECADES:
+        return EXPONENTS
+    slowest = min(_LEAST_SHRINKING / decades, EXPONENTS[0] / 2)
+    lower = round(float(np.log2(EXPONENTS[0] / slowest)) + 0.49)
+    return np.concatenate([np.geomspace(slowest, EXPONENTS[0], lower + 1)[:-1], EXPONENTS])
 
 
 def _centred(values: Array, runs: Array) -> Array:
@@ -135,8 +155,10 @@ def _hypotheses(ratios: tuple[float, ...], counts: tuple[tuple[float, ...], ...]
         axis.ravel() for axis in np.meshgrid(_AMPLITUDES, _SCATTERS, _DECAYS, indexing="ij")
     )
     noise = scatter[:, None] ** 2 * ratio ** (-2.0 * decay[:, None])  # of a run (h, k)
-    prior = amplitude**2 / len(EXPONENTS)
-    design = np.column_stack([np.log(ratio), ratio[:, None] ** -EXPONENTS])
+    omega = exponents(ratio)
+    least = np.where(omega < EXPONENTS[0], _SLOW, 0.0)
+    prior = np.maximum(amplitude[:, None], least) ** 2 / len(omega)  # (h, omega)
+    design = np.column_stack([np.log(ratio), ratio[:, None] ** -omega])
     # the training error is one for all runs of a width
     inverse_variance = 1.0 / (noise + runs.sum(axis=0) * TRAINING_ERROR**2)
     sets, which = np.unique(runs, axis=0, return_inverse=True)
@@ -147,12 +169,12 @@ def _hypotheses(ratios: tuple[float, ...], counts: tuple[tuple[float, ...], ...]
     projected = weighted - precision[..., None] * mean[:, :, None]
     normal = np.einsum("q,qhki,kj->hij", np.bincount(which.ravel()), projected, design)
     corrections = np.arange(1, design.shape[1])
-    normal[:, corrections, corrections] += 1.0 / prior[:, None]
+    normal[:, corrections, corrections] += 1.0 / prior
     there = (runs > 0).sum(axis=0)
     determinants = (
         np.log(total)[which.ravel()].sum(axis=0)
         - (there * np.log(inverse_variance)).sum(axis=1)
-        + len(EXPONENTS) * np.log(prior)
+        + np.log(prior).sum(axis=1)
         + np.linalg.slogdet(normal)[1]
     )
     return _Hypotheses(

@@ -160,7 +160,7 @@ def orientation_map(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Fig
     found = info.orientations_by_width(runs, layer, slopes_of, [widest])
     counts = slopes_of[POINT].assign(orientations=found[widest].to_numpy())
     figure = new_figure(DOUBLE_COLUMN, map_size(slopes)[1])
-    figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr]
+    figure.set_layout_engine("constrained", wspace=0.06)
     left, right = figure.subplots(1, 2, sharey=True)
     column = info.deciding_slope(slopes_of)
     _draw_slope_map(left, slopes, layer, column)
