@@ -289,6 +289,15 @@ def test_rows_of_represented_networks_do_not_depend_on_the_batch() -> None:
         assert one["evaluations"] == other["evaluations"]
 
 
+def test_networks_that_get_stuck_on_a_plateau_have_not_diverged() -> None:
+    """Of 10^18 neurons by 200, where what moves next is beyond the arithmetic."""
+    stuck = [(3.0, 0.0, 1), (3.4, -0.1, 0)]
+    jobs = [Job(f"{g}/{p}/{seed}", 3, 10**18, 200, g, p, 0.0, seed) for g, p, seed in stuck]
+    rows = training.train_batch(jobs, X, Y, TrainSpec(accuracy=0.03))
+    assert {row["status"] for row in rows} <= {"stalled", "converged", "evaluation_limit"}
+    assert all(row["loss_final"] < row["loss_initial"] for row in rows)
+
+
 def test_slopes_of_represented_networks_are_those_of_the_rule() -> None:
     widths = (10**6, 10**10)
     for depth, point in ((2, (1.5, 0.5)), (3, (2.0, 0.25)), (4, (2.6, 0.2))):

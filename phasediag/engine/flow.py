@@ -47,7 +47,7 @@ away at once, and only then it counts: when the loss is back to what it was, up 
 HALVE = 0.5
 """For a step within which the loss would rise by more."""
 MAX_REJECTED = 60
-"""So many rejected steps in a row leave nothing of a step: what moves is beyond the arithmetic."""
+"""So many rejected steps in a row leave nothing of a step: what moves next is beyond the arithmetic."""
 PATIENCE = 8
 """Steps in a row after which a debt is cancelled: the loss rises with every step, however short, and the debt is what all of them pay."""
 _TINY = 1e-300
@@ -461,8 +461,14 @@ def _energy(vector: Array, kernel: Array) -> float:
     return sqrt(max(total, 0.0))
 
 
-_RUNNING, _CONVERGED, _DIVERGED, _LIMIT, _AT_REST = range(5)
-_STATUS = {_CONVERGED: "converged", _DIVERGED: "diverged", _LIMIT: "evaluation_limit", _AT_REST: "stalled"}
+_RUNNING, _CONVERGED, _DIVERGED, _LIMIT, _AT_REST, _STUCK = range(6)
+_STATUS = {
+    _CONVERGED: "converged",
+    _DIVERGED: "diverged",
+    _LIMIT: "evaluation_limit",
+    _AT_REST: "stalled",
+    _STUCK: "stalled",
+}
 
 
 @_compiled
@@ -479,13 +485,16 @@ def _ends(
     for index in range(len(jobs)):
         job = jobs[index]
         loss, values, vectors = _loss(front.residual[job]), front.values[job], front.vectors[job]
-        if not isfinite(loss) or front.rejected[job] >= MAX_REJECTED:
+        if not isfinite(loss):
             ends[index] = _DIVERGED
+        elif front.rejected[job] >= MAX_REJECTED:
+            # where it has been trained to, it stays; one that cannot even begin has gone astray at once
+            ends[index] = _STUCK if front.time[job] > 0 else _DIVERGED
         elif loss <= target:
             ends[index] = _CONVERGED
         elif front.evaluations[job] >= max_evaluations:
             ends[index] = _LIMIT
-        if ends[index] == _CONVERGED or ends[index] == _DIVERGED:
+        if ends[index] == _CONVERGED or ends[index] == _DIVERGED or ends[index] == _STUCK:
             continue
         stuck = 0.0
         for mode in range(n):
