@@ -175,6 +175,38 @@ def crossing(gammas, values):
     return fitting.critical_line(slopes, "W1")
 
 
+@pytest.mark.parametrize("kink", [1.0, 1.04, 1.3, 1.55, 1.59])
+@pytest.mark.parametrize("height", [-0.05, 0.0, 0.08])
+def test_crossing_is_exact_for_slopes_with_a_kink(kink, height):
+    """Slopes of the limit rise twice as fast in the linear regime as beyond; wherever the kink is, on the line or beside it."""
+    gammas = np.round(np.arange(0.4, 2.3, 0.2), 10)
+    values = height + np.where(gammas < kink, 2.0 * (gammas - kink), 0.7 * (gammas - kink))
+    expected = kink - height / (2.0 if height > 0 else 0.7)
+    assert crossing(gammas, values)["gamma"].tolist() == pytest.approx([expected])
+
+
+def test_the_band_reaches_to_where_one_straight_line_would_cross():
+    gammas = np.array([0.8, 1.0, 1.2, 1.4])
+    values = np.where(gammas < 1.1, 2.0 * (gammas - 1.1), 0.5 * (gammas - 1.1))
+    slopes = fitting.fit(make_runs({(gamma, 0.0): 0.0 for gamma in gammas}))
+    slopes = slopes.assign(slope=values, slope_low=values - 0.01, slope_high=values + 0.01)
+    [line] = fitting.critical_line(slopes, "W1").to_dict("records")
+    assert line["gamma"] == pytest.approx(1.1)
+    assert line["gamma_low"] == pytest.approx(1.095)
+    assert line["gamma_high"] == pytest.approx(1.16)  # by the straight line
+
+
+def test_no_kink_is_seen_in_a_smooth_or_noisy_row():
+    """The crossing stays between the points on both sides."""
+    generator = np.random.default_rng(0)
+    for _ in range(300):
+        gammas = np.sort(generator.uniform(0, 1, 6))
+        values = np.sort(generator.normal(size=6)) if generator.random() < 0.5 else generator.normal(size=6)
+        for gamma in crossing(gammas, values)["gamma"]:
+            right = int(np.searchsorted(gammas, gamma))
+            assert values[right - 1] <= 0 < values[min(right, 5)] or values[right] == 0
+
+
 @pytest.mark.parametrize("other", [{"depth": 3}, {"gamma_1": 0.4}])
 def test_several_planes_have_no_line_and_no_map(other):
     slopes = fitting.fit(make_runs({(g, 0.0): g - 1.5 for g in (1.0, 2.0)}))

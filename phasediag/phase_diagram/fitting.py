@@ -246,9 +246,11 @@ def critical_line(
 ) -> pd.DataFrame:
     """The measured critical line of a layer: where its slope crosses 0 along gamma, row by row of the map.
 
-    At every fixed gamma_prime the slope is interpolated linearly between neighbouring gammas, and the crossing from
-    the linear (negative) to the condensed (positive) side is kept; of several, the middle one. The 95 % band comes
-    from the crossings of the upper and the lower ends of the slopes' intervals.
+    At every fixed gamma_prime the slope is interpolated between neighbouring gammas, and the crossing from the linear (negative) to the
+    condensed (positive) side is kept; of several, the middle one. On the line, slopes of the limit have a kink: the interpolation is by
+    the two straight lines through the pairs of points on both sides where these meet in between, else by one straight line (subcell
+    resolution; Harten, Journal of Computational Physics 1989). The 95 % band comes from the crossings of the upper and the lower ends of
+    the slopes' intervals, and reaches to where one straight line would cross.
 
     Args:
         slopes: rows as returned by `fit`, of one depth and one gamma_1.
@@ -280,14 +282,17 @@ def _crossing_row(
     row: pd.DataFrame, column: str, box: tuple[float, float], operator_norm: bool
 ) -> dict[str, float]:
     gamma = row["gamma"].to_numpy(float)
-    crossing = _upward_crossing(gamma, row[column].to_numpy(float))
+    crossing, straight = _upward_crossing(gamma, row[column].to_numpy(float))
+    # The upper end of a rising slope's interval reaches 0 first.
+    low, high = (
+        _upward_crossing(gamma, row[f"{column}_{end}"].to_numpy(float))[0] for end in ("high", "low")
+    )
     predicted = _predicted_gamma(row.iloc[0], operator_norm)
     return {
         "gamma_prime": float(row["gamma_prime"].iloc[0]),
         "gamma": crossing,
-        # The upper end of a rising slope's interval reaches 0 first.
-        "gamma_low": _upward_crossing(gamma, row[f"{column}_high"].to_numpy(float)),
-        "gamma_high": _upward_crossing(gamma, row[f"{column}_low"].to_numpy(float)),
+        "gamma_low": low if np.isnan(low) else min(low, straight),
+        "gamma_high": high if np.isnan(high) else max(high, straight),
         "predicted": predicted,
         "distance": crossing - predicted if box[0] <= predicted <= box[1] else np.nan,
     }
@@ -318,15 +323,26 @@ def _predicted_gamma(point: pd.Series[Any], operator_norm: bool = False) -> floa
     )
 
 
-def _upward_crossing(gamma: Array, slope: Array) -> float:
-    """Where the polyline (gamma, slope) goes from <= 0 to > 0 (the middle one of several); NaN if it never does."""
+def _upward_crossing(gamma: Array, slope: Array) -> tuple[float, float]:
+    """Where the slope goes from <= 0 to > 0 along gamma (the middle one of several), with a kink on the line where the points on both sides
+    ask for one, and by a straight line; NaN if it never does."""
     finite = np.isfinite(slope)
     gamma, slope = gamma[finite], slope[finite]
     (before,) = np.nonzero((slope[:-1] <= 0.0) & (slope[1:] > 0.0))
     if not before.size:
-        return np.nan
+        return np.nan, np.nan
     i = before[(before.size - 1) // 2]
-    return float(gamma[i] - slope[i] * (gamma[i + 1] - gamma[i]) / (slope[i + 1] - slope[i]))
+    rises, step = np.diff(slope) / np.diff(gamma), gamma[i + 1] - gamma[i]
+    straight = float(gamma[i] - slope[i] / rises[i])
+    if not 0 < i < len(rises) - 1 or rises[i - 1] == rises[i + 1]:
+        return straight, straight
+    left, right = rises[i - 1], rises[i + 1]
+    ahead = (slope[i + 1] - slope[i] - right * step) / (left - right)
+    if not 0.0 < ahead < step:
+        return straight, straight
+    if slope[i] + left * ahead > 0.0:
+        return float(gamma[i] - slope[i] / left), straight
+    return float(gamma[i + 1] - slope[i + 1] / right), straight
 
 
 def line_distance(line: pd.DataFrame) -> tuple[float, float, int]:
