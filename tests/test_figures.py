@@ -19,7 +19,7 @@ from phasediag.display import figures as style
 from phasediag.errors import InputError
 from phasediag.phase_diagram import fitting, theory
 from phasediag.phase_diagram.figures import all as figures
-from phasediag.phase_diagram.figures import examples, maps
+from phasediag.phase_diagram.figures import examples, maps, rule
 from phasediag.phase_diagram.fitting import fit
 
 GRID = [(round(0.5 + 0.25 * i, 10), round(-0.5 + 0.25 * j, 10)) for i in range(7) for j in range(7)]
@@ -272,7 +272,7 @@ def test_draw_all_gives_what_the_data_allow():
     of_layers = {
         f"{kind}_{layer}" for kind in ("slope_map", "regime_map", "scaling") for layer in ("W1", "a")
     }
-    others = {"diagnosis", "functions", "features_W1", "training", "orientation_map_W1"}
+    others = {"agreement", "diagnosis", "functions", "features_W1", "training", "orientation_map_W1"}
     assert set(everything) == of_layers | others
     assert all(isinstance(figure, Figure) for figure in everything.values())
 
@@ -372,13 +372,35 @@ def test_runs_that_all_converged_need_no_map_of_those_that_did_not():
     assert not maps.diagnosis(runs).axes[2].texts
 
 
+def test_agreement_shows_every_slope_and_its_difference_from_the_rule():
+    slopes = fit(make_deeper_runs())
+    far = slopes.index[(slopes["layer"] == "W2")][3]
+    slopes.loc[far, ["slope_infinite", "slope_infinite_high"]] += 2.0
+    both, apart = rule.agreement(slopes).axes
+    for layer, line in zip(theory.LAYERS[3], both.lines, strict=False):
+        of_layer = slopes.loc[slopes["layer"] == layer]
+        np.testing.assert_array_equal(line.get_xdata(), of_layer["predicted_slope"])
+        np.testing.assert_array_equal(line.get_ydata(), of_layer["slope_infinite"])
+    assert [text.get_text() for text in both.get_legend().get_texts()] == ["$W_1$", "$W_2$", "$a$"]
+    outside = [line for line in apart.lines if line.get_marker() == "^" and len(line.get_xdata())]
+    assert sum(len(line.get_xdata()) for line in outside) >= 1
+    low, high = apart.get_ylim()
+    assert -low == high < 1.0 and all((line.get_ydata() < high).all() for line in outside)
+
+
+def test_deeper_networks_have_no_initialisations_of_three_layers():
+    slopes = fit(make_deeper_runs()).assign(depth=4)
+    texts = " ".join(text.get_text() for text in maps.combined_regime_map(slopes).axes[0].texts)
+    assert "NTK" not in texts and "condensed" in texts
+
+
 def test_three_layers_have_every_figure():
     runs = make_deeper_runs()
     drawn = figures.draw_all(runs, fit(runs), make_deeper_samples(), DATA, 3, "study")
     kinds = ("slope_map", "slope_infinite_map", "regime_map", "scaling")
     expected = {f"{kind}_{layer}" for kind in kinds for layer in ("W1", "W2", "a")}
     expected |= {f"{kind}_{layer}" for kind in ("orientation_map", "features") for layer in ("W1", "W2")}
-    assert set(drawn) == expected | {"regime_map", "diagnosis", "functions", "training"}
+    assert set(drawn) == expected | {"agreement", "regime_map", "diagnosis", "functions", "training"}
     titles = [ax.get_title() for ax in drawn["features_W2"].axes]
     assert [title.split(":")[0] for title in titles] == [f"$W_1$ {regime}" for regime in theory.REGIMES]
     scaling_of_second = legend_labels(drawn["scaling_W2"].axes[0])

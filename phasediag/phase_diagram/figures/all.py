@@ -13,6 +13,7 @@ from ...display.figures import Array
 from .. import info, theory
 from ..fitting import points_of, usable_runs
 from . import examples, maps
+from .rule import agreement
 
 
 def draw_all(
@@ -48,6 +49,8 @@ def draw_all(
     several = len(points_of(runs)) > 1
     if several and {"W1", "W2"} <= set(slopes["layer"]):
         figures["regime_map"] = maps.combined_regime_map(slopes)
+    if several and np.isfinite(slopes["slope"] + slopes["predicted_slope"]).any():
+        figures["agreement"] = agreement(slopes)
     if several:
         figures["diagnosis"] = maps.diagnosis(runs)
     if samples is not None and len(samples):

@@ -107,7 +107,7 @@ def regime_map(slopes: pd.DataFrame, layer: str) -> Figure:
 
 @rc_context(STYLE)
 def combined_regime_map(slopes: pd.DataFrame) -> Figure:
-    """Map of the regimes of both layers of input weights of three-layer networks, with the critical lines of both.
+    """Map of the regimes of the first two layers of input weights, with the critical lines of both.
 
     A point is critical if one of the layers is, and undetermined if one of them is.
     """
@@ -124,7 +124,7 @@ def combined_regime_map(slopes: pd.DataFrame) -> Figure:
     handles += [band for measured in drawn for band in measured[1:]][:1]
     lines = [line for of_layer in layers.values() if (line := info.predicted_line(of_layer)) is not None]
     handles += [draw_predicted(ax, line) for line in lines][:1]
-    labels = draw_named_initialisations(ax, 3, _gamma_1(slopes), lines)
+    labels = draw_named_initialisations(ax, int(slopes["depth"].iloc[0]), _gamma_1(slopes), lines)
     if lines:
         words = {
             name.replace(" ", "\n"): _combined_region(regimes, lines)
