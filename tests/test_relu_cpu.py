@@ -453,6 +453,25 @@ def test_exponents_beyond_the_arithmetic_diverge(gamma_prime: float) -> None:
     assert result.status == ["diverged"]
 
 
+def test_a_represented_network_whose_neurons_do_not_see_a_point_has_not_converged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The biases of the second layer fit the point: in a whole network, that is how it is; in the wider one, some neurons would see it."""
+
+    def blind_to_the_left(depth: int, width: int, inputs: int, seed: int) -> tuple[np.ndarray, ...]:
+        w1, *rest = initial_weights(depth, width, inputs, seed)
+        return np.column_stack([np.abs(w1[:, 0]), np.full(width, -0.1)]), *rest
+
+    monkeypatch.setattr(relu_cpu, "initial_weights", blind_to_the_left)
+    x, y = np.array([[-1.0], [0.3], [1.0]]), np.array([0.3, 0.5, -0.2])
+    for width, status in ((20, "converged"), (10**4, "stalled"), (10**6, "stalled")):
+        jobs = [Initialisation(width, 1.0, 0.0, 0.0, 0)]
+        network = ReluNetworkCPU.initialised(x, y, 3, 20, jobs, "float64")
+        result = integrate(network, Settings(loss_tolerance=1e-4))
+        assert result.status == [status]
+        assert result.loss_final[0] < 1e-4 * np.mean(y**2) / 2
+
+
 @pytest.mark.parametrize("tolerance", [1e-9, 1e-3])
 def test_the_change_is_that_of_the_network_whose_loss_is_told(depth: int, tolerance: float) -> None:
     """Whatever the last step still owes."""

@@ -151,7 +151,8 @@ def integrate(network: Network, settings: Settings, trace: bool = False) -> Outc
     """Follows the gradient flow of every job to convergence, or to an honest end.
 
     Returns a :class:`.networks.Outcome`; its ``status`` is "converged", "evaluation_limit", "stalled" (stationary above the
-    tolerance) or "diverged". ``trace`` keeps a :class:`.networks.Moment` after every step that counts.
+    tolerance, or not what it stands for: see :meth:`.networks.Network.blind`) or "diverged". ``trace`` keeps a
+    :class:`.networks.Moment` after every step that counts.
     """
     target = settings.loss_tolerance * float(np.mean(network.y**2)) / 2
     front = _Front.of(network.begin(), network.rates, network.pieces)
@@ -528,6 +529,9 @@ def _finish(
     """Notes what became of the jobs that are at their end; which ones (B,) go on."""
     remaining = np.zeros((len(jobs), front.residual.shape[1]))
     ends: Indices = _ends(front, jobs, target, settings.accuracy, settings.max_evaluations, remaining)
+    if (ends == _CONVERGED).any():
+        # A point that nothing in a layer sees is fitted by the biases of the next ones: they grow thousandfold for it.
+        ends[(ends == _CONVERGED) & network.blind()] = _STUCK
     running: Mask = ends == _RUNNING
     if running.all():
         return running

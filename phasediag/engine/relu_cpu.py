@@ -367,6 +367,11 @@ class ReluNetworkCPU:
         force: Array = pulled / np.maximum(whole, np.finfo(np.float64).tiny)
         return force
 
+    def blind(self) -> Mask:
+        blind = np.zeros(len(self._jobs), dtype=np.bool_)
+        _look_for_blind(self._state, self._jobs, blind)
+        return blind
+
     def initial(self, job: int) -> Layers:
         state, slot, neurons = self._state, self._state.slot[self._jobs[job]], self._state.neurons
         between = (matrix[slot, :, : neurons + 1] for matrix in state.matrices)
@@ -559,6 +564,22 @@ def _accept(state: _State, jobs: Indices) -> None:
                 _fold(state, layer, job)
         if full:
             state.count[job] = 0
+
+
+@_compiled
+def _look_for_blind(state: _State, jobs: Indices, blind: Mask) -> None:
+    hidden, _, _, n, _ = state.gate.shape
+    for index in range(len(jobs)):
+        job = jobs[index]
+        if not state.mass[job] > 1:
+            continue
+        place = state.current[job]
+        for layer in range(hidden):
+            for i in range(n):
+                k = 0
+                while k < state.neurons and not state.gate[layer, place, job, i, k] > 0:
+                    k += 1
+                blind[index] |= k == state.neurons
 
 
 @_part
