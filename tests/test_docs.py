@@ -192,8 +192,8 @@ def follow(page: Path, folder: Path, dashboard: str, stand_in: Path) -> None:
                 programs = stand_in
 
 
-def run_shell(code: str, where: str, programs: Path | None) -> str:
-    """What a block of shell commands prints; all of them have to succeed."""
+def run_shell(code: str, where: str, programs: Path | None, folder: Path | None = None) -> str:
+    """What a block of shell commands prints, in a folder or in this one; all of them have to succeed."""
     site = Path("../site").resolve()
     variables = environment(
         PYTHONPATH=os.pathsep.join([str(site), os.environ["PYTHONPATH"], str(ROOT)]), SITE=str(site)
@@ -205,6 +205,7 @@ def run_shell(code: str, where: str, programs: Path | None) -> str:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", PIP + code],
             env=variables,
+            cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -240,6 +241,11 @@ def check_shown(shown: str, printed: str, where: str) -> None:
 
 def pattern(line: str) -> str:
     return " ".join(NUMBER.sub(" # ", line).split())
+
+
+def test_the_example_draws_a_plate(tmp_path: Path) -> None:
+    run_shell(f"python examples/depths.py results {tmp_path}/depths.png", "examples/depths.py", None, ROOT)
+    assert (tmp_path / "depths.png").stat().st_size > 50_000
 
 
 # What holds of all pages.

@@ -334,6 +334,15 @@ def test_plot_map_makes_a_pyplot_figure(monkeypatch):
     plt.close(ax.figure)
 
 
+def test_plot_map_shows_the_limit_where_it_is_asked_for():
+    slopes = fit(make_deeper_runs())
+    figure = Figure()
+    maps.plot_map(slopes, ax=figure.subplots(), column="slope_infinite")
+    assert r"m \to \infty" in figure.axes[1].get_ylabel()
+    with pytest.raises(InputError, match="column: 'regime' is no slope; allowed: slope, slope_infinite"):
+        maps.plot_map(slopes, ax=figure.subplots(), column="regime")
+
+
 def test_plot_map_names_the_layers_there_are():
     with pytest.raises(InputError, match="'W2' is not there; allowed: W1, a"):
         maps.plot_map(fit(make_runs(SHAPES["row"])), layer="W2")

@@ -24,8 +24,9 @@ from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from ...display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure
+from ...errors import InputError
 from .. import info
-from ..fitting import POINT, require_one_plane, select_layer
+from ..fitting import LINE_SLOPES, POINT, require_one_plane, select_layer
 from ..info import Line, Plane, split_points
 from .labels import Region, draw_named_initialisations, draw_regime_words, layer_symbol, sides
 from .plane import GAMMA, GAMMA_PRIME, paint
@@ -52,21 +53,24 @@ Dashes = tuple[float, ...]
 """Lengths of dashes and gaps, in line widths."""
 
 
-def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None) -> Axes:
+def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None, column: str = "slope") -> Axes:
     """Draw the slope map of a layer into ``ax``, or into a new pyplot figure.
 
     Args:
         slopes: rows as returned by `phasediag.fit`, of one depth and one gamma_1.
         layer: the layer to show.
         ax: axes to draw into; its figure gets a colour bar beside it.
+        column: "slope" over the widths, or "slope_infinite".
 
     Returns:
         The axes.
 
     Raises:
-        InputError: ``slopes`` has no row of this layer, or rows of several planes.
+        InputError: ``slopes`` has no row of this layer, or rows of several planes, or ``column`` is another one.
     """
     require_one_plane(slopes)
+    if column not in LINE_SLOPES:
+        raise InputError(f"column: {column!r} is no slope; allowed: {', '.join(LINE_SLOPES)}")
     with rc_context(STYLE):
         if ax is None:
             from matplotlib import (
@@ -74,7 +78,7 @@ def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None) ->
             )  # the only place where a figure has to show on a user's screen
 
             _, ax = plt.subplots(figsize=map_size(slopes), layout="constrained")
-        _draw_slope_map(ax, slopes, layer, "slope")
+        _draw_slope_map(ax, slopes, layer, column)
     return ax
 
 
