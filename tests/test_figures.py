@@ -217,7 +217,12 @@ def test_nothing_is_cut_off_or_overlaps(shape):
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
-    artists = [*figure.axes[0].texts, figure.axes[0].get_legend(), figure.axes[0].xaxis, figure.axes[1].yaxis]
+    artists = [
+        *figure.axes[0].texts,
+        figure.axes[0].get_legend(),
+        figure.axes[0].xaxis,
+        figure.axes[-1].yaxis,
+    ]
     for artist in artists:
         box = artist.get_window_extent() if artist in figure.axes[0].texts else artist.get_tightbbox()
         assert box.x0 >= 0 and box.y0 >= 0
@@ -357,6 +362,27 @@ def test_training_goes_along_the_time_of_the_flow_where_there_is_one():
     for unknown in (None, np.full(3, np.nan), np.empty(0)):
         loss, _ = examples.training(samples.assign(time=[time, time, unknown])).axes
         assert loss.get_xlabel() == "evaluations"
+
+
+def test_a_row_of_points_is_a_curve_with_intervals_and_the_rule():
+    slopes = fit(make_runs(SHAPES["row"]))
+    [ax] = maps.slope_map(slopes, "W1").axes
+    rule = {line.get_label(): line for line in ax.lines}["predicted"]
+    at = np.searchsorted(rule.get_xdata(), 0.9)
+    assert rule.get_ydata()[at] == pytest.approx(slope_at(rule.get_xdata()[at], 0.0))
+    for column, operator in (("slope", True), ("slope_infinite", True)):
+        maps.slope_map(slopes, "W1", column, operator_norm=operator).draw_without_rendering()
+    dots = next(line for line in ax.lines if line.get_marker() == "o")
+    np.testing.assert_array_equal(dots.get_ydata(), slopes.query("layer == 'W1'")["slope"])
+    assert r"\gamma' = 0" in ax.get_xlabel()
+
+
+def test_a_small_study_has_all_of_its_points_in_scaling():
+    points = [(0.5, 0.0), (0.6, 0.0), (0.7, 0.0)]  # all linear
+    runs = make_runs(points)
+    labels = legend_labels(examples.scaling(runs, fit(runs), "W1").axes[0])
+    assert [label.split(":")[0] for label in labels] == ["$W_1$ linear"] * 3
+    assert len(legend_labels(examples.scaling(make_runs(GRID), fit(make_runs(GRID)), "W1").axes[0])) == 3
 
 
 def test_scaling_tells_where_represented_networks_begin():

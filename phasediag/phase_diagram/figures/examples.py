@@ -21,6 +21,9 @@ from .labels import layer_symbol
 COLOURS = {"linear": "#2166ac", "critical": "#b8860b", "condensed": "#b2182b"}
 MARKERS = {"linear": "o", "critical": "s", "condensed": "^"}
 _SECOND_COLOUR = "#6a51a3"
+_FURTHER = (("#5aae61", "D"), ("#9970ab", "v"), ("#8c510a", "P"))
+_FEW = 4
+"""A study of no more points shows them all."""
 _LAYER_LINES: tuple[Any, ...] = ("-", (0, (3, 1.5)), ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 3)))
 _FAN, _FAN_SHARE = 4.0, 0.15
 """How far beyond the largest width the slope at infinite width is drawn, at least, and as a share of the decades that widths span."""
@@ -70,7 +73,8 @@ def scaling(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Figure:
     figure = new_figure(SINGLE_COLUMN, 3.2)
     ax = figure.subplots()
     _mark_represented(ax, of_layer)
-    for example in examples_of(slopes, layer):
+    examples = examples_of(slopes, layer)
+    for example in [*examples, *_others(slopes_of, examples)]:
         _draw_scaling(ax, _at(of_layer, example.point), _at(slopes_of, example.point).iloc[0], example)
     ax.set(
         xscale="log",
@@ -80,6 +84,18 @@ def scaling(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Figure:
     )
     ax.legend(loc="lower center", bbox_to_anchor=(0.44, 1.0), borderaxespad=0.3, handlelength=1.4)
     return figure
+
+
+def _others(of_layer: pd.DataFrame, examples: list[Example]) -> list[Example]:
+    """The points of a small study that are no examples: several are in one regime."""
+    points = list(of_layer[POINT].itertuples(index=False, name=None))
+    rest = sorted({*points} - {example.point for example in examples}) if len(points) <= _FEW else []
+    regime = of_layer.set_index(POINT)["predicted_regime"]
+    symbol = layer_symbol(str(of_layer["layer"].iloc[0]))
+    return [
+        Example(point, f"${symbol}$ {regime[point]}", colour, marker)
+        for point, (colour, marker) in zip(rest, _FURTHER, strict=False)
+    ]
 
 
 def _mark_represented(ax: Axes, runs: pd.DataFrame) -> None:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ...display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure
 from ...errors import InputError
-from .. import info
+from .. import info, theory
 from ..fitting import LINE_SLOPES, POINT, require_one_plane, select_layer
 from ..info import Line, Plane, split_points
 from .labels import Region, draw_named_initialisations, draw_regime_words, layer_symbol, sides
@@ -87,12 +87,37 @@ def slope_map(slopes: pd.DataFrame, layer: str, column: str = "slope", operator_
     """Map of the slope S of a layer: diverging colours about 0, measured and predicted critical lines.
 
     Points on a product grid (of any spacing) are cells, further points are coloured markers; what has no slope is
-    hatched, or a cross. ``column`` is "slope" or "slope_infinite"; ``operator_norm`` tells that the slopes are those of the
-    relative change in that norm.
+    hatched, or a cross. Where all points have one gamma', the figure is S over gamma, with its intervals and the rule.
+    ``column`` is "slope" or "slope_infinite"; ``operator_norm`` tells that the slopes are those of the relative change in that norm.
     """
     figure = new_figure(*map_size(slopes))
-    _draw_slope_map(figure.subplots(), slopes, layer, column, operator_norm)
+    if slopes["gamma_prime"].nunique() > 1:
+        _draw_slope_map(figure.subplots(), slopes, layer, column, operator_norm)
+    else:
+        _draw_slope_row(figure.subplots(), select_layer(slopes, layer), column, operator_norm)
     return figure
+
+
+def _draw_slope_row(ax: Axes, row: pd.DataFrame, column: str, operator_norm: bool) -> None:
+    layer, depth, gamma_1 = str(row["layer"].iloc[0]), int(row["depth"].iloc[0]), _gamma_1(row)
+    gamma, gamma_prime = row["gamma"].to_numpy(float), float(row["gamma_prime"].iloc[0])
+    low, middle, high = (row[f"{column}{end}"].to_numpy(float) for end in ("_low", "", "_high"))
+    error = np.nan_to_num(np.array([middle - low, high - middle])).clip(min=0.0)
+    ax.axhline(0.0, color="#9a9a9a", linewidth=0.7, zorder=0)
+    style: dict[str, Any] = {"color": "black", "marker": "o", "markersize": 3.5, "linestyle": "none"}
+    ax.errorbar(gamma, middle, error, elinewidth=0.9, capsize=2, label="measured, 95 % interval", **style)
+    if theory.is_known(layer, depth):
+        along = np.linspace(gamma.min(), gamma.max(), 401)
+        rule = [
+            theory.predicted_slope(layer, depth, float(at), gamma_prime, gamma_1, operator_norm)
+            for at in along
+        ]
+        dashes: Any = (3.2, 1.8)
+        ax.plot(along, rule, color=PREDICTED_COLOUR, linewidth=1.5, dashes=dashes, label="predicted")
+    subscripts = [r"\infty"] * (column == "slope_infinite") + [r"\mathrm{op}"] * operator_norm
+    symbol = f"S_{{{', '.join(subscripts)}}}" if subscripts else "S"
+    ax.set(xlabel=rf"{GAMMA}   ($\gamma' = {gamma_prime:g}$)", ylabel=f"${symbol}({layer_symbol(layer)})$")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.3, ncols=2)
 
 
 @rc_context(STYLE)
