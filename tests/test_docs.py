@@ -244,8 +244,10 @@ def pattern(line: str) -> str:
 
 
 def test_the_example_draws_a_plate(tmp_path: Path) -> None:
-    run_shell(f"python examples/depths.py results {tmp_path}/depths.png", "examples/depths.py", None, ROOT)
-    assert (tmp_path / "depths.png").stat().st_size > 50_000
+    folders = "results/two_layer_asymptotic results/three_layer_asymptotic"
+    plate = tmp_path / "depths.png"
+    run_shell(f"python examples/depths.py {plate} {folders}", "examples/depths.py", None, ROOT)
+    assert plate.stat().st_size > 50_000
 
 
 # What holds of all pages.
