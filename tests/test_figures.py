@@ -344,8 +344,14 @@ def test_plot_map_shows_the_limit_where_it_is_asked_for():
     figure = Figure()
     maps.plot_map(slopes, ax=figure.subplots(), column="slope_infinite")
     assert r"m \to \infty" in figure.axes[1].get_ylabel()
-    with pytest.raises(InputError, match="column: 'regime' is no slope; allowed: slope, slope_infinite"):
-        maps.plot_map(slopes, ax=figure.subplots(), column="regime")
+    few = fit(make_runs(GRID))  # three widths
+    for frame, column, said in (
+        (slopes, "regime", "column: 'regime' is no slope; allowed: slope, slope_infinite"),
+        (few, "slope_infinite", "column: slope_infinite is not known anywhere; allowed: .*four widths"),
+        (make_runs(GRID), "slope", "slopes: missing columns slope, slope_low, slope_high; needed: depth"),
+    ):
+        with pytest.raises(InputError, match=said):
+            maps.plot_map(frame, ax=figure.subplots(), column=column)
 
 
 def test_plot_map_names_the_layers_there_are():

@@ -118,6 +118,12 @@ def test_no_runs_give_no_slopes():
     assert list(slopes.columns) == SLOPES.names
 
 
+def test_represented_networks_want_their_seeds():
+    runs = make_runs({(1.0, 0.0): 0.1}).assign(neurons=10).drop(columns="seed", errors="ignore")
+    with pytest.raises(InputError, match="runs: missing columns seed; needed: "):
+        fitting.fit(runs)
+
+
 def test_missing_column_is_named():
     with pytest.raises(InputError, match="missing columns width, status"):
         fitting.fit(make_runs({(0.5, 0.0): -0.5}).drop(columns=["width", "status"]))

@@ -51,7 +51,7 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
         InputError: a column is missing, or gamma_1 is not 0 in networks of two layers.
     """
     measure = "relative_change_spectral" if operator_norm else "relative_change"
-    require_columns(runs, [*POINT_KEYS, "width", measure, "status"])
+    require_columns(runs, [*POINT_KEYS, "width", measure, "status", *(["seed"] if "neurons" in runs else [])])
     if ((runs["depth"] == 2) & (runs["gamma_1"] != 0)).any():
         raise InputError(
             "runs: gamma_1 of networks of two layers is not 0; allowed: 0, they have nothing that it is of"

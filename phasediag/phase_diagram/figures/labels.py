@@ -131,7 +131,7 @@ def draw_regime_words(ax: Axes, lines: Sequence[Line], words: Mapping[str, Regio
     obstacles = [_fraction(ax, np.column_stack([line(height), height])) for line in lines]
     room = _room(np.column_stack([across, up]), np.concatenate([*obstacles, labels]))
     for word, holds in words.items():
-        reach = 0.018 * max(map(len, word.split("\n")))  # half its width
+        reach = 0.021 * max(map(len, word.split("\n")))  # half its width
         inside = holds(gamma, gamma_prime) & (np.abs(across - 0.5) < 0.5 - reach)
         best = int(np.argmax(np.where(inside, room, -1.0)))
         if inside.any() and room[best] > 0.06:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ...display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure
 from ...errors import InputError
 from .. import info, theory
-from ..fitting import LINE_SLOPES, POINT, require_one_plane, select_layer
+from ..fitting import LINE_SLOPES, POINT, POINT_KEYS, require_columns, require_one_plane, select_layer
 from ..info import Line, Plane, split_points
 from .labels import Region, draw_named_initialisations, draw_regime_words, layer_symbol, sides
 from .plane import GAMMA, GAMMA_PRIME, paint
@@ -66,11 +66,17 @@ def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None, co
         The axes.
 
     Raises:
-        InputError: ``slopes`` has no row of this layer, or rows of several planes, or ``column`` is another one.
+        InputError: ``slopes`` has no row of this layer, rows of several planes, or no slope in ``column``.
     """
-    require_one_plane(slopes)
     if column not in LINE_SLOPES:
         raise InputError(f"column: {column!r} is no slope; allowed: {', '.join(LINE_SLOPES)}")
+    require_columns(slopes, [*POINT_KEYS, column, f"{column}_low", f"{column}_high"], "slopes")
+    require_one_plane(slopes)
+    if not np.isfinite(select_layer(slopes, layer)[column]).any():
+        least = "four widths have converged" if column == "slope_infinite" else "two widths have converged"
+        raise InputError(
+            f"column: {column} is not known anywhere; allowed: slopes of which one is, where {least}"
+        )
     with rc_context(STYLE):
         if ax is None:
             from matplotlib import (
