@@ -40,7 +40,7 @@ def curves(generator, widths, number, first, second, size, noise, seeds=3):
     ids=["small", "usual", "slow"],
 )
 def test_the_interval_covers_the_limit_of_curves_with_two_corrections(widths, first, second, size):
-    number = 1000
+    number = 500
     slope, log_changes = curves(np.random.default_rng(7), widths, number, first, second, size, (0.03, 0.12))
     middle, low, high = fit(log_changes, widths)
     covered = ((low <= slope) & (slope <= high)).mean()
@@ -51,7 +51,7 @@ def test_the_interval_covers_the_limit_of_curves_with_two_corrections(widths, fi
 
 @pytest.mark.parametrize("seeds", [1, 2, 3])
 def test_few_seeds_and_widths_widen_the_interval_instead_of_missing_the_limit(seeds):
-    widths, number = TWO_DECADES[:4], 600
+    widths, number = TWO_DECADES[:4], 300
     slope, log_changes = curves(
         np.random.default_rng(7), widths, number, (0.3, 1.0), (0.5, 1.5), 0.2, (0.03, 0.12), seeds
     )
