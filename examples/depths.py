@@ -1,6 +1,6 @@
 """A plate of maps: the slope of W1 in the limit of infinite width, one panel for each study.
 
-python examples/depths.py depths.png results/two_layer_asymptotic results/three_layer_asymptotic
+To run it: python examples/depths.py depths.png results/two_layer_asymptotic results/three_layer_asymptotic
 """
 
 import sys

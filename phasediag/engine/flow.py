@@ -529,9 +529,10 @@ def _finish(
     """Notes what became of the jobs that are at their end; which ones (B,) go on."""
     remaining = np.zeros((len(jobs), front.residual.shape[1]))
     ends: Indices = _ends(front, jobs, target, settings.accuracy, settings.max_evaluations, remaining)
-    if (ends == _CONVERGED).any():
+    converged = np.flatnonzero(ends == _CONVERGED)
+    if len(converged):
         # A point that nothing in a layer sees is fitted by the biases of the next ones: they grow thousandfold for it.
-        ends[(ends == _CONVERGED) & network.blind()] = _STUCK
+        ends[converged[network.blind(converged)]] = _STUCK
     running: Mask = ends == _RUNNING
     if running.all():
         return running

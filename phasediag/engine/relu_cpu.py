@@ -367,9 +367,10 @@ class ReluNetworkCPU:
         force: Array = pulled / np.maximum(whole, np.finfo(np.float64).tiny)
         return force
 
-    def blind(self) -> Mask:
-        blind = np.zeros(len(self._jobs), dtype=np.bool_)
-        _look_for_blind(self._state, self._jobs, blind)
+    def blind(self, jobs: Indices) -> Mask:
+        state, at = self._state, self._jobs[jobs]
+        seen = (state.gate[:, state.current[at], at, :, : state.neurons] > 0).any(axis=-1)  # (H, B, n)
+        blind: Mask = (state.mass[at] > 1) & ~seen.all(axis=(0, 2))
         return blind
 
     def initial(self, job: int) -> Layers:
@@ -564,22 +565,6 @@ def _accept(state: _State, jobs: Indices) -> None:
                 _fold(state, layer, job)
         if full:
             state.count[job] = 0
-
-
-@_compiled
-def _look_for_blind(state: _State, jobs: Indices, blind: Mask) -> None:
-    hidden, _, _, n, _ = state.gate.shape
-    for index in range(len(jobs)):
-        job = jobs[index]
-        if not state.mass[job] > 1:
-            continue
-        place = state.current[job]
-        for layer in range(hidden):
-            for i in range(n):
-                k = 0
-                while k < state.neurons and not state.gate[layer, place, job, i, k] > 0:
-                    k += 1
-                blind[index] |= k == state.neurons
 
 
 @_part

@@ -198,6 +198,13 @@ def slope_limit(slopes: Array) -> float:
     return min(float(np.abs(finite).max(initial=0.0)) or SLOPE_LIMIT, SLOPE_LIMIT)
 
 
+def error_bars(slopes: pd.DataFrame, column: str) -> Array:
+    """Lengths (2, p) of the interval of a slope below and above it; 0 where it has none."""
+    low, middle, high = (slopes[f"{column}{end}"].to_numpy(float) for end in ("_low", "", "_high"))
+    error: Array = np.nan_to_num(np.array([middle - low, high - middle])).clip(min=0.0)
+    return error
+
+
 def log_range(values: Array, least: float = 30.0) -> tuple[float, float]:
     """Ends of a logarithmic scale over the positive values, whose ratio is ``least`` or more; around 1 to 10 where there are none."""
     positive = values[np.isfinite(values) & (values > 0)]

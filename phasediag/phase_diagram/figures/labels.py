@@ -24,6 +24,11 @@ def layer_symbol(layer: str) -> str:
     return f"{layer[0]}_{layer[1:]}" if len(layer) > 1 else layer
 
 
+def slope_symbol(column: str) -> str:
+    """Mathtext of "slope" and of "slope_infinite"."""
+    return r"S_\infty" if column == "slope_infinite" else "S"
+
+
 def draw_named_initialisations(ax: Axes, depth: int, gamma_1: float, lines: Sequence[Line]) -> Array:
     """Mark the named initialisations inside the map, beside the critical lines where there is room; return where labels lie, in fractions
     of the axes (k, 2)."""

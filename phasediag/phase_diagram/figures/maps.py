@@ -28,7 +28,14 @@ from ...errors import InputError
 from .. import info, theory
 from ..fitting import LINE_SLOPES, POINT, POINT_KEYS, require_columns, require_one_plane, select_layer
 from ..info import Line, Plane, split_points
-from .labels import Region, draw_named_initialisations, draw_regime_words, layer_symbol, sides
+from .labels import (
+    Region,
+    draw_named_initialisations,
+    draw_regime_words,
+    layer_symbol,
+    sides,
+    slope_symbol,
+)
 from .plane import GAMMA, GAMMA_PRIME, paint
 
 # Blue, yellow and red stay apart for the common colour-vision deficiencies, and agree with the diverging slope map.
@@ -107,11 +114,17 @@ def slope_map(slopes: pd.DataFrame, layer: str, column: str = "slope", operator_
 def _draw_slope_row(ax: Axes, row: pd.DataFrame, column: str, operator_norm: bool) -> None:
     layer, depth, gamma_1 = str(row["layer"].iloc[0]), int(row["depth"].iloc[0]), _gamma_1(row)
     gamma, gamma_prime = row["gamma"].to_numpy(float), float(row["gamma_prime"].iloc[0])
-    low, middle, high = (row[f"{column}{end}"].to_numpy(float) for end in ("_low", "", "_high"))
-    error = np.nan_to_num(np.array([middle - low, high - middle])).clip(min=0.0)
     ax.axhline(0.0, color="#9a9a9a", linewidth=0.7, zorder=0)
     style: dict[str, Any] = {"color": "black", "marker": "o", "markersize": 3.5, "linestyle": "none"}
-    ax.errorbar(gamma, middle, error, elinewidth=0.9, capsize=2, label="measured, 95 % interval", **style)
+    ax.errorbar(
+        gamma,
+        row[column],
+        info.error_bars(row, column),
+        elinewidth=0.9,
+        capsize=2,
+        label="measured, 95 % interval",
+        **style,
+    )
     if theory.is_known(layer, depth):
         along = np.linspace(gamma.min(), gamma.max(), 401)
         rule = [
@@ -319,7 +332,7 @@ def draw_measured(
     line = info.measured_line(of_layer, plane, column)
     if line.empty:
         return []
-    symbol = r"S_\infty" if column == "slope_infinite" else "S"
+    symbol = slope_symbol(column)
     name = f"({layer_symbol(str(of_layer['layer'].iloc[0]))})" if style else ""
     drawn: dict[str, Any] = {"color": "black", "linewidth": 1.8, "zorder": 4, **(style or {})}
     if line["gamma"].count() == 1:  # a crossing alone in its map is a tick

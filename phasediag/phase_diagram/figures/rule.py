@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from ...display.figures import DOUBLE_COLUMN, STYLE, Array, new_figure
+from ...display.figures import DOUBLE_COLUMN, STYLE, new_figure
 from .. import info, theory
-from .labels import layer_symbol
+from .labels import layer_symbol, slope_symbol
 
 _COLOURS = ("#0b559f", "#c1571a", "#3d8f3d", "#7a4fa3", "#a33c5c", "#5c5c5c", "#8a7a00", "#000000")
 _LEAST = 0.05
@@ -27,7 +27,7 @@ def agreement(slopes: pd.DataFrame) -> Figure:
         The figure, without a point where nothing is predicted.
     """
     column = info.deciding_slope(slopes)
-    symbol = r"S_\infty" if column == "slope_infinite" else "S"
+    symbol = slope_symbol(column)
     depth, gamma_1 = int(slopes["depth"].iloc[0]), float(slopes["gamma_1"].iloc[0])
     known = slopes.loc[np.isfinite(slopes[column]) & np.isfinite(slopes["predicted_slope"])]
     difference = (known[column] - known["predicted_slope"]).abs()
@@ -41,7 +41,7 @@ def agreement(slopes: pd.DataFrame) -> Figure:
         )
         predicted, measured, gamma, gamma_prime = values
         beyond = gamma - theory.critical_gamma(layer, depth, gamma_prime, gamma_1)
-        off, error = measured - predicted, _error(of_layer, column)
+        off, error = measured - predicted, info.error_bars(of_layer, column)
         style: dict[str, Any] = {"color": colour, "linestyle": "none", "marker": "o", "markersize": 2.2}
         style |= {"markeredgewidth": 0, "alpha": 0.6}
         both.plot(predicted, measured, label=f"${layer_symbol(layer)}$", **style)
@@ -60,11 +60,3 @@ def agreement(slopes: pd.DataFrame) -> Figure:
     )
     both.legend(loc="upper left", markerscale=2.5, handletextpad=0.3)
     return figure
-
-
-def _error(of_layer: pd.DataFrame, column: str) -> Array:
-    """Lengths (2, p) of the interval below and above the slope; 0 where it has none."""
-    low, high = (of_layer[f"{column}_{end}"].to_numpy(float) for end in ("low", "high"))
-    middle = of_layer[column].to_numpy(float)
-    error: Array = np.nan_to_num(np.array([middle - low, high - middle])).clip(min=0.0)
-    return error
