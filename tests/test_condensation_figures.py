@@ -123,6 +123,19 @@ def test_heatmaps_show_inner_products_between_minus_one_and_one(one_input: Drawn
         assert (image.norm.vmin, image.norm.vmax) == (-1.0, 1.0)
 
 
+def test_heatmaps_count_lines_only_of_networks_that_have_condensed(one_input: Drawn) -> None:
+    runs, samples, _ = one_input
+    parallel, scattered = np.array([[1.0, 0.0]] * 12), np.random.default_rng(0).standard_normal((12, 2))
+    two = np.where(np.arange(12)[:, None] < 6, [1.0, 0.0], [0.0, 1.0])
+    for weights, caption in (
+        (parallel, "100% on 1 line"),
+        (two, "100% on 2 lines"),
+        (scattered, "% on a line"),
+    ):
+        figure = figures.heatmap(samples.assign(input=[list(weights)] * len(samples)), runs)
+        assert all(ax.get_xlabel().endswith(caption) for ax in figure.axes if ax.get_images())
+
+
 def test_counts_show_every_seed_and_the_bound(one_input: Drawn) -> None:
     runs, _, _ = one_input
     [ax] = figures.counts(runs).axes
@@ -146,7 +159,14 @@ def test_evolution_shades_where_half_of_the_seeds_have_condensed(one_input: Draw
     assert len(figure.axes) == 6
     assert all(len(ax.patches) == 1 for ax in figure.axes[:3])
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend[0] == "half of the seeds condensed" and len(legend) == 4
+    assert legend[:3] == ["half of the seeds condensed", "all seeds (area: share)", "bound: $p$ lines"]
+    assert len(legend) == 6
+
+
+def test_the_bound_is_within_the_panel_of_fewer_lines(one_input: Drawn) -> None:
+    runs, _, _ = one_input
+    figure = figures.evolution(runs.assign(lines=1.0, multiplicity=7))
+    assert all(ax.get_ylim()[1] > 7 for ax in figure.axes[:3])
 
 
 @pytest.mark.parametrize(

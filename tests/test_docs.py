@@ -66,7 +66,11 @@ GROUPS = {"phasediag.activations", "phasediag.kinds"}
 """Of entry points; what they are called in `pyproject.toml`."""
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)[^)]*\)")
 NUMBER = re.compile(r"(?:[\d.]+ (?:s|min|h)\b ?)+|-?[\d.]+(?:e[+-]\d+)?")
-PIP = f'pip() {{ "{sys.executable}" -m stand_in_pip "$@"; }}\n'
+SHELL = f"""
+pip() {{ "{sys.executable}" -m stand_in_pip "$@"; }}
+python3() {{ command python3 "$@" --without-pip; }}
+"""
+"""What comes before a block of shell commands: its one use of `python3` makes an environment, where pip is the stand-in."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +207,7 @@ def run_shell(code: str, where: str, programs: Path | None, folder: Path | None 
     end = time.monotonic() + 60
     while True:
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", PIP + code],
+            ["bash", "-euo", "pipefail", "-c", SHELL + code],
             env=variables,
             cwd=folder,
             stdout=subprocess.PIPE,

@@ -423,6 +423,10 @@ def test_agreement_shows_every_slope_and_its_difference_from_the_rule():
         np.testing.assert_array_equal(line.get_xdata(), of_layer["predicted_slope"])
         np.testing.assert_array_equal(line.get_ydata(), of_layer["slope_infinite"])
     assert [text.get_text() for text in both.get_legend().get_texts()] == ["$W_1$", "$W_2$", "$a$"]
+    assert [text.get_text() for text in apart.get_legend().get_texts()] == [
+        "95 % interval",
+        "beyond the frame",
+    ]
     outside = [line for line in apart.lines if line.get_marker() == "^" and len(line.get_xdata())]
     assert sum(len(line.get_xdata()) for line in outside) >= 1
     low, high = apart.get_ylim()

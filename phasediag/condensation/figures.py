@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ..display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure
 from .clusters import THRESHOLD, Directions
-from .counts import condensed_share, summarise
+from .counts import CONDENSED, condensed_share, summarise
 
 NAMES = {
     "x_tanh": r"$x\,\tanh x$",
@@ -42,6 +42,8 @@ _ACROSS = 6
 _BEYOND = ScalarMappable(Normalize(0.0, 1.0), "Reds")
 """Colours of the share of seeds beyond the bound."""
 _THRESHOLDS = np.arange(5.0, 61.0, 1.0)
+_DOT = 32.0
+"""Area of the dot of all seeds, in points squared."""
 _MOST_PLANES = 4
 """Values of dimension and std together, up to which every one gets figures of its own."""
 
@@ -187,7 +189,7 @@ def heatmap(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """D(u, v) between the active neurons of kept networks, at the start and where condensation is strongest, ordered by line.
 
     One column for each activation, or for each layer of a network that has several (Zhou 2022b, figures 2 and 3). Below each: the
-    number of lines, and in brackets the share of neurons on them.
+    share of neurons on a line, and the number of lines where this network has condensed.
     """
     panels, epochs = _panels(samples), _epochs(runs)
     figure, axes = _grid(len(panels), _PANEL + 0.3, rows=2, share=False, least=2.1)
@@ -202,7 +204,7 @@ def heatmap(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
             ax.set_title(f"{title}epoch {epoch}", fontsize=7.5)
     bar = figure.colorbar(ScalarMappable(norm, "RdBu_r"), ax=axes.ravel().tolist(), shrink=0.6, aspect=30)
     bar.set_label("$D(u, v)$")
-    figure.supxlabel("neuron, ordered by line\n(share on lines)", fontsize=8.5)
+    figure.supxlabel("active neurons, ordered by line", fontsize=8.5)
     return figure
 
 
@@ -226,7 +228,9 @@ def _draw_products(ax: Axes, sample: pd.Series[Any] | None, norm: Normalize) -> 
             ax.axhline(edge - 0.5, color="black", linewidth=0.4)
             ax.axvline(edge - 0.5, color="black", linewidth=0.4)
     lines, aligned = len(found.groups()), found.aligned_fraction()
-    ax.set_xlabel(f"{lines} line{'s' if lines != 1 else ''} ({aligned:.0%})", fontsize=7.5, labelpad=2)
+    # A few neurons that happen to be parallel are no line of the network's.
+    on = f"{lines} line{'s' if lines != 1 else ''}" if aligned >= CONDENSED else "a line"
+    ax.set_xlabel(f"{aligned:.0%} on {on}", fontsize=7.5, labelpad=2)
 
 
 # Counts.
@@ -285,7 +289,7 @@ def evolution(runs: pd.DataFrame) -> Figure:
     the shares of active neurons on their lines and near predicted directions, median and quartiles."""
     panels = _panels(runs)
     figure, axes = _grid(len(panels), 1.25, rows=2, width=1.25)
-    most = float(np.nanmax(runs["lines"].to_numpy(float)))
+    most = float(np.nanmax(runs[["lines", "multiplicity"]].to_numpy(float)))
     for panel, (_, rows, name) in enumerate(panels):
         above, below = axes[0, panel], axes[1, panel]
         above.set_title(name, fontsize=7.5)
@@ -297,10 +301,9 @@ def evolution(runs: pd.DataFrame) -> Figure:
     axes[0, 0].set_ylabel("lines")
     axes[1, 0].set_ylabel("share of\nactive neurons")
     figure.supxlabel("epoch", fontsize=8.5)
-    room: dict[str, Any] = (
-        {"ncols": 4} if len(panels) > 4 else {"ncols": 2, "fontsize": 6.5, "handlelength": 1.3}
-    )
-    figure.legend(handles=_share_handles(runs), loc="outside upper center", columnspacing=1.0, **room)
+    handles = _evolution_handles(runs)
+    room: dict[str, Any] = {"ncols": 4} if len(panels) > 4 else {"ncols": 2, "fontsize": 6.5}
+    figure.legend(handles=handles, loc="outside upper center", columnspacing=1.0, handlelength=1.3, **room)
     return figure
 
 
@@ -329,7 +332,7 @@ def _draw_lines(ax: Axes, rows: pd.DataFrame, most: float) -> None:
     ax.scatter(
         table["epoch"],
         table["lines"],
-        s=32 * table["seeds"] / seeds,
+        s=_DOT * table["seeds"] / seeds,
         color=_BLUE,
         linewidth=0,
         zorder=3,
@@ -371,11 +374,25 @@ def _draw_shares(ax: Axes, rows: pd.DataFrame) -> None:
     ax.set_ylim(-0.03, 1.03)
 
 
-def _share_handles(runs: pd.DataFrame) -> list[Any]:
+def _evolution_handles(runs: pd.DataFrame) -> list[Any]:
     shown = [(column, look) for column, look in _SHARES.items() if runs[column].notna().any()]
     lines = [Line2D([], [], color=colour, linestyle=style, label=text) for _, (colour, style, text) in shown]
     condensed = Line2D([], [], color="#fee08b", linewidth=6, label="half of the seeds condensed")
-    return [condensed, *lines]
+    dot = Line2D(
+        [],
+        [],
+        marker="o",
+        markersize=math.sqrt(_DOT),
+        linestyle="",
+        color=_BLUE,
+        label="all seeds (area: share)",
+    )
+    bound = (
+        [Line2D([], [], color=_RED, linewidth=1.0, label="bound: $p$ lines")]
+        if runs["multiplicity"].any()
+        else []
+    )
+    return [condensed, dot, *bound, *lines]
 
 
 @rc_context(STYLE)
@@ -392,7 +409,13 @@ def thresholds(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         sample = _at(rows, epoch)
         if sample is not None:
             found = Directions.of(_matrix(sample["input"]))
-            ax.step(_THRESHOLDS, [found.count_lines(t) for t in _THRESHOLDS], color=_GREY, where="mid")
+            ax.step(
+                _THRESHOLDS,
+                [found.count_lines(t) for t in _THRESHOLDS],
+                color=_GREY,
+                where="mid",
+                linewidth=2.4,
+            )
         there = runs.loc[
             (runs["activations"] == key[0]) & (runs["layer"] == key[1]) & (runs["epoch"] == epoch)
         ]
@@ -404,19 +427,18 @@ def thresholds(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
                     threshold, values.mean(), spread, color=_BLUE, marker="o", markersize=3, capsize=2
                 )
         if rows["multiplicity"].iloc[0]:
-            ax.axhline(rows["multiplicity"].iloc[0], color=_RED, linewidth=1.0)
+            ax.axhline(rows["multiplicity"].iloc[0], color=_RED, linewidth=0.8)
+        ax.set(xticks=[20, 30, 40, 60])
         ax.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     top = max(ax.get_ylim()[1] for ax in axes[0])
     for ax in axes[0]:
-        ax.set(ylim=(0, top))
+        ax.set(ylim=(0, top + 0.2))
     axes[0, 0].set_ylabel("lines")
-    figure.supxlabel("threshold [degrees]", fontsize=8.5)
+    figure.supxlabel("angle up to which two groups are one line [degrees]", fontsize=8.5)
     handles = [
-        Line2D([], [], color=_GREY, label="one network"),
-        Line2D(
-            [], [], color=_BLUE, marker="o", markersize=3, linestyle="", label="seeds, mean and deviation"
-        ),
-        Line2D([], [], color=_RED, linewidth=1.0, label="$p$"),
+        Line2D([], [], color=_BLUE, marker="o", markersize=3, linestyle="", label="all seeds: mean ± std"),
+        Line2D([], [], color=_GREY, linewidth=2.4, label="kept network"),
+        Line2D([], [], color=_RED, linewidth=0.8, label="bound: $p$ lines"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, columnspacing=1.0, fontsize=6.5)
     return figure

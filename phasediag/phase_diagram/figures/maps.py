@@ -214,7 +214,7 @@ def orientation_map(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Fig
     _draw_slope_map(left, slopes, layer, column)
     plane = split_points(counts)
     scale = log_norm(counts["orientations"].to_numpy(float), least=4.0)
-    missing = paint(right, plane, "orientations", scale, matplotlib.colormaps["viridis"], "no run")
+    missing = paint(right, plane, "orientations", scale, matplotlib.colormaps["viridis"], "none converged")
     handles = _draw_lines(right, plane, slopes_of, column, info.predicted_line(slopes_of))
     ticks: dict[str, Any] = {"ticks": LogLocator(subs=(1.0, 2.0, 5.0)), "format": "{x:g}"}
     bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=right, aspect=24, pad=0.03, **ticks)

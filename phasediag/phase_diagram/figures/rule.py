@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ...display.figures import DOUBLE_COLUMN, STYLE, new_figure
 from .. import info, theory
@@ -32,7 +33,7 @@ def agreement(slopes: pd.DataFrame) -> Figure:
     known = slopes.loc[np.isfinite(slopes[column]) & np.isfinite(slopes["predicted_slope"])]
     difference = (known[column] - known["predicted_slope"]).abs()
     reach = max(_LEAST, float(difference.quantile(0.98))) if len(known) else _LEAST
-    figure = new_figure(DOUBLE_COLUMN, 2.9)
+    figure = new_figure(DOUBLE_COLUMN, 3.0)
     both, apart = figure.subplots(1, 2)
     for layer, colour in zip(theory.LAYERS[depth], _COLOURS, strict=False):
         of_layer = known.loc[known["layer"] == layer]
@@ -59,4 +60,13 @@ def agreement(slopes: pd.DataFrame) -> Figure:
         xlabel=r"$\gamma$ beyond the layer's critical line", ylabel=f"${symbol}$, measured less predicted"
     )
     both.legend(loc="upper left", markerscale=2.5, handletextpad=0.3)
+    bar = apart.errorbar(
+        [], [], [], color="#5c5c5c", linestyle="none", marker="o", markersize=3, elinewidth=0.8
+    )
+    bar.set_label("95 % interval")
+    beyond_frame = Line2D(
+        [], [], color="#5c5c5c", linestyle="none", marker="^", markersize=4, label="beyond the frame"
+    )
+    handles = [bar, *([beyond_frame] if bool((difference > reach).any()) else [])]
+    apart.legend(handles=handles, loc="lower right", handletextpad=0.3, frameon=True, edgecolor="none")
     return figure
