@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from phasediag.cli import app
 from phasediag.display.progress import Progress
 from phasediag.kinds import open_store
+from phasediag.phase_diagram.fitting import critical_line, fit
 from phasediag.phase_diagram.training import failed_rows
 from phasediag.storage.schema import FAILED
 from phasediag.sweep.local import this_process
@@ -79,6 +80,23 @@ def test_a_sweep_that_is_interrupted_goes_on_to_the_same_points(tmp_path):
     fresh = make_plan(study(), {}, [], 2)
     assert (fresh.total, fresh.more_jobs) == (24, 100)
     assert fresh.more_cpu_seconds > 0.0
+
+
+def test_represented_widths_are_refined_to_the_line_of_the_limit(tmp_path):
+    """Real training to 10^12: placed points close in on gamma = 1 + gamma', the theorem of Luo et al."""
+    text = SPEC.replace("{ depth = 2 }", "{ depth = 2, neurons = 100 }").replace(
+        "[30, 100, 300]", "[100, 1e4, 1e8, 1e12]"
+    )
+    store = open_store(tmp_path)
+    rules = "target = 0.03, max_jobs = 300, rounds = 8"
+    run(study(text.replace("target = 0.1, max_jobs = 100, rounds = 4", rules)), store, Progress())
+    runs = store.runs()
+    placed = runs.loc[~runs["gamma"].isin([0.5, 2.0])]
+    assert set(placed.loc[placed["width"] > 100, "neurons"]) == {100}
+    line = critical_line(fit(runs), "W1", "slope_infinite").set_index("gamma_prime")
+    assert line.loc[[0.0, 0.5], "gamma"].to_numpy() == pytest.approx([1.0, 1.5], abs=0.03)
+    for gamma_prime, of_row in placed.groupby("gamma_prime"):
+        assert (of_row["gamma"] - 1.0 - gamma_prime).abs().min() < 0.1
 
 
 def test_a_failed_job_ends_its_row_and_is_tried_again_when_asked_to(tmp_path):

@@ -316,7 +316,7 @@ def _epoch_axis(ax: Axes, first: float, last: float) -> None:
     shown = decades[:: max(1, math.ceil(len(decades) / 4))]
     if len(shown) < 2:
         shown = sorted({first, *shown, last})
-    names = [f"{epoch:g}" if epoch < 1e5 else rf"$10^{{{math.log10(epoch):.0f}}}$" for epoch in shown]
+    names = [f"{epoch:g}" if epoch < 1e4 else rf"$10^{{{math.log10(epoch):.0f}}}$" for epoch in shown]
     ax.set_xticks([0, *shown], ["0", *names])
     ax.minorticks_off()
     ax.tick_params(axis="x", labelsize=6.5)

@@ -1,7 +1,7 @@
 """Where to train further networks: at the points that tell most about the critical lines.
 
-A row of the map has one gamma_prime. As long as the 95 % band of a layer's line is wider there than the target, a step adds, in this
-order,
+A row of the map has one gamma_prime. As long as the 95 % band of a layer's line is wider there than the target, or the points beside the
+crossing are too far apart for S to be straight between them (a band knows the noise of S, not its bends), a step adds, in this order,
 
 - points on both sides of the crossing, where the points beside it are further apart than the width of the band, with as few of the
   smaller widths as give an interval of S;
@@ -41,7 +41,8 @@ REACHED, FLOOR, OUTSIDE, LIMIT, OPEN = "reached", "floor", "outside", "limit", "
 """States of a line in a row: its band is within the target; as narrow as these widths allow; not in the row; max_jobs or rounds are used
 up; to be narrowed."""
 
-# Points beside a crossing further apart than so many half-widths of the band leave room for points between them.
+# Points beside a crossing further apart than so many half-widths of the band, or targets, leave room for points between them: slopes of
+# the limit have a kink on the line, where they change by a factor of four; one straight line across it is off by a third of the gap.
 _CLOSE = 3.0
 # How far from a crossing new points are, in half-widths of its band: in a row that is there, and in one that begins with them (its
 # guess is good, and the ends of the band should lie between them).
@@ -274,10 +275,10 @@ class Refinement:
         return Placement(rounds, tuple(lines), ended, short)
 
     def _state(self, crossing: Crossing, wanted: set[Cell]) -> str:
-        if crossing.half_width <= self.rules.target:
-            return REACHED
         if wanted:
             return OPEN
+        if crossing.half_width <= self.rules.target:
+            return REACHED
         return FLOOR if math.isfinite(crossing.gamma) else OUTSIDE
 
     # Rows and their steps.
@@ -303,8 +304,6 @@ class Refinement:
 
     def _wanted(self, crossing: Crossing, row: _Row, runs: pd.DataFrame, slopes: pd.DataFrame) -> set[Cell]:
         """The jobs that narrow a line; none if it is narrow enough, or nothing helps."""
-        if crossing.half_width <= self.rules.target:
-            return set()
         if not math.isfinite(crossing.gamma):
             return self._search(crossing, row)
         left, right = crossing.neighbours
@@ -313,6 +312,8 @@ class Refinement:
             around = crossing.gamma - _REACH * scale, crossing.gamma + _REACH * scale
             inside = [gamma for gamma in around if left < gamma < right]
             return self._points(inside, row, scale, self.rules.first_widths)
+        if crossing.half_width <= self.rules.target:
+            return set()
         return (
             self._larger_widths(row, (left, right))
             or self._points(self._ends(crossing, scale), row, scale, self.rules.widths)
