@@ -124,6 +124,18 @@ def test_represented_networks_want_their_seeds():
         fitting.fit(runs)
 
 
+def test_a_run_that_is_there_twice_is_refused():
+    """It would narrow intervals as if it were another one."""
+    runs = make_runs({(1.0, 0.0): 0.1}).assign(seed=0)
+    again = runs.iloc[[1]]
+    with pytest.raises(
+        InputError,
+        match=r"runs: 1 rows are there twice, the first depth 2, .*width \d+, seed 0; allowed: one per",
+    ):
+        fitting.fit(pd.concat([runs.drop_duplicates("width"), again]).reset_index(drop=True))
+    assert len(fitting.fit(pd.concat([runs.drop_duplicates("width"), again.assign(seed=1)]))) == 1
+
+
 def test_missing_column_is_named():
     with pytest.raises(InputError, match="missing columns width, status"):
         fitting.fit(make_runs({(0.5, 0.0): -0.5}).drop(columns=["width", "status"]))

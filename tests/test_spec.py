@@ -202,6 +202,11 @@ def test_seeds_are_a_number_or_a_list():
             ["grid.width: 10000000000 neurons", "GB", "up to 10000000", "network.neurons"],
         ),
         ("[100, 1000]", "[1e3, 1.5]", ["grid.width[1]: 1.5"]),
+        (
+            "depth = 2",
+            "depth = 2\nneurons = 15.5",
+            ["network.neurons: 15.5", "a whole number from 10 to 10000000"],
+        ),
         ("depth = 2", "depth = 2\nneurons = 9", ["network.neurons: 9", "from 10 to 10000000"]),
         (
             "depth = 2",
@@ -245,6 +250,11 @@ def test_refusals_name_the_key_and_what_is_allowed(old, new, words):
     assert "Input should" not in message
     for word in words:
         assert word in message
+
+
+def test_numbers_of_neurons_may_be_written_as_widths_are():
+    text = edited("depth = 2", "depth = 2\nneurons = 1e2")
+    assert parse_spec(text, "x.toml").network.neurons == 100
 
 
 def test_more_jobs_than_ten_million_are_refused():

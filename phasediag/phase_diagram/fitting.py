@@ -48,16 +48,29 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
         One row per layer and point, sorted, with the columns of ``slopes.parquet`` (`phasediag.phase_diagram.columns.SLOPES`).
 
     Raises:
-        InputError: a column is missing, or gamma_1 is not 0 in networks of two layers.
+        InputError: a column is missing, a run of one seed is there twice, or gamma_1 is not 0 in networks of two layers.
     """
-    measure = "relative_change_spectral" if operator_norm else "relative_change"
+    measure = _measure(operator_norm)
     require_columns(runs, [*POINT_KEYS, "width", measure, "status", *(["seed"] if "neurons" in runs else [])])
+    if "seed" in runs:
+        keys = [*POINT_KEYS, "width", "seed", *(["neurons"] if "neurons" in runs else [])]
+        twice = runs.loc[runs.duplicated(keys), keys]
+        if len(twice):
+            which = ", ".join(f"{key} {value}" for key, value in twice.iloc[0].items())
+            raise InputError(
+                f"runs: {len(twice)} rows are there twice, the first {which}; allowed: one per layer of a run"
+            )
     if ((runs["depth"] == 2) & (runs["gamma_1"] != 0)).any():
         raise InputError(
             "runs: gamma_1 of networks of two layers is not 0; allowed: 0, they have nothing that it is of"
         )
+    return slopes_of(runs, operator_norm)
+
+
+def slopes_of(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
+    """What `fit` returns, of runs that are known to be as it wants them; a run may be there more than once, and then counts as often."""
     if operator_norm:
-        runs = runs.assign(relative_change=runs[measure])
+        runs = runs.assign(relative_change=runs[_measure(operator_norm)])
     usable = usable_runs(runs)
     points = runs.groupby(POINT_KEYS)
     point = points.ngroup().to_numpy()
@@ -73,6 +86,10 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
     slopes["left_out"] = np.bincount(point, ~usable, len(slopes)).astype("int64")
     slopes = slopes.assign(**_log_log_fits(logs), **_infinite_width_fits(logs))
     return _with_regimes(slopes, operator_norm)[SLOPES.names]
+
+
+def _measure(operator_norm: bool) -> str:
+    return "relative_change_spectral" if operator_norm else "relative_change"
 
 
 def usable_runs(runs: pd.DataFrame) -> pd.Series[bool]:

@@ -33,7 +33,7 @@ import pandas as pd
 
 from .crossings import Crossing, Interval, crossing_of, neighbours
 from .extrapolation import LEAST_WIDTHS
-from .fitting import fit, usable_runs
+from .fitting import slopes_of, usable_runs
 from .jobs import Cell, grid_cells
 from .theory import LAYERS, round_exponent
 
@@ -297,7 +297,7 @@ class Refinement:
         values = runs[["width", "gamma", "seed", "relative_change"]].to_numpy(float)
         key = row.layer, row.gamma_prime, frozenset(row.cells), values.tobytes()
         if key not in self._looked:
-            slopes = fit(runs)
+            slopes = slopes_of(runs)
             crossing = crossing_of(slopes, row.layer, self.rules.column)
             self._looked[key] = crossing, self._wanted(crossing, row, runs, slopes)
         return self._looked[key]
@@ -370,7 +370,7 @@ class Refinement:
         ]
         now, then = (
             self._spread(table, gammas)
-            for table in (slopes, fit(pd.concat([runs.loc[runs["gamma"].isin(gammas)], *again])))
+            for table in (slopes, slopes_of(pd.concat([runs.loc[runs["gamma"].isin(gammas)], *again])))
         )
         return {
             (cell[0], gamma, row.gamma_prime, seed)

@@ -89,13 +89,9 @@ class NetworkSpec(Table):
 
     depth: int = Field(strict=True, ge=2, le=MAX_DEPTH, description=f"a whole number from 2 to {MAX_DEPTH}")
     activation: Literal["relu"] = Field(default="relu", description="relu")
-    neurons: int | None = Field(
-        default=None,
-        strict=True,
-        ge=MIN_NEURONS,
-        le=MAX_NEURONS,
-        description=f"a whole number from {MIN_NEURONS} to {MAX_NEURONS}",
-    )
+    neurons: (
+        Annotated[int, BeforeValidator(_whole), Field(strict=True, ge=MIN_NEURONS, le=MAX_NEURONS)] | None
+    ) = Field(default=None, description=f"a whole number from {MIN_NEURONS} to {MAX_NEURONS}")
 
     def simulated(self, width: int) -> int:
         """How many neurons of each hidden layer are simulated in a network of this width."""
@@ -151,7 +147,8 @@ class TrainSpec(Table):
     seeds of one point scatter by 3 to 15 %. It belongs to the `method` gradient-flow: gradient descent
     (gd) and adam take steps of the fixed size `learning_rate`, which they need, and nothing controls their error. A run has
     converged when its loss is at most `loss_tolerance` times the loss of f = 0; it gives up after `max_evaluations`, full-batch
-    forward and backward passes. `dtype` is that of the weights.
+    forward and backward passes. `dtype` is that of the weights of whole networks; represented ones are
+    float64.
     """
 
     method: Literal["gradient-flow", "gd", "adam"] = Field(
