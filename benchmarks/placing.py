@@ -111,7 +111,7 @@ def placement(world: World, cells: set[Cell]) -> Placement:
 
 
 def _advanced(placing: Refinement, world: World, cells: set[Cell], **constants: Any) -> Placement:
-    with mock.patch.multiple(refinement, fit=world.surrogate.fit, **constants):
+    with mock.patch.multiple(refinement, slopes_of=world.surrogate.slopes_of, **constants):
         return placing.advance(world.surrogate.runs(cells))
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
-from phasediag import fit
 from phasediag.phase_diagram.columns import SLOPES
+from phasediag.phase_diagram.fitting import slopes_of
 from phasediag.phase_diagram.jobs import Cell
 from phasediag.phase_diagram.theory import LAYERS
 
@@ -84,10 +84,10 @@ class Surrogate:
 
     def slopes(self, cells: Iterable[Cell]) -> pd.DataFrame:
         """What `phasediag.fit` finds in the runs of these jobs."""
-        return self.fit(self.runs(cells))
+        return self.slopes_of(self.runs(cells))
 
-    def fit(self, runs: pd.DataFrame) -> pd.DataFrame:
-        """`phasediag.fit` of runs of this surrogate, kept: the slope of a point is the same as long as its runs are."""
+    def slopes_of(self, runs: pd.DataFrame) -> pd.DataFrame:
+        """The slopes of runs of this surrogate, kept: the slope of a point is the same as long as its runs are."""
         points = dict(tuple(runs.groupby(_POINT)))
         keys = {
             point: (point, tuple(sorted(zip(rows["width"], rows["seed"], strict=True))))
@@ -95,6 +95,6 @@ class Surrogate:
         }
         missing = [points[point] for point, key in keys.items() if key not in self._fits]
         if missing:
-            for row in fit(pd.concat(missing)).itertuples(index=False):
+            for row in slopes_of(pd.concat(missing)).itertuples(index=False):
                 self._fits[keys[row.layer, row.gamma, row.gamma_prime]] = tuple(row)
         return pd.DataFrame([self._fits[key] for key in keys.values()], columns=SLOPES.names)
