@@ -179,7 +179,7 @@ def test_epoch_axes_have_two_to_six_names_whatever_the_snapshots(one_input: Draw
         ["activation", "seed", "epoch"]
     )
     figure = figures.evolution(runs)
-    render(figure)
+    figure.canvas.draw()
     names = [label.get_text() for label in figure.axes[-1].get_xticklabels()]
     assert 2 <= len(names) <= 6 and len(set(names)) == len(names)
 
@@ -228,7 +228,7 @@ def test_networks_without_active_neurons_are_drawn(one_input: Drawn) -> None:
     dead = samples.assign(input=[[np.zeros(2, np.float32)] * 12 for _ in range(len(samples))])
     none = runs.assign(lines=0.0, aligned_fraction=np.nan, active_neurons=0.0)
     for figure in figures.draw_all(none, dead, data, "drawn").values():
-        render(figure)
+        figure.canvas.draw()
 
 
 def test_networks_that_mix_activations_are_told_apart(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from phasediag.condensation import figures, measures, training
 from phasediag.condensation.columns import TABLES
 from phasediag.condensation.counts import count, summarise
 from phasediag.condensation.training import Trainer
-from phasediag.display.figures import render
 from phasediag.kinds import read_study
 from phasediag.storage.schema import runs_table
 
@@ -140,7 +139,7 @@ def test_a_loss_that_has_exploded_is_no_condensate(study: Any) -> None:
     samples = pa.Table.from_pylist(kept, schema=TABLES.samples.schema).to_pandas()
     assert all(np.isfinite(np.stack(weights)).all() for weights in samples["input"])
     for figure in figures.draw_all(rows, samples, here.data.arrays(), "gone").values():
-        render(figure)
+        figure.canvas.draw()
 
 
 def test_a_network_that_is_never_finite_keeps_its_weights_and_is_drawn(study: Any) -> None:
@@ -157,7 +156,7 @@ def test_a_network_that_is_never_finite_keeps_its_weights_and_is_drawn(study: An
     assert np.isfinite(np.stack(samples["input"].iloc[0])).all()
     assert all(len(samples[name].iloc[0]) == 0 for name in ("predicted", "f", "residual", "losses"))
     for figure in figures.draw_all(rows, samples, here.data.arrays(), "gone").values():
-        render(figure)
+        figure.canvas.draw()
 
 
 def test_snapshots_beyond_the_limit_of_a_flow_say_so(study: Any) -> None:
