@@ -332,7 +332,7 @@ def draw(
     top, bottom = above.subplots(1, len(found)), below.subplots(1, len(found), sharey=True)
     for ax, bars, (depth, outcomes) in zip(top, bottom, found.items(), strict=True):
         draw_refinement(ax, *maps[depth])
-        ax.set_title(WORDS[depth], pad=36)
+        ax.set_title(WORDS[depth], pad=48)
         legend = ax.get_legend()
         assert legend is not None
         legend.set_in_layout(False)  # wider than its map, it would push the colour bar away

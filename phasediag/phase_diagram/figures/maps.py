@@ -163,15 +163,8 @@ def combined_regime_map(slopes: pd.DataFrame) -> Figure:
     ax = figure.subplots()
     layers = {layer: select_layer(slopes, layer) for layer in COMBINED_LINES}
     handles, plane = _paint_regimes(ax, info.combined_regimes(slopes), COMBINED_COLOURS)
-    drawn = [
-        draw_measured(ax, plane, layers[layer], info.deciding_slope(layers[layer]), style)
-        for layer, style in COMBINED_LINES.items()
-    ]
-    # all lines first, then one band for both
-    handles += [line for measured in drawn for line in measured[:1]]
-    handles += [band for measured in drawn for band in measured[1:]][:1]
-    lines = [line for of_layer in layers.values() if (line := info.predicted_line(of_layer)) is not None]
-    handles += [draw_predicted(ax, line) for line in lines][:1]
+    drawn, lines = draw_lines_of_layers(ax, plane, layers)
+    handles += drawn
     labels = draw_named_initialisations(ax, int(slopes["depth"].iloc[0]), _gamma_1(slopes), lines)
     if lines:
         words = {
@@ -182,6 +175,28 @@ def combined_regime_map(slopes: pd.DataFrame) -> Figure:
     finish_map(ax, [], 1, _gamma_1(slopes))
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
+
+
+def draw_lines_of_layers(
+    ax: Axes, plane: Plane, layers: Mapping[str, pd.DataFrame]
+) -> tuple[list[Any], list[Line]]:
+    """Draw the measured critical lines of several layers, by their slopes, and the predicted ones.
+
+    Returns:
+        Legend handles, with one band for all lines and one prediction; and the predicted lines.
+    """
+    several = len(layers) > 1
+    measured = [
+        draw_measured(
+            ax, plane, of_layer, info.deciding_slope(of_layer), COMBINED_LINES[layer] if several else None
+        )
+        for layer, of_layer in layers.items()
+    ]
+    predicted = [line for of_layer in layers.values() if (line := info.predicted_line(of_layer)) is not None]
+    handles = [line for drawn in measured for line in drawn[:1]]
+    handles += [band for drawn in measured for band in drawn[1:]][:1]
+    handles += [draw_predicted(ax, line) for line in predicted][:1]
+    return handles, predicted
 
 
 def _combined_region(regimes: tuple[str, str], lines: Sequence[Line]) -> Region:

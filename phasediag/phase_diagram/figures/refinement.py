@@ -15,15 +15,9 @@ from matplotlib.figure import Figure
 
 from ...display.figures import SINGLE_COLUMN, STYLE, new_figure
 from ..fitting import points_of, select_layer
-from ..info import deciding_slope, predicted_line, split_points
+from ..info import split_points
 from ..refinement import Placement
-from .maps import (
-    COMBINED_LINES,
-    draw_measured,
-    draw_predicted,
-    finish_map,
-    map_size,
-)
+from .maps import COMBINED_LINES, draw_lines_of_layers, finish_map, map_size
 
 _GRID: dict[str, Any] = {
     "marker": "s",
@@ -64,14 +58,7 @@ def draw_refinement(ax: Axes, slopes: pd.DataFrame, placement: Placement) -> Non
     colours = ListedColormap(matplotlib.colormaps["viridis_r"](np.linspace(0.08, 1.0, last)))
     style: dict[str, Any] = {"s": 20, "edgecolor": "black", "linewidth": 0.4, "zorder": 5}
     ax.scatter(placed["gamma"], placed["gamma_prime"], c=placed["round"], norm=norm, cmap=colours, **style)
-    for layer in layers:
-        of_layer = select_layer(slopes, layer)
-        several = COMBINED_LINES[layer] if len(layers) > 1 else None
-        handles += draw_measured(ax, plane, of_layer, deciding_slope(of_layer), several)
-    predicted = [
-        line for layer in layers if (line := predicted_line(select_layer(slopes, layer))) is not None
-    ]
-    handles += [draw_predicted(ax, line) for line in predicted][:1]
+    handles += draw_lines_of_layers(ax, plane, {layer: select_layer(slopes, layer) for layer in layers})[0]
     bar = ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, aspect=24, pad=0.03)
     bar.set_ticks(list(range(1, last + 1)))
     bar.ax.tick_params(length=0)
