@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -21,12 +22,22 @@ FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path i
 PACKAGES = {name.removesuffix(".__init__") for name in FILES if name.endswith(".__init__")}
 
 
-def imported(module: str, at_top: bool, hints: bool = False) -> Iterator[str]:
+@cache
+def parsed(module: str) -> ast.Module:
+    return ast.parse(FILES[module].read_text())
+
+
+@cache
+def imported(module: str, at_top: bool, hints: bool = False) -> tuple[str, ...]:
     """Names of imported modules: "torch", or ".study" and ".engine.flow" within the package; at the top level only, or anywhere.
 
     What is imported for the type checker alone counts only with `hints`.
     """
-    tree = ast.parse(FILES[module].read_text())
+    return tuple(_imported(module, at_top, hints))
+
+
+def _imported(module: str, at_top: bool, hints: bool) -> Iterator[str]:
+    tree = parsed(module)
     typing = {
         id(inner)
         for node in ast.walk(tree)
@@ -134,7 +145,7 @@ def test_the_top_has_at_most_a_dozen_names() -> None:
 
 def strings(module: str) -> Iterator[str]:
     """The strings in a module's code, docstrings and help texts of parameters left out."""
-    tree = ast.parse(FILES[module].read_text())
+    tree = parsed(module)
     prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
@@ -168,7 +179,7 @@ def test_no_module_asks_a_frame_or_an_object_for_its_kind() -> None:
     }
     for module in FILES:
         folder = module.partition(".")[0]
-        for node in ast.walk(ast.parse(FILES[module].read_text())):
+        for node in ast.walk(parsed(module)):
             if isinstance(node, ast.Compare) and isinstance(node.left, ast.Constant):
                 asked = ast.unparse(node.comparators[0])
                 if (
@@ -186,7 +197,7 @@ def test_the_seam_between_kinds_and_the_rest_is_typed() -> None:
     """`Any` would switch the type checker off in `Study`, `Trainer`, `Kind` and `Executor`."""
     for module in ("study", "kinds", "sweep.executor", "sweep.sweep", "sweep.worker", "sweep.local"):
         names = {
-            node.id for node in ast.walk(ast.parse(FILES[module].read_text())) if isinstance(node, ast.Name)
+            node.id for node in ast.walk(parsed(module)) if isinstance(node, ast.Name)
         }
         assert "Any" not in names, module
 
