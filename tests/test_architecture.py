@@ -196,9 +196,7 @@ def test_no_module_asks_a_frame_or_an_object_for_its_kind() -> None:
 def test_the_seam_between_kinds_and_the_rest_is_typed() -> None:
     """`Any` would switch the type checker off in `Study`, `Trainer`, `Kind` and `Executor`."""
     for module in ("study", "kinds", "sweep.executor", "sweep.sweep", "sweep.worker", "sweep.local"):
-        names = {
-            node.id for node in ast.walk(parsed(module)) if isinstance(node, ast.Name)
-        }
+        names = {node.id for node in ast.walk(parsed(module)) if isinstance(node, ast.Name)}
         assert "Any" not in names, module
 
 

@@ -9,11 +9,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numba
 import pytest
 
 from phasediag import engine
-from phasediag.engine import compiled
+from phasediag.engine import compiled, kept
 
 CALLER = """
 import numpy as np
@@ -110,10 +109,10 @@ def test_a_callee_is_part_of_its_caller_and_can_be_called_by_itself() -> None:
 def asked_again(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Where to keep code is looked up once in a process: not so here."""
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-    compiled._folder.cache_clear()
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    kept.folder.cache_clear()
     yield
-    compiled._folder.cache_clear()
+    kept.folder.cache_clear()
 
 
 @pytest.mark.usefixtures("asked_again")
@@ -161,10 +160,10 @@ def test_the_folders_that_were_used_last_are_kept(tmp_path: Path, monkeypatch: p
         (base / f"numba-{age}").mkdir(parents=True)
         os.utime(base / f"numba-{age}", (0, 1000 - age))
     (base / "something-else").mkdir()
-    mine = compiled._folder()
+    mine = kept.folder()
     assert mine is not None and mine.parent == base
-    kept = {f"numba-{age}" for age in range(compiled.FOLDERS - 1)}
-    assert {folder.name for folder in base.iterdir()} == {mine.name, "something-else", *kept}
+    last = {f"numba-{age}" for age in range(kept.FOLDERS - 1)}
+    assert {folder.name for folder in base.iterdir()} == {mine.name, "something-else", *last}
 
 
 @pytest.mark.usefixtures("asked_again")
@@ -182,3 +181,16 @@ def test_two_processes_that_save_at_once_do_not_share_a_file(
     assert saved._data_name(1) != saved._data_name(1)
     assert double(3) == 6 and double(1.5) == 3.0
     assert len(list(tmp_path.rglob("*.nbc"))) == 2
+
+
+@pytest.mark.usefixtures("asked_again")
+def test_what_is_compiled_is_known_by_precision_and_by_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert not kept.is_compiled("float32")
+    assert not list(tmp_path.iterdir()), "asking leaves nothing behind"
+    kept.note_compiled.__wrapped__("float32")
+    assert kept.is_compiled("float32") and not kept.is_compiled("float64")
+    monkeypatch.setattr(kept, "digest", lambda: "another")
+    assert not kept.is_compiled("float32")

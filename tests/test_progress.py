@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from phasediag.display.progress import Progress
 
 
@@ -16,3 +18,21 @@ def test_the_line_says_only_what_is_known() -> None:
     assert "jobs/s" in progress.line() and "left" in progress.line()
     progress.advance(jobs=4, failed=0, cost=4.0)
     assert progress.line() == "training: 10/10 jobs, 2 failed"
+
+
+def test_what_compiles_first_is_told_and_is_no_time_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    progress = Progress()
+    progress.phase("training")
+    progress.start(total=10, done=0, failed=0, cost=10.0, compiling=30.0)
+    assert (
+        progress.line()
+        == "training: 0/10 jobs, compiling the engine (once on this machine, about 30 s), 0 failed"
+    )
+    now = 132.0
+    progress.advance(jobs=1, failed=0, cost=1.0)
+    assert progress.seconds_left() == 16.0 * 9.0, "half of the time at least was for training"
+    now = 180.0
+    progress.advance(jobs=4, failed=0, cost=4.0)
+    assert progress.seconds_left() == 50.0

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from phasediag.engine.kept import COMPILING_SECONDS
 from phasediag.errors import InputError
 from phasediag.kinds import read_study, restored_study
 from phasediag.study import Study
@@ -212,6 +213,22 @@ def test_widths_may_be_written_with_exponents(study_of):
 def test_what_may_be_unexpected_is_told(study_of, neurons, note):
     study = study_of(("depth = 2", f"depth = 2\nneurons = {neurons}"))
     assert list(study.notes()) == ([note] if note else [])
+
+
+@pytest.mark.parametrize(
+    ("edits", "there", "times"),
+    [
+        ((), (), 1),
+        ((), ("float32",), 0),
+        ((), ("float64",), 1),
+        ((("depth = 2", "depth = 2\nneurons = 100"),), (), 2),
+        ((("depth = 2", "depth = 2\nneurons = 10"),), ("float64",), 0),
+        ((("seeds = 2", 'seeds = 2\n[train]\nmethod = "gd"\nlearning_rate = 0.1'),), (), 0),
+    ],
+)
+def test_what_is_compiled_first_is_predicted(study_of, monkeypatch, edits, there, times):
+    monkeypatch.setattr("phasediag.phase_diagram.study.is_compiled", lambda precision: precision in there)
+    assert study_of(*edits).compiling_seconds() == times * COMPILING_SECONDS
 
 
 def test_one_width_is_told_to_have_no_slope(study_of):

@@ -34,6 +34,7 @@ class Progress:
         self._phase = ""
         self._cost_done = self._cost_total = 0.0
         self._done_at_start = 0
+        self._compiling = 0.0
         self._started: float | None = None
         self._next_line = time.monotonic() + FIRST_LINE_SECONDS
         self._notes = 0
@@ -62,7 +63,7 @@ class Progress:
         self._phase = phase
         self._refresh()
 
-    def start(self, total: int, done: int, failed: int, cost: float) -> None:
+    def start(self, total: int, done: int, failed: int, cost: float, compiling: float = 0.0) -> None:
         """Begins to count.
 
         Args:
@@ -70,8 +71,10 @@ class Progress:
             done: those that have rows already, failed ones included.
             failed: those that have failed.
             cost: predicted seconds of work that are left.
+            compiling: predicted seconds until the first batch begins to train.
         """
         self.total, self.done, self.failed = total, done, failed
+        self._compiling = compiling
         self._done_at_start, self._cost_total = done, cost
         self._started = time.monotonic()
         self._refresh()
@@ -108,7 +111,9 @@ class Progress:
         if self._cost_done <= 0:
             return None
         left = max(self._cost_total - self._cost_done, 0.0)
-        return self._elapsed() * left / self._cost_done
+        # Half of the time at least was for training, lest a wrong prediction makes nothing of it.
+        training = max(self._elapsed() - self._compiling, self._elapsed() / 2)
+        return training * left / self._cost_done
 
     def line(self) -> str:
         """The state in one line."""
@@ -118,7 +123,9 @@ class Progress:
             return f"{self._phase}: {self.done}/{self.total} jobs, {self.failed} failed"
         left = self.seconds_left()
         if left is None:
-            pace = ["first batch under way"]
+            seconds = format_duration(self._compiling)
+            first = f"compiling the engine (once on this machine, about {seconds})"
+            pace = [first if self._compiling else "first batch under way"]
         else:
             pace = [f"{self.rate():.1f} jobs/s", f"{format_duration(left)} left"]
         return ", ".join([f"{self._phase}: {self.done}/{self.total} jobs", *pace, f"{self.failed} failed"])

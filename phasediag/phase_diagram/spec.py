@@ -162,6 +162,10 @@ class TrainSpec(Table):
     max_evaluations: Count = Field(default=20000, description=POSITIVE)
     dtype: Literal["float32", "float64"] = Field(default="float32", description="float32, float64")
 
+    def precision(self, represented: bool) -> str:
+        """How the gradient flow computes networks on a CPU; numbers of one that stands for a much wider one are beyond float32."""
+        return "float64" if represented else self.dtype
+
     @field_validator("learning_rate", mode="after")
     @classmethod
     def _step_of_method(cls, value: float | None, info: ValidationInfo) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from ..engine.kept import COMPILING_SECONDS, is_compiled
 from ..spec.data import Dataset
 from ..spec.parse import format_spec, parse_document, validate
 from ..study import Cost, Row, Study, hash_of
@@ -80,6 +81,15 @@ class PhaseDiagramStudy(Study[Cell, Job]):
         fixed = None if train.method == "gradient-flow" else train.max_evaluations
         device = self.spec.resources.planned_device
         return cost_of(job, points, inputs, train.max_evaluations, fixed, device, train.accuracy)
+
+    def compiling_seconds(self) -> float:
+        train = self.spec.train
+        if train.method != "gradient-flow" or self.spec.resources.planned_device != "cpu":
+            return 0.0
+        widths = {width for grid in self.spec.grids for width in grid.width}
+        represented = {self.spec.network.simulated(width) != width for width in widths}
+        missing = [one for one in set(map(train.precision, represented)) if not is_compiled(one)]
+        return COMPILING_SECONDS * len(missing)
 
     def group(self, job: Job) -> int:
         return job.width

@@ -382,12 +382,16 @@ def _integrate(
     jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
 ) -> tuple[Network, Outcome]:
     """The gradient flow of networks of any depth."""
+    from ..engine import kept
     from ..engine.flow import Settings, integrate
 
     limits = Settings(settings.accuracy, settings.loss_tolerance, settings.max_evaluations)
     if device == "cpu":
-        network = _compiled(jobs, x, y, settings.dtype)
-        return network, integrate(network, limits, trace)
+        precision = settings.precision(any(job.mass != 1 for job in jobs))
+        network = _compiled(jobs, x, y, precision)
+        outcome = integrate(network, limits, trace)
+        kept.note_compiled(precision)
+        return network, outcome
     import torch
 
     with torch.inference_mode():
@@ -395,14 +399,12 @@ def _integrate(
         return network, integrate(network, limits, trace)
 
 
-def _compiled(jobs: Sequence[Job], x: Array, y: Array, dtype: str) -> Network:
+def _compiled(jobs: Sequence[Job], x: Array, y: Array, precision: str) -> Network:
     """The networks of these jobs for a CPU, which need no torch."""
     from ..engine.networks import Initialisation
     from ..engine.relu_cpu import ReluNetworkCPU
 
     starts = [Initialisation(job.width, job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
-    # numbers of a network that stands for a much wider one are beyond float32
-    precision = dtype if all(job.mass == 1 for job in jobs) else "float64"
     return ReluNetworkCPU.initialised(x, y, jobs[0].depth, jobs[0].neurons, starts, precision)
 
 

@@ -57,6 +57,9 @@ class Metrics:
 class Executor(ABC):
     """Runs the tasks of one sweep."""
 
+    here = True
+    """Whether tasks run on this machine."""
+
     @abstractmethod
     def slots(self) -> int:
         """How many tasks can run at a time now; at least one."""

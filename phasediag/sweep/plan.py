@@ -71,6 +71,7 @@ class Plan:
         groups: the same by that.
         more_jobs: most jobs that refinement may add to these.
         more_cpu_seconds: what those would take on one core.
+        compiling_seconds: what the first batches take on this machine before they train, once.
     """
 
     total: int
@@ -86,6 +87,7 @@ class Plan:
     groups: tuple[GroupPlan, ...]
     more_jobs: int = 0
     more_cpu_seconds: float = 0.0
+    compiling_seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON can hold it."""
@@ -182,6 +184,7 @@ def make_plan(study: AnyStudy, statuses: Mapping[str, str], kept: Iterable[str],
         groups=groups,
         more_jobs=more_jobs,
         more_cpu_seconds=more_jobs * seconds,
+        compiling_seconds=study.compiling_seconds() if batches else 0.0,
     )
 
 

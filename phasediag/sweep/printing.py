@@ -33,6 +33,9 @@ def print_plan(planned: Plan) -> None:
         f"{planned.batches} batches; predicted: {format_duration(planned.cpu_seconds)} of CPU time, "
         f"{format_duration(planned.wall_seconds)} of training here with {planned.slots} at a time"
     )
+    if planned.compiling_seconds:
+        seconds = format_duration(planned.compiling_seconds)
+        say(f"the engine is compiled first, once on this machine: about {seconds} more")
     if planned.more_jobs:
         say(
             f"refinement may add up to {planned.more_jobs} jobs; "

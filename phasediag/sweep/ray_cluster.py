@@ -97,7 +97,7 @@ def ray_cluster(study: AnyStudy, progress: Progress) -> Iterator[Executor]:
             if address != "local":
                 with interruptible():  # Ray has its own in place now
                     _await_node(resources, progress)
-            yield _checked(RayCluster(study, borrowed=False), study.source)
+            yield _checked(RayCluster(study, borrowed=False, here=address == "local"), study.source)
         finally:
             ray.shutdown()
 
@@ -123,9 +123,11 @@ class RayCluster(Executor):
     Args:
         study: whose sweep it is.
         borrowed: the Ray was there before the sweep in this process, and stays after it.
+        here: it is of this machine alone.
     """
 
-    def __init__(self, study: AnyStudy, borrowed: bool) -> None:
+    def __init__(self, study: AnyStudy, borrowed: bool, here: bool = False) -> None:
+        self.here = here
         self.resources = study.spec.resources
         self._borrowed = borrowed
         self._slots, self._slots_time = 1, float("-inf")

@@ -214,7 +214,8 @@ class _Sweep:
         total = len(self._study.jobs())
         failed = _count_failed(statuses)
         patiently(lambda: self._lease.describe(total, len(statuses)), STORE_PATIENCE)
-        self._progress.start(total, len(statuses), failed, sum(batch.seconds for batch in batches))
+        compiling = self._study.compiling_seconds() if self._executor.here and batches else 0.0
+        self._progress.start(total, len(statuses), failed, sum(batch.seconds for batch in batches), compiling)
         self._progress.phase("training")
         self._log.write(
             "start",
