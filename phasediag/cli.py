@@ -463,57 +463,59 @@ def reproduce(
 
 @app.command()
 def locate(
-    width: Annotated[float | None, typer.Option(help="Number of hidden neurons.", show_default=False)] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(help="Number of hidden neurons, for scales that are numbers.", show_default=False),
+    ] = None,
     alpha: Annotated[
-        float | None, typer.Option(help="Scale 1/alpha of the output.", show_default=False)
+        str | None, typer.Option(help="Scale 1/alpha of the output.", show_default=False)
     ] = None,
     beta_1: Annotated[
-        float | None, typer.Option(help="Standard deviation of output weights.", show_default=False)
+        str | None, typer.Option(help="Standard deviation of output weights.", show_default=False)
     ] = None,
     beta_2: Annotated[
-        float | None,
-        typer.Option(help="That of input weights; of three layers, of W2.", show_default=False),
+        str | None,
+        typer.Option(
+            help="That of input weights; of more layers, of weights between hidden layers.",
+            show_default=False,
+        ),
     ] = None,
     beta_3: Annotated[
-        float | None, typer.Option(help="That of the input weights W1 of three layers.", show_default=False)
+        str | None,
+        typer.Option(help="That of the input weights of three layers and more.", show_default=False),
     ] = None,
     name: Annotated[
         str | None,
         typer.Option(
-            help="A named initialisation: NTK, mean-field, LeCun, He, Xavier or (three layers) maximal-update.",
+            help="A named initialisation: NTK, mean-field, LeCun, He, Xavier, maximal-update; or PyTorch, Kaiming, Glorot, muP.",
             show_default=False,
         ),
     ] = None,
     depth: Annotated[
         int | None,
-        typer.Option(help="Layers of weights, 2 or 3: 3 if --beta-3 is given, else 2.", show_default=False),
+        typer.Option(help="Layers of weights, 2 to 8: 3 if --beta-3 is given, else 2.", show_default=False),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Locate an initialisation in the phase diagram.
 
-    Prints its exponents and the predicted regime of every layer. Takes either the name of an
-    initialisation, or the width and the scales of a network: with two layers f(x) = (1/alpha) sum_k a_k
-    relu(w_k . (x, 1)) with a_k ~ N(0, beta_1^2) and w_k ~ N(0, beta_2^2); with three layers f(x) = (1/alpha) a .
-    relu(W2 (relu(W1 (x, 1)), beta_3)) with a ~ N(0, beta_1^2), W2 ~ N(0, beta_2^2), W1 ~ N(0, beta_3^2).
+    Prints its exponents and the predicted regime of every layer. Takes the name of an initialisation, or the
+    scales of a network, as formulas of the width m and the number d of inputs or as numbers at one width. With
+    two layers f(x) = (1/alpha) sum_k a_k relu(w_k . (x, 1)) with a_k ~ N(0, beta_1^2) and w_k ~ N(0, beta_2^2);
+    with more f(x) = (1/alpha) a . relu(W2 (relu(W1 (x, 1)), beta_3)), and so on, with a ~ N(0, beta_1^2),
+    W1 ~ N(0, beta_3^2), and weights between hidden layers ~ N(0, beta_2^2).
 
     \b
     Examples:
+      phasediag locate --name PyTorch --depth 4
+      phasediag locate --alpha 1 --beta-1 'sqrt(2/m)' --beta-2 'sqrt(2/d)'
       phasediag locate --width 1000 --alpha 1 --beta-1 0.03 --beta-2 1
-      phasediag locate --width 100 --alpha 1 --beta-1 0.1 --beta-2 0.1 --beta-3 1
-      phasediag locate --name NTK --depth 3
     """
     from .display.terminal import print_json
     from .phase_diagram.locate import locate as locate_network
 
-    scales = {
-        "--width": width,
-        "--alpha": alpha,
-        "--beta-1": beta_1,
-        "--beta-2": beta_2,
-        "--beta-3": beta_3,
-    }
-    found = locate_network(scales, name, depth)
+    scales = {"--alpha": alpha, "--beta-1": beta_1, "--beta-2": beta_2, "--beta-3": beta_3}
+    found = locate_network(scales, width, name, depth)
     if as_json:
         print_json(found.to_dict())
     else:

@@ -193,8 +193,21 @@ BAD_INPUT = {
         ["locate", "--width", "9", "--alpha", "-1", "--beta-1", "1", "--beta-2", "1"],
         ["alpha"],
     ),
-    "locate an unknown name": (["locate", "--name", "Kaiming"], ["Kaiming", "NTK", "Xavier"]),
-    "locate four layers": (["locate", "--name", "NTK", "--depth", "4"], ["--depth: 4", "2, 3"]),
+    "locate an unknown name": (["locate", "--name", "Kaimin"], ["Kaimin", "NTK", "Xavier", "kaiming"]),
+    "locate nine layers": (["locate", "--name", "NTK", "--depth", "9"], ["--depth: 9", "2 to 8"]),
+    "locate a name and a width": (["locate", "--name", "NTK", "--width", "9"], ["--width", "--name"]),
+    "locate a formula and a width": (
+        ["locate", "--width", "9", "--alpha", "1", "--beta-1", "1/m", "--beta-2", "1"],
+        ["--width", "--beta-1", "one of the two"],
+    ),
+    "locate what is no formula": (
+        ["locate", "--alpha", "1", "--beta-1", "1/n", "--beta-2", "m"],
+        ["--beta-1: '1/n'", "a formula of the width m", "sqrt()"],
+    ),
+    "locate what is code": (
+        ["locate", "--alpha", "m", "--beta-1", "__import__('os')", "--beta-2", "m"],
+        ["--beta-1", "a formula of the width m"],
+    ),
     "locate two layers with three scales": (
         ["locate", "--depth", "2", "--beta-3", "1"],
         ["--beta-3", "three layers"],
@@ -654,9 +667,10 @@ def test_locate_takes_scales_or_a_name():
         "gamma": 0.5,
         "gamma_prime": 0.5,
         "gamma_1": 0.0,
+        "margin": pytest.approx(0.1505, abs=1e-4),
         "predicted_regime": {"W1": "linear", "a": "linear"},
     }
-    assert "linear" in invoke(*arguments).stdout
+    assert "gamma = 0.50 ± 0.15\ngamma' = 0.50 ± 0.15\nW1: linear\n" in invoke(*arguments).stdout
     named = json.loads(invoke("locate", "--name", "ntk", "--json").stdout)
     assert (named["gamma"], named["gamma_prime"]) == (0.5, 0.0)
 
@@ -667,9 +681,49 @@ def test_locate_three_layers():
     assert (found["depth"], found["gamma"], found["gamma_prime"], found["gamma_1"]) == (3, 1.0, 0.5, 0.0)
     assert found["predicted_regime"] == {"W1": "linear", "W2": "linear", "a": "linear"}
     off_plane = invoke(*arguments[:-3], 0.2, "--beta-3", 1).stdout
-    assert "gamma_1 = 0.150515\nW1: linear" in off_plane
+    assert "gamma_1 = 0.15 ± 0.15\nW1: linear" in off_plane
     named = invoke("locate", "--name", "mean-field", "--depth", 3).stdout
-    assert "W1: condensed\nW2: linear" in named
+    assert "W1: condensed\nW2: linear; in operator norm condensed\n" in named
+
+
+def test_locate_says_the_same_by_name_and_by_scales():
+    """One width cannot: constants move Xavier's exponents off the line, and it says so. A formula has none."""
+    xavier = ["--alpha", "1", "--beta-1", "sqrt(2/(m+1))", "--beta-2", "sqrt(2/(m+d))"]
+    by_name, by_formulas = (
+        json.loads(invoke("locate", *arguments, "--json").stdout)
+        for arguments in (["--name", "Xavier"], xavier)
+    )
+    assert by_name == by_formulas
+    assert by_name["predicted_regime"]["W1"] == "critical"
+    at_one_width = invoke(
+        "locate", "--width", 1000, "--alpha", 1, "--beta-1", 0.0447, "--beta-2", 0.0446
+    ).stdout
+    assert "W1: linear; the critical line is within ±\n" in at_one_width
+
+
+@pytest.mark.parametrize("depth", range(2, 9))
+def test_locate_knows_initialisations_by_the_names_that_people_search(depth):
+    def found(name):
+        return json.loads(invoke("locate", "--name", name, "--depth", depth, "--json").stdout)
+
+    for alias, name in (("PyTorch", "LeCun"), ("kaiming", "He"), ("glorot", "Xavier")):
+        assert found(alias) == found(name)
+    assert set(found("muP")["predicted_regime"].values()) == {"critical"} | (
+        {"linear"} if depth > 2 else set()
+    )
+    assert set(found("muP").get("predicted_regime_operator_norm", {}).values()) <= {"critical"}
+    layers = ["--beta-3", "sqrt(1/d)"] if depth > 2 else []
+    scales = [
+        "--alpha",
+        "1",
+        "--beta-1",
+        "m**-0.5",
+        "--beta-2",
+        "1/sqrt(m)" if depth > 2 else "1/sqrt(d)",
+        *layers,
+    ]
+    by_scales = invoke("locate", *scales, "--depth", depth, "--json").stdout
+    assert json.loads(by_scales) == found("LeCun")
 
 
 THREE_LAYERS = """

@@ -138,7 +138,7 @@ def test_slope_map_shows_cells_lines_names_and_regimes():
     assert mesh.norm.vmin == -mesh.norm.vmax
     assert legend_labels(ax) == ["measured $S = 0$", "95 % band", "predicted"]
     texts = [text.get_text() for text in ax.texts]
-    assert {"NTK", "LeCun, He", "mean-field, Xavier", "linear", "condensed"} == {
+    assert {"NTK", "LeCun, He", "Xavier, mean-field", "linear", "condensed"} == {
         text.replace("\n", " ") for text in texts
     }
     assert r"\log\,\mathrm{RD}(W_1)" in figure.axes[1].get_ylabel()
@@ -435,10 +435,15 @@ def test_agreement_shows_every_slope_and_its_difference_from_the_rule():
     assert -low == high < 1.0 and all((line.get_ydata() < high).all() for line in outside)
 
 
-def test_deeper_networks_have_no_initialisations_of_three_layers():
+def test_deeper_networks_have_initialisations_of_their_own():
+    """NTK of four layers is at gamma = 3/2, where three layers have Xavier."""
     slopes = fit(make_deeper_runs()).assign(depth=4)
-    texts = " ".join(text.get_text() for text in maps.combined_regime_map(slopes).axes[0].texts)
-    assert "NTK" not in texts and "condensed" in texts
+    ax = maps.combined_regime_map(slopes).axes[0]
+    texts = " ".join(text.get_text() for text in ax.texts)
+    assert "NTK" in texts and "condensed" in texts
+    marks = {tuple(np.ravel(line.get_xydata())) for line in ax.lines if line.get_marker() == "D"}
+    inside = [point for point in theory.named_initialisations(4).values() if point[0] <= ax.get_xlim()[1]]
+    assert marks == set(inside) and (1.5, 0.0) in marks
 
 
 def test_three_layers_have_every_figure():

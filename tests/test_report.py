@@ -196,7 +196,7 @@ def test_slopes_lines_and_counts_are_those_of_the_fit(small):
     )
     assert sum(content["regime_counts"]["W1"].values()) == 15
     assert content["line_distances"]["W1"]["slope_infinite"]["rows"] == 3
-    assert {named["names"] for named in content["named"]} == {"NTK", "mean-field, Xavier"}
+    assert {named["names"] for named in content["named"]} == {"NTK", "Xavier, mean-field"}
 
 
 def test_maps_at_a_width_are_means_of_the_converged_runs_alone(tmp_path):

@@ -188,7 +188,7 @@ def test_scales_and_exponents_invert_each_other(width, gamma, gamma_prime, alpha
     ],
 )
 def test_named_initialisations_follow_from_their_scales(name, scales):
-    named = theory.NAMED_INITIALISATIONS[2][name]
+    named = theory.named_initialisations(2)[name]
     assert theory.exponents_from_scales(500, *scales(500)) == pytest.approx((*named, 0.0))
 
 
@@ -217,7 +217,7 @@ def test_three_layer_scales_and_exponents_are_inverse(width, exponents, alpha):
     ],
 )
 def test_named_initialisations_of_three_layers_follow_from_their_scales(name, scales):
-    named = theory.NAMED_INITIALISATIONS[3][name]
+    named = theory.named_initialisations(3)[name]
     found = theory.exponents_from_scales(1e90, *scales(1e90))
     assert found == pytest.approx((*named, 0.0), abs=5e-3)
 
@@ -227,10 +227,10 @@ def test_exponents_of_he_and_xavier_approach_their_limits():
     he = (1.0, math.sqrt(2 / width), math.sqrt(2 / inputs))
     xavier = (1.0, math.sqrt(2 / (width + 1)), math.sqrt(2 / (width + inputs)))
     assert theory.exponents_from_scales(width, *he)[:2] == pytest.approx(
-        theory.NAMED_INITIALISATIONS[2]["He"], abs=2e-3
+        theory.named_initialisations(2)["He"], abs=2e-3
     )
     assert theory.exponents_from_scales(width, *xavier)[:2] == pytest.approx(
-        theory.NAMED_INITIALISATIONS[2]["Xavier"], abs=2e-3
+        theory.named_initialisations(2)["Xavier"], abs=2e-3
     )
 
 

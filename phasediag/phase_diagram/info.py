@@ -123,7 +123,7 @@ def named_initialisations(depth: int, gamma_1: float, limits: Limits) -> dict[th
     There are none where gamma_1 is not 0: theirs is.
     """
     by_point: dict[theory.Exponents, list[str]] = {}
-    for name, point in theory.NAMED_INITIALISATIONS.get(depth, {}).items():
+    for name, point in theory.named_initialisations(depth).items():
         inside = all(low <= at <= high for at, (low, high) in zip(point, limits, strict=True))
         if inside and not gamma_1:
             by_point.setdefault(point, []).append(name)

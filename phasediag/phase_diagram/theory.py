@@ -55,31 +55,6 @@ LAYERS: dict[int, tuple[str, ...]] = {
 
 REGIMES = ("linear", "critical", "condensed")
 
-NAMED_INITIALISATIONS: dict[int, dict[str, Exponents]] = {
-    2: {
-        "NTK": (0.5, 0.0),
-        "mean-field": (1.0, 0.0),
-        "LeCun": (0.5, 0.5),
-        "He": (0.5, 0.5),
-        "Xavier": (1.0, 0.0),
-    },
-    3: {
-        "NTK": (1.0, 0.0),
-        "LeCun": (1.0, 0.5),
-        "He": (1.0, 0.5),
-        "Xavier": (1.5, 0.0),
-        "maximal-update": (1.5, 0.0),
-        "mean-field": (2.0, 0.0),
-    },
-}
-"""(gamma, gamma_prime) of initialisations in common use, by depth.
-
-Two layers: Luo 2021, Table 1. Three layers, all with gamma_1 = 0: from the definitions of the exponents, with hidden weights of
-variance 1/m (LeCun, Xavier) or 2/m (He) and input weights of variance O(1) (Xavier: O(1/m)); NTK: all weights N(0, 1),
-``alpha = m``; maximal-update: all weights N(0, 1), a factor 1/sqrt(m) between the hidden layers and 1/m at the readout, one
-learning rate (``alpha = m^(3/2)``); mean-field: all weights N(0, 1) and a factor 1/m in each of
-two layers, ``alpha = m^2``."""
-
 _LINE_TOLERANCE = 1e-9
 _EXAMPLE_TARGETS: dict[tuple[int, str], dict[str, Exponents]] = {
     (2, "W1"): {"linear": (0.5, 0.0), "critical": (1.0, 0.0), "condensed": (1.75, 0.0)},
@@ -87,6 +62,28 @@ _EXAMPLE_TARGETS: dict[tuple[int, str], dict[str, Exponents]] = {
 }
 # A point this far (in gamma) from the critical line no longer shows critical behaviour at the widths one can train.
 _NEARLY_CRITICAL = 0.25
+
+
+def named_initialisations(depth: int) -> dict[str, Exponents]:
+    """(gamma, gamma_prime) of initialisations in common use, all with gamma_1 = 0.
+
+    Two layers: Luo 2021, Table 1. More: from the definitions of the exponents, with weights behind the first of variance 1/m (LeCun,
+    Xavier) or 2/m (He) and input weights of variance O(1) (Xavier: O(1/m)); NTK: all weights N(0, 1) and a factor 1/sqrt(m) for every
+    hidden layer; maximal-update: all weights N(0, 1), a factor 1/sqrt(m) between hidden layers and 1/m at the readout, one learning rate
+    (with one hidden layer that is mean-field); mean-field: a factor 1/m for every hidden layer.
+    """
+    hidden = depth - 1
+    named = {
+        "NTK": (hidden / 2, 0.0),
+        "LeCun": (hidden / 2, 0.5),
+        "He": (hidden / 2, 0.5),
+        "Xavier": ((hidden + 1) / 2, 0.0),
+        "maximal-update": ((hidden + 1) / 2, 0.0),
+        "mean-field": (float(hidden), 0.0),
+    }
+    if depth == 2:
+        del named["maximal-update"]
+    return named
 
 
 def round_exponent(value: float) -> float:
