@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
 from ...display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure
@@ -82,7 +83,12 @@ def scaling(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Figure:
         xlabel="width $m$",
         ylabel=rf"relative change $\mathrm{{RD}}({layer_symbol(layer)})$",
     )
-    ax.legend(loc="lower center", bbox_to_anchor=(0.44, 1.0), borderaxespad=0.3, handlelength=1.4)
+    handles, _ = ax.get_legend_handles_labels()
+    if any(len(np.asarray(line.get_xdata())) for line in ax.lines if line.get_fillstyle() == "none"):
+        style: dict[str, Any] = {"color": "#5c5c5c", "linestyle": "none", "marker": "o", "markersize": 4}
+        handles.append(Line2D([], [], fillstyle="none", label="not converged: not in the fit", **style))
+    place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.44, 1.0), "borderaxespad": 0.3}
+    ax.legend(handles=handles, handlelength=1.4, **place)
     return figure
 
 
