@@ -111,13 +111,15 @@ PHASEDIAG = f'#!/bin/sh\nexec "{sys.executable}" -m stand_in_phasediag "$@"\n'
 
 
 def thinned(text: str) -> str:
-    """A spec of the checkout with few seeds, widths, points and epochs: what takes minutes there takes seconds here."""
+    """A spec with few seeds, widths, points, rounds and epochs: what takes minutes takes seconds here."""
     spec = tomllib.loads(text)
     grid, seeds = spec["grid"], 1
     if "width" in grid:
         seeds = 2  # for slopes to have intervals
         grid |= {axis: {**grid[axis], "num": 4} for axis in ("gamma", "gamma_prime") if axis in grid}
         grid["width"] = grid["width"][:4]
+    if "refine" in spec:
+        spec["refine"]["rounds"] = 2
     if "epochs" in spec.get("train", {}):
         spec["train"] |= {"epochs": 100, "snapshots": [10, 50]}
     return tomli_w.dumps(spec | {"grid": {**grid, "seeds": seeds}})
@@ -186,7 +188,9 @@ def follow(page: Path, folder: Path, dashboard: str, stand_in: Path) -> None:
                 check_shown(code, printed, where)
             elif block.title:
                 Path(block.title).parent.mkdir(parents=True, exist_ok=True)
-                Path(block.title).write_text(code, encoding="utf-8")
+                # What a page says of a phase diagram is true of the grid that it shows.
+                text = thinned(code) if 'kind = "condensation"' in code else code
+                Path(block.title).write_text(text, encoding="utf-8")
             elif block.language == "toml":
                 parse_spec(completed(code), where)
             elif block.language == "python":
