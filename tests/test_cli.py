@@ -198,7 +198,7 @@ BAD_INPUT = {
     "locate a name and a width": (["locate", "--name", "NTK", "--width", "9"], ["--width", "--name"]),
     "locate a formula and a width": (
         ["locate", "--width", "9", "--alpha", "1", "--beta-1", "1/m", "--beta-2", "1"],
-        ["--width", "--beta-1", "one of the two"],
+        ["--beta-1: m is not supported together with --width", "numbers"],
     ),
     "locate what is no formula": (
         ["locate", "--alpha", "1", "--beta-1", "1/n", "--beta-2", "m"],
@@ -670,7 +670,7 @@ def test_locate_takes_scales_or_a_name():
         "margin": pytest.approx(0.1505, abs=1e-4),
         "predicted_regime": {"W1": "linear", "a": "linear"},
     }
-    assert "gamma = 0.50 ± 0.15\ngamma' = 0.50 ± 0.15\nW1: linear\n" in invoke(*arguments).stdout
+    assert "gamma = 0.50 ± 0.30\ngamma' = 0.50 ± 0.15\nW1: linear\n" in invoke(*arguments).stdout
     named = json.loads(invoke("locate", "--name", "ntk", "--json").stdout)
     assert (named["gamma"], named["gamma_prime"]) == (0.5, 0.0)
 
@@ -686,6 +686,47 @@ def test_locate_three_layers():
     assert "W1: condensed\nW2: linear; in operator norm condensed\n" in named
 
 
+@pytest.mark.parametrize(
+    ("formula", "power"),
+    [
+        ("m**4", 4.0),
+        ("m * sqrt(m)**6", 4.0),
+        ("1/m + 1e-9", 0.0),
+        ("m**0", 0.0),
+        ("sqrt(2/(m + d**90))", -0.5),
+        ("m + 1 - 1/m", 1.0),
+        ("-2*-m**-0.25", -0.25),
+        ("(3 + m) / (m*m - m)", -1.0),
+    ],
+)
+def test_formulas_have_the_power_of_their_leading_term(formula, power):
+    found = invoke("locate", "--alpha", formula, "--beta-1", "m/m", "--beta-2", "d", "--json")
+    assert json.loads(found.stdout)["gamma"] == pytest.approx(power)
+
+
+@pytest.mark.parametrize(
+    ("formula", "why"),
+    [
+        ("m - m", "its leading terms cancel"),
+        ("sqrt(m + 1) - sqrt(m)", "its leading terms cancel"),
+        ("m**(1/d)", "exponents are numbers"),
+        ("m**m", "exponents are numbers"),
+        ("sqrt(-m)", "a power of something negative"),
+        ("1 - m", "allowed: a finite number above 0"),
+        ("m/0", "beyond numbers"),
+        ("9**9**9", "beyond numbers"),
+        ("m if m else m", "a formula of the width m"),
+        ("m" + "+m" * 5000, "…' is not supported"),
+        ("True", "a formula of the width m"),
+        ("", "'' is not supported"),
+    ],
+)
+def test_formulas_without_a_power_of_the_width_are_one_line(formula, why):
+    result = invoke("locate", "--alpha", formula, "--beta-1", "m", "--beta-2", "1")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert why in result.stderr and len(result.stderr) < 300 and result.stderr.count("\n") == 1
+
+
 def test_locate_says_the_same_by_name_and_by_scales():
     """One width cannot: constants move Xavier's exponents off the line, and it says so. A formula has none."""
     xavier = ["--alpha", "1", "--beta-1", "sqrt(2/(m+1))", "--beta-2", "sqrt(2/(m+d))"]
@@ -699,6 +740,9 @@ def test_locate_says_the_same_by_name_and_by_scales():
         "locate", "--width", 1000, "--alpha", 1, "--beta-1", 0.0447, "--beta-2", 0.0446
     ).stdout
     assert "W1: linear; the critical line is within ±\n" in at_one_width
+    deep = ["--beta-1", 0.0447, "--beta-2", 0.0447, "--beta-3", 0.0447]
+    of_eight = invoke("locate", "--width", 1000, "--alpha", 1, *deep, "--depth", 8).stdout
+    assert "W1: linear; the critical line is within ±\n" in of_eight
 
 
 @pytest.mark.parametrize("depth", range(2, 9))

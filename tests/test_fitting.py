@@ -130,10 +130,15 @@ def test_a_run_that_is_there_twice_is_refused():
     again = runs.iloc[[1]]
     with pytest.raises(
         InputError,
-        match=r"runs: 1 rows are there twice, the first depth 2, .*width \d+, seed 0; allowed: one per",
+        match=r"runs: rows that are there twice: 1, the first depth 2, .*width \d+, seed 0; allowed: one per",
     ):
         fitting.fit(pd.concat([runs.drop_duplicates("width"), again]).reset_index(drop=True))
     assert len(fitting.fit(pd.concat([runs.drop_duplicates("width"), again.assign(seed=1)]))) == 1
+
+
+def test_widths_that_have_no_logarithm_are_refused():
+    with pytest.raises(InputError, match="runs: width: 0 is not supported"):
+        fitting.fit(make_runs({(1.0, 0.0): 0.1}).assign(width=0))
 
 
 def test_missing_column_is_named():

@@ -102,18 +102,16 @@ class Progress:
         self._print(line if self._notes <= MAX_NOTES else "further messages of this kind are not shown")
 
     def rate(self) -> float:
-        """Jobs per second since the start."""
-        elapsed = self._elapsed()
-        return (self.done - self._done_at_start) / elapsed if elapsed > 0 else 0.0
+        """Jobs per second since training began."""
+        training = self._training()
+        return (self.done - self._done_at_start) / training if training > 0 else 0.0
 
     def seconds_left(self) -> float | None:
         """Predicted seconds until all is done; None before anything has ended."""
         if self._cost_done <= 0:
             return None
         left = max(self._cost_total - self._cost_done, 0.0)
-        # Half of the time at least was for training, lest a wrong prediction makes nothing of it.
-        training = max(self._elapsed() - self._compiling, self._elapsed() / 2)
-        return training * left / self._cost_done
+        return self._training() * left / self._cost_done
 
     def line(self) -> str:
         """The state in one line."""
@@ -124,7 +122,7 @@ class Progress:
         left = self.seconds_left()
         if left is None:
             seconds = format_duration(self._compiling)
-            first = f"compiling the engine (once on this machine, about {seconds})"
+            first = f"compiling the engine (once, about {seconds})"
             pace = [first if self._compiling else "first batch under way"]
         else:
             pace = [f"{self.rate():.1f} jobs/s", f"{format_duration(left)} left"]
@@ -132,6 +130,10 @@ class Progress:
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._started if self._started is not None else 0.0
+
+    def _training(self) -> float:
+        """Seconds without those of compiling: half of all at least, lest a wrong prediction makes nothing of them."""
+        return max(self._elapsed() - self._compiling, self._elapsed() / 2)
 
     def _refresh(self) -> None:
         if self._live is not None:

@@ -48,17 +48,19 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
         One row per layer and point, sorted, with the columns of ``slopes.parquet`` (`phasediag.phase_diagram.columns.SLOPES`).
 
     Raises:
-        InputError: a column is missing, a run of one seed is there twice, or gamma_1 is not 0 in networks of two layers.
+        InputError: a column is missing, a width is not above 0, a run of one seed is there twice, or gamma_1 of two layers is not 0.
     """
     measure = _measure(operator_norm)
     require_columns(runs, [*POINT_KEYS, "width", measure, "status", *(["seed"] if "neurons" in runs else [])])
+    if not (runs["width"] > 0).all():
+        raise InputError(f"runs: width: {runs['width'].min()} is not supported; allowed: numbers above 0")
     if "seed" in runs:
         keys = [*POINT_KEYS, "width", "seed", *(["neurons"] if "neurons" in runs else [])]
         twice = runs.loc[runs.duplicated(keys), keys]
         if len(twice):
             which = ", ".join(f"{key} {value}" for key, value in twice.iloc[0].items())
             raise InputError(
-                f"runs: {len(twice)} rows are there twice, the first {which}; allowed: one per layer of a run"
+                f"runs: rows that are there twice: {len(twice)}, the first {which}; allowed: one per layer of a run"
             )
     if ((runs["depth"] == 2) & (runs["gamma_1"] != 0)).any():
         raise InputError(

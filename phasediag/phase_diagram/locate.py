@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
-import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -14,8 +13,6 @@ from ..errors import InputError
 from .theory import LAYERS, MAX_DEPTH, named_initialisations, predicted_regime, round_exponent
 
 Exponents = tuple[float, float, float]
-Scale = Callable[[float], float]
-"""A scale as a function of the width."""
 
 ALIASES = {
     "glorot": "Xavier",
@@ -24,17 +21,17 @@ ALIASES = {
     "pytorch": "LeCun",
 }
 """Other names of initialisations; PyTorch's layers have LeCun's exponents: a uniform distribution with variance 1/(3 inputs)."""
-# Between these widths, a formula shows its power of m alone.
-_WIDE, _WIDER = 1e40, 1e80
-_INPUTS = 10.0
-_OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
-    ast.USub: operator.neg,
-}
+_LONGEST = 60
+"""Characters of a formula that a message repeats."""
+
+
+@dataclass(frozen=True)
+class _Term:
+    """The leading term of a formula for wide networks, factor * m^power; `inputs`: it has the number of inputs in it."""
+
+    factor: float
+    power: float = 0.0
+    inputs: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,8 @@ class Location:
     Attributes:
         depth: layers of weights.
         gamma, gamma_prime, gamma_1: the exponents.
-        margin: by how much a factor of two in the scales, which is no power of the width, would move them: log 2 / log m where they
-            are told from one width, else 0.
+        margin: log 2 / log m where the exponents are told from one width, else 0: by how much a factor of two in a scale, which is no
+            power of the width, moves them. gamma has a factor for each layer.
     """
 
     depth: int
@@ -74,7 +71,7 @@ class Location:
 
     def lines(self) -> Iterator[str]:
         """The location in words."""
-        yield f"gamma = {self._shown(self.gamma)}"
+        yield f"gamma = {self._shown(self.gamma, self.depth)}"
         yield f"gamma' = {self._shown(self.gamma_prime)}"
         if self.depth > 2:
             yield f"gamma_1 = {self._shown(self.gamma_1)}"
@@ -84,16 +81,24 @@ class Location:
             near = "; the critical line is within ±" if self._near_line(layer) else ""
             yield f"{layer}: {regime}{also}{near}"
         if self.margin:
-            yield "one width does not tell powers of it from constants: ± is a factor of two. Formulas of m do: --beta-1 'sqrt(2/m)'"
+            yield "one width does not tell powers of it from constants: ± is a factor of two in a scale, for gamma in every one of them."
+            yield "Formulas of m do: --beta-1 'sqrt(2/m)'"
 
-    def _shown(self, exponent: float) -> str:
-        return f"{exponent:.2f} ± {self.margin:.2f}" if self.margin else f"{exponent:.6g}"
+    def _shown(self, exponent: float, times: int = 1) -> str:
+        return f"{exponent:.2f} ± {times * self.margin:.2f}" if self.margin else f"{exponent:.6g}"
 
     def _near_line(self, layer: str) -> bool:
         """Whether a layer has more than one regime within the margin."""
-        ends = product((-self.margin, self.margin), repeat=2)
-        points = ((self.gamma + one, self.gamma_prime + other) for one, other in ends)
-        return len({predicted_regime(layer, self.depth, *point, self.gamma_1) for point in points}) > 1
+        margin_1 = self.margin if self.depth > 2 else 0.0
+        around = (
+            (
+                self.gamma + one * self.depth * self.margin,
+                self.gamma_prime + two * self.margin,
+                self.gamma_1 + three * margin_1,
+            )
+            for one, two, three in product((-1, 1), repeat=3)
+        )
+        return len({predicted_regime(layer, self.depth, *point) for point in around}) > 1
 
 
 def locate(
@@ -123,8 +128,8 @@ def locate(
         return Location(depth, *_named(name, depth), 0.0)
     needed = {option: text for option, text in scales.items() if depth > 2 or option != "--beta-3"}
     texts = {option: text for option, text in needed.items() if text is not None}
-    functions = {option: _scale(text, option) for option, text in texts.items()}
-    formulas = [option for option, function in functions.items() if function(_WIDE) != function(_WIDER)]
+    trees = {option: _parsed(text, option) for option, text in texts.items()}
+    formulas = [option for option, tree in trees.items() if "m" in _names(tree)]
     missing = [option for option in needed if option not in texts]
     if not formulas and width is None:
         missing = ["--width", *missing]
@@ -133,13 +138,14 @@ def locate(
         raise InputError(
             f"locate: {', '.join(missing)} missing; needed: {options} (no width with formulas of m), or --name"
         )
-    if formulas and width is not None:
-        raise InputError(
-            f"locate: --width is not supported with a formula of m ({formulas[0]}); allowed: one of the two"
-        )
-    if width is not None and not (math.isfinite(width) and width > 1):
-        raise InputError(f"locate: --width: {width:g} is not supported; allowed: a finite number above 1")
-    powers = [_power(function, width, option) for option, function in functions.items()]
+    if width is not None:
+        _check_width(width)
+        for option, tree in trees.items():
+            if names := _names(tree) & {"m", "d"}:
+                raise InputError(
+                    f"locate: {option}: {' and '.join(sorted(names))} is not supported together with --width; allowed: numbers"
+                )
+    powers = [_power(_leading(tree, option, texts[option]), width, option) for option, tree in trees.items()]
     margin = 0.0 if width is None else math.log(2) / math.log(width)
     return Location(depth, *_exponents(powers, depth), margin)
 
@@ -162,65 +168,115 @@ def _exponents(powers: list[float], depth: int) -> Exponents:
     return round_exponent(gamma), round_exponent(first - output), round_exponent(gamma_1)
 
 
+def _check_width(width: float) -> None:
+    if not (math.isfinite(width) and width >= 2):
+        raise InputError(f"locate: --width: {width:g} is not supported; allowed: a finite number from 2")
+
+
 def _named(name: str, depth: int) -> Exponents:
     known = named_initialisations(depth)
-    wanted = ALIASES.get(name.lower(), name).lower()
+    wanted = name.strip().lower().replace("_", "-").replace(" ", "-").replace("μ", "mu")
+    wanted = ALIASES.get(wanted, wanted).lower()
     if depth == 2 and wanted == "maximal-update":
         wanted = "mean-field"  # with one hidden layer they are the same
     for candidate, exponents in known.items():
         if candidate.lower() == wanted:
             return *exponents, 0.0
-    raise InputError(
-        f"locate: --name: {name!r} is not known; allowed: {', '.join([*known, *ALIASES])}",
+    names = dict.fromkeys([*known, "maximal-update", *ALIASES])
+    raise InputError(f"locate: --name: {_short(name)} is not known; allowed: {', '.join(names)}")
+
+
+def _power(term: _Term, width: float | None, option: str) -> float:
+    """log scale / log m at one width; without one, the power of m in a formula."""
+    if not 0 < term.factor < math.inf:
+        raise InputError(
+            f"locate: {option}: {term.factor:g} is not supported; allowed: a finite number above 0"
+        )
+    return term.power if width is None else math.log(term.factor) / math.log(width)
+
+
+# Formulas.
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
+
+
+def _refused(option: str, text: str, why: str = "") -> InputError:
+    return InputError(
+        f"locate: {option}: {_short(text)} is not supported{why}; allowed: a number above 0, or a formula of the width m and the number d "
+        "of inputs with + - * / ** and sqrt()"
     )
 
 
-def _power(scale: Scale, width: float | None, option: str) -> float:
-    """log scale / log m at one width; without one, the power of m in a formula."""
-    low, high = (1.0, scale(width)) if width is not None else (scale(_WIDE), scale(_WIDER))
-    if not (0 < low < math.inf and 0 < high < math.inf):
-        raise InputError(f"locate: {option}: {high:g} is not supported; allowed: a finite number above 0")
-    return math.log(high / low) / math.log(width if width is not None else _WIDER / _WIDE)
-
-
-def _scale(text: str, option: str) -> Scale:
-    """A scale as a function of the width m: a number, or a formula of m and d."""
-
-    def refused() -> InputError:
-        return InputError(
-            f"locate: {option}: {text!r} is not supported; allowed: a number above 0, or a formula of the width m and the number d of "
-            "inputs with + - * / ** and sqrt()"
-        )
-
-    def value(node: ast.AST, m: float) -> float:
-        match node:
-            case ast.Expression(body):
-                return value(body, m)
-            case ast.Constant(int() | float() as number) if not isinstance(number, bool):
-                return float(number)
-            case ast.Name("m"):
-                return m
-            case ast.Name("d"):
-                return _INPUTS
-            case ast.BinOp(left, kind, right) if type(kind) in _OPERATORS:
-                return _OPERATORS[type(kind)](value(left, m), value(right, m))
-            case ast.UnaryOp(ast.USub(), operand):
-                return -value(operand, m)
-            case ast.Call(ast.Name("sqrt"), [operand], []):
-                return math.sqrt(value(operand, m))
-        raise refused()
-
-    def scale(m: float) -> float:
-        try:
-            result = value(tree, m)
-        except (ValueError, ZeroDivisionError, OverflowError):
-            raise refused() from None
-        if not isinstance(result, float):  # a root of a negative number
-            raise refused()
-        return result
-
+def _parsed(text: str, option: str) -> ast.expr:
     try:
-        tree = ast.parse(text, mode="eval")
+        return ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise refused() from None
-    return scale
+        raise _refused(option, text) from None
+
+
+def _names(tree: ast.expr) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def _leading(tree: ast.expr, option: str, text: str) -> _Term:
+    """The leading term of a formula as m grows, d being some constant."""
+    try:
+        term = _term(tree)
+    except _Unknown as unknown:
+        raise _refused(option, text, f" ({unknown})" if str(unknown) else "") from None
+    except (OverflowError, ZeroDivisionError, RecursionError):
+        raise _refused(option, text, " (beyond numbers)") from None
+    return term
+
+
+class _Unknown(Exception):
+    """What a formula does has no leading term that is known."""
+
+
+def _term(node: ast.AST) -> _Term:
+    match node:
+        case ast.Constant(int() | float() as number) if not isinstance(number, bool):
+            return _Term(float(number))
+        case ast.Name("m"):
+            return _Term(1.0, 1.0)
+        case ast.Name("d"):
+            return _Term(math.pi, 0.0, True)  # no number that a formula would cancel by chance
+        case ast.UnaryOp(ast.USub(), operand):
+            return _times(_term(operand), _Term(-1.0))
+        case ast.Call(ast.Name("sqrt"), [operand], []):
+            return _to_the(_term(operand), _Term(0.5))
+        case ast.BinOp(left, ast.Add(), right):
+            return _plus(_term(left), _term(right))
+        case ast.BinOp(left, ast.Sub(), right):
+            return _plus(_term(left), _times(_term(right), _Term(-1.0)))
+        case ast.BinOp(left, ast.Mult(), right):
+            return _times(_term(left), _term(right))
+        case ast.BinOp(left, ast.Div(), right):
+            return _times(_term(left), _to_the(_term(right), _Term(-1.0)))
+        case ast.BinOp(left, ast.Pow(), right):
+            return _to_the(_term(left), _term(right))
+    raise _Unknown
+
+
+def _times(one: _Term, other: _Term) -> _Term:
+    return _Term(one.factor * other.factor, one.power + other.power, one.inputs or other.inputs)
+
+
+def _plus(one: _Term, other: _Term) -> _Term:
+    small, large = sorted((one, other), key=lambda term: term.power)
+    if small.power < large.power:
+        return large
+    factor = one.factor + other.factor
+    if abs(factor) <= 1e-12 * abs(one.factor):
+        raise _Unknown("its leading terms cancel")
+    return _Term(factor, one.power, one.inputs or other.inputs)
+
+
+def _to_the(base: _Term, exponent: _Term) -> _Term:
+    if exponent.power or exponent.inputs:
+        raise _Unknown("exponents are numbers")
+    if base.factor < 0:
+        raise _Unknown("a power of something negative")
+    return _Term(base.factor**exponent.factor, base.power * exponent.factor, base.inputs)

@@ -35,7 +35,7 @@ def print_plan(planned: Plan) -> None:
     )
     if planned.compiling_seconds:
         seconds = format_duration(planned.compiling_seconds)
-        say(f"the engine is compiled first, once on this machine: about {seconds} more")
+        say(f"the engine is compiled first, once for each dtype on this machine: about {seconds} more")
     if planned.more_jobs:
         say(
             f"refinement may add up to {planned.more_jobs} jobs; "
