@@ -132,8 +132,8 @@ class Progress:
         return time.monotonic() - self._started if self._started is not None else 0.0
 
     def _training(self) -> float:
-        """Seconds without those of compiling: half of all at least, lest a wrong prediction makes nothing of them."""
-        return max(self._elapsed() - self._compiling, self._elapsed() / 2)
+        """Seconds without those of compiling: a tenth of all at least, lest a wrong prediction makes nothing of them."""
+        return max(self._elapsed() - self._compiling, self._elapsed() / 10)
 
     def _refresh(self) -> None:
         if self._live is not None:
