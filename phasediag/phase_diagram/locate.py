@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any
 
 from ..errors import InputError
-from .theory import LAYERS, MAX_DEPTH, named_initialisations, predicted_regime, round_exponent
+from .theory import LAYERS, MAX_DEPTH, exponents_from_powers, named_initialisations, predicted_regime
 
 Exponents = tuple[float, float, float]
 
@@ -125,7 +125,7 @@ def locate(
         given = [option for option, value in {"--width": width, **scales}.items() if value is not None]
         if given:
             raise InputError(f"locate: {', '.join(given)} cannot be given together with --name")
-        return Location(depth, *_named(name, depth), 0.0)
+        return Location(depth, *_named(name, depth))
     needed = {option: text for option, text in scales.items() if depth > 2 or option != "--beta-3"}
     texts = {option: text for option, text in needed.items() if text is not None}
     trees = {option: _parsed(text, option) for option, text in texts.items()}
@@ -147,7 +147,7 @@ def locate(
                 )
     powers = [_power(_leading(tree, option, texts[option]), width, option) for option, tree in trees.items()]
     margin = 0.0 if width is None else math.log(2) / math.log(width)
-    return Location(depth, *_exponents(powers, depth), margin)
+    return Location(depth, *exponents_from_powers(powers, depth), margin)
 
 
 def _depth_of(depth: int | None, beta_3: str | None) -> int:
@@ -158,14 +158,6 @@ def _depth_of(depth: int | None, beta_3: str | None) -> int:
             "locate: --beta-3 is not supported with --depth 2; it belongs to three layers and more"
         )
     return depth or (2 if beta_3 is None else 3)
-
-
-def _exponents(powers: list[float], depth: int) -> Exponents:
-    """The exponents, given the powers of m of alpha, beta_1, beta_2 and, of more than two layers, beta_3 (docs/maps.md)."""
-    alpha, output, *between, first = powers
-    gamma_1 = between[0] - output if between else 0.0
-    gamma = alpha - output - first - (depth - 2) * sum(between)
-    return round_exponent(gamma), round_exponent(first - output), round_exponent(gamma_1)
 
 
 def _check_width(width: float) -> None:
@@ -223,12 +215,11 @@ def _names(tree: ast.expr) -> set[str]:
 def _leading(tree: ast.expr, option: str, text: str) -> _Term:
     """The leading term of a formula as m grows, d being some constant."""
     try:
-        term = _term(tree)
+        return _term(tree)
     except _Unknown as unknown:
         raise _refused(option, text, f" ({unknown})" if str(unknown) else "") from None
     except (OverflowError, ZeroDivisionError, RecursionError):
         raise _refused(option, text, " (beyond numbers)") from None
-    return term
 
 
 class _Unknown(Exception):

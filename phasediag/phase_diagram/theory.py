@@ -36,7 +36,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -210,10 +210,19 @@ def exponents_from_scales(
         scales["beta_3"] = beta_3
     _require_scales(width, **scales)
     log_width = math.log(width)
-    _, b_1, b_2, *more = (math.log(scale) / log_width for scale in scales.values())
-    gamma = math.log(alpha) / log_width - b_1 - b_2 - sum(more)
-    gamma_prime, gamma_1 = (more[0] - b_1, b_2 - b_1) if more else (b_2 - b_1, 0.0)
-    return round_exponent(gamma), round_exponent(gamma_prime), round_exponent(gamma_1)
+    powers = [math.log(scale) / log_width for scale in scales.values()]
+    return exponents_from_powers(powers, depth=len(powers) - 1)
+
+
+def exponents_from_powers(powers: Sequence[float], depth: int) -> tuple[float, float, float]:
+    """(gamma, gamma_prime, gamma_1), given the powers of the width in the scales of `exponents_from_scales`, in their order.
+
+    Of more than three layers, ``beta_2`` is the scale of all weights between hidden layers.
+    """
+    alpha, output, *between, first = powers
+    gamma_1 = between[0] - output if between else 0.0
+    gamma = alpha - output - first - (depth - 2) * sum(between)
+    return round_exponent(gamma), round_exponent(first - output), round_exponent(gamma_1)
 
 
 def scales_from_exponents(
