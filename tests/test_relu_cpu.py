@@ -453,23 +453,42 @@ def test_exponents_beyond_the_arithmetic_diverge(gamma_prime: float) -> None:
     assert result.status == ["diverged"]
 
 
-def test_a_represented_network_whose_neurons_do_not_see_a_point_has_not_converged(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The biases of the second layer fit the point: in a whole network, that is how it is; in the wider one, some neurons would see it."""
+@pytest.fixture
+def no_neuron_sees_the_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All input weights w have w_1 > 0 and a negative bias."""
 
-    def blind_to_the_left(depth: int, width: int, inputs: int, seed: int) -> tuple[np.ndarray, ...]:
+    def blind(depth: int, width: int, inputs: int, seed: int) -> tuple[np.ndarray, ...]:
         w1, *rest = initial_weights(depth, width, inputs, seed)
-        return np.column_stack([np.abs(w1[:, 0]), np.full(width, -0.1)]), *rest
+        return np.column_stack([np.abs(w1[:, :1]), w1[:, 1:-1], np.full(width, -0.1)]), *rest
 
-    monkeypatch.setattr(relu_cpu, "initial_weights", blind_to_the_left)
+    monkeypatch.setattr(relu_cpu, "initial_weights", blind)
+
+
+@pytest.mark.usefixtures("no_neuron_sees_the_left")
+def test_a_represented_network_whose_neurons_do_not_see_a_point_has_not_converged() -> None:
+    """The biases of the second layer fit the point: in a whole network, that is how it is; in the wider one, some neurons would see it."""
     x, y = np.array([[-1.0], [0.3], [1.0]]), np.array([0.3, 0.5, -0.2])
     for width, status in ((20, "converged"), (10**4, "stalled"), (10**6, "stalled")):
         jobs = [Initialisation(width, 1.0, 0.0, 0.0, 0)]
         network = ReluNetworkCPU.initialised(x, y, 3, 20, jobs, "float64")
         result = integrate(network, Settings(loss_tolerance=1e-4))
         assert result.status == [status]
-        assert result.loss_final[0] < 1e-4 * np.mean(y**2) / 2
+
+
+@pytest.mark.usefixtures("no_neuron_sees_the_left")
+@pytest.mark.parametrize(("gamma", "gamma_prime"), [(2.5, 0.0), (3.3, 0.5)])
+def test_a_represented_network_ends_when_it_has_fitted_all_points_that_it_sees(
+    gamma: float, gamma_prime: float
+) -> None:
+    """The biases of the second layer would take 10^10 times as long for the first point: its input is orthogonal to the others', so that no
+    move of the input weights opens a neuron to it."""
+    x, y = np.array([[-1.0, 0.0], [1.0, 0.5], [1.0, -0.5]]), np.array([0.3, 0.5, -0.2])
+    jobs = [Initialisation(10**14, gamma, gamma_prime, 0.0, 0)]
+    network = ReluNetworkCPU.initialised(x, y, 3, 20, jobs, "float64")
+    result = integrate(network, Settings(loss_tolerance=1e-4))
+    assert result.status == ["stalled"]
+    assert result.loss_final[0] == pytest.approx(0.3**2 / 6, rel=1e-3)
+    assert result.evaluations[0] < 2000
 
 
 @pytest.mark.parametrize("tolerance", [1e-9, 1e-3])

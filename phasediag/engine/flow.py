@@ -151,7 +151,7 @@ def integrate(network: Network, settings: Settings, trace: bool = False) -> Outc
     """Follows the gradient flow of every job to convergence, or to an honest end.
 
     Returns a :class:`.networks.Outcome`; its ``status`` is "converged", "evaluation_limit", "stalled" (stationary above the
-    tolerance, or not what it stands for: see :meth:`.networks.Network.blind`) or "diverged". ``trace`` keeps a
+    tolerance, or not what it stands for: see :meth:`.networks.Network.unseen`) or "diverged". ``trace`` keeps a
     :class:`.networks.Moment` after every step that counts.
     """
     target = settings.loss_tolerance * float(np.mean(network.y**2)) / 2
@@ -529,10 +529,14 @@ def _finish(
     """Notes what became of the jobs that are at their end; which ones (B,) go on."""
     remaining = np.zeros((len(jobs), front.residual.shape[1]))
     ends: Indices = _ends(front, jobs, target, settings.accuracy, settings.max_evaluations, remaining)
-    converged = np.flatnonzero(ends == _CONVERGED)
-    if len(converged):
-        # A point that nothing in a layer sees is fitted by the biases of the next ones: they grow thousandfold for it.
-        ends[converged[network.blind(converged)]] = _STUCK
+    # A point that nothing in a layer sees is left to the biases of the next ones, which grow thousandfold for it. Where all others are
+    # fitted, that is not what the wider network does.
+    fitted = np.abs(front.residual[jobs]) <= sqrt(2 * front.residual.shape[1] * target)
+    rest = np.mean(np.where(fitted, front.residual[jobs], 0.0) ** 2, axis=1) / 2
+    nearly = np.flatnonzero(fitted.any(axis=1) & (rest <= target))
+    if len(nearly):
+        unseen = network.unseen(nearly)
+        ends[nearly[unseen.any(axis=1) & (fitted[nearly] | unseen).all(axis=1)]] = _STUCK
     running: Mask = ends == _RUNNING
     if running.all():
         return running

@@ -167,9 +167,9 @@ class Network(Protocol):
         """Largest force (B,) of ``residual`` (B, n) on a neuron of the last hidden layer that is free to follow it, relative to what it
         would be if all points pulled the same way: 0 where no neuron, however small, would move or grow."""
 
-    def blind(self, jobs: Indices) -> Mask:
-        """Which of the networks with these indices stand for wider ones though no neuron of some hidden layer sees some point any longer:
-        of the wider one's, some always would."""
+    def unseen(self, jobs: Indices) -> Mask:
+        """Which points (B, n) no neuron of some hidden layer sees any longer, in those of the networks with these indices that stand for
+        wider ones: of the wider one's, some always would."""
 
     def initial(self, job: int) -> Layers:
         """Initial weights of one job."""

@@ -367,11 +367,13 @@ class ReluNetworkCPU:
         force: Array = pulled / np.maximum(whole, np.finfo(np.float64).tiny)
         return force
 
-    def blind(self, jobs: Indices) -> Mask:
+    def unseen(self, jobs: Indices) -> Mask:
         state, at = self._state, self._jobs[jobs]
-        seen = (state.gate[:, state.current[at], at, :, : state.neurons] > 0).any(axis=-1)  # (H, B, n)
-        blind: Mask = (state.mass[at] > 1) & ~seen.all(axis=(0, 2))
-        return blind
+        unseen = np.zeros((len(at), self.points), dtype=np.bool_)
+        for index in np.flatnonzero(state.mass[at] > 1):
+            gates = state.gate[:, state.current[at[index]], at[index], :, : state.neurons]  # (H, n, N)
+            unseen[index] = ~(gates > 0).any(axis=2).all(axis=0)
+        return unseen
 
     def initial(self, job: int) -> Layers:
         state, slot, neurons = self._state, self._state.slot[self._jobs[job]], self._state.neurons

@@ -148,8 +148,8 @@ class TensorNetwork(ABC):
     def force(self, residual: Array) -> Array:
         return _array(self.pulled(self._at, self._tensor(residual)))
 
-    def blind(self, jobs: Indices) -> Mask:
-        return np.zeros(len(jobs), dtype=np.bool_)  # all are whole
+    def unseen(self, jobs: Indices) -> Mask:
+        return np.zeros((len(jobs), len(self.y)), dtype=np.bool_)  # all are whole
 
     def change(self, job: int) -> Layers:
         return self.changes(self._at, job)
