@@ -141,6 +141,17 @@ def test_widths_that_have_no_logarithm_are_refused():
         fitting.fit(make_runs({(1.0, 0.0): 0.1}).assign(width=0))
 
 
+def test_a_status_that_no_run_has_is_refused():
+    """Otherwise all of a reader's own runs would be left out in silence."""
+    with pytest.raises(InputError, match=r"runs: status: 'Converged' is not supported; allowed: converged, "):
+        fitting.fit(make_runs({(1.0, 0.0): 0.1}).assign(status="Converged"))
+
+
+def test_what_is_no_table_is_refused():
+    with pytest.raises(InputError, match=r"runs: a list is not supported; allowed: a pandas\.DataFrame"):
+        fitting.fit([1])
+
+
 def test_missing_column_is_named():
     with pytest.raises(InputError, match="missing columns width, status"):
         fitting.fit(make_runs({(0.5, 0.0): -0.5}).drop(columns=["width", "status"]))

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..storage.schema import STATUSES
 from . import theory
 from .columns import SLOPES
 from .extrapolation import LEAST_WIDTHS, infinite_width_slopes
@@ -48,10 +49,18 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
         One row per layer and point, sorted, with the columns of ``slopes.parquet`` (`phasediag.phase_diagram.columns.SLOPES`).
 
     Raises:
-        InputError: a column is missing, a width is not above 0, a run of one seed is there twice, or gamma_1 of two layers is not 0.
+        InputError: runs are no table, a column is missing, a status is unknown, a width is not above 0, a run of one seed is there twice,
+            or gamma_1 of two layers is not 0.
     """
+    if not isinstance(runs, pd.DataFrame):
+        raise InputError(f"runs: a {type(runs).__name__} is not supported; allowed: a pandas.DataFrame")
     measure = _measure(operator_norm)
     require_columns(runs, [*POINT_KEYS, "width", measure, "status", *(["seed"] if "neurons" in runs else [])])
+    unknown = runs.loc[~runs["status"].isin(STATUSES), "status"]
+    if len(unknown):
+        raise InputError(
+            f"runs: status: {unknown.iloc[0]!r} is not supported; allowed: {', '.join(STATUSES)}"
+        )
     if not (runs["width"] > 0).all():
         raise InputError(f"runs: width: {runs['width'].min()} is not supported; allowed: numbers above 0")
     if "seed" in runs:
