@@ -46,6 +46,20 @@ def test_rows_have_the_schema_and_every_job_has_each_layer_once() -> None:
     assert set(table["status"].to_pylist()) == {"converged"}
 
 
+@pytest.mark.parametrize("depth", [2, 3])
+def test_the_engine_is_compiled_once_whatever_the_arrays_of_the_data_are_like(depth: int) -> None:
+    """Those of a Ray worker, say, cannot be written to."""
+    job = Job("x", depth, 10, 10, 1.0, 0.0, 0.0, 0)
+    expected = frame(training.train_batch([job], X, Y, SETTINGS))
+    before = list(relu_cpu._try_steps.signatures)
+    locked, strided = (X.copy(), Y.copy()), (np.repeat(X, 2, axis=1)[:, ::2], np.repeat(Y, 2)[::2])
+    for array in locked:
+        array.setflags(write=False)
+    for x, y in (locked, strided):
+        pd.testing.assert_frame_equal(frame(training.train_batch([job], x, y, SETTINGS)), expected)
+    assert relu_cpu._try_steps.signatures == before
+
+
 def test_measures_are_those_of_the_weights() -> None:
     rows, weights = training.train_weights(JOBS[-1], X, Y, SETTINGS)
     w, a = initial_weights(2, 90, 1, 1)

@@ -315,8 +315,8 @@ def _train_all(
 
     One thread per chunk keeps every sum in one order, and beats splitting operations this small over threads.
     """
-    # For arrays of another layout, all would be compiled anew.
-    x, y = (np.ascontiguousarray(part, dtype=np.float64) for part in (x, y))
+    # Copies: for arrays of another layout, or that cannot be written to, like those of Ray, all would be compiled anew.
+    x, y = (np.array(part, dtype=np.float64, order="C") for part in (x, y))
     chunks = _chunks(jobs, x.shape, settings, device, threads)
 
     def work(chunk: Sequence[Job]) -> list[tuple[Job, Seen]]:
