@@ -191,7 +191,8 @@ def integrate(network: Network, settings: Settings, trace: bool = False) -> Outc
 def _propose(front: _Front, jobs: Indices, target: float) -> None:
     """The next step of every job, and its impulse; a job that is still settling repeats the one it has.
 
-    Nothing acts on modes in the null space (duplicated points, dead networks): they cannot move.
+    Modes in the null space of the kernel have their impulse too. It moves no residual, but neurons that are too small to show in the kernel:
+    out of a saddle, they grow.
     """
     n, pieces = front.residual.shape[1], front.pieces.shape[1]
     whole, part = np.empty(4), np.empty(4)
@@ -199,10 +200,9 @@ def _propose(front: _Front, jobs: Indices, target: float) -> None:
         if front.passes[job] > 0:
             continue
         values, start, vectors = front.values[job], front.start[job], front.vectors[job]
-        movable = front.movable[job]
         if np.isnan(front.step[job]):
             front.step[job] = FIRST_STEP / max(values[n - 1], _TINY)
-        step = front.step[job] = _landed(values, movable, start, front.step[job], LANDING * target)
+        step = front.step[job] = _landed(values, front.movable[job], start, front.step[job], LANDING * target)
         length = step / pieces
         for piece in range(pieces):
             for i in range(n):
@@ -211,9 +211,7 @@ def _propose(front: _Front, jobs: Indices, target: float) -> None:
             phis(values[mode] * step, whole)
             phis(values[mode] * length, part)
             for order in range(4):
-                front.phis[job, order, mode] = step * whole[order] if movable[mode] else 0.0
-            if not movable[mode]:
-                continue
+                front.phis[job, order, mode] = step * whole[order]
             for piece in range(pieces):
                 here = length * exp(-values[mode] * piece * length) * start[mode]
                 for i in range(n):
