@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from reference import small_step_flow_deep
+from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from phasediag.engine import relu_cpu
@@ -489,6 +490,38 @@ def test_a_represented_network_ends_when_it_has_fitted_all_points_that_it_sees(
     assert result.status == ["stalled"]
     assert result.loss_final[0] == pytest.approx(0.3**2 / 6, rel=1e-3)
     assert result.evaluations[0] < 2000
+
+
+def test_neurons_too_small_to_show_in_the_kernel_grow_out_of_a_saddle() -> None:
+    """The condensed network waits there at a loss of 0.0517. Beside Runge-Kutta steps of all weights, in units of time without kappa."""
+    x, y = (
+        np.append(np.linspace(0.2, 1, 11), -1.0)[:, None],
+        np.append(np.sin(np.linspace(0.6, 3, 11)) + 0.3, 0.1),
+    )
+    inputs, neurons, mass, kappa = np.column_stack([x, np.ones(12)]), 20, 10**7 / 20, (10**7) ** -2.5
+    w, a = initial_weights(2, neurons, 1, 0)
+    f_start = np.maximum(inputs @ w.T, 0) @ a
+
+    def residual(features: np.ndarray, a: np.ndarray) -> np.ndarray:
+        return kappa * (np.sqrt(mass) * f_start + mass * (features @ a - f_start)) - y
+
+    def gradient(_: float, weights: np.ndarray) -> np.ndarray:
+        w, a = weights[:-neurons].reshape(neurons, 2), weights[-neurons:]
+        z = inputs @ w.T
+        e = residual(np.maximum(z, 0), a)
+        return -np.append(((e[:, None] * (z > 0) * a).T @ inputs).ravel(), e @ np.maximum(z, 0)) / 12
+
+    times = [200, 400, 500, 600]
+    path = solve_ivp(gradient, (0, 600), np.append(w.ravel(), a), t_eval=times, rtol=1e-5, atol=1e-2).y.T
+    ends = [(np.maximum(inputs @ one[:-neurons].reshape(neurons, 2).T, 0), one[-neurons:]) for one in path]
+    expected = [np.mean(residual(*end) ** 2) / 2 for end in ends]
+    network = ReluNetworkCPU.initialised(
+        x, y, 2, neurons, [Initialisation(10**7, 2.5, 0.0, 0.0, 0)], "float64"
+    )
+    (trace,) = integrate(network, Settings(loss_tolerance=1e-4), trace=True).trace
+    at, losses = [moment.time * kappa for moment in trace], [moment.loss for moment in trace]
+    assert np.exp(np.interp(times, at, np.log(losses))) == pytest.approx(expected, rel=0.1)
+    assert expected[0] > 0.05 and expected[-1] < 0.002
 
 
 @pytest.mark.parametrize("tolerance", [1e-9, 1e-3])

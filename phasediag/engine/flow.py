@@ -191,8 +191,8 @@ def integrate(network: Network, settings: Settings, trace: bool = False) -> Outc
 def _propose(front: _Front, jobs: Indices, target: float) -> None:
     """The next step of every job, and its impulse; a job that is still settling repeats the one it has.
 
-    Modes in the null space of the kernel have their impulse too. It moves no residual, but neurons that are too small to show in the kernel:
-    out of a saddle, they grow.
+    Modes in the null space of the kernel have an impulse too. It moves neurons that are too small to show in the kernel: out of a saddle,
+    these grow.
     """
     n, pieces = front.residual.shape[1], front.pieces.shape[1]
     whole, part = np.empty(4), np.empty(4)
