@@ -13,6 +13,7 @@ from phasediag.phase_diagram import costs
 from phasediag.phase_diagram.costs import cost_of, predicted_seconds
 from phasediag.phase_diagram.study import PhaseDiagramStudy
 from phasediag.spec.data import make_dataset
+from phasediag.study import Cost
 from phasediag.sweep import plan
 from phasediag.sweep.plan import Batch, make_batches, make_plan, missing_batches, split
 
@@ -47,14 +48,16 @@ def ids(batches):
     seeds=st.integers(1, 40),
     points=st.integers(1, 300),
     slots=st.integers(1, 40),
+    threads=st.integers(1, 8),
 )
-def test_batches_hold_every_job_once_in_one_shape_and_within_bounds(widths, seeds, points, slots):
+def test_batches_hold_every_job_once_in_one_shape_and_within_bounds(widths, seeds, points, slots, threads):
     jobs = study(sorted(widths), seeds=seeds).jobs()
-    batches = make_batches(jobs, lambda job: cost_of(job, points, 1, 20_000), slots)
+    batches = make_batches(jobs, lambda job: cost_of(job, points, 1, 20_000), slots, threads=threads)
     assert sorted(ids(batches)) == sorted(job.job_id for job in jobs)
     assert all(len({job.width for job in batch.jobs}) == 1 for batch in batches)
-    assert len(batches) >= min(plan.BATCHES_PER_SLOT * slots, len(jobs))
-    assert all(batch.seconds <= plan.MAX_BATCH_SECONDS for batch in batches if len(batch.jobs) > 1)
+    assert len(batches) >= min(plan.BATCHES_PER_SLOT * slots, len(jobs) // threads)
+    long = [batch for batch in batches if batch.seconds > plan.MAX_BATCH_SECONDS * threads]
+    assert all(len(batch.jobs) <= threads for batch in long)
     durations = [batch.seconds for batch in batches]
     assert durations == sorted(durations, reverse=True)
 
@@ -62,6 +65,13 @@ def test_batches_hold_every_job_once_in_one_shape_and_within_bounds(widths, seed
 def test_batches_do_not_depend_on_the_order_of_the_jobs():
     jobs = study(seeds=20).jobs()
     assert make_batches(jobs, on_four_points, 3) == make_batches(jobs[::-1], on_four_points, 3)
+
+
+def test_every_thread_of_a_task_has_a_job_to_train():
+    """However long they take: otherwise all but one would wait."""
+    here = study(width=[10**6], seeds=4)
+    batches = make_batches(here.jobs(), lambda job: Cost((job.width,), 500.0, 0.0, 1000, 500.0), 2, threads=4)
+    assert {len(batch.jobs) for batch in batches} == {4}
 
 
 def test_no_jobs_make_no_batches():

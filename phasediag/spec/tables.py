@@ -198,6 +198,11 @@ class ResourcesSpec(Table):
     )
 
     @property
+    def threads(self) -> int:
+        """How many jobs a task trains at a time."""
+        return max(1, int(self.cpus_per_task))
+
+    @property
     def planned_device(self) -> Literal["cpu", "cuda"]:
         """The kind of device that tasks will find: a GPU if they are given one, whatever is in this machine."""
         return "cuda" if self.gpus_per_task and self.device != "cpu" else "cpu"

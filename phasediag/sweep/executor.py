@@ -59,6 +59,8 @@ class Executor(ABC):
 
     here = True
     """Whether tasks run on this machine."""
+    threads = 1
+    """How many jobs a task trains at a time."""
 
     @abstractmethod
     def slots(self) -> int:

@@ -51,6 +51,7 @@ class LocalExecutor(Executor):
             cpus_per_task=float(cores()),
             gpus_per_task=1.0 if device == "cuda" else 0.0,
         )
+        self.threads = self._resources.threads
         self._numbers = count()
         self._waiting: deque[tuple[int, Batch]] = deque()
 

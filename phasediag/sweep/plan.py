@@ -97,28 +97,30 @@ class Plan:
 
 
 def make_batches(
-    jobs: Sequence[JobT], cost: Callable[[JobT], Cost], slots: int, device: str = "cpu"
+    jobs: Sequence[JobT], cost: Callable[[JobT], Cost], slots: int, device: str = "cpu", threads: int = 1
 ) -> list[Batch]:
     """Groups jobs into batches of one shape each, the longest first.
 
-    Every slot gets at least eight batches where there are enough jobs. A batch of several jobs is predicted to take at most a minute, and
-    the memory that the device has for it (`phasediag.devices.BATCH_BYTES`). The result does not depend on the order of the jobs.
+    Every slot gets at least eight batches where there are enough jobs, and every thread of a task a job. A batch of more jobs than threads
+    is predicted to take at most a minute of each, and the memory that the device has for it (`phasediag.devices.BATCH_BYTES`). The result
+    does not depend on the order of the jobs.
 
     Args:
         jobs: jobs to run, each once.
         cost: tells what a job takes.
         slots: batches that will run at a time.
         device: kind of device that they will run on.
+        threads: jobs of a batch that are trained at a time.
     """
     if not jobs:
         return []
     costed = sorted((_Costed(job, cost(job)) for job in jobs), key=_Costed.order)
     wanted = BATCHES_PER_SLOT * max(slots, 1)
-    limit = min(MAX_BATCH_SECONDS, 2 * _together(costed) / wanted)
-    groups = list(_groups(costed, limit, device))
-    while len(groups) < min(wanted, len(jobs)):
+    limit = min(MAX_BATCH_SECONDS * threads, 2 * _together(costed) / wanted)
+    groups = list(_groups(costed, limit, device, threads))
+    while len(groups) < min(wanted, len(jobs) // threads):
         limit *= 0.7
-        groups = list(_groups(costed, limit, device))
+        groups = list(_groups(costed, limit, device, threads))
     return longest_first(_batch(group) for group in groups)
 
 
@@ -145,7 +147,7 @@ def split(batch: Batch) -> tuple[Batch, Batch]:
 
 
 def missing_batches(
-    study: AnyStudy, statuses: Mapping[str, str], kept: Iterable[str], slots: int
+    study: AnyStudy, statuses: Mapping[str, str], kept: Iterable[str], slots: int, threads: int = 1
 ) -> list[Batch]:
     """The batches that complete a study, the longest first.
 
@@ -154,19 +156,20 @@ def missing_batches(
         statuses: status by id of the jobs that have rows.
         kept: ids of the networks that are kept whole already.
         slots: batches that will run at a time.
+        threads: jobs of a batch that are trained at a time.
     """
     kept = set(kept)
     missing = [job for job in study.jobs() if job.job_id not in statuses]
     samples = [_Costed(job, study.cost(job)) for job in study.sample_jobs() if job.job_id not in kept]
     whole = [_batch([one], sample=True) for one in samples]
-    return longest_first(
-        [*make_batches(missing, study.cost, slots, study.spec.resources.planned_device), *whole]
-    )
+    device = study.spec.resources.planned_device
+    return longest_first([*make_batches(missing, study.cost, slots, device, threads), *whole])
 
 
 def make_plan(study: AnyStudy, statuses: Mapping[str, str], kept: Iterable[str], slots: int) -> Plan:
-    """The plan of a study; the arguments are those of `missing_batches`."""
-    batches = missing_batches(study, statuses, kept, slots)
+    """The plan of a study on Ray; the arguments are those of `missing_batches`."""
+    threads = study.spec.resources.threads
+    batches = missing_batches(study, statuses, kept, slots, threads)
     groups = _group_plans(study, statuses, batches)
     # Nothing is added any more when all that was added by now is there.
     more_jobs, seconds = study.more_jobs() if any(row.missing for row in groups) else (0, 0.0)
@@ -179,7 +182,7 @@ def make_plan(study: AnyStudy, statuses: Mapping[str, str], kept: Iterable[str],
         batches=len(batches),
         cpu_seconds=sum(batch.seconds for batch in batches),
         slots=slots,
-        wall_seconds=_makespan(batches, slots),
+        wall_seconds=_makespan(batches, slots, threads),
         grouped_by=study.grouped_by,
         groups=groups,
         more_jobs=more_jobs,
@@ -223,11 +226,11 @@ def _stage(status: str | None) -> str:
     return "failed" if status == FAILED else "finished"
 
 
-def _makespan(batches: Sequence[Batch], slots: int) -> float:
-    """When the last batch ends if every slot takes the next batch as soon as it is free."""
+def _makespan(batches: Sequence[Batch], slots: int, threads: int) -> float:
+    """When the last batch ends if every slot takes the next batch as soon as it is free, and trains so many jobs of it at a time."""
     ends = [0.0] * max(slots, 1)
     for batch in batches:
-        heapq.heapreplace(ends, ends[0] + batch.seconds)
+        heapq.heapreplace(ends, ends[0] + batch.seconds / min(threads, len(batch.jobs)))
     return max(ends)
 
 
@@ -243,15 +246,16 @@ class _Costed:
         return self.cost.shape, self.cost.seconds, self.job.job_id
 
 
-def _groups(costed: Sequence[_Costed], limit: float, device: str) -> Iterator[list[_Costed]]:
-    """Neighbouring jobs of one shape together, up to `limit` seconds and to the number that memory allows."""
+def _groups(costed: Sequence[_Costed], limit: float, device: str, threads: int) -> Iterator[list[_Costed]]:
+    """Neighbouring jobs of one shape together, one for every thread and more up to `limit` seconds, as many as memory allows."""
     group: list[_Costed] = []
     seconds = 0.0
     for one in costed:
         # Sorted by duration, the last job of a batch takes the most evaluations.
         together = seconds + one.cost.seconds + one.cost.shared
         full = len(group) >= _capacity(one.cost, device)
-        if group and (one.cost.shape != group[0].cost.shape or full or together > limit):
+        long = together > limit and len(group) >= threads
+        if group and (one.cost.shape != group[0].cost.shape or full or long):
             yield group
             group, seconds = [], 0.0
         group.append(one)

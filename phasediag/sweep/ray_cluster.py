@@ -129,6 +129,7 @@ class RayCluster(Executor):
     def __init__(self, study: AnyStudy, borrowed: bool, here: bool = False) -> None:
         self.here = here
         self.resources = study.spec.resources
+        self.threads = self.resources.threads
         self._borrowed = borrowed
         self._slots, self._slots_time = 1, float("-inf")
         self._numbers = count()

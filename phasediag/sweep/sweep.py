@@ -209,7 +209,7 @@ class _Sweep:
         statuses = _of_study(self._study, statuses)
         slots = self._executor.slots()
         kept = _kept(self._study, self._store, self._samples)
-        batches = missing_batches(self._study, statuses, kept, slots)
+        batches = missing_batches(self._study, statuses, kept, slots, self._executor.threads)
         self._waiting.extend(Attempt(batch) for batch in batches)
         total = len(self._study.jobs())
         failed = _count_failed(statuses)
@@ -264,9 +264,8 @@ class _Sweep:
 
     def _queue(self, jobs: Sequence[Job]) -> None:
         """Adds jobs to the sweep that have come up on its way."""
-        batches = make_batches(
-            jobs, self._study.cost, self._executor.slots(), self._study.spec.resources.planned_device
-        )
+        device = self._study.spec.resources.planned_device
+        batches = make_batches(jobs, self._study.cost, self._executor.slots(), device, self._executor.threads)
         self._waiting.extend(Attempt(batch) for batch in batches)
         self._progress.grow(len(jobs), sum(batch.seconds for batch in batches))
         self._lease.note(total=self._progress.total)

@@ -117,10 +117,9 @@ def _train(batch: Batch, shared: Shared) -> Sequence[Row]:
     device = device_of_task(
         resources.device, resources.gpus_per_task
     )  # Ray shows a task the GPUs that it was given
-    threads = max(1, int(resources.cpus_per_task))
     if batch.sample:
-        return shared.trainer.sample(batch.jobs[0], device, threads)
-    return shared.trainer.batch(batch.jobs, device, threads)
+        return shared.trainer.sample(batch.jobs[0], device, resources.threads)
+    return shared.trainer.batch(batch.jobs, device, resources.threads)
 
 
 def describe(error: BaseException) -> str:
