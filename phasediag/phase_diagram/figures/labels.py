@@ -110,7 +110,7 @@ def _draw_named(
         return covered + _LINE_POINT * label.count(lines)
 
     text, rightwards, above = chosen = min(options, key=cost)
-    ax.plot(*point, "D", color="white", markeredgecolor="black", markersize=4.5, zorder=6)
+    ax.plot(*point, "D", color="white", markeredgecolor="black", markersize=4.5, zorder=6, clip_on=False)
     ax.annotate(
         text,
         point,
