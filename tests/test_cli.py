@@ -669,8 +669,10 @@ def test_locate_takes_scales_or_a_name():
         "gamma_1": 0.0,
         "margin": pytest.approx(0.1505, abs=1e-4),
         "predicted_regime": {"W1": "linear", "a": "linear"},
+        "predicted_slope": {"W1": -1.5, "a": -0.5},
+        "near_critical_line": [],
     }
-    assert "gamma = 0.50 ± 0.30\ngamma' = 0.50 ± 0.15\nW1: linear\n" in invoke(*arguments).stdout
+    assert "gamma = 0.50 ± 0.30\ngamma' = 0.50 ± 0.15\nW1: linear, slope -1.50\n" in invoke(*arguments).stdout
     named = json.loads(invoke("locate", "--name", "ntk", "--json").stdout)
     assert (named["gamma"], named["gamma_prime"]) == (0.5, 0.0)
 
@@ -681,9 +683,19 @@ def test_locate_three_layers():
     assert (found["depth"], found["gamma"], found["gamma_prime"], found["gamma_1"]) == (3, 1.0, 0.5, 0.0)
     assert found["predicted_regime"] == {"W1": "linear", "W2": "linear", "a": "linear"}
     off_plane = invoke(*arguments[:-3], 0.2, "--beta-3", 1).stdout
-    assert "gamma_1 = 0.15 ± 0.15\nW1: linear" in off_plane
+    assert "gamma_1 = 0.15 ± 0.15\nW1: linear, slope -1.50" in off_plane
     named = invoke("locate", "--name", "mean-field", "--depth", 3).stdout
-    assert "W1: condensed\nW2: linear; in operator norm condensed\n" in named
+    assert (
+        "W1: condensed, slope 0.166667\nW2: linear, slope -0.333333; in operator norm condensed, slope 0.166667\n"
+        in named
+    )
+    numbers = ["--width", 1000, "--alpha", 1, "--beta-1", 0.0447, "--beta-2", 0.0447, "--beta-3", 0.0447]
+    near = json.loads(invoke("locate", *numbers, "--json").stdout)
+    assert (near["near_critical_line"], near["near_critical_line_operator_norm"]) == (["W1", "a"], ["W2"])
+    assert (
+        "W2: linear, slope -0.65; in operator norm linear, slope -0.15, the critical line within ±\n"
+        in invoke("locate", *numbers).stdout
+    )
 
 
 @pytest.mark.parametrize(
@@ -739,10 +751,10 @@ def test_locate_says_the_same_by_name_and_by_scales():
     at_one_width = invoke(
         "locate", "--width", 1000, "--alpha", 1, "--beta-1", 0.0447, "--beta-2", 0.0446
     ).stdout
-    assert "W1: linear; the critical line is within ±\n" in at_one_width
+    assert "W1: linear, slope -0.10, the critical line within ±\n" in at_one_width
     deep = ["--beta-1", 0.0447, "--beta-2", 0.0447, "--beta-3", 0.0447]
     of_eight = invoke("locate", "--width", 1000, "--alpha", 1, *deep, "--depth", 8).stdout
-    assert "W1: linear; the critical line is within ±\n" in of_eight
+    assert "W1: linear, slope -0.40, the critical line within ±\n" in of_eight
 
 
 @pytest.mark.parametrize("depth", range(2, 9))

@@ -10,7 +10,15 @@ from itertools import product
 from typing import Any
 
 from ..errors import InputError
-from .theory import LAYERS, MAX_DEPTH, exponents_from_powers, named_initialisations, predicted_regime
+from .theory import (
+    LAYERS,
+    MAX_DEPTH,
+    exponents_from_powers,
+    named_initialisations,
+    predicted_regime,
+    predicted_slope,
+    round_exponent,
+)
 
 Exponents = tuple[float, float, float]
 
@@ -36,7 +44,7 @@ class _Term:
 
 @dataclass(frozen=True)
 class Location:
-    """A place in the phase diagram: the exponents of an initialisation, and the predicted regime of every layer.
+    """A place in the phase diagram: the exponents of an initialisation, and the predicted regime and slope of every layer.
 
     Attributes:
         depth: layers of weights.
@@ -53,21 +61,34 @@ class Location:
 
     def regimes(self, operator_norm: bool = False) -> dict[str, str]:
         """The predicted regime of every layer; in operator norm, of those whose two norms differ: hidden-to-hidden matrices."""
-        layers = LAYERS[self.depth][1:-1] if operator_norm else LAYERS[self.depth]
-        place = self.gamma, self.gamma_prime, self.gamma_1
-        return {layer: predicted_regime(layer, self.depth, *place, operator_norm) for layer in layers}
+        return {
+            layer: predicted_regime(layer, self.depth, *self._point, operator_norm)
+            for layer in self._layers(operator_norm)
+        }
+
+    def slopes(self, operator_norm: bool = False) -> dict[str, float]:
+        """The predicted slope of every layer, d log RD / d log m; in operator norm, of hidden-to-hidden matrices."""
+        return {
+            layer: round_exponent(predicted_slope(layer, self.depth, *self._point, operator_norm))
+            for layer in self._layers(operator_norm)
+        }
+
+    def near_lines(self, operator_norm: bool = False) -> list[str]:
+        """The layers that have more than one regime within the margin; in operator norm, hidden-to-hidden matrices among them."""
+        return [layer for layer in self._layers(operator_norm) if self._near_line(layer, operator_norm)]
 
     def to_dict(self) -> dict[str, Any]:
         """The location as JSON can hold it."""
         exponents = {"gamma": self.gamma, "gamma_prime": self.gamma_prime, "gamma_1": self.gamma_1}
-        operator_norm = self.regimes(operator_norm=True)
-        return {
-            "depth": self.depth,
-            **exponents,
-            "margin": self.margin,
-            "predicted_regime": self.regimes(),
-            **({"predicted_regime_operator_norm": operator_norm} if operator_norm else {}),
-        }
+        told: dict[str, Any] = {"depth": self.depth, **exponents, "margin": self.margin}
+        for operator_norm, norm in ((False, ""), (True, "_operator_norm")):
+            if self._layers(operator_norm):
+                told |= {
+                    f"predicted_regime{norm}": self.regimes(operator_norm),
+                    f"predicted_slope{norm}": self.slopes(operator_norm),
+                    f"near_critical_line{norm}": self.near_lines(operator_norm),
+                }
+        return told
 
     def lines(self) -> Iterator[str]:
         """The location in words."""
@@ -75,19 +96,31 @@ class Location:
         yield f"gamma' = {self._shown(self.gamma_prime)}"
         if self.depth > 2:
             yield f"gamma_1 = {self._shown(self.gamma_1)}"
-        operator_norm = self.regimes(operator_norm=True)
-        for layer, regime in self.regimes().items():
-            also = f"; in operator norm {operator_norm[layer]}" if layer in operator_norm else ""
-            near = "; the critical line is within ±" if self._near_line(layer) else ""
-            yield f"{layer}: {regime}{also}{near}"
+        for layer in LAYERS[self.depth]:
+            operator_norm = layer in self._layers(operator_norm=True)
+            also = f"; in operator norm {self._told(layer, True)}" if operator_norm else ""
+            yield f"{layer}: {self._told(layer, False)}{also}"
         if self.margin:
             yield "one width does not tell powers of it from constants: ± is a factor of two in a scale, for gamma in every one of them."
             yield "Formulas of m do: --beta-1 'sqrt(2/m)'"
 
-    def _shown(self, exponent: float, times: int = 1) -> str:
-        return f"{exponent:.2f} ± {times * self.margin:.2f}" if self.margin else f"{exponent:.6g}"
+    @property
+    def _point(self) -> Exponents:
+        return self.gamma, self.gamma_prime, self.gamma_1
 
-    def _near_line(self, layer: str) -> bool:
+    def _layers(self, operator_norm: bool) -> tuple[str, ...]:
+        return LAYERS[self.depth][1:-1] if operator_norm else LAYERS[self.depth]
+
+    def _told(self, layer: str, operator_norm: bool) -> str:
+        slope = self.slopes(operator_norm)[layer]
+        near = ", the critical line within ±" if self._near_line(layer, operator_norm) else ""
+        shown = _rounded(slope) if self.margin else f"{slope:.6g}"
+        return f"{self.regimes(operator_norm)[layer]}, slope {shown}{near}"
+
+    def _shown(self, exponent: float, times: int = 1) -> str:
+        return f"{_rounded(exponent)} ± {times * self.margin:.2f}" if self.margin else f"{exponent:.6g}"
+
+    def _near_line(self, layer: str, operator_norm: bool) -> bool:
         """Whether a layer has more than one regime within the margin."""
         margin_1 = self.margin if self.depth > 2 else 0.0
         around = (
@@ -98,7 +131,11 @@ class Location:
             )
             for one, two, three in product((-1, 1), repeat=3)
         )
-        return len({predicted_regime(layer, self.depth, *point) for point in around}) > 1
+        return len({predicted_regime(layer, self.depth, *point, operator_norm) for point in around}) > 1
+
+
+def _rounded(number: float) -> str:
+    return f"{round(number, 2) + 0.0:.2f}"  # no -0.00
 
 
 def locate(
