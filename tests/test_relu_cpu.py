@@ -474,6 +474,7 @@ def test_a_represented_network_whose_neurons_do_not_see_a_point_has_not_converge
         network = ReluNetworkCPU.initialised(x, y, 3, 20, jobs, "float64")
         result = integrate(network, Settings(loss_tolerance=1e-4))
         assert result.status == [status]
+        assert (result.loss_final[0] < 1e-4 * np.mean(y**2) / 2) == (status == "converged")
 
 
 @pytest.mark.usefixtures("no_neuron_sees_the_left")

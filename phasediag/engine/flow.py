@@ -52,8 +52,8 @@ PATIENCE = 8
 """Steps in a row after which a debt is cancelled: the loss rises with every step, however short, and the debt is what all of them pay."""
 _TINY = 1e-300
 NULL_MODE = 5e-15
-"""Kernel modes below this fraction, times the number of points, of the kernel of the points that they consist of are rounding: they cannot
-move (duplicated points, dead networks)."""
+"""Kernel modes below this fraction, times the number of points, of the kernel of the points that they consist of are rounding: they
+move no residual (duplicated points, dead networks, neurons too small to show)."""
 AT_REST = 1e-3
 """A network stalls where all that is left to move is this fraction of ``accuracy``."""
 NO_FORCE = 1e-6
@@ -529,8 +529,9 @@ def _finish(
     ends: Indices = _ends(front, jobs, target, settings.accuracy, settings.max_evaluations, remaining)
     # A point that nothing in a layer sees is left to the biases of the next ones, which grow thousandfold for it. Where all others are
     # fitted, that is not what the wider network does.
-    fitted = np.abs(front.residual[jobs]) <= sqrt(2 * front.residual.shape[1] * target)
-    rest = np.mean(np.where(fitted, front.residual[jobs], 0.0) ** 2, axis=1) / 2
+    residual = front.residual[jobs]
+    fitted = np.abs(residual) <= sqrt(2 * residual.shape[1] * target)
+    rest = np.mean(np.where(fitted, residual, 0.0) ** 2, axis=1) / 2
     nearly = np.flatnonzero(fitted.any(axis=1) & (rest <= target))
     if len(nearly):
         unseen = network.unseen(nearly)
