@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .phase_diagram.comparison import compare
     from .phase_diagram.figures.maps import plot_map
     from .phase_diagram.fitting import critical_line, fit
+    from .phase_diagram.locate.networks import locate
     from .storage.schema import VERSION as __version__
     from .study import Study
     from .sweep.local import train
@@ -31,6 +32,7 @@ _HOMES = {
     "count": "condensation.counts",
     "critical_line": "phase_diagram.fitting",
     "fit": "phase_diagram.fitting",
+    "locate": "phase_diagram.locate.networks",
     "plot_map": "phase_diagram.figures.maps",
     "read_study": "kinds",
     "summarise": "condensation.counts",
@@ -46,6 +48,7 @@ __all__ = [
     "count",
     "critical_line",
     "fit",
+    "locate",
     "plot_map",
     "read_study",
     "summarise",

@@ -463,26 +463,42 @@ def reproduce(
 
 @app.command()
 def locate(
+    module: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PACKAGE:FUNCTION",
+            help="A function that takes a width and returns a torch module.",
+            show_default=False,
+        ),
+    ] = None,
     width: Annotated[
-        float | None,
-        typer.Option(help="Number of hidden neurons, for scales that are numbers.", show_default=False),
+        str | None,
+        typer.Option(
+            metavar="M[,M,...]",
+            help="Numbers of hidden neurons: of scales that are numbers, or at which the module is made.",
+            show_default=False,
+        ),
     ] = None,
     alpha: Annotated[
-        str | None, typer.Option(help="Scale 1/alpha of the output.", show_default=False)
+        str | None, typer.Option(metavar="SCALE", help="Scale 1/alpha of the output.", show_default=False)
     ] = None,
     beta_1: Annotated[
-        str | None, typer.Option(help="Standard deviation of output weights.", show_default=False)
+        str | None,
+        typer.Option(metavar="SCALE", help="Standard deviation of output weights.", show_default=False),
     ] = None,
     beta_2: Annotated[
         str | None,
         typer.Option(
-            help="That of input weights; of more layers, of weights between hidden layers.",
+            metavar="SCALE",
+            help="Of input weights; of more layers, of weights between hidden layers.",
             show_default=False,
         ),
     ] = None,
     beta_3: Annotated[
         str | None,
-        typer.Option(help="That of the input weights of three layers and more.", show_default=False),
+        typer.Option(
+            metavar="SCALE", help="Of the input weights of three layers and more.", show_default=False
+        ),
     ] = None,
     name: Annotated[
         str | None,
@@ -495,12 +511,23 @@ def locate(
         int | None,
         typer.Option(help="Layers of weights, 2 to 8: 3 if --beta-3 is given, else 2.", show_default=False),
     ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            "--figure",
+            parser=_path,
+            metavar="FILE.png",
+            help="Draw it on the predicted maps, as PNG or SVG.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Locate an initialisation in the phase diagram.
 
-    Prints its exponents and the predicted regime of every layer. Takes the name of an initialisation, or the
-    scales of a network, as formulas of the width m and the number d of inputs or as numbers at one width. With
+    Prints its exponents and the predicted regime of every layer. Takes the name of an initialisation; a function
+    that makes a torch module of a width, whose scales are measured (nothing is trained); or the scales of a
+    network, as formulas of the width m and the number d of inputs, or as numbers at one width or more. With
     two layers f(x) = (1/alpha) sum_k a_k relu(w_k . (x, 1)) with a_k ~ N(0, beta_1^2) and w_k ~ N(0, beta_2^2);
     with more f(x) = (1/alpha) a . relu(W2 (relu(W1 (x, 1)), beta_3)), and so on, with a ~ N(0, beta_1^2),
     W1 ~ N(0, beta_3^2), and weights between hidden layers ~ N(0, beta_2^2).
@@ -508,14 +535,28 @@ def locate(
     \b
     Examples:
       phasediag locate --name PyTorch --depth 4
+      phasediag locate my_models:make --figure where.png
       phasediag locate --alpha 1 --beta-1 'sqrt(2/m)' --beta-2 'sqrt(2/d)'
-      phasediag locate --width 1000 --alpha 1 --beta-1 0.03 --beta-2 1
+      phasediag locate --width 100,1000 --alpha 1 --beta-1 0.1,0.032 --beta-2 1
     """
     from .display.terminal import print_json
-    from .phase_diagram.locate import locate as locate_network
+    from .phase_diagram.locate.scales import locate_scales, read_widths
 
     scales = {"--alpha": alpha, "--beta-1": beta_1, "--beta-2": beta_2, "--beta-3": beta_3}
-    found = locate_network(scales, width, name, depth)
+    if module is None:
+        found = locate_scales(scales, width, name, depth)
+    else:
+        from .phase_diagram.locate.networks import WIDTHS, load_factory, locate_module
+
+        given = {**scales, "--name": name, "--depth": depth}
+        if also := [option for option, value in given.items() if value is not None]:
+            raise InputError(f"locate: {', '.join(also)} cannot be given together with {module}")
+        widths = WIDTHS if width is None else [round(one) for one in read_widths(width)]
+        found = locate_module(load_factory(module), widths=widths)
+    if figure is not None:
+        from .phase_diagram.figures.location import location_map, write_location
+
+        write_location(location_map(found), figure)
     if as_json:
         print_json(found.to_dict())
     else:

@@ -17,3 +17,8 @@ def some_of(names: Sequence[str]) -> str:
     """Names in a message, which does not go on for pages: the first twelve, and how many more there are."""
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     return ", ".join(names[:_NAMES_SHOWN]) + more
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error on one line."""
+    return " ".join(str(error).split())

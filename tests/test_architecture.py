@@ -165,7 +165,11 @@ def test_one_module_names_the_kinds() -> None:
     }
     assert knowing == {"cli"}
     of_cli = {one for one in imported("cli", at_top=False) if one[1:].partition(".")[0] in folders}
-    assert of_cli == {".phase_diagram.locate"}
+    assert of_cli == {
+        ".phase_diagram.figures.location",
+        ".phase_diagram.locate.networks",
+        ".phase_diagram.locate.scales",
+    }
 
 
 def test_no_module_asks_a_frame_or_an_object_for_its_kind() -> None:

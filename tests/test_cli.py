@@ -240,7 +240,7 @@ def test_bad_input_is_one_clear_line_and_writes_nothing(arguments, parts, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "arguments", [["run"], ["run", "spec.toml"], ["nonsense"], ["locate", "--width", "x"]]
+    "arguments", [["run"], ["run", "spec.toml"], ["nonsense"], ["locate", "--depth", "x"]]
 )
 def test_bad_usage_exits_with_2(arguments):
     result = invoke(*arguments)
@@ -667,12 +667,16 @@ def test_locate_takes_scales_or_a_name():
         "gamma": 0.5,
         "gamma_prime": 0.5,
         "gamma_1": 0.0,
-        "margin": pytest.approx(0.1505, abs=1e-4),
+        "uncertainty": {
+            "gamma": pytest.approx(0.3010, abs=1e-4),
+            "gamma_prime": pytest.approx(0.1505, abs=1e-4),
+            "gamma_1": 0.0,
+        },
         "predicted_regime": {"W1": "linear", "a": "linear"},
         "predicted_slope": {"W1": -1.5, "a": -0.5},
         "near_critical_line": [],
     }
-    assert "gamma = 0.50 ± 0.30\ngamma' = 0.50 ± 0.15\nW1: linear, slope -1.50\n" in invoke(*arguments).stdout
+    assert "gamma = 0.50 ± 0.31\ngamma' = 0.50 ± 0.16\nW1: linear, slope -1.50\n" in invoke(*arguments).stdout
     named = json.loads(invoke("locate", "--name", "ntk", "--json").stdout)
     assert (named["gamma"], named["gamma_prime"]) == (0.5, 0.0)
 
@@ -683,7 +687,7 @@ def test_locate_three_layers():
     assert (found["depth"], found["gamma"], found["gamma_prime"], found["gamma_1"]) == (3, 1.0, 0.5, 0.0)
     assert found["predicted_regime"] == {"W1": "linear", "W2": "linear", "a": "linear"}
     off_plane = invoke(*arguments[:-3], 0.2, "--beta-3", 1).stdout
-    assert "gamma_1 = 0.15 ± 0.15\nW1: linear, slope -1.50" in off_plane
+    assert "gamma_1 = 0.15 ± 0.16\nW1: linear, slope -1.50" in off_plane
     named = invoke("locate", "--name", "mean-field", "--depth", 3).stdout
     assert (
         "W1: condensed, slope 0.166667\nW2: linear, slope -0.333333; in operator norm condensed, slope 0.166667\n"
@@ -693,7 +697,7 @@ def test_locate_three_layers():
     near = json.loads(invoke("locate", *numbers, "--json").stdout)
     assert (near["near_critical_line"], near["near_critical_line_operator_norm"]) == (["W1", "a"], ["W2"])
     assert (
-        "W2: linear, slope -0.65; in operator norm linear, slope -0.15, the critical line within ±\n"
+        "W2: linear, slope -0.65; in operator norm critical within ±, slope -0.15\n"
         in invoke("locate", *numbers).stdout
     )
 
@@ -740,7 +744,7 @@ def test_formulas_without_a_power_of_the_width_are_one_line(formula, why):
 
 
 def test_locate_says_the_same_by_name_and_by_scales():
-    """One width cannot: constants move Xavier's exponents off the line, and it says so. A formula has none."""
+    """At one width, constants move Xavier's exponents off the line, which is within ± then. A formula has none."""
     xavier = ["--alpha", "1", "--beta-1", "sqrt(2/(m+1))", "--beta-2", "sqrt(2/(m+d))"]
     by_name, by_formulas = (
         json.loads(invoke("locate", *arguments, "--json").stdout)
@@ -751,10 +755,10 @@ def test_locate_says_the_same_by_name_and_by_scales():
     at_one_width = invoke(
         "locate", "--width", 1000, "--alpha", 1, "--beta-1", 0.0447, "--beta-2", 0.0446
     ).stdout
-    assert "W1: linear, slope -0.10, the critical line within ±\n" in at_one_width
+    assert "W1: critical within ±, slope -0.10\n" in at_one_width
     deep = ["--beta-1", 0.0447, "--beta-2", 0.0447, "--beta-3", 0.0447]
     of_eight = invoke("locate", "--width", 1000, "--alpha", 1, *deep, "--depth", 8).stdout
-    assert "W1: linear, slope -0.40, the critical line within ±\n" in of_eight
+    assert "W1: critical within ±, slope -0.40\n" in of_eight
 
 
 @pytest.mark.parametrize("depth", range(2, 9))

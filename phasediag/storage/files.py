@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from ..spec.paths import at_home
 
 READERS = 8
@@ -220,11 +220,6 @@ def write_file(file: Path, content: bytes) -> None:
         raise InputError(
             f"{file}: cannot be written ({error.strerror}); allowed: a writable folder"
         ) from None
-
-
-def one_line(error: BaseException) -> str:
-    """The message of an error on one line."""
-    return " ".join(str(error).split())
 
 
 def _resolve(out: str) -> tuple[fs.FileSystem, str]:

@@ -35,8 +35,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import fs
 
-from ..errors import InputError
-from .files import Files, one_line, write_file
+from ..errors import InputError, one_line
+from .files import Files, write_file
 from .schema import (
     FAILED,
     METADATA,

@@ -1,0 +1,136 @@
+"""One initialisation on the map of what is predicted, for every layer."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import repeat
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from ...display.figures import DOUBLE_COLUMN, STYLE, Array, new_figure, render
+from ...errors import InputError
+from ...storage.files import write_file
+from .. import theory
+from ..info import SLOPE_LIMIT
+from ..locate.location import Location
+from .labels import draw_named_initialisations, draw_regime_words, layer_symbol, sides
+from .maps import draw_predicted
+from .plane import GAMMA, GAMMA_PRIME
+
+_STEPS = 241
+_MARGIN = 0.4
+"""Least distance of the point, and of its bars, from the frame."""
+
+
+@rc_context(STYLE)
+def location_map(location: Location) -> Figure:
+    """The predicted slope of every layer over the plane of an initialisation, with its critical line; and the initialisation, with bars of
+    its uncertainty. Matrices between hidden layers, which all have the same map, are shown in both norms."""
+    depth, gamma_1 = location.depth, _plane(location)
+    first, *between, last = theory.LAYERS[depth]
+    hidden = (
+        f"{layer_symbol(between[0])}" + (rf" \ldots {layer_symbol(between[-1])}" if len(between) > 1 else "")
+        if between
+        else ""
+    )
+    panels = [(first, f"${layer_symbol(first)}$", False)]
+    panels += [(layer, f"${hidden}$", False) for layer in between[:1]]
+    panels += [(layer, f"${hidden}$ in operator norm", True) for layer in between[:1]]
+    panels += [(last, f"${last}$", False)]
+    rows = len(panels) // 2
+    figure = new_figure(DOUBLE_COLUMN, 0.3 + 2.7 * rows)
+    axes = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False)
+    for ax, (layer, title, operator_norm) in zip(axes.flat, panels, strict=True):
+        _draw(ax, location, layer, operator_norm)
+        ax.set_title(title)
+    for ax in axes[-1]:
+        ax.set_xlabel(GAMMA + (rf"   ($\gamma_1 = {gamma_1:.3g}$)" if gamma_1 else ""))
+    for ax in axes[:, 0]:
+        ax.set_ylabel(GAMMA_PRIME)
+    colours = ScalarMappable(Normalize(-SLOPE_LIMIT, SLOPE_LIMIT), "RdBu_r")
+    bar = figure.colorbar(colours, ax=axes, extend="both", aspect=24 * rows, pad=0.02)
+    bar.set_label(r"predicted slope $S\ (m \to \infty)$")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+def _draw(ax: Axes, location: Location, layer: str, operator_norm: bool) -> None:
+    """One layer's map."""
+    depth, (gamma, gamma_prime, _) = location.depth, location.exponents
+    off, gamma_1 = location.uncertainty, _plane(location)
+    across = _range(gamma, off.gamma, depth / 2 - 1.0, max(depth / 2 + 1.5, depth + 0.25))
+    up = _range(gamma_prime, off.gamma_prime, -0.75, 1.25)
+    slope = partial(theory.predicted_slope, layer, depth, gamma_1=gamma_1, operator_norm=operator_norm)
+    slopes: Array = np.array([list(map(slope, across, repeat(float(at)))) for at in up])
+    ax.imshow(
+        slopes,
+        extent=(across[0], across[-1], up[0], up[-1]),
+        origin="lower",
+        aspect="auto",
+        cmap=matplotlib.colormaps["RdBu_r"],
+        vmin=-SLOPE_LIMIT,
+        vmax=SLOPE_LIMIT,
+    )
+
+    def line(at: Array) -> Array:
+        return theory.critical_gamma(layer, depth, at, gamma_1, operator_norm)
+
+    draw_predicted(ax, line, "predicted critical line")
+    ax.set(xlim=(across[0], across[-1]), ylim=(up[0], up[-1]))
+    labels = draw_named_initialisations(ax, depth, gamma_1, [line])
+    words = (r"RD$\to 0$", r"RD$\to\infty$") if operator_norm else ("linear", "condensed")
+    draw_regime_words(ax, [line], sides(line, words), np.vstack([labels, _fractions(ax, gamma, gamma_prime)]))
+    ax.errorbar(
+        gamma,
+        gamma_prime,
+        xerr=off.gamma or None,
+        yerr=off.gamma_prime or None,
+        marker="*",
+        markersize=11,
+        markerfacecolor="#ffd92f",
+        color="black",
+        markeredgewidth=0.8,
+        elinewidth=1.0,
+        capsize=2.5,
+        linestyle="none",
+        zorder=8,
+        label="this initialisation",
+    )
+
+
+def _plane(location: Location) -> float:
+    """The gamma_1 of the plane that is drawn: 0 where it may be."""
+    gamma_1 = location.exponents.gamma_1
+    return 0.0 if abs(gamma_1) <= location.uncertainty.gamma_1 else gamma_1
+
+
+def _range(at: float, off: float, low: float, high: float) -> Array:
+    """Coordinates of an axis that holds a point with its bar, and at least these two numbers."""
+    reach = abs(off) + _MARGIN
+    return np.linspace(min(low, at - reach), max(high, at + reach), _STEPS)
+
+
+def _fractions(ax: Axes, gamma: float, gamma_prime: float) -> Array:
+    """A point in fractions of the axes (1, 2)."""
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    return np.array([[(gamma - left) / (right - left), (gamma_prime - bottom) / (top - bottom)]])
+
+
+def write_location(figure: Figure, file: Path) -> None:
+    """Writes the figure to a file, by its ending.
+
+    Raises:
+        InputError: the ending is neither .png nor .svg, or the file cannot be written there.
+    """
+    kind = file.suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg"):
+        raise InputError(f"{file}: is not supported; allowed: a name that ends in .png or .svg")
+    write_file(file, render(figure)[kind])
