@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -475,7 +475,7 @@ def locate(
         str | None,
         typer.Option(
             metavar="M[,M,...]",
-            help="Numbers of hidden neurons: of scales that are numbers, or at which the module is made.",
+            help="Numbers of hidden neurons: those that scales given as numbers belong to, or those to make the module with.",
             show_default=False,
         ),
     ] = None,
@@ -490,14 +490,14 @@ def locate(
         str | None,
         typer.Option(
             metavar="SCALE",
-            help="Of input weights; of more layers, of weights between hidden layers.",
+            help="Of the input weights; with three layers and more, of the weights between hidden layers.",
             show_default=False,
         ),
     ] = None,
     beta_3: Annotated[
         str | None,
         typer.Option(
-            metavar="SCALE", help="Of the input weights of three layers and more.", show_default=False
+            metavar="SCALE", help="Of the input weights, with three layers and more.", show_default=False
         ),
     ] = None,
     name: Annotated[
@@ -551,7 +551,7 @@ def locate(
         given = {**scales, "--name": name, "--depth": depth}
         if also := [option for option, value in given.items() if value is not None]:
             raise InputError(f"locate: {', '.join(also)} cannot be given together with {module}")
-        widths = WIDTHS if width is None else [round(one) for one in read_widths(width)]
+        widths: Sequence[Any] = WIDTHS if width is None else read_widths(width)
         found = locate_module(load_factory(module), widths=widths)
     if figure is not None:
         from .phase_diagram.figures.location import location_map, write_location

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import ANY
 from uuid import uuid4
 
 import numpy as np
@@ -675,6 +676,7 @@ def test_locate_takes_scales_or_a_name():
         "predicted_regime": {"W1": "linear", "a": "linear"},
         "predicted_slope": {"W1": -1.5, "a": -0.5},
         "near_critical_line": [],
+        "notes": [ANY],
     }
     assert "gamma = 0.50 ± 0.31\ngamma' = 0.50 ± 0.16\nW1: linear, slope -1.50\n" in invoke(*arguments).stdout
     named = json.loads(invoke("locate", "--name", "ntk", "--json").stdout)

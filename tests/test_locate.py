@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -126,13 +127,13 @@ def test_more_widths_see_that_a_scale_is_no_power_yet() -> None:
         (["--width", "9,8", "--alpha", 1, "--beta-1", 1, "--beta-2", 1], "--width: '9,8' is not supported; allowed: ascending"),
         (["--width", "9,9", "--alpha", 1, "--beta-1", 1, "--beta-2", 1], "ascending"),
         (["--width", "many", "--alpha", 1, "--beta-1", 1, "--beta-2", 1], "ascending"),
-        (["--width", "8,9", "--alpha", "1,2,3", "--beta-1", 1, "--beta-2", 1], "--alpha: 3 numbers; allowed: 1, or as many as widths (2)"),
-        (["--alpha", "1,2", "--beta-1", "m", "--beta-2", 1], "--alpha: 2 numbers; needed: --width with as many"),
+        (["--width", "8,9", "--alpha", "1,2,3", "--beta-1", 1, "--beta-2", 1], "--alpha: 3 values; allowed: 1, or as many as widths (2)"),
+        (["--alpha", "1,2", "--beta-1", "m", "--beta-2", 1], "--alpha: 2 values; needed: --width with as many"),
         (["nowhere:make"], "nowhere:make: ModuleNotFoundError"),
         (["nowhere"], "allowed: PACKAGE:FUNCTION"),
-        (["math:pi"], "math:pi: is a float"),
+        (["math:pi"], "math:pi: is of type float"),
         (["math:sqrt", "--name", "NTK"], "--name cannot be given together with math:sqrt"),
-        (["math:sqrt"], "the module of width 64: is a float; allowed: a torch.nn.Module"),
+        (["math:sqrt"], "the module of width 64: is of type float; allowed: a torch.nn.Module"),
         (["--name", "NTK", "--figure", "where.jpg"], "where.jpg: is not supported; allowed: a name that ends in .png or .svg"),
     ],
 )  # fmt: skip
@@ -173,6 +174,16 @@ def uneven(width: int) -> nn.Module:
     return Network(width, [one, one, lecun, one], one)
 
 
+def tied(width: int) -> nn.Module:
+    network = Network(width, [one] * 4, one)
+    network.layers[2].weight = network.layers[1].weight
+    return network
+
+
+def ending(width: int) -> nn.Module:
+    raise SystemExit(3)
+
+
 def failing(width: int) -> nn.Module:
     raise OSError("no\nsuch disk")
 
@@ -180,17 +191,24 @@ def failing(width: int) -> nn.Module:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda width: sequence(width, nn.Tanh()), "its output is not what its weights and ReLU make of its input"),
-        (lambda width: sequence(width), "its output is not what its weights and ReLU make of its input"),
+        (lambda width: sequence(width, nn.Tanh()), "its output is not that of its weights with ReLU between them"),
+        (lambda width: sequence(width), "its output is not that of its weights with ReLU between them"),
         (lambda width: sequence(width, nn.LayerNorm(width), nn.ReLU()), "1.weight belongs to no Linear layer"),
         (lambda width: sequence(width, nn.ReLU(), hidden=50), "layer 1 has 50 outputs at width 32 and 50 at 64"),
         (lambda width: nn.Linear(INPUTS, 1), "has 1 Linear layers, 2 to 8 are supported"),
         (Twice, "its Linear layers are not used once each"),
-        (zero_readout, "the weights of layer 2 are all 0"),
+        (zero_readout, "the weights of layer 2 are all equal"),
         (uneven, "weights between hidden layers scale like m^"),
         (failing, "the module of width 32: OSError: no such disk"),
         (lambda width: [Network(width, [one] * (2 + width // 64), one)][0], "2 layers at width 32, 3 at 64"),
-        (3, "int is not supported; allowed: a name, or a function"),
+        (3, "what is of type int; allowed: a name, or a function"),
+        (nn.Linear(INPUTS, 1), "a network is not supported; allowed: a function"),
+        (lambda width: sequence(width, nn.ReLU(), nn.Dropout(0.5)), "its output is not that of its weights"),
+        (lambda width: sequence(width, nn.BatchNorm1d(width, affine=False), nn.ReLU()), "its output is not that of its weights"),
+        (tied, "layers share their weights"),
+        (lambda width: nn.Sequential(nn.LazyLinear(width), nn.ReLU(), nn.Linear(width, 1)), "the module of width 32: "),
+        (lambda width: sequence(width, nn.ReLU()).to("meta"), "the module of width 32: "),
+        (ending, "the module of width 32: SystemExit: 3"),
     ],
 )  # fmt: skip
 def test_what_is_no_such_network_is_refused(make: Callable[[int], nn.Module], words: str) -> None:
@@ -205,18 +223,70 @@ def test_a_module_and_the_random_state_stay_as_they_are() -> None:
     before = [weights.clone() for weights in kept.parameters()]
     torch.manual_seed(5)
     state = torch.random.get_rng_state()
-    phasediag.locate(lambda width: kept, widths=(64,))
+    phasediag.locate(lambda width: kept, widths=(64, 65))
     assert torch.equal(state, torch.random.get_rng_state())
     assert all(torch.equal(old, new) for old, new in zip(before, kept.parameters(), strict=True))
 
 
-def test_dropout_and_a_shape_of_its_own_do_no_harm() -> None:
-    """Dropout is off where nothing is trained; outputs may have lost their last dimension."""
+class Backwards(nn.Module):
+    """Declares its last layer first, and has lost the last dimension of its output; its sign is of no matter to training."""
 
-    def make(width: int) -> nn.Module:
-        return sequence(width, nn.ReLU(), nn.Dropout(0.5), nn.Identity()).append(nn.Flatten(0))
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.last, self.middle, self.first = (
+            nn.Linear(width, 1),
+            nn.Linear(width, width),
+            nn.Linear(INPUTS, width),
+        )
 
-    assert phasediag.locate(make, widths=WIDTHS).regimes() == phasediag.locate("LeCun").regimes()
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return -self.last(self.middle(self.first(x).relu()).relu())[:, 0]
+
+
+def test_the_order_of_use_counts() -> None:
+    found = phasediag.locate(Backwards, widths=WIDTHS)
+    assert found.regimes() == phasediag.locate("LeCun", depth=3).regimes()
+    assert abs(found.exponents.gamma_prime - 0.5) <= found.uncertainty.gamma_prime
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_any_precision_will_do(dtype: torch.dtype) -> None:
+    found = phasediag.locate(lambda width: sequence(width, nn.ReLU()).to(dtype), widths=WIDTHS)
+    assert found.regimes() == phasediag.locate("LeCun").regimes()
+
+
+def test_functions_that_seed_themselves_have_the_scatter_of_their_widths() -> None:
+    """Four equal draws know nothing of it: over the seeds, the truth has to be within the uncertainty in most cases."""
+
+    def seeded(width: int, seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return sequence(width, nn.ReLU())
+
+    held = 0
+    for seed in range(20):
+        found = phasediag.locate(partial(seeded, seed=seed), widths=WIDTHS)
+        off = np.abs(np.subtract(found.exponents, (0.5, 0.5, 0.0)))
+        held += bool((off <= np.array(found.uncertainty) + 1e-9).all())
+    assert held >= 17
+
+
+@pytest.mark.parametrize("widths", [(64,), 64, "64,128", (128, 64), (64.0, 128.0), (1, 2), ()])
+def test_widths_of_modules_are_two_and_more_ascending_numbers(widths: object) -> None:
+    with pytest.raises(phasediag.InputError, match=r"^locate: widths: .*allowed: two and more ascending"):
+        phasediag.locate(Backwards, widths=widths)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("depth", [0, 1, 9, 2.5])
+def test_names_have_two_to_eight_layers(depth: object) -> None:
+    with pytest.raises(phasediag.InputError, match="allowed: 2 to 8"):
+        phasediag.locate("He", depth=depth)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("formula", ["m**1e10", "m**1e308*m**1e308", "m**-21"])
+def test_powers_beyond_twenty_are_refused(formula: str) -> None:
+    result = invoke("--alpha", 1, "--beta-1", formula, "--beta-2", 1)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "beyond m**20" in result.stderr
 
 
 @pytest.fixture
@@ -272,3 +342,16 @@ def test_names_have_the_exponents_of_the_theory() -> None:
     for depth in (2, 3, 8):
         for name, exponents in named_initialisations(depth).items():
             assert phasediag.locate(name, depth=depth).exponents == (*exponents, 0.0)
+
+
+def test_what_a_function_prints_is_not_in_the_answer(here: Path) -> None:
+    (here / "my_networks.py").write_text(
+        "from torch.nn import Linear, ReLU, Sequential\n"
+        "print('hello')\n"
+        "def make(width):\n"
+        "    print('making', width)\n"
+        "    return Sequential(Linear(10, width), ReLU(), Linear(width, 1))\n"
+    )
+    result = invoke("my_networks:make", "--width", "64,128", "--json")
+    assert json.loads(result.stdout)["depth"] == 2
+    assert "making 64" in result.stderr

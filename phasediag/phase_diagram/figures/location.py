@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ...display.figures import DOUBLE_COLUMN, STYLE, Array, new_figure, render
 from ...errors import InputError
@@ -24,6 +26,8 @@ from .labels import draw_named_initialisations, draw_regime_words, layer_symbol,
 from .maps import draw_predicted
 from .plane import GAMMA, GAMMA_PRIME
 
+_STAR: Any = {"marker": "*", "markersize": 11, "markerfacecolor": "#ffd92f", "markeredgewidth": 0.8}
+_DIAMOND: Any = {"marker": "D", "markersize": 4.5, "markerfacecolor": "white"}
 _STEPS = 241
 _MARGIN = 0.4
 """Least distance of the point, and of its bars, from the frame."""
@@ -57,8 +61,13 @@ def location_map(location: Location) -> Figure:
     colours = ScalarMappable(Normalize(-SLOPE_LIMIT, SLOPE_LIMIT), "RdBu_r")
     bar = figure.colorbar(colours, ax=axes, extend="both", aspect=24 * rows, pad=0.02)
     bar.set_label(r"predicted slope $S\ (m \to \infty)$")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(handles))
+    star, diamond = (Line2D([], [], linestyle="none", color="black", **style) for style in (_STAR, _DIAMOND))
+    star.set_label(
+        "this initialisation, with its uncertainty" if any(location.uncertainty) else "this initialisation"
+    )
+    diamond.set_label("others in common use")
+    handles = [axes[0, 0].lines[0], star, *([diamond] if not gamma_1 else [])]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
 
 
@@ -93,16 +102,12 @@ def _draw(ax: Axes, location: Location, layer: str, operator_norm: bool) -> None
         gamma_prime,
         xerr=off.gamma or None,
         yerr=off.gamma_prime or None,
-        marker="*",
-        markersize=11,
-        markerfacecolor="#ffd92f",
         color="black",
-        markeredgewidth=0.8,
         elinewidth=1.0,
         capsize=2.5,
         linestyle="none",
         zorder=8,
-        label="this initialisation",
+        **_STAR,
     )
 
 

@@ -11,6 +11,9 @@ from ...errors import InputError
 _LONGEST = 60
 """Characters of a text that a message repeats."""
 
+_LARGEST_POWER = 20
+"""The largest power of the width in a scale: exponents of a study go to 20 as well."""
+
 
 @dataclass(frozen=True)
 class Term:
@@ -53,6 +56,8 @@ class Formula:
             raise _refused(option, text, " (beyond numbers)") from None
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             raise _refused(option, text) from None
+        if not abs(leading.power) <= _LARGEST_POWER:
+            raise _refused(option, text, f" (beyond m**{_LARGEST_POWER})")
         if not 0 < leading.factor < math.inf:
             raise InputError(
                 f"locate: {option}: {leading.factor:g} is not supported; allowed: a finite number above 0"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import importlib
+import operator
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +15,7 @@ import numpy as np
 
 from ...errors import InputError, one_line
 from ..theory import MAX_DEPTH, exponents_from_powers
+from .formulas import shortened
 from .location import Location
 from .scales import from_logs, locate_name
 
@@ -49,13 +52,14 @@ def locate(
 
     A module is made ``draws`` times at every width. The standard deviations of its weights, and the factor by which its output differs
     from that of its weights alone, are fitted as powers of the width. Biases are left out: those of the first layer count as one more
-    input, others are not part of the theory. Nothing is trained, and the random state of torch stays as it is.
+    input, others are not part of the theory. Dropout and normalisation are not supported. Nothing is
+    trained, and the random state of torch stays as it is.
 
     Args:
         what: a name (NTK, mean-field, LeCun, He, Xavier, maximal-update, PyTorch, Kaiming, Glorot, muP), or a function that takes a width
             and returns a torch module of `torch.nn.Linear` layers with ReLU between them and one input of shape (points, inputs).
         depth: layers of weights of a named initialisation, 2 unless given; a module has its own.
-        widths: ascending numbers of hidden neurons at which the module is made.
+        widths: two and more ascending numbers of hidden neurons at which the module is made.
         draws: modules made at each of them.
 
     Raises:
@@ -65,10 +69,10 @@ def locate(
         ``phasediag.locate(lambda width: Sequential(Linear(10, width), ReLU(), Linear(width, 1)))``
     """
     if isinstance(what, str):
-        return locate_name(what, depth or 2)
+        return locate_name(what, 2 if depth is None else depth)
     if not callable(what):
         raise InputError(
-            f"locate: {type(what).__name__} is not supported; allowed: a name, or a function that takes a width and returns a torch module"
+            f"locate: what is of type {type(what).__name__}; allowed: a name, or a function that takes a width and returns a torch module"
         )
     if depth is not None:
         raise InputError("locate: depth cannot be given together with a module, which has its own")
@@ -77,19 +81,31 @@ def locate(
 
 def locate_module(make: Factory, widths: Sequence[int] = WIDTHS, draws: int = DRAWS) -> Location:
     """What `locate` says of a torch module."""
-    if len(widths) == 0 or list(widths) != sorted(set(widths)) or min(widths) < 2 or draws < 1:
-        raise InputError("locate: widths: allowed: ascending numbers from 2, and at least one draw of each")
     import torch
 
+    if isinstance(make, torch.nn.Module):
+        raise InputError(
+            "locate: a network is not supported; allowed: a function that takes a width and returns one"
+        )
+    widths = _whole(widths)
+    if not (isinstance(draws, int) and draws > 0):
+        raise InputError(
+            f"locate: draws: {shortened(str(draws))} is not supported; allowed: a whole number from 1"
+        )
     found: list[_Scales] = []
-    with torch.random.fork_rng(), torch.no_grad():
+    with torch.random.fork_rng(), torch.no_grad(), redirect_stdout(sys.stderr):
         for width in widths:
             for draw in range(draws):
                 torch.manual_seed(draw)
                 found.append(_measured(make, width))
     _check_alike(found, widths, draws)
-    logs = [_exponents(scales) for scales in found]
-    return from_logs(widths, np.array(logs), draws, len(found[0].weights))
+    logs = np.array([_exponents(scales) for scales in found])
+    by_width = logs.reshape(len(widths), draws, -1)
+    if (
+        by_width == by_width[:, :1]
+    ).all():  # a function that seeds itself, or keeps what it has made: no scatter is known
+        logs, draws = by_width[:, 0], 1
+    return from_logs(widths, logs, draws, len(found[0].weights))
 
 
 def load_factory(text: str) -> Factory:
@@ -100,94 +116,130 @@ def load_factory(text: str) -> Factory:
     """
     module, _, name = text.partition(":")
     allowed = "allowed: PACKAGE:FUNCTION, a function that takes a width and returns a torch module"
-    if not module or not name:
+    if not all(part.isidentifier() for part in [*module.split("."), name]):
         raise InputError(f"locate: {text}: is not supported; {allowed}")
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        factory: Factory = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever importing somebody's code raises
-        raise InputError(f"locate: {text}: {type(error).__name__}: {one_line(error)}; {allowed}") from None
+        with redirect_stdout(sys.stderr):
+            factory: Factory = getattr(importlib.import_module(module), name)
+    except (Exception, SystemExit) as error:  # whatever importing somebody's code raises
+        raise InputError(f"locate: {text}: {_in_words(error)}; {allowed}") from None
     finally:
         sys.path.remove(here)
     if not callable(factory):
-        raise InputError(f"locate: {text}: is a {type(factory).__name__}; {allowed}")
+        raise InputError(f"locate: {text}: is of type {type(factory).__name__}; {allowed}")
     return factory
+
+
+def _whole(widths: Sequence[int]) -> list[int]:
+    """Ascending widths."""
+    try:
+        found = [operator.index(width) for width in widths]
+    except TypeError:
+        found = []
+    if len(found) < 2 or found != sorted(set(found)) or found[0] < 2:
+        raise InputError(
+            f"locate: widths: {shortened(str(widths))} is not supported; allowed: two and more ascending whole numbers from 2 "
+            "(one does not tell powers of it from constants)"
+        )
+    return found
+
+
+def _in_words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {one_line(error)}".removesuffix(": ")
 
 
 def _measured(make: Factory, width: int) -> _Scales:
     """The scales of a module of this width."""
-    import torch
-
     where = f"locate: the module of width {width}"
     try:
-        made = make(width)
-    except Exception as error:  # whatever somebody's code raises
-        raise InputError(f"{where}: {type(error).__name__}: {one_line(error)}") from None
+        return _scales_of(make(width), where)
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever somebody's code raises, when it is made or run
+        raise InputError(f"{where}: {_in_words(error)}") from None
+
+
+def _scales_of(made: object, where: str) -> _Scales:
+    import torch
+
     if not isinstance(made, torch.nn.Module):
-        raise InputError(f"{where}: is a {type(made).__name__}; allowed: a torch.nn.Module")
+        raise InputError(f"{where}: is of type {type(made).__name__}; allowed: a torch.nn.Module")
     # a copy, since biases are set to 0 and the function may return what it has made before
-    module = copy.deepcopy(made).to(device="cpu", dtype=torch.float64).eval()
+    module = copy.deepcopy(made).cpu()
+    if any(weights.dtype.itemsize < 4 for weights in module.parameters()):
+        module = module.float()
     layers = [part for part in module.modules() if isinstance(part, torch.nn.Linear)]
     own = {id(layer.weight) for layer in layers} | {id(layer.bias) for layer in layers}
     other = [name for name, weights in module.named_parameters() if id(weights) not in own]
-    if other or len(layers) < 2 or len(layers) > MAX_DEPTH:
-        why = (
-            f"{other[0]} belongs to no Linear layer"
-            if other
-            else f"has {len(layers)} Linear layers, 2 to {MAX_DEPTH} are supported"
+    if other:
+        raise InputError(f"{where}: {other[0]} belongs to no Linear layer; {_ALLOWED}")
+    if not 2 <= len(layers) <= MAX_DEPTH:
+        raise InputError(
+            f"{where}: has {len(layers)} Linear layers, 2 to {MAX_DEPTH} are supported; {_ALLOWED}"
         )
-        raise InputError(f"{where}: {why}; {_ALLOWED}")
+    if len({id(layer.weight) for layer in layers}) < len(layers):
+        raise InputError(f"{where}: layers share their weights; {_ALLOWED}")
     for number, layer in enumerate(layers, 1):
-        if not 0 < _scale(layer) < np.inf:
+        scale = _scale(layer)
+        if not 0 < scale < np.inf or layer.weight.min() == layer.weight.max():
             raise InputError(
-                f"{where}: the weights of layer {number} are all 0, or not finite; allowed: random weights"
+                f"{where}: the weights of layer {number} are all equal, or not finite; allowed: random weights"
             )
-    layers, alpha = _run(module, layers, where)
-    scales = np.log([_scale(layer) for layer in layers])
-    return _Scales(float(np.log(alpha)), tuple(scales), tuple(layer.out_features for layer in layers[:-1]))
+        if layer.bias is not None:
+            layer.bias.zero_()
+    order, output, inputs = _run(module, layers)
+    if len(order) != len(layers) or len(set(map(id, order))) != len(layers):
+        raise InputError(f"{where}: its Linear layers are not used once each; {_ALLOWED}")
+    plain = inputs
+    for number, layer in enumerate(order):
+        if plain.shape[-1] != layer.in_features:
+            raise InputError(f"{where}: its Linear layers do not follow each other; {_ALLOWED}")
+        plain = (plain if number == 0 else plain.relu()) @ layer.weight.T.to(plain.dtype)
+    if not isinstance(output, torch.Tensor) or output.numel() != plain.numel():
+        raise InputError(f"{where}: its output is not that of its last Linear layer; {_ALLOWED}")
+    output = output.to(plain.dtype).reshape(plain.shape)
+    factor = float((output * plain).sum() / plain.square().sum())  # of either sign: training is the same
+    if not abs(factor) > 0 or float((output - factor * plain).norm()) > _TOLERANCE * float(output.norm()):
+        raise InputError(f"{where}: its output is not that of its weights with ReLU between them; {_ALLOWED}")
+    scales = np.log([_scale(layer) for layer in order])
+    hidden = tuple(layer.out_features for layer in order[:-1])
+    return _Scales(-float(np.log(abs(factor))), tuple(map(float, scales)), hidden)
 
 
 def _scale(layer: torch.nn.Linear) -> float:
     """The standard deviation of its weights, about 0."""
-    return float(layer.weight.square().mean().sqrt())
+    return float(layer.weight.double().square().mean().sqrt())
 
 
 def _run(
-    module: torch.nn.Module, layers: Sequence[torch.nn.Linear], where: str
-) -> tuple[list[torch.nn.Linear], float]:
-    """The layers in the order in which they are used, and the alpha of f = (1/alpha) a . relu(W ... relu(W1 x))."""
+    module: torch.nn.Module, layers: Sequence[torch.nn.Linear]
+) -> tuple[list[torch.nn.Linear], object, torch.Tensor]:
+    """The layers in the order in which they are used, the output, and the random inputs.
+
+    As in training, so that dropout and normalisation show. Layers may be declared in any order: the module is run on inputs of
+    the size that one of them takes.
+    """
     import torch
 
-    for layer in layers:
-        if layer.bias is not None:
-            layer.bias.zero_()
-    order: list[torch.nn.Linear] = []
-    handles = [layer.register_forward_hook(lambda layer, *_: order.append(layer)) for layer in layers]
-    inputs = torch.randn(_INPUTS, layers[0].in_features, dtype=torch.float64)
-    try:
-        output = module(inputs)
-    except Exception as error:  # whatever somebody's code raises
-        raise InputError(f"{where}: {type(error).__name__}: {one_line(error)}") from None
-    finally:
-        for handle in handles:
-            handle.remove()
-    if len(order) != len(layers) or len(set(map(id, order))) != len(layers):
-        raise InputError(f"{where}: its Linear layers are not used once each; {_ALLOWED}")
-    plain = inputs
-    for index, layer in enumerate(order):
-        if plain.shape[-1] != layer.in_features:
-            raise InputError(f"{where}: its Linear layers do not follow each other; {_ALLOWED}")
-        plain = (plain if index == 0 else plain.relu()) @ layer.weight.T
-    if not isinstance(output, torch.Tensor) or output.numel() != plain.numel():
-        raise InputError(f"{where}: its output is not that of its last Linear layer; {_ALLOWED}")
-    output = output.reshape(plain.shape)
-    factor = float((output * plain).sum() / plain.square().sum())
-    if not factor > 0 or float((output - factor * plain).norm()) > _TOLERANCE * float(output.norm()):
-        raise InputError(
-            f"{where}: its output is not what its weights and ReLU make of its input; {_ALLOWED}"
-        )
-    return order, 1.0 / factor
+    sizes = dict.fromkeys(layer.in_features for layer in layers)
+    for last, size in enumerate(sizes, 1 - len(sizes)):
+        order: list[torch.nn.Linear] = []
+        handles = [
+            layer.register_forward_hook(lambda layer, *_, order=order: order.append(layer))
+            for layer in layers
+        ]
+        inputs = torch.randn(_INPUTS, size, dtype=layers[0].weight.dtype)
+        try:
+            return order, module.train()(inputs), inputs
+        except RuntimeError:  # of shapes that do not fit, unless no size is left
+            if last == 0:
+                raise
+        finally:
+            for handle in handles:
+                handle.remove()
+    raise AssertionError("unreachable")
 
 
 def _check_alike(found: Sequence[_Scales], widths: Sequence[int], draws: int) -> None:

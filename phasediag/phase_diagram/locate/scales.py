@@ -11,7 +11,7 @@ from scipy import stats
 
 from ...errors import InputError
 from ..extrapolation import LEAST_WIDTHS, infinite_width_slopes
-from ..theory import MAX_DEPTH, exponents_from_powers, named_initialisations, round_exponent
+from ..theory import LAYERS, MAX_DEPTH, exponents_from_powers, named_initialisations, round_exponent
 from .formulas import Formula, shortened
 from .location import Exponents, Location
 
@@ -71,7 +71,7 @@ def locate_scales(
         for option, found in formulas.items():
             if len(found) > 1:
                 raise InputError(
-                    f"locate: {option}: {len(found)} numbers; needed: --width with as many, or a formula of m"
+                    f"locate: {option}: {len(found)} values; needed: --width with as many, or a formula of m"
                 )
         powers = [found[0].leading.power for found in formulas.values()]
         return Location(depth, Exponents(*exponents_from_powers(powers, depth)))
@@ -85,8 +85,10 @@ def locate_name(name: str, depth: int = 2) -> Location:
     """The location of a named initialisation: NTK, mean-field, LeCun, He, Xavier, maximal-update, PyTorch, Kaiming, Glorot or muP.
 
     Raises:
-        InputError: the name is not known.
+        InputError: the name or the depth is not known.
     """
+    if depth not in LAYERS:
+        raise InputError(f"locate: --depth: {depth} is not supported; allowed: 2 to {MAX_DEPTH}")
     known = named_initialisations(depth)
     wanted = name.strip().lower().replace("_", "-").replace(" ", "-").replace("μ", "mu")
     wanted = ALIASES.get(wanted, wanted).lower()
@@ -120,8 +122,8 @@ def from_logs(widths: Sequence[float], logs: NDArray[np.float64], draws: int, de
     if count == 1:
         found, off = means[0] / along[0], scales * math.log(_UNKNOWN_FACTOR) / along[0]
         notes = [
-            "one width does not tell powers of it from constants: ± is a factor of two in a scale, for gamma in every one of them.",
-            "Two widths and more do, and formulas of m: --beta-1 'sqrt(2/m)'",
+            "one width does not tell powers of it from constants, such as 1/sqrt(d) of d inputs: ± is a factor of two in a scale, "
+            "for gamma in every one of them; two widths and more do, and formulas of m: --beta-1 'sqrt(2/m)'"
         ]
     elif count == 2:
         apart = along[1] - along[0]
@@ -167,12 +169,12 @@ def read_widths(text: str) -> list[float]:
     """
     allowed = "allowed: ascending finite numbers from 2, with commas between them"
     try:
-        widths = [float(part) for part in text.split(",")]
+        numbers = [float(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"locate: --width: {shortened(text)} is not supported; {allowed}") from None
-    if not all(2 <= width < math.inf for width in widths) or sorted(set(widths)) != widths:
+    if not all(2 <= number < math.inf for number in numbers) or sorted(set(numbers)) != numbers:
         raise InputError(f"locate: --width: {shortened(text)} is not supported; {allowed}")
-    return widths
+    return [int(number) if number.is_integer() else number for number in numbers]
 
 
 def _numbers(option: str, formulas: Sequence[Formula], widths: int) -> list[float]:
@@ -184,7 +186,7 @@ def _numbers(option: str, formulas: Sequence[Formula], widths: int) -> list[floa
             )
     if len(formulas) not in (1, widths):
         raise InputError(
-            f"locate: {option}: {len(formulas)} numbers; allowed: 1, or as many as widths ({widths})"
+            f"locate: {option}: {len(formulas)} values; allowed: 1, or as many as widths ({widths})"
         )
     numbers = [formula.leading.factor for formula in formulas]
     return numbers * widths if len(numbers) == 1 else numbers
