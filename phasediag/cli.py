@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
+_UsageError: Any = typer.BadParameter.__base__  # the parser's own, which typer does not export
+
+
 class _Group(TyperGroup):
     """Turns exceptions into one line on standard error and an exit code."""
 
@@ -51,6 +54,10 @@ class _Group(TyperGroup):
             check_written()
         except InputError as error:
             raise _exit(f"error: {error}", BAD_INPUT) from None
+        except _UsageError as error:
+            where = error.ctx.command_path if error.ctx else "phasediag"
+            told = " ".join(error.format_message().split()).rstrip(".?")
+            raise _exit(f"error: {told}; see '{where} --help'", BAD_INPUT) from None
         except (PhasediagError, OSError) as error:
             raise _exit(f"error: {error}", SOME_FAILED) from None
         except KeyboardInterrupt:

@@ -241,12 +241,21 @@ def test_bad_input_is_one_clear_line_and_writes_nothing(arguments, parts, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "arguments", [["run"], ["run", "spec.toml"], ["nonsense"], ["locate", "--depth", "x"]]
+    ("arguments", "message"),
+    [
+        (["run"], "error: Missing argument 'SPEC.toml'; see 'phasediag run --help'"),
+        (["run", "spec.toml"], "error: Missing option '--out'; see 'phasediag run --help'"),
+        (["statu"], "error: No such command 'statu'"),
+        (["locate", "--depth", "x"], "error: Invalid value for '--depth': "),
+        (["locate", "--nam", "He"], "error: No such option: --nam"),
+        (["plan", "one", "two"], "error: Got unexpected extra argument"),
+    ],
 )
-def test_bad_usage_exits_with_2(arguments):
+def test_bad_usage_is_one_line_and_exits_with_2(arguments, message):
     result = invoke(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "Error: " in result.stderr
+    assert result.stderr.startswith(message)
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
