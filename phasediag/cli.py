@@ -296,21 +296,41 @@ def fit(out: Out, as_json: Json = False) -> None:
 
 
 @app.command()
-def plot(out: Out) -> None:
+def plot(
+    out: Out,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIGURE",
+            help="Draw this figure alone, or those whose names begin so; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="png, svg or pdf; may be repeated. PNG and SVG unless given.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Draw every figure from the files alone.
 
     Fits the slopes, or counts the lines, first if those in the folder are not those of its runs.
 
     \b
-    Example:
+    Examples:
       phasediag plot results/study
+      phasediag plot results/study --only scaling --format pdf
     """
     from .sweep.results import plot_folder
 
     store = _existing_and_writable(out)
     _fit_if_stale(store)
     _note_missing(_status_of(store), store.out)
-    for name in list(plot_folder(store)):
+    for name in list(plot_folder(store, only or (), formats or ())):
         say(f"wrote {store.name(name)}")
 
 
@@ -524,7 +544,7 @@ def locate(
             "--figure",
             parser=_path,
             metavar="FILE.png",
-            help="Draw it on the predicted maps, as PNG or SVG.",
+            help="Draw it on the predicted maps, as PNG, SVG or PDF.",
             show_default=False,
         ),
     ] = None,

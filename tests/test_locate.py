@@ -134,7 +134,7 @@ def test_more_widths_see_that_a_scale_is_no_power_yet() -> None:
         (["math:pi"], "math:pi: is of type float"),
         (["math:sqrt", "--name", "NTK"], "--name cannot be given together with math:sqrt"),
         (["math:sqrt"], "the module of width 64: is of type float; allowed: a torch.nn.Module"),
-        (["--name", "NTK", "--figure", "where.jpg"], "where.jpg: is not supported; allowed: a name that ends in .png or .svg"),
+        (["--name", "NTK", "--figure", "where.jpg"], "where.jpg: is not supported; allowed: a name that ends in one of .png, .svg, .pdf"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(arguments: list[object], words: str) -> None:

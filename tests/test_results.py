@@ -10,6 +10,7 @@ import pytest
 from studies import store_of
 from test_sweep import study, succeed
 
+from phasediag.errors import InputError
 from phasediag.phase_diagram.training import failed_rows
 from phasediag.storage.store import Store
 from phasediag.sweep.results import current_fit, fit_folder, is_drawn, is_fitted, plot_folder
@@ -110,6 +111,29 @@ def test_figures_are_out_of_date_once_a_row_a_kept_network_or_the_study_changes_
     assert is_drawn(store)
     store.write_table("slopes.parquet", store.fitted(), store.tables.fitted)
     assert not is_drawn(store), "the slopes say no longer of which rows they are"
+
+
+def test_some_figures_in_some_formats_leave_the_others_as_they_are(store: Store) -> None:
+    fit_folder(store)
+    every = set(plot_folder(store))
+    folder = Path(store.out, "figures")
+    before = {path.name: path.read_bytes() for path in folder.glob("*.*g")}
+    some = list(plot_folder(store, ["scaling_W1"], ["pdf", "svg"]))
+    assert some == ["figures/scaling_W1.pdf", "figures/scaling_W1.svg"]
+    assert {path.name: path.read_bytes() for path in folder.glob("*.*g")} == before
+    assert (folder / "scaling_W1.pdf").read_bytes().startswith(b"%PDF")
+    assert set(plot_folder(store, ["scaling"], ["png"])) == {
+        "figures/scaling_W1.png",
+        "figures/scaling_a.png",
+    }
+    assert is_drawn(store)
+    assert set(plot_folder(store)) == every
+    with pytest.raises(
+        InputError, match=r"--only: 'scalin' is no figure of .*; allowed: scaling_W1, scaling_a"
+    ):
+        list(plot_folder(store, ["scalin"]))
+    with pytest.raises(InputError, match=r"--format: 'jpg' is not supported; allowed: png, svg, pdf"):
+        list(plot_folder(store, formats=["jpg"]))
 
 
 def test_figures_that_were_half_drawn_are_out_of_date(store: Store) -> None:

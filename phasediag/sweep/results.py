@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
 import pandas as pd
@@ -50,26 +50,51 @@ def current_fit(store: Store, runs: pd.DataFrame) -> pd.DataFrame:
     return kind_in(store).fit(runs) if fitted is None else fitted
 
 
-def plot_folder(store: Store) -> Iterator[str]:
+def plot_folder(store: Store, only: Sequence[str] = (), formats: Sequence[str] = ()) -> Iterator[str]:
     """Draws every figure that the files of a folder allow into `figures/`; yields the name of each file.
 
+    Args:
+        store: the folder.
+        only: names of figures, or what names begin with ("scaling"): no others are drawn.
+        formats: png, svg and pdf; PNG and SVG unless given.
+
     Raises:
-        InputError: the folder holds no study, or nothing was fitted yet.
+        InputError: the folder holds no study, nothing was fitted yet, or there is no such figure or format.
     """
-    from ..display.figures import render  # matplotlib takes half a second, for which only drawing waits
+    from ..display.figures import (
+        FORMATS,
+        render,
+    )  # matplotlib takes half a second, for which only drawing waits
+
+    if unknown := set(formats) - FORMATS.keys():
+        raise InputError(f"--format: {min(unknown)!r} is not supported; allowed: {', '.join(FORMATS)}")
 
     require_study(store)
     if store.fitted().empty:
         raise InputError(f"{store.name(store.fitted_name)}: missing; run 'phasediag fit {store.out}' first")
     source = _source_of_figures(store, store.runs())
-    store.forget_drawn()
+    figures = kind_in(store).figures(store)
+    for part in only:
+        if not any(_is_part(key, part) for key in figures):
+            raise InputError(f"--only: {part!r} is no figure of {store.out}; allowed: {', '.join(figures)}")
+    whole = not only and not formats
+    if whole:
+        store.forget_drawn()
     drawn = []
-    for key, figure in kind_in(store).figures(store).items():
-        for ending, content in render(figure).items():
+    for key, figure in figures.items():
+        if only and not any(_is_part(key, part) for part in only):
+            continue
+        for ending, content in render(figure, formats or ("png", "svg")).items():
             drawn.append(f"{key}.{ending}")
             store.write_figure(drawn[-1], content)
             yield f"figures/{drawn[-1]}"
-    store.write_drawn(source, drawn)
+    if whole:
+        store.write_drawn(source, drawn)
+
+
+def _is_part(key: str, part: str) -> bool:
+    """Whether a figure is meant by a name, or by what names begin with."""
+    return key == part or key.startswith(f"{part}_")
 
 
 def is_drawn(store: Store) -> bool:

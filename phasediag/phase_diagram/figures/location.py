@@ -16,7 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...display.figures import DOUBLE_COLUMN, STYLE, Array, new_figure, render
+from ...display.figures import DOUBLE_COLUMN, FORMATS, STYLE, Array, new_figure, render
 from ...errors import InputError
 from ...storage.files import write_file
 from .. import theory
@@ -133,9 +133,10 @@ def write_location(figure: Figure, file: Path) -> None:
     """Writes the figure to a file, by its ending.
 
     Raises:
-        InputError: the ending is neither .png nor .svg, or the file cannot be written there.
+        InputError: the ending is no format of figures, or the file cannot be written there.
     """
     kind = file.suffix.lower().removeprefix(".")
-    if kind not in ("png", "svg"):
-        raise InputError(f"{file}: is not supported; allowed: a name that ends in .png or .svg")
-    write_file(file, render(figure)[kind])
+    if kind not in FORMATS:
+        allowed = ", ".join(f".{name}" for name in FORMATS)
+        raise InputError(f"{file}: is not supported; allowed: a name that ends in one of {allowed}")
+    write_file(file, render(figure, [kind])[kind])
