@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .phase_diagram.locate.networks import locate
     from .storage.schema import VERSION as __version__
     from .study import Study
+    from .sweep.load import load
     from .sweep.local import train
 
 _HOMES = {
@@ -32,6 +33,7 @@ _HOMES = {
     "count": "condensation.counts",
     "critical_line": "phase_diagram.fitting",
     "fit": "phase_diagram.fitting",
+    "load": "sweep.load",
     "locate": "phase_diagram.locate.networks",
     "plot_map": "phase_diagram.figures.maps",
     "read_study": "kinds",
@@ -48,6 +50,7 @@ __all__ = [
     "count",
     "critical_line",
     "fit",
+    "load",
     "locate",
     "plot_map",
     "read_study",

@@ -10,6 +10,7 @@ import pytest
 from studies import store_of
 from test_sweep import study, succeed
 
+import phasediag
 from phasediag.errors import InputError
 from phasediag.phase_diagram.training import failed_rows
 from phasediag.storage.store import Store
@@ -111,6 +112,30 @@ def test_figures_are_out_of_date_once_a_row_a_kept_network_or_the_study_changes_
     assert is_drawn(store)
     store.write_table("slopes.parquet", store.fitted(), store.tables.fitted)
     assert not is_drawn(store), "the slopes say no longer of which rows they are"
+
+
+def test_results_are_loaded_part_by_part(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is fitted is that of the rows, whether or not the folder's is; nothing is written."""
+    before = {path: path.read_bytes() for path in Path(store.out).rglob("*") if path.is_file()}
+    results = phasediag.load(store.out)
+    pd.testing.assert_frame_equal(results.runs, store.runs())
+    pd.testing.assert_frame_equal(results.slopes, phasediag.fit(store.runs()))
+    assert results.samples.empty
+    assert {path: path.read_bytes() for path in Path(store.out).rglob("*") if path.is_file()} == before
+    fit_folder(store)
+    pd.testing.assert_frame_equal(phasediag.load(store.out).slopes, store.fitted())
+    networks = results.runs["job_id"].nunique()
+    for text in (repr(results), results._repr_html_()):
+        assert f"{len(results.runs):,} rows of {networks:,} networks" in text
+        assert "slopes" in text
+    assert "slopes" in dir(results)
+    with pytest.raises(AttributeError, match="no 'counts'; allowed: runs, slopes, samples, data"):
+        _ = results.counts
+
+
+def test_a_folder_without_a_study_is_not_loaded(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no study"):
+        phasediag.load(tmp_path)
 
 
 def test_some_figures_in_some_formats_leave_the_others_as_they_are(store: Store) -> None:
