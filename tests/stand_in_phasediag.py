@@ -11,7 +11,7 @@ def main() -> None:
         from phasediag.display import figures
 
         sys.argv.append("--local")
-        figures.render = lambda figure: {"png": b"", "svg": b""}
+        figures.render = lambda figure, formats=(): {"png": b"", "svg": b""}
     cli.main()
 
 
