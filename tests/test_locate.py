@@ -313,7 +313,7 @@ def test_a_function_of_a_file_in_the_working_directory_is_found(here: Path) -> N
     assert at_two["gamma"] == pytest.approx(0.5, abs=at_two["uncertainty"]["gamma"])
 
 
-@pytest.mark.parametrize("depth", range(2, 9))
+@pytest.mark.parametrize("depth", [2, 3, 8])
 def test_the_picture_holds_the_point_and_its_bars(depth: int) -> None:
     """One panel for each layer whose map is its own; the point may be far off."""
     location = Location(depth, Exponents(7.0, -3.0, 0.0), Exponents(0.5, 0.25, 0.0))

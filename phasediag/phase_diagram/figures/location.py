@@ -28,7 +28,7 @@ from .plane import GAMMA, GAMMA_PRIME
 
 _STAR: Any = {"marker": "*", "markersize": 11, "markerfacecolor": "#ffd92f", "markeredgewidth": 0.8}
 _DIAMOND: Any = {"marker": "D", "markersize": 4.5, "markerfacecolor": "white"}
-_STEPS = 241
+_STEPS = 121
 _MARGIN = 0.4
 """Least distance of the point, and of its bars, from the frame."""
 
@@ -84,6 +84,7 @@ def _draw(ax: Axes, location: Location, layer: str, operator_norm: bool) -> None
         extent=(across[0], across[-1], up[0], up[-1]),
         origin="lower",
         aspect="auto",
+        interpolation="bilinear",
         cmap=matplotlib.colormaps["RdBu_r"],
         vmin=-SLOPE_LIMIT,
         vmax=SLOPE_LIMIT,
