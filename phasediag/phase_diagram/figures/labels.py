@@ -15,6 +15,7 @@ from ...display.figures import Array
 from .. import theory
 from ..info import Line, named_initialisations
 
+_NOTHING: Array = np.empty((0, 2))
 Region = Callable[[Array, Array], NDArray[np.bool_]]
 """A part of the plane: whether (gamma, gamma_prime) are inside."""
 
@@ -29,14 +30,16 @@ def slope_symbol(column: str) -> str:
     return r"S_\infty" if column == "slope_infinite" else "S"
 
 
-def draw_named_initialisations(ax: Axes, depth: int, gamma_1: float, lines: Sequence[Line]) -> Array:
-    """Mark the named initialisations inside the map, beside the critical lines where there is room; return where labels lie, in fractions
-    of the axes (k, 2)."""
+def draw_named_initialisations(
+    ax: Axes, depth: int, gamma_1: float, lines: Sequence[Line], drawn: Array = _NOTHING
+) -> Array:
+    """Mark the named initialisations inside the map, beside the critical lines and the points (k, 2) of what else is drawn, where there is
+    room; return where labels lie, in fractions of the axes (k, 2)."""
     by_point = named_initialisations(depth, gamma_1, (ax.get_xlim(), ax.get_ylim()))
     places = _fraction(ax, np.array(list(by_point)).reshape(-1, 2))
     height = np.linspace(*ax.get_ylim(), 201)
     crossed = [_fraction(ax, np.column_stack([line(height), height])) for line in lines]
-    obstacles = np.concatenate([np.empty((0, 2)), *crossed])
+    obstacles = np.concatenate([_fraction(ax, drawn), *crossed])
     taken = [_Box(x, x, y, y).grown(0.015) for x, y in places]
     for (point, names), place in zip(by_point.items(), places, strict=True):
         taken.append(_draw_named(ax, point, place, names, taken, obstacles))

@@ -95,7 +95,18 @@ def _draw(ax: Axes, location: Location, layer: str, operator_norm: bool) -> None
 
     draw_predicted(ax, line, "predicted critical line")
     ax.set(xlim=(across[0], across[-1]), ylim=(up[0], up[-1]))
-    labels = draw_named_initialisations(ax, depth, gamma_1, [line])
+    bars = np.vstack(
+        [
+            np.column_stack([np.linspace(gamma - off.gamma, gamma + off.gamma), np.full(50, gamma_prime)]),
+            np.column_stack(
+                [
+                    np.full(50, gamma),
+                    np.linspace(gamma_prime - off.gamma_prime, gamma_prime + off.gamma_prime),
+                ]
+            ),
+        ]
+    )
+    labels = draw_named_initialisations(ax, depth, gamma_1, [line], bars)
     words = (r"RD$\to 0$", r"RD$\to\infty$") if operator_norm else ("linear", "condensed")
     draw_regime_words(ax, [line], sides(line, words), np.vstack([labels, _fractions(ax, gamma, gamma_prime)]))
     ax.errorbar(
