@@ -61,10 +61,8 @@ def plot_folder(store: Store, only: Sequence[str] = (), formats: Sequence[str] =
     Raises:
         InputError: the folder holds no study, nothing was fitted yet, or there is no such figure or format.
     """
-    from ..display.figures import (
-        FORMATS,
-        render,
-    )  # matplotlib takes half a second, for which only drawing waits
+    # matplotlib takes half a second, for which only drawing waits
+    from ..display.figures import FORMATS, render
 
     if unknown := set(formats) - FORMATS.keys():
         raise InputError(f"--format: {min(unknown)!r} is not supported; allowed: {', '.join(FORMATS)}")

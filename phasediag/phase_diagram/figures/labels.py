@@ -36,10 +36,10 @@ def draw_named_initialisations(
     """Mark the named initialisations inside the map, beside the critical lines and the points (k, 2) of what else is drawn, where there is
     room; return where labels lie, in fractions of the axes (k, 2)."""
     by_point = named_initialisations(depth, gamma_1, (ax.get_xlim(), ax.get_ylim()))
-    places = _fraction(ax, np.array(list(by_point)).reshape(-1, 2))
+    places = in_fractions(ax, np.array(list(by_point)).reshape(-1, 2))
     height = np.linspace(*ax.get_ylim(), 201)
-    crossed = [_fraction(ax, np.column_stack([line(height), height])) for line in lines]
-    obstacles = np.concatenate([_fraction(ax, drawn), *crossed])
+    crossed = [in_fractions(ax, np.column_stack([line(height), height])) for line in lines]
+    obstacles = np.concatenate([in_fractions(ax, drawn), *crossed])
     taken = [_Box(x, x, y, y).grown(0.015) for x, y in places]
     for (point, names), place in zip(by_point.items(), places, strict=True):
         taken.append(_draw_named(ax, point, place, names, taken, obstacles))
@@ -136,7 +136,7 @@ def draw_regime_words(ax: Axes, lines: Sequence[Line], words: Mapping[str, Regio
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     gamma, gamma_prime = left + across * (right - left), bottom + up * (top - bottom)
     height = np.linspace(bottom, top, 201)
-    obstacles = [_fraction(ax, np.column_stack([line(height), height])) for line in lines]
+    obstacles = [in_fractions(ax, np.column_stack([line(height), height])) for line in lines]
     room = _room(np.column_stack([across, up]), np.concatenate([*obstacles, labels]))
     for word, holds in words.items():
         reach = 0.021 * max(map(len, word.split("\n")))  # half its width
@@ -146,9 +146,9 @@ def draw_regime_words(ax: Axes, lines: Sequence[Line], words: Mapping[str, Regio
             _write_word(ax, word, (float(across[best]), float(up[best])))
 
 
-def sides(line: Line, words: tuple[str, str]) -> dict[str, Region]:
-    """What to call the two sides of a predicted line: that of small gamma, and the other."""
-    small, large = words
+def sides(line: Line, operator_norm: bool) -> dict[str, Region]:
+    """What to call the two sides of a predicted line: that of small gamma, and the other. Regimes are those of the Frobenius norm."""
+    small, large = (r"RD$\to 0$", r"RD$\to\infty$") if operator_norm else ("linear", "condensed")
     return {
         small: lambda gamma, gamma_prime: np.asarray(gamma < line(gamma_prime)),
         large: lambda gamma, gamma_prime: np.asarray(gamma > line(gamma_prime)),
@@ -169,7 +169,7 @@ def _write_word(ax: Axes, word: str, place: tuple[float, float]) -> None:
     ax.text(*place, word, transform=ax.transAxes, path_effects=outline, **style)
 
 
-def _fraction(ax: Axes, points: Array) -> Array:
+def in_fractions(ax: Axes, points: Array) -> Array:
     """Data coordinates (k, 2) as fractions of the axes."""
     low, high = np.array([ax.get_xlim(), ax.get_ylim()]).T
     return np.asarray((points - low) / (high - low))

@@ -22,7 +22,7 @@ from ...storage.files import write_file
 from .. import theory
 from ..info import SLOPE_LIMIT
 from ..locate.location import Location
-from .labels import draw_named_initialisations, draw_regime_words, layer_symbol, sides
+from .labels import draw_named_initialisations, draw_regime_words, in_fractions, layer_symbol, sides
 from .maps import draw_predicted
 from .plane import GAMMA, GAMMA_PRIME
 
@@ -95,20 +95,16 @@ def _draw(ax: Axes, location: Location, layer: str, operator_norm: bool) -> None
 
     draw_predicted(ax, line, "predicted critical line")
     ax.set(xlim=(across[0], across[-1]), ylim=(up[0], up[-1]))
-    bars = np.vstack(
-        [
-            np.column_stack([np.linspace(gamma - off.gamma, gamma + off.gamma), np.full(50, gamma_prime)]),
-            np.column_stack(
-                [
-                    np.full(50, gamma),
-                    np.linspace(gamma_prime - off.gamma_prime, gamma_prime + off.gamma_prime),
-                ]
-            ),
-        ]
-    )
+    reach = np.linspace(-1.0, 1.0)[:, None]
+    at, ends = np.array([gamma, gamma_prime]), np.diag([off.gamma, off.gamma_prime])
+    bars = np.concatenate([at + reach * end for end in ends])
     labels = draw_named_initialisations(ax, depth, gamma_1, [line], bars)
-    words = (r"RD$\to 0$", r"RD$\to\infty$") if operator_norm else ("linear", "condensed")
-    draw_regime_words(ax, [line], sides(line, words), np.vstack([labels, _fractions(ax, gamma, gamma_prime)]))
+    draw_regime_words(
+        ax,
+        [line],
+        sides(line, operator_norm),
+        np.vstack([labels, in_fractions(ax, np.array([[gamma, gamma_prime]]))]),
+    )
     ax.errorbar(
         gamma,
         gamma_prime,
@@ -133,12 +129,6 @@ def _range(at: float, off: float, low: float, high: float) -> Array:
     """Coordinates of an axis that holds a point with its bar, and at least these two numbers."""
     reach = abs(off) + _MARGIN
     return np.linspace(min(low, at - reach), max(high, at + reach), _STEPS)
-
-
-def _fractions(ax: Axes, gamma: float, gamma_prime: float) -> Array:
-    """A point in fractions of the axes (1, 2)."""
-    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    return np.array([[(gamma - left) / (right - left), (gamma_prime - bottom) / (top - bottom)]])
 
 
 def write_location(figure: Figure, file: Path) -> None:

@@ -311,8 +311,7 @@ def _draw_slope_map(
         ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer), _those(predicted)
     )
     if predicted is not None:
-        words = (r"RD$\to 0$", r"RD$\to\infty$") if operator_norm else ("linear", "condensed")
-        draw_regime_words(ax, [predicted], sides(predicted, words), labels)
+        draw_regime_words(ax, [predicted], sides(predicted, operator_norm), labels)
     bar = ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, extend=extend, aspect=24, pad=0.03)
     bar.set_label(_slope_label(layer, column, operator_norm))
     finish_map(ax, handles + missing, 2, _gamma_1(of_layer))

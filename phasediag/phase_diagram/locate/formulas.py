@@ -29,20 +29,16 @@ class Formula:
     """A scale as somebody wrote it.
 
     Attributes:
-        option: where it was given, for messages.
-        text: what was given.
         names: the names in it, m and d among them.
         leading: its leading term as m grows, d being some constant.
     """
 
-    option: str
-    text: str
     names: frozenset[str]
     leading: Term
 
     @classmethod
     def parse(cls, option: str, text: str) -> Formula:
-        """The formula.
+        """The formula in a text that was given as this option.
 
         Raises:
             InputError: it holds anything but numbers, m, d, + - * / ** and sqrt(), or has no leading term above 0.
@@ -63,7 +59,7 @@ class Formula:
                 f"locate: {option}: {leading.factor:g} is not supported; allowed: a finite number above 0"
             )
         names = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name)) - {"sqrt"}
-        return cls(option, text, names, leading)
+        return cls(names, leading)
 
 
 def shortened(text: str) -> str:

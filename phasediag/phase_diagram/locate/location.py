@@ -21,7 +21,7 @@ class Exponents(NamedTuple):
 
 EXACT = Exponents(0.0, 0.0, 0.0)
 _NEGLIGIBLE = 5e-6
-"""Uncertainties below are not shown: exponents have six digits."""
+"""With uncertainties up to this, numbers are shown with six digits."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ class Location:
         return f"{self._regime(layer, operator_norm)}{within}, slope {self._shown(slope)}"
 
     def _shown(self, number: float) -> str:
-        return (
-            f"{number:.6g}" if max(self.uncertainty) <= _NEGLIGIBLE else f"{round(number, 2) + 0.0:.2f}"
-        )  # no -0.00
+        if max(self.uncertainty) <= _NEGLIGIBLE:
+            return f"{number:.6g}"
+        return f"{round(number, 2) + 0.0:.2f}"  # no -0.00
 
     def _near_line(self, layer: str, operator_norm: bool) -> bool:
         """Whether a layer has more than one regime within the uncertainty."""
@@ -122,9 +122,3 @@ class Location:
             for gamma, gamma_prime, gamma_1 in product(*ends)
         }
         return len(regimes) > 1
-
-
-def _with_uncertainty(number: float, off: float) -> str:
-    """Both with the decimals that the uncertainty, rounded up, leaves: two or more."""
-    decimals = max(2, -math.floor(math.log10(off)))
-    return f"{round(number, decimals) + 0.0:.{decimals}f} ± {math.ceil(off * 10**decimals) / 10**decimals:.{decimals}f}"

@@ -7,7 +7,7 @@ import importlib
 import operator
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -101,9 +101,8 @@ def locate_module(make: Factory, widths: Sequence[int] = WIDTHS, draws: int = DR
     _check_alike(found, widths, draws)
     logs = np.array([_exponents(scales) for scales in found])
     by_width = logs.reshape(len(widths), draws, -1)
-    if (
-        by_width == by_width[:, :1]
-    ).all():  # a function that seeds itself, or keeps what it has made: no scatter is known
+    # a function that seeds itself, or keeps what it has made: no scatter is known
+    if (by_width == by_width[:, :1]).all():
         logs, draws = by_width[:, 0], 1
     return from_logs(widths, logs, draws, len(found[0].weights))
 
@@ -221,25 +220,27 @@ def _run(
     As in training, so that dropout and normalisation show. Layers may be declared in any order: the module is run on inputs of
     the size that one of them takes.
     """
+    *sizes, last = dict.fromkeys(layer.in_features for layer in layers)
+    for size in sizes:
+        with suppress(RuntimeError):  # of shapes that do not fit
+            return _run_on(module, layers, size)
+    return _run_on(module, layers, last)
+
+
+def _run_on(
+    module: torch.nn.Module, layers: Sequence[torch.nn.Linear], size: int
+) -> tuple[list[torch.nn.Linear], object, torch.Tensor]:
+    """What `_run` returns, of inputs of this size."""
     import torch
 
-    sizes = dict.fromkeys(layer.in_features for layer in layers)
-    for last, size in enumerate(sizes, 1 - len(sizes)):
-        order: list[torch.nn.Linear] = []
-        handles = [
-            layer.register_forward_hook(lambda layer, *_, order=order: order.append(layer))
-            for layer in layers
-        ]
-        inputs = torch.randn(_INPUTS, size, dtype=layers[0].weight.dtype)
-        try:
-            return order, module.train()(inputs), inputs
-        except RuntimeError:  # of shapes that do not fit, unless no size is left
-            if last == 0:
-                raise
-        finally:
-            for handle in handles:
-                handle.remove()
-    raise AssertionError("unreachable")
+    order: list[torch.nn.Linear] = []
+    handles = [layer.register_forward_hook(lambda layer, *_: order.append(layer)) for layer in layers]
+    inputs = torch.randn(_INPUTS, size, dtype=layers[0].weight.dtype)
+    try:
+        return order, module.train()(inputs), inputs
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _check_alike(found: Sequence[_Scales], widths: Sequence[int], draws: int) -> None:
@@ -258,7 +259,7 @@ def _check_alike(found: Sequence[_Scales], widths: Sequence[int], draws: int) ->
                     "allowed: hidden layers that grow in proportion to the width"
                 )
 
-    if len(widths) == 1 or len(first.weights) < 4:
+    if len(first.weights) < 4:
         return
     # the scale of a matrix of m x m random weights is known to 1 / (sqrt(2) m) of itself
     between = (

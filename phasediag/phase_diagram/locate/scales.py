@@ -87,8 +87,7 @@ def locate_name(name: str, depth: int = 2) -> Location:
     Raises:
         InputError: the name or the depth is not known.
     """
-    if depth not in LAYERS:
-        raise InputError(f"locate: --depth: {depth} is not supported; allowed: 2 to {MAX_DEPTH}")
+    _require_depth(depth)
     known = named_initialisations(depth)
     wanted = name.strip().lower().replace("_", "-").replace(" ", "-").replace("μ", "mu")
     wanted = ALIASES.get(wanted, wanted).lower()
@@ -151,9 +150,14 @@ def from_logs(widths: Sequence[float], logs: NDArray[np.float64], draws: int, de
     )
 
 
-def _depth_of(depth: int | None, beta_3: str | None) -> int:
-    if depth is not None and not 2 <= depth <= MAX_DEPTH:
+def _require_depth(depth: int) -> None:
+    if depth not in LAYERS:
         raise InputError(f"locate: --depth: {depth} is not supported; allowed: 2 to {MAX_DEPTH}")
+
+
+def _depth_of(depth: int | None, beta_3: str | None) -> int:
+    if depth is not None:
+        _require_depth(depth)
     if depth == 2 and beta_3 is not None:
         raise InputError(
             "locate: --beta-3 is not supported with --depth 2; it belongs to three layers and more"
@@ -167,13 +171,14 @@ def read_widths(text: str) -> list[float]:
     Raises:
         InputError: they are not ascending finite numbers from 2.
     """
-    allowed = "allowed: ascending finite numbers from 2, with commas between them"
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
-        raise InputError(f"locate: --width: {shortened(text)} is not supported; {allowed}") from None
+        numbers = [math.nan]
     if not all(2 <= number < math.inf for number in numbers) or sorted(set(numbers)) != numbers:
-        raise InputError(f"locate: --width: {shortened(text)} is not supported; {allowed}")
+        raise InputError(
+            f"locate: --width: {shortened(text)} is not supported; allowed: ascending finite numbers from 2, with commas between them"
+        )
     return [int(number) if number.is_integer() else number for number in numbers]
 
 
