@@ -3,20 +3,26 @@
 #
 #     sbatch --nodes=4 cluster/slurm.sh sweeps/two_layer_synthetic.toml /shared/two_layer_synthetic
 #
-# Both paths are on a file system that all nodes see, and the environment in which phasediag is installed is active when the job is
-# submitted. Nodes are taken whole: at the end, everything of Ray on them is stopped. Needs Ray 2.49 or later (ray symmetric-run).
-# What is finished is kept when the time is over. Two minutes before, the sweep ends in good order, as it does after
+# Both paths are on a file system that all nodes see, and the environment in which phasediag is installed is active at submission.
+# The job takes whole nodes: at the end, the script stops all of Ray on them. Needs Ray 2.49 or later (ray symmetric-run).
+# Finished rows are kept when the time is over. Two minutes before, the sweep ends in good order, as it does after
 #
 #     scancel --batch --signal=TERM JOBID
 #
-# A plain `scancel JOBID` ends everything at once: what is finished is kept, and a sweep that goes on elsewhere may wait for a minute first.
+# A plain `scancel JOBID` ends everything at once: finished rows are kept, and a sweep that goes on elsewhere may wait for a minute first.
 # A node that fails costs time only, unless it is the first.
+#
+# A line with ## is a comment: take one # away from those that your cluster needs, and fill in the name. GPUs also need
+# gpus_per_task under [resources] in the spec.
 #SBATCH --job-name=phasediag
 #SBATCH --exclusive
 #SBATCH --ntasks-per-node=1
 #SBATCH --time=12:00:00
 #SBATCH --signal=B:TERM@120
 #SBATCH --no-kill
+##SBATCH --account=PROJECT
+##SBATCH --partition=PARTITION
+##SBATCH --gpus-per-node=4
 
 set -euo pipefail
 
@@ -67,7 +73,7 @@ done
 ray stop --force &>/dev/null || true  # on this node it would outlive the job where Slurm does not end daemons
 if [[ -s $shared/code ]]; then
     code=$(<"$shared/code")
-    echo "the sweep ended with $code (that its step is killed then is meant)"
+    echo "the sweep ended with $code; Slurm's report of a killed step is expected"
     exit "$code"
 fi
 echo "the sweep did not begin, or was ended with its nodes; what is finished is kept" >&2

@@ -149,7 +149,7 @@ def test_the_slurm_script_starts_ray_on_all_nodes_and_the_sweep_on_the_first(slu
     assert (
         result.returncode == 0
         and result.stdout
-        == "Ray at node7:6379, 3 nodes\nthe sweep ended with 0 (that its step is killed then is meant)\n"
+        == "Ray at node7:6379, 3 nodes\nthe sweep ended with 0; Slurm's report of a killed step is expected\n"
     )
     ray = ["ray", "symmetric-run", "--address", "node7:6379", "--min-nodes", "3", "--"]
     sweep = [
