@@ -313,6 +313,11 @@ def test_a_name_that_is_not_there_is_seen() -> None:
     assert not is_file("phasediag/columns.py") and is_file("faults/test_jobs.py")
 
 
+def test_the_citation_is_of_this_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"\nversion: {project['version']}\n" in (ROOT / "CITATION.cff").read_text()
+
+
 # What the reference is made from.
 
 
