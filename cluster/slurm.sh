@@ -12,7 +12,7 @@
 # A plain `scancel JOBID` ends everything at once: finished rows are kept, and a sweep that goes on elsewhere may wait for a minute first.
 # A node that fails costs time only, unless it is the first.
 #
-# A line with ## is a comment: take one # away from those that your cluster needs, and fill in the name. GPUs also need
+# A line with ## is a comment: remove one # from each that your cluster needs, and fill in the name. GPUs also need
 # gpus_per_task under [resources] in the spec.
 #SBATCH --job-name=phasediag
 #SBATCH --exclusive
@@ -49,8 +49,8 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 # Nodes that import from a busy shared file system take longer than the 30 seconds that Ray would give them.
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT="${RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT:-600}"
 
-# This script runs on the first node, and so does the sweep: they share a folder, for its process and for how it ended (srun's own code is
-# that of the worst of its tasks). SIGTERM is for the sweep alone: if Ray got it too, the sweep would be cut off.
+# This script runs on the first node, and so does the sweep: they share a folder, for its process and its exit code (srun's own code is the
+# worst of its tasks). SIGTERM is for the sweep alone: if Ray got it too, the sweep would be cut off.
 shared=$(mktemp -d)
 trap 'rm -rf "$shared"' EXIT
 # When the sweep has ended, all nodes are done: left to themselves, the others would look for the first for a minute, and then print pages.
@@ -76,5 +76,5 @@ if [[ -s $shared/code ]]; then
     echo "the sweep ended with $code; Slurm's report of a killed step is expected"
     exit "$code"
 fi
-echo "the sweep did not begin, or was ended with its nodes; what is finished is kept" >&2
+echo "the sweep did not begin, or ended with its nodes; finished rows are kept" >&2
 exit "$((code > 0 ? code : 1))"

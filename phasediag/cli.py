@@ -108,9 +108,9 @@ def _root(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    """Phase diagrams of neural networks, measured: train a grid of networks of several widths, fit how far
-    their weights move as the width grows, and draw where the linear regime ends and the condensed one begins.
-    Or, of kind "condensation": count the lines on which their input weights gather early in training.
+    """Measure phase diagrams of neural networks: train a grid of networks of several widths, fit how the change of
+    their weights grows with the width, and draw where the linear regime ends and the condensed regime begins.
+    Studies of kind "condensation" count the lines on which input weights gather early in training.
 
     \b
     Example, from nothing to the figures:
@@ -127,13 +127,13 @@ def init(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="What to study: phase-diagram (if not given), condensation, or a kind that a package brings."
+            help="Kind of study: phase-diagram (default), condensation, or a kind of an installed package."
         ),
     ] = None,
 ) -> None:
     """Write a commented starter spec.
 
-    It is a small study that runs in about a minute. An existing file is never overwritten.
+    It describes a small study that runs in about a minute. An existing file is never overwritten.
 
     \b
     Example:
@@ -160,13 +160,13 @@ def init(
 def plan(
     spec: SpecFile,
     out: Annotated[
-        str | None, typer.Option("--out", help="Count what is finished in this folder.", show_default=False)
+        str | None, typer.Option("--out", help="Count the finished jobs of this folder.", show_default=False)
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is to be done, and its cost.
+    """Show the jobs of a study, and their cost.
 
-    Counts the jobs, those that are missing and their batches. Writes nothing.
+    Counts all jobs, the missing jobs and their batches. Writes nothing.
 
     \b
     Example:
@@ -200,9 +200,7 @@ def run(
         str,
         typer.Option("--out", help="Folder or URI (s3://, gs://) for the results.", show_default=False),
     ],
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also run the jobs again that have failed before.")
-    ] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also run failed jobs again.")] = False,
     local: Annotated[
         bool, typer.Option("--local", help="Train in this process, on all of its cores, without Ray.")
     ] = False,
@@ -212,17 +210,17 @@ def run(
             "--log",
             parser=_path,
             metavar="FILE",
-            help="Append a line of JSON per batch of jobs; to standard output if it is -.",
+            help="Append a line of JSON per batch of jobs; - is standard output.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Train what is missing on Ray, then fit and plot.
+    """Train the missing jobs on Ray, then fit and plot.
 
-    Running it again resumes. Joins the Ray cluster of RAY_ADDRESS, or the one it was submitted to; without
-    one it starts a local Ray. With --local, this process trains, for a container or a laptop where Ray cannot start: the folder is the
-    same, and either way of running goes on from the other. The exit code is 0 when all is done, 1 if some jobs failed, 2 for bad input,
-    130 if interrupted.
+    The same command resumes. It joins the Ray cluster of RAY_ADDRESS, or the cluster that it was submitted to;
+    otherwise it starts a local Ray. With --local this process trains, for a container or a laptop where Ray cannot start. The folder is
+    the same, and a sweep can change from one to the other. The exit code is 0 when all is done, 1 if some jobs failed, 2 for bad
+    input, 130 if interrupted.
 
     \b
     Example:
@@ -236,7 +234,7 @@ def run(
         failed = _run(study, store, _opening(local), retry_failed, log)
     except KeyboardInterrupt:
         resume = _run_command(spec, out, *(["--local"] if local else []))
-        raise _exit(f"interrupted; what is finished is kept, resume with: {resume}", INTERRUPTED) from None
+        raise _exit(f"interrupted; finished rows are kept, resume with: {resume}", INTERRUPTED) from None
     raise typer.Exit(SOME_FAILED if failed else DONE)
 
 
@@ -246,9 +244,9 @@ def status(
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the sweep to end.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show how far a sweep is, from its folder alone.
+    """Show the progress of a sweep, from its folder alone.
 
-    With --wait, waits for the sweep to end, also for one that has not begun; the exit code is then 0 if it is
+    With --wait, waits for the sweep to end, even if it has not begun. The exit code is then 0 if it is
     complete, 1 if it ended with failed jobs or its driver is gone with jobs missing.
 
     \b
@@ -273,9 +271,9 @@ def status(
 def fit(out: Out, as_json: Json = False) -> None:
     """Fit the slopes, or count the lines, and compare with theory.
 
-    Of a phase diagram, writes slopes.parquet. Prints how many grid points of each layer are in which regime,
-    and the distance, in gamma, of the measured critical line from the predicted one. Of a condensation study, writes
-    counts.parquet. Prints for each layer from when to when it has condensed, and on how many lines.
+    For a phase diagram, writes slopes.parquet, and prints the number of grid points in each regime, by layer,
+    and the distance, in gamma, between the measured and the predicted critical line. For a condensation study, writes
+    counts.parquet, and prints for each layer the epochs in which it has condensed, and the number of lines.
 
     \b
     Example:
@@ -302,7 +300,7 @@ def plot(
         list[str] | None,
         typer.Option(
             metavar="FIGURE",
-            help="Draw this figure alone, or those whose names begin so; may be repeated.",
+            help="Draw only the figures whose names begin so; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -311,14 +309,14 @@ def plot(
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="png, svg or pdf; may be repeated. PNG and SVG unless given.",
+            help="png, svg or pdf; may be repeated. Default: PNG and SVG.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Draw every figure from the files alone.
 
-    Fits the slopes, or counts the lines, first if those in the folder are not those of its runs.
+    If the slopes, or counts, in the folder are out of date, fits them first.
 
     \b
     Examples:
@@ -340,17 +338,19 @@ def compare(
     out_b: Annotated[str, typer.Argument(metavar="OUT_B", help="Study B.", show_default=False)],
     folder: Annotated[
         str | None,
-        typer.Option("-o", "--out", metavar="DIR", help="Write tables and figures.", show_default=False),
+        typer.Option(
+            "-o", "--out", metavar="DIR", help="Write tables and figures to this folder.", show_default=False
+        ),
     ] = None,
     common: Annotated[
-        bool, typer.Option("--common", help="If the grids differ, compare what both have.")
+        bool, typer.Option("--common", help="If the grids differ, compare their common part.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare two phase diagrams on one grid.
 
-    Prints, for each layer, how much the slopes differ (B - A), at how many points more than their 95 % intervals allow,
-    and how far the critical lines lie apart. Both studies have the same points, widths and seeds; data, depth and
+    Prints, for each layer, the difference of the slopes (B - A), the number of points at which its 95 % interval excludes 0,
+    and the distance of the critical lines. Both studies have the same points, widths and seeds; data, depth and
     training may differ. With -o, writes differences.parquet, lines.parquet and a figure of every layer.
 
     \b
@@ -391,16 +391,16 @@ def report(
             "--output",
             parser=_path,
             metavar="FILE.html",
-            help="Where to write it: OUT/report.html if not given.",
+            help="Where to write it. Default: OUT/report.html.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Write one interactive page of a phase diagram.
 
-    The file needs nothing else: it opens in any browser, without a network. Maps of every layer, and for every point
-    the runs, the fit and the network that was kept. Without -o, slopes are fitted first if those in the folder are not those
-    of its runs; with it, nothing is written to the folder.
+    The file needs nothing else: it opens in any browser, without a network. It shows maps of every layer, and for every
+    point the runs, the fit and the kept network. Without -o, outdated slopes in the folder are fitted first; with it,
+    nothing is written to the folder.
 
     \b
     Example:
@@ -436,8 +436,8 @@ def export(
 ) -> None:
     """Write all rows to one sorted file, for an archive.
 
-    A file of that name is replaced. It holds what runs/ holds, whatever batches the rows came in; of a sweep that
-    is not complete, what there is so far, which is said on standard error.
+    Replaces a file of that name. The file holds all rows of runs/. If the sweep is not complete, a line on standard
+    error says so.
 
     \b
     Example:
@@ -455,7 +455,10 @@ def export(
 def reproduce(
     out: Out,
     job_id: Annotated[
-        str, typer.Argument(metavar="JOB_ID", help="Id of the job, or its beginning.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="JOB_ID", help="Id of the job, or the beginning of the id.", show_default=False
+        ),
     ],
     weights: Annotated[
         Path | None,
@@ -469,9 +472,9 @@ def reproduce(
 ) -> None:
     """Train one job again and compare.
 
-    What is compared is the relative change of the weights of each layer, or of a condensation study all measures
-    at every snapshot, with the stored ones. The exit code is 0 if they agree (to 1e-4 on the same kind of device,
-    else to the accuracy of the study), 1 if not.
+    Compares the relative change of each layer with the stored one; for a condensation study, all measures at every
+    snapshot. The exit code is 0 if they agree (to 1e-4 on the same kind of device, else to the accuracy of the study),
+    1 if not.
 
     \b
     Example:
@@ -502,7 +505,7 @@ def locate(
         str | None,
         typer.Option(
             metavar="M[,M,...]",
-            help="Numbers of hidden neurons: those that scales given as numbers belong to, or those to make the module with.",
+            help="Widths (hidden neurons) of scales that are given as numbers, or at which to make the module.",
             show_default=False,
         ),
     ] = None,
@@ -517,14 +520,16 @@ def locate(
         str | None,
         typer.Option(
             metavar="SCALE",
-            help="Of the input weights; with three layers and more, of the weights between hidden layers.",
+            help="Standard deviation of input weights; with three layers and more, of weights between hidden layers.",
             show_default=False,
         ),
     ] = None,
     beta_3: Annotated[
         str | None,
         typer.Option(
-            metavar="SCALE", help="Of the input weights, with three layers and more.", show_default=False
+            metavar="SCALE",
+            help="Standard deviation of input weights, with three layers and more.",
+            show_default=False,
         ),
     ] = None,
     name: Annotated[
@@ -536,7 +541,7 @@ def locate(
     ] = None,
     depth: Annotated[
         int | None,
-        typer.Option(help="Layers of weights, 2 to 8: 3 if --beta-3 is given, else 2.", show_default=False),
+        typer.Option(help="Layers of weights, 2 to 8. Default: 3 with --beta-3, else 2.", show_default=False),
     ] = None,
     figure: Annotated[
         Path | None,
@@ -544,7 +549,7 @@ def locate(
             "--figure",
             parser=_path,
             metavar="FILE.png",
-            help="Draw it on the predicted maps, as PNG, SVG or PDF.",
+            help="Draw the point on the predicted maps, as PNG, SVG or PDF.",
             show_default=False,
         ),
     ] = None,
@@ -553,11 +558,11 @@ def locate(
     """Locate an initialisation in the phase diagram.
 
     Prints its exponents and the predicted regime of every layer. Takes the name of an initialisation; a function
-    that makes a torch module of a width, whose scales are measured (nothing is trained); or the scales of a
-    network, as formulas of the width m and the number d of inputs, or as numbers at one width or more. With
-    two layers f(x) = (1/alpha) sum_k a_k relu(w_k . (x, 1)) with a_k ~ N(0, beta_1^2) and w_k ~ N(0, beta_2^2);
-    with more f(x) = (1/alpha) a . relu(W2 (relu(W1 (x, 1)), beta_3)), and so on, with a ~ N(0, beta_1^2),
-    W1 ~ N(0, beta_3^2), and weights between hidden layers ~ N(0, beta_2^2).
+    that makes a torch module of a given width, whose scales are measured (nothing is trained); or the scales of a
+    network, as formulas of the width m and the number d of inputs, or as numbers at one width or more. Two layers:
+    f(x) = (1/alpha) sum_k a_k relu(w_k . (x, 1)), a_k ~ N(0, beta_1^2), w_k ~ N(0, beta_2^2).
+    More layers: f(x) = (1/alpha) a . relu(W2 (relu(W1 (x, 1)), beta_3)), and so on, a ~ N(0, beta_1^2),
+    W1 ~ N(0, beta_3^2), weights between hidden layers ~ N(0, beta_2^2).
 
     \b
     Examples:

@@ -225,9 +225,7 @@ class Study(ABC, Generic[CellT, JobT]):
         self._require_same_keys(stored)
         here, there = self.cells(), stored.cells()
         if len(here | there) > MAX_JOBS:
-            raise InputError(
-                f"{self.source}: grid: {len(here | there)} jobs together with those of {stored.source}"
-            )
+            raise InputError(f"{self.source}: grid: {len(here | there)} jobs together with {stored.source}")
         if here <= there:
             return self._with_grids_of(stored, [stored])
         return self._with_grids_of(stored, [self] if there <= here else [stored, self])
@@ -244,7 +242,7 @@ class Study(ABC, Generic[CellT, JobT]):
     def _require_same_data(self, stored: Self, same: bool) -> None:
         if not same:
             raise InputError(
-                f"{self.source}: data: the points differ from those that {stored.source} was trained on; "
+                f"{self.source}: data: the points differ from the training data of {stored.source}; "
                 "allowed: the same points, or another output folder"
             )
 

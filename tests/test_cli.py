@@ -514,7 +514,7 @@ def test_interrupted_runs_keep_what_is_finished_and_can_be_resumed(tmp_path, opt
             code, _, errors = finish(running)
         assert code == 130, errors
         resume = " ".join(["phasediag run", str(spec), "--out", str(out), *options])
-        assert errors.splitlines()[-1] == f"interrupted; what is finished is kept, resume with: {resume}"
+        assert errors.splitlines()[-1] == f"interrupted; finished rows are kept, resume with: {resume}"
         assert "Traceback" not in errors
         assert open_store(out).read_driver()["state"] == "interrupted"
         assert done <= (done := set(open_store(out).statuses()))

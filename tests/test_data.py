@@ -90,7 +90,7 @@ def test_digits_raw_all_and_by_seed():
     ]
     assert drawn[0] == drawn[1] != drawn[2]
     assert np.unique(drawn[0].y, return_counts=True)[1].tolist().count(1) == 5
-    assert "data.samples: 1798 rows asked for, 1797 found" in refusal(DigitsData(kind="digits", samples=1798))
+    assert "data.samples: 1798 rows requested, 1797 found" in refusal(DigitsData(kind="digits", samples=1798))
 
 
 def test_mnist_excerpt():
@@ -201,7 +201,7 @@ def test_files_of_every_format(tmp_path, name, write):
     scaled = load_data(FileData(kind="file", path=name), tmp_path, "x.toml")
     np.testing.assert_allclose(scaled.x, standardised(X))
     assert len(load_data(FileData(kind="file", path=name, samples=2), tmp_path, "x.toml").y) == 2
-    assert "4 rows asked for, 3 found" in refusal(FileData(kind="file", path=name, samples=4), tmp_path)
+    assert "4 rows requested, 3 found" in refusal(FileData(kind="file", path=name, samples=4), tmp_path)
 
 
 def test_a_long_file_is_cut_to_the_default(tmp_path):
@@ -219,7 +219,7 @@ def test_a_long_file_is_cut_to_the_default(tmp_path):
         ("x,y\n1,2\n3\n", "column y, row 2: missing"),
         ("x,y\n1,2\nnan,4\n", "column x, row 2: missing or not finite"),
         ("x,y\n1,2\n3,inf\n", "column y, row 2: missing or not finite"),
-        ("x,y\n1,2\n3,4,5\n", "line 3 has 3 columns, those before it have 2; allowed: a CSV file"),
+        ("x,y\n1,2\n3,4,5\n", "line 3 has 3 columns, the lines before it have 2; allowed: a CSV file"),
         ('x,y\n"1,2\n3,4\n', "a quotation mark is opened and never closed"),
         ("x,ü,y\n1,2,3\n", "is not text in UTF-8"),
         ("x,y\n", "columns are empty"),
@@ -309,7 +309,7 @@ def test_a_column_that_may_be_meant_is_not_left_out_in_silence(tmp_path, name):
     np.savez(tmp_path / "d.npz", **{"x1": X[:, 0], name: X[:, 1], "y": Y})
     for file in ("d.csv", "d.parquet", "d.npz"):
         message = refusal(FileData(kind="file", path=file), tmp_path)
-        assert file in message and repr(name) in message and "may be meant" in message
+        assert file in message and repr(name) in message and "looks like an input" in message
 
 
 @pytest.mark.parametrize(

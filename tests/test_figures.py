@@ -358,7 +358,7 @@ def test_plot_map_shows_the_limit_where_it_is_asked_for():
 
 
 def test_plot_map_names_the_layers_there_are():
-    with pytest.raises(InputError, match="'W2' is not there; allowed: W1, a"):
+    with pytest.raises(InputError, match="'W2' has no rows; allowed: W1, a"):
         maps.plot_map(fit(make_runs(SHAPES["row"])), layer="W2")
 
 

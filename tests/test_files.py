@@ -71,7 +71,7 @@ def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path, where: str) -> Non
     (tmp_path / "out").symlink_to(tmp_path / "cleared" / "results")
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(InputError, match=r"is a link to .*, which is not there; allowed: a folder"):
+    with pytest.raises(InputError, match=r"is a link to .*, which does not exist; allowed: a folder"):
         Files(tmp_path / where).check_writable("")
     assert sorted(tmp_path.iterdir()) == before
 

@@ -130,7 +130,7 @@ def test_a_run_that_is_there_twice_is_refused():
     again = runs.iloc[[1]]
     with pytest.raises(
         InputError,
-        match=r"runs: rows that are there twice: 1, the first depth 2, .*width \d+, seed 0; allowed: one per",
+        match=r"runs: duplicate rows: 1, the first depth 2, .*width \d+, seed 0; allowed: one per",
     ):
         fitting.fit(pd.concat([runs.drop_duplicates("width"), again]).reset_index(drop=True))
     assert len(fitting.fit(pd.concat([runs.drop_duplicates("width"), again.assign(seed=1)]))) == 1
@@ -245,7 +245,7 @@ def test_no_kink_is_seen_in_a_smooth_or_noisy_row():
 def test_several_planes_have_no_line_and_no_map(other):
     slopes = fitting.fit(make_runs({(g, 0.0): g - 1.5 for g in (1.0, 2.0)}))
     slopes = pd.concat([slopes, slopes.assign(**other)])
-    said = r"slopes: rows of 2 planes \(depth = 2, gamma_1 = 0; .*allowed: those of one depth and one gamma_1"
+    said = r"slopes: rows of 2 planes \(depth = 2, gamma_1 = 0; .*allowed: rows of one depth and one gamma_1"
     for use in (fitting.critical_line, maps.plot_map):
         with pytest.raises(InputError, match=said):
             use(slopes, "W1")

@@ -191,8 +191,8 @@ def failing(width: int) -> nn.Module:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda width: sequence(width, nn.Tanh()), "its output is not that of its weights with ReLU between them"),
-        (lambda width: sequence(width), "its output is not that of its weights with ReLU between them"),
+        (lambda width: sequence(width, nn.Tanh()), "its output differs from its weights with ReLU between them"),
+        (lambda width: sequence(width), "its output differs from its weights with ReLU between them"),
         (lambda width: sequence(width, nn.LayerNorm(width), nn.ReLU()), "1.weight belongs to no Linear layer"),
         (lambda width: sequence(width, nn.ReLU(), hidden=50), "layer 1 has 50 outputs at width 32 and 50 at 64"),
         (lambda width: nn.Linear(INPUTS, 1), "has 1 Linear layers, 2 to 8 are supported"),
@@ -203,8 +203,8 @@ def failing(width: int) -> nn.Module:
         (lambda width: [Network(width, [one] * (2 + width // 64), one)][0], "2 layers at width 32, 3 at 64"),
         (3, "what is of type int; allowed: a name, or a function"),
         (nn.Linear(INPUTS, 1), "a network is not supported; allowed: a function"),
-        (lambda width: sequence(width, nn.ReLU(), nn.Dropout(0.5)), "its output is not that of its weights"),
-        (lambda width: sequence(width, nn.BatchNorm1d(width, affine=False), nn.ReLU()), "its output is not that of its weights"),
+        (lambda width: sequence(width, nn.ReLU(), nn.Dropout(0.5)), "its output differs from its weights"),
+        (lambda width: sequence(width, nn.BatchNorm1d(width, affine=False), nn.ReLU()), "its output differs from its weights"),
         (tied, "layers share their weights"),
         (lambda width: nn.Sequential(nn.LazyLinear(width), nn.ReLU(), nn.Linear(width, 1)), "the module of width 32: "),
         (lambda width: sequence(width, nn.ReLU()).to("meta"), "the module of width 32: "),

@@ -1,7 +1,7 @@
 """Activation functions, and their multiplicity at 0.
 
-To add one, write it into ``ACTIVATIONS``: a function of a tensor that uses only methods of tensors. A package of its own can bring further
-ones without any change here, by an entry point of the group ``phasediag.activations``, whose name is that of the activation:
+To add one, write it into ``ACTIVATIONS``: a function of a torch tensor that calls only its methods. A package of its own can bring further
+ones without any change here, by an entry point of the group ``phasediag.activations``, with the name of the activation:
 
     [project.entry-points."phasediag.activations"]
     gelu = "my_package:gelu"        # def gelu(z): return 0.5 * z * (1 + (z / 2**0.5).erf())

@@ -24,7 +24,7 @@ _NETWORK = columns(
     Column(
         "multiplicity",
         INT,
-        "p of this activation: order of its first derivative at 0 that does not vanish; 0 where undefined, as for ReLU",
+        "p of this activation: order of its first derivative at 0 that does not vanish; 0 if there is none, as for ReLU",
     ),
     Column("hidden", INT, "neurons of the layer"),
     Column("dimension", INT, "inputs of the network"),
@@ -34,7 +34,7 @@ _NETWORK = columns(
 _EPOCH = Column(
     "epoch",
     INT,
-    "the snapshot: steps so far; of the gradient flow, time in units of `learning_rate`",
+    "the snapshot: steps so far; for the gradient flow, time in units of `learning_rate`",
     "steps",
 )
 _LOSS = Column("loss", FLOAT, "mean of (f − y)² over the data")
@@ -59,17 +59,17 @@ MEASURES = columns(
         FLOAT,
         "clusters of active neurons at a threshold of 30 degrees, opposite directions taken as one; NaN without a count",
     ),
-    Column("orientations", FLOAT, "clusters of active neurons with opposite directions told apart"),
+    Column("orientations", FLOAT, "clusters of active neurons, opposite directions counted separately"),
     Column(
         "aligned_fraction",
         FLOAT,
-        "share of active neurons within 10 degrees of the centre of their line: whether there is a condensate at all",
+        "share of active neurons within 10 degrees of the centre of their line; small if there is no condensate",
     ),
     Column(
         "predicted_alignment",
         FLOAT,
         "mean |cos| between active neurons and the nearest direction predicted for gradient flow from the residual of this "
-        "snapshot; NaN where nothing is predicted",
+        "snapshot; NaN where there is no prediction",
     ),
     Column("predicted_fraction", FLOAT, "share of active neurons within 10 degrees of such a direction"),
     Column(
@@ -87,8 +87,8 @@ MEASURES = columns(
     Column(
         "predicted_lines",
         FLOAT,
-        "number of directions predicted for gradient flow: of one input or of p = 2 all that stand still, of which some may repel; "
-        "else those that attract",
+        "number of directions predicted for gradient flow: with one input or p = 2 all stationary directions, some of which may repel; "
+        "else the attracting ones",
     ),
     Column("lines_near_predicted", FLOAT, "lines whose centre is within 10 degrees of such a direction"),
     Column(
@@ -99,7 +99,7 @@ MEASURES = columns(
     Column(
         "sign_lines",
         FLOAT,
-        "number of directions predicted for steps along the sign of the gradient, as Adam's; NaN for other methods",
+        "number of directions predicted for steps along the sign of the gradient, like Adam's; NaN for other methods",
     ),
     Column("lines_near_sign", FLOAT, "lines whose centre is within 10 degrees of such a direction"),
     Column("sign_fraction", FLOAT, "share of active neurons within 10 degrees of such a direction"),
@@ -120,7 +120,7 @@ RUNS = columns(
     Column(
         "status",
         STR,
-        "`converged`: trained up to this snapshot; `evaluation_limit`: a gradient flow that did not get here; `diverged`: the loss is "
+        "`converged`: trained up to this snapshot; `evaluation_limit`: a gradient flow that ended before it; `diverged`: the loss is "
         "not finite, or a million times its value at the start; `failed`: could not be run, has no measures",
     ),
     ORIGIN,
@@ -133,7 +133,7 @@ SAMPLES = columns(
     Column(
         "output",
         MATRIX,
-        "weights from these neurons to those of the next layer, a row for each neuron",
+        "weights from these neurons to the next layer, a row for each neuron",
     ),
     Column("predicted", MATRIX, "unit vectors of the directions predicted for gradient flow, one a row"),
     Column(
@@ -159,12 +159,12 @@ SAMPLES = columns(
 COUNTED = columns(
     _NETWORK,
     _EPOCH,
-    Column("lines", INT, "a number of lines that was found"),
-    Column("count", INT, "seeds with so many"),
-    Column("seeds", INT, "seeds that have a number of lines"),
+    Column("lines", INT, "an observed number of lines"),
+    Column("count", INT, "seeds with this number"),
+    Column("seeds", INT, "seeds with any count of lines"),
     Column("share", FLOAT, "`count` / `seeds`"),
-    Column("modal", BOOL, "whether this is the most frequent number; of several, the smallest"),
-    Column("left_out", INT, "seeds without a number: diverged, failed, or not trained up to this epoch"),
+    Column("modal", BOOL, "whether this is the most frequent number; among equals, the smallest"),
+    Column("left_out", INT, "seeds without a count: diverged, failed, or not trained up to this epoch"),
 )
 
 TABLES = Tables(

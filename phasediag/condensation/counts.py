@@ -43,15 +43,15 @@ SUMMARY_COLUMNS = [
 
 
 def count(runs: pd.DataFrame) -> pd.DataFrame:
-    """How often each number of lines was found, over the seeds.
+    """Count the seeds with each number of lines.
 
     Args:
         runs: rows of ``runs/`` of a condensation study, or of several.
 
     Returns:
-        One row for each layer, epoch and number of lines: ``lines``; ``count`` of the seeds with so many, out of ``seeds``; ``share``
-        of these; ``modal``, true for the most frequent number (of several, the smallest); ``left_out``, seeds without a number
-        (diverged, failed, or not trained up to that epoch).
+        One row for each layer, epoch and number of lines: ``lines``; ``count``, the seeds with this number, out of ``seeds``;
+        ``share = count / seeds``; ``modal``, true for the most frequent number (among equals, the smallest); ``left_out``, seeds without
+        a count (diverged, failed, or not trained up to this epoch).
 
     Raises:
         InputError: a column is missing.
@@ -74,7 +74,7 @@ def count(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
-    """Where each layer has condensed, and on how many lines.
+    """When each layer has condensed, and on how many lines.
 
     Args:
         runs: as for `count`.
@@ -82,10 +82,10 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row for each layer of each network (columns `SUMMARY_COLUMNS`): ``seeds``; ``first`` and ``last`` epoch of the longest range of
         snapshots in which at least half of the seeds have condensed (NaN if there is none); ``epoch``, the snapshot after the start with
-        the largest mean ``aligned_fraction``, of those that at least half of the seeds have reached, and there: ``lines``, the most
-        frequent number, its ``share`` of the seeds, of those with any line the share ``within_bound`` with at most as many as the
-        multiplicity (NaN without one), and the medians of ``aligned_fraction`` and ``active_neurons``. ``predicted_fraction`` and
-        ``sign_fraction``: the largest median at any snapshot.
+        the largest mean ``aligned_fraction``, among snapshots that at least half of the seeds have reached. At this snapshot: ``lines``,
+        the most frequent number; its ``share`` of the seeds; ``within_bound``, the share of the seeds with any line that have at most as
+        many as the multiplicity (NaN without one); the medians of ``aligned_fraction`` and ``active_neurons``. ``predicted_fraction``
+        and ``sign_fraction``: the largest median at any snapshot.
 
     Raises:
         InputError: a column is missing.

@@ -35,16 +35,16 @@ def print_counts(summary: Mapping[str, Any]) -> None:
     print_table(table)
     say(
         "condensed  epochs at which half of the seeds have 85 % of their neurons on lines,\n"
-        "           with two neurons or more to a line\n"
-        "at         the epoch with most neurons on lines (aligned); there, the most frequent\n"
-        "           number of lines (share of the seeds), and of the seeds with lines\n"
-        "           those with at most p\n"
-        "flow       neurons within 10 degrees of where gradient flow leads, at best\n"
+        "           with at least two neurons to a line\n"
+        "at         the epoch with the largest share of neurons on lines (aligned)\n"
+        "lines      the most frequent number of lines then (share of the seeds)\n"
+        "<= p       share of seeds with at most p lines, among seeds with lines\n"
+        "flow       neurons within 10 degrees of a direction of gradient flow, at best\n"
         "sign       the same for steps along the sign of the gradient, like Adam's"
     )
     if summary["left_out"]:
         say(
-            f"{summary['left_out']} of {summary['rows']} rows have no count: their runs failed or did not get there"
+            f"{summary['left_out']} of {summary['rows']} rows have no count: their runs failed or ended earlier"
         )
 
 

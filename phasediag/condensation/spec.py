@@ -100,7 +100,7 @@ _MODERATE = f"a number from {-MAX_NUMBER:g} to {MAX_NUMBER:g}"
 
 
 class NetworkSpec(Table):
-    """Fully connected layers: `hidden`, numbers of neurons of the hidden ones; `residual`, whether these have skip connections."""
+    """Fully connected layers: `hidden`, neurons of each hidden layer; `residual`, whether these have skip connections."""
 
     hidden: Annotated[tuple[Width, ...], AfterValidator(not_empty)] = Field(
         description="a list with the number of neurons of each hidden layer"
@@ -120,8 +120,8 @@ class NetworkSpec(Table):
 class FunctionData(Table):
     """Points of a function, drawn anew for each seed of the grid, or evenly spaced.
 
-    target "sum_sin": ``y = sum_k amplitude sin(frequency x_k + phase)``; "sin_mix", of one input: ``y = sin(3x) + sin(6x) / 2``.
-    ``dimension`` may be a list: the study then has networks of each number of inputs.
+    target "sum_sin": ``y = sum_k amplitude sin(frequency x_k + phase)``; "sin_mix", for one input: ``y = sin(3x) + sin(6x) / 2``.
+    ``dimension`` may be a list: the study then has networks for each number of inputs.
     """
 
     kind: Literal["function"]
@@ -163,14 +163,14 @@ DataSpec = FunctionData | StoredData
 class GridSpec(Table):
     """Which networks to train: every `activation` at every scale `std` of initial weights, with every seed of `seeds`.
 
-    `std` is the standard deviation of all initial weights. A seed draws these and, for random data, the sample.
+    `std` is the standard deviation of all initial weights. A seed selects these weights and, for random data, the sample.
     """
 
     activation: Annotated[
         tuple[Annotated[Names, BeforeValidator(_read_names)], ...], AfterValidator(not_empty)
     ] = Field(
-        description="a list of activations, each a name or a list of one for each hidden layer; "
-        f"{', '.join(ACTIVATIONS)}, or one that a package brings"
+        description="a list of activations, each a name or a list with a name for each hidden layer; "
+        f"{', '.join(ACTIVATIONS)}, or one of an installed package"
     )
     std: Annotated[
         tuple[Annotated[Number, Field(ge=MIN_STD, le=MAX_STD)], ...],
@@ -206,11 +206,11 @@ class GridSpec(Table):
 
 
 class TrainSpec(Table):
-    """How networks are trained, and when they are looked at.
+    """How networks are trained, and when they are measured.
 
-    One epoch is one step over all points; of the gradient flow, the time ``learning_rate``. Snapshots are taken at epoch 0, at the last
-    one, and at ``snapshots`` (without that key, at some between, spaced geometrically). ``accuracy``, the relative error allowed
-    in a step, and ``max_evaluations`` belong to the gradient flow.
+    One epoch is one step over all points; for the gradient flow, the time ``learning_rate``. Snapshots are taken at epoch 0, at the last
+    epoch, and at ``snapshots`` (by default, at epochs between, spaced geometrically). ``accuracy``, the relative error allowed in
+    a step, and ``max_evaluations`` belong to the gradient flow.
     """
 
     method: Literal["adam", "gd", "gradient-flow", "normalized-gd"] = Field(
@@ -254,9 +254,9 @@ class TrainSpec(Table):
 
 
 class SamplesSpec(Table):
-    """Networks kept whole at every snapshot: those of these `seeds`, for every activation, dimension and std.
+    """Networks kept whole at every snapshot: of these `seeds`, for every activation, dimension and std.
 
-    Without the key, the first seed.
+    The default is the first seed.
     """
 
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(expand_whole_range), AfterValidator(sorted_unique)] = (

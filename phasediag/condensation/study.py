@@ -42,7 +42,7 @@ class Datasets:
         if self.shared is not None:
             return self.shared
         if (dimension, seed) not in self.drawn:
-            raise InputError(f"data: there are none for dimension {dimension} and seed {seed}")
+            raise InputError(f"data: none for dimension {dimension} and seed {seed}")
         return self.drawn[dimension, seed]
 
     @property

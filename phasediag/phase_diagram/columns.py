@@ -40,7 +40,7 @@ IDENTITY = columns(
     Column(
         "neurons",
         INT,
-        "those that were simulated, N, each for m/N; equal to `width` where the network is whole",
+        "simulated neurons of a hidden layer, N, of which each represents m/N; equal to `width` where the network is whole",
         otherwise="width",
     ),
     _POINT,
@@ -61,7 +61,7 @@ RUNS = columns(
     Column(
         "orientations",
         FLOAT,
-        "effective number of directions in which the neurons of the layer end, at most 512: few in the condensed regime; "
+        "effective number of directions of the neurons after training, at most 512; few in the condensed regime; "
         "NaN for `a`",
     ),
     Column("loss_initial", FLOAT, "R = Σ (f − y)² / 2n over the n points, at the start"),
@@ -70,8 +70,8 @@ RUNS = columns(
     Column(
         "status",
         STR,
-        "`converged`; `evaluation_limit`: not yet, after `max_evaluations`; `stalled`: stationary above the tolerance, as with "
-        "contradictory labels; `diverged`: the numbers ran away; `failed`: could not be run, has no measures",
+        "`converged`; `evaluation_limit`: not converged after `max_evaluations`; `stalled`: stationary above the tolerance, for example "
+        "with contradictory labels; `diverged`: the numbers grew without bound; `failed`: could not be run, has no measures",
     ),
     ORIGIN,
 )
@@ -94,7 +94,7 @@ SAMPLES = columns(
     Column(
         "time",
         CURVE,
-        "time of the gradient flow, along the training, in units in which the rate of `a` is 1; NaN of adam, none in files of "
+        "time of the gradient flow, along the training, in units in which the rate of `a` is 1; NaN for adam, missing in files of "
         "versions before 0.2",
         newer=True,
     ),
@@ -121,27 +121,25 @@ SLOPES = columns(
     Column(
         "slope_infinite",
         FLOAT,
-        "S in the limit of infinite width, with corrections to the power law; NaN with fewer than four widths",
+        "S in the limit of infinite width, from a fit with corrections to the power law; NaN with fewer than four widths",
     ),
     Column("slope_infinite_low", FLOAT, "lower end of the 95 % interval of `slope_infinite`"),
     Column("slope_infinite_high", FLOAT, "upper end"),
     Column(
         "regime",
         STR,
-        "from the interval of `slope_infinite`, or of `slope` where there is none: `linear` if wholly below 0, `condensed` if "
-        "wholly above, `critical` if wholly within ±0.05, else `undetermined`",
+        "from the interval of `slope_infinite`, or else of `slope`: `linear` if the interval lies below 0, `condensed` if it lies "
+        "above, `critical` if it lies within ±0.05, else `undetermined`",
     ),
     Column("predicted_slope", FLOAT, "S as m grows to infinity, by the rule of docs/maps.md"),
     Column(
         "predicted_regime",
         STR,
-        "its sign: `linear`, `condensed`, or `critical` within 1e-9 of the predicted line",
+        "the sign of `predicted_slope`: `linear`, `condensed`, or `critical` within 1e-9 of the predicted line",
     ),
     _WIDTHS,
     Column("runs", INT, "number of runs in the fit"),
-    Column(
-        "left_out", INT, "runs that are not in the fit: those that did not converge, or have no RD above 0"
-    ),
+    Column("left_out", INT, "runs that are not in the fit: they did not converge, or have no RD above 0"),
 )
 
 DIFFERENCES = columns(
@@ -159,13 +157,13 @@ DIFFERENCES = columns(
     Column(
         "difference_infinite",
         FLOAT,
-        "the difference at infinite width, from the pairs: close to the difference of these two, but not equal to it",
+        "the difference at infinite width, fitted to the pairs: close to `slope_infinite_b` − `slope_infinite_a`, but not equal",
     ),
     Column("difference_infinite_low", FLOAT, "lower end of the 95 % interval of `difference_infinite`"),
     Column("difference_infinite_high", FLOAT, "upper end"),
     _WIDTHS,
     Column("runs", INT, "number of pairs of runs in the fit"),
-    Column("left_out", INT, "pairs of which one or both cannot be used"),
+    Column("left_out", INT, "pairs with a run that cannot be used"),
 )
 
 LINES = columns(
@@ -175,11 +173,11 @@ LINES = columns(
     Column("gamma_a", FLOAT, "γ of the critical line of A; NaN where it has none"),
     Column("gamma_low_a", FLOAT, "lower end of the 95 % band of `gamma_a`"),
     Column("gamma_high_a", FLOAT, "upper end"),
-    Column("predicted_a", FLOAT, "γ of the predicted line of A; NaN where none is predicted"),
+    Column("predicted_a", FLOAT, "γ of the predicted line of A; NaN where there is none"),
     Column("gamma_b", FLOAT, "γ of the critical line of B; NaN where it has none"),
     Column("gamma_low_b", FLOAT, "lower end of the 95 % band of `gamma_b`"),
     Column("gamma_high_b", FLOAT, "upper end"),
-    Column("predicted_b", FLOAT, "γ of the predicted line of B; NaN where none is predicted"),
+    Column("predicted_b", FLOAT, "γ of the predicted line of B; NaN where there is none"),
     Column("difference", FLOAT, "`gamma_b` − `gamma_a`"),
     Column("difference_low", FLOAT, "lower end, with the half-widths of both bands in quadrature"),
     Column("difference_high", FLOAT, "upper end"),

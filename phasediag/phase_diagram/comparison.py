@@ -64,16 +64,16 @@ def compare(
 ) -> Differences:
     """Compare two phase diagrams: S_B - S_A at every point, and the critical lines.
 
-    Slopes and lines are those of the pairs of which both runs can be used (`phasediag.fitting.usable_runs`): slope_b - slope_a is the
-    difference. The limit is not linear in the data: difference_infinite, which has the interval, is only close to
-    slope_infinite_b - slope_infinite_a. The band of a line's difference has the half-widths of both bands in quadrature, which is
+    Slopes and lines use only pairs of runs that are both usable (`phasediag.fitting.usable_runs`). The difference is
+    slope_b - slope_a. The limit is not linear in the data: difference_infinite, which has the interval, is only close to
+    slope_infinite_b - slope_infinite_a. The band of a line's difference adds the half-widths of both bands in quadrature, and is
     too wide where the studies share their initial weights.
 
     Args:
         runs_a: one row per run and layer, with the columns that `phasediag.fit` needs, and seed.
-        runs_b: the same of the other study.
-        common: whether to compare what both have if the grids differ, instead of refusing. Layers that only one has are never compared.
-        names: what to call the two in messages.
+        runs_b: the rows of the other study.
+        common: whether to compare the common part if the grids differ, instead of refusing. Only common layers are compared.
+        names: names of the two studies in messages.
 
     Raises:
         InputError: a column is missing, or rows repeat; the rows are of condensation studies, or of planes with different gamma_1;
@@ -139,7 +139,7 @@ def _check_planes(runs_a: pd.DataFrame, runs_b: pd.DataFrame, both: str) -> None
     planes = {*runs_a["gamma_1"], *runs_b["gamma_1"]}
     if len(planes) > 1:
         shown = ", ".join(f"{plane:g}" for plane in sorted(planes))
-        raise InputError(f"{both}: gamma_1: {shown}; allowed: one plane, the same of both studies")
+        raise InputError(f"{both}: gamma_1: {shown}; allowed: one plane, the same in both studies")
 
 
 def _pairs(runs_a: pd.DataFrame, runs_b: pd.DataFrame, both: str) -> pd.DataFrame:
@@ -148,7 +148,7 @@ def _pairs(runs_a: pd.DataFrame, runs_b: pd.DataFrame, both: str) -> pd.DataFram
     a, b = (runs.assign(usable=usable_runs(runs))[columns] for runs in (runs_a, runs_b))
     pairs = a.merge(b, on=_PAIR, suffixes=("_a", "_b"))
     if pairs.empty:
-        raise InputError(f"{both} have no layers in common; allowed: studies with a layer in common")
+        raise InputError(f"{both} have no layers in common; allowed: studies with a common layer")
     changes = ["relative_change_a", "relative_change_b"]
     pairs[changes] = pairs[changes].where(pairs["usable_a"] & pairs["usable_b"])
     return pairs

@@ -32,24 +32,24 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
     """Fit the slope ``S = d log RD / d log m`` of every layer at every point of the plane.
 
     The plain slope is the ordinary least-squares fit of log(relative change) on log(width) over all converged runs of
-    a layer at a point, every seed of every width counting once. Represented networks of one seed and number of neurons are the same
-    draws at every width: each such seed has an intercept of its own, as have all whole networks together. The 95 % interval is
-    Student's with ``runs - intercepts - 1`` degrees of freedom. Runs that did not converge, and those whose relative change is not a
+    a layer at a point; every seed of every width counts once. Represented networks of one seed and number of neurons have the same
+    initial weights at every width: each such seed has its own intercept, and all whole networks share one. The 95 % interval is
+    Student's with ``runs - intercepts - 1`` degrees of freedom. Runs that did not converge, or whose relative change is not a
     positive number, are left out and counted. The slope is NaN where no intercept has two widths, its interval also without a degree of
-    freedom. The slope at infinite width, with its interval, is that of `phasediag.phase_diagram.extrapolation`; NaN with fewer than four
+    freedom. `phasediag.phase_diagram.extrapolation` gives the slope at infinite width, with its interval; NaN with fewer than four
     widths.
 
     Args:
         runs: one row per run and layer, with the columns depth, layer, gamma, gamma_prime, gamma_1, width,
             relative_change and status; neurons and seed where there are represented networks (others are ignored).
-        operator_norm: fit the relative change in the operator norm, the column relative_change_spectral, in its place, and predict
-            its slope.
+        operator_norm: fit the relative change in the operator norm (column relative_change_spectral) instead, and predict its
+            slope.
 
     Returns:
         One row per layer and point, sorted, with the columns of ``slopes.parquet`` (`phasediag.phase_diagram.columns.SLOPES`).
 
     Raises:
-        InputError: runs are no table, a column is missing, a status is unknown, a width is not above 0, a run of one seed is there twice,
+        InputError: runs are no table, a column is missing, a status is unknown, a width is not above 0, a run appears twice,
             or gamma_1 of two layers is not 0.
     """
     if not isinstance(runs, pd.DataFrame):
@@ -69,11 +69,11 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
         if len(twice):
             which = ", ".join(f"{key} {value}" for key, value in twice.iloc[0].items())
             raise InputError(
-                f"runs: rows that are there twice: {len(twice)}, the first {which}; allowed: one per layer of a run"
+                f"runs: duplicate rows: {len(twice)}, the first {which}; allowed: one per layer of a run"
             )
     if ((runs["depth"] == 2) & (runs["gamma_1"] != 0)).any():
         raise InputError(
-            "runs: gamma_1 of networks of two layers is not 0; allowed: 0, they have nothing that it is of"
+            "runs: gamma_1 of networks of two layers is not 0; allowed: 0, they have no weights between hidden layers"
         )
     return slopes_of(runs, operator_norm)
 
@@ -274,22 +274,22 @@ def critical_line(
 ) -> pd.DataFrame:
     """The measured critical line of a layer: where its slope crosses 0 along gamma, row by row of the map.
 
-    At every fixed gamma_prime the slope is interpolated between neighbouring gammas, and the crossing from the linear (negative) to the
-    condensed (positive) side is kept; of several, the middle one. On the line, slopes of the limit have a kink: the interpolation is by
-    the two straight lines through the pairs of points on both sides where these meet in between, else by one straight line (subcell
+    At every gamma_prime the slope is interpolated between neighbouring gammas. The line is the crossing from the linear (negative) to the
+    condensed (positive) side; of several crossings, the middle one. Slopes of the limit have a kink on the line, so two straight lines
+    through the pairs of points on both sides interpolate, where they meet in between, else one straight line (subcell
     resolution; Harten, Journal of Computational Physics 1989). The 95 % band comes from the crossings of the upper and the lower ends of
-    the slopes' intervals, and reaches to where one straight line would cross.
+    the slopes' intervals, and includes the crossing of the one straight line.
 
     Args:
         slopes: rows as returned by `fit`, of one depth and one gamma_1.
         layer: the layer.
         column: "slope" or "slope_infinite".
-        operator_norm: what is predicted is the line of the relative change in the operator norm, as the slopes were fitted to it.
+        operator_norm: whether the slopes were fitted to the relative change in the operator norm; the predicted line is then its line.
 
     Returns:
         One row per gamma_prime with a crossing, sorted: gamma_prime; gamma of the crossing; gamma_low and gamma_high,
         its band (NaN where that end does not cross within the map); predicted, the gamma of the predicted line (NaN
-        where none is predicted); distance = gamma - predicted, NaN where the predicted line lies outside the gammas of
+        where there is none); distance = gamma - predicted, NaN where the predicted line lies outside the gammas of
         the map.
 
     Raises:
@@ -416,7 +416,7 @@ def select_layer(table: pd.DataFrame, layer: str) -> pd.DataFrame:
     """
     of_layer = table.loc[table["layer"] == layer]
     if of_layer.empty:
-        raise InputError(f"layer: {layer!r} is not there; allowed: {', '.join(sorted(set(table['layer'])))}")
+        raise InputError(f"layer: {layer!r} has no rows; allowed: {', '.join(sorted(set(table['layer'])))}")
     return of_layer
 
 
@@ -426,7 +426,7 @@ def require_one_plane(of_layer: pd.DataFrame) -> None:
     if len(planes) > 1:
         found = "; ".join(f"depth = {depth}, gamma_1 = {g:g}" for depth, g in planes.itertuples(index=False))
         raise InputError(
-            f"slopes: rows of {len(planes)} planes ({found}); allowed: those of one depth and one gamma_1"
+            f"slopes: rows of {len(planes)} planes ({found}); allowed: rows of one depth and one gamma_1"
         )
 
 

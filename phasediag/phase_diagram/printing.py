@@ -90,7 +90,7 @@ def print_differences(summary: Mapping[str, Any]) -> None:
             for slope, numbers in by_slope.items():
                 table.add_row(f"{layer}, {_SLOPE_NAMES[slope]}", *_difference_cells(numbers))
         print_table(table)
-    say("differ: those whose 95 % interval excludes 0")
+    say("differ: the 95 % interval excludes 0")
     if left_out := summary["left_out"]:
         say(f"{left_out} of {summary['runs'] + left_out} pairs of rows are left out: a run did not converge")
 

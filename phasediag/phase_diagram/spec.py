@@ -83,8 +83,8 @@ _EXPONENTS = f"a list of numbers from {-MAX_EXPONENT:g} to {MAX_EXPONENT:g}, or 
 class NetworkSpec(Table):
     """Architecture. `depth` counts the layers of weights: two for one hidden layer, three for two of equal width, and so on.
 
-    In networks wider than `neurons`, so many neurons of every hidden layer are simulated, and each stands for width/neurons of them;
-    others are whole. Without the key, all are.
+    A network wider than `neurons` is simulated by this number of neurons in every hidden layer, each of which represents
+    width/neurons of them; narrower networks are whole. Without the key, all networks are whole.
     """
 
     depth: int = Field(strict=True, ge=2, le=MAX_DEPTH, description=f"a whole number from 2 to {MAX_DEPTH}")
@@ -101,8 +101,8 @@ class NetworkSpec(Table):
 class GridSpec(Table):
     """Which networks to train: every width and seed at every grid point.
 
-    Grid points are the product of `gamma` and `gamma_prime`, which may be empty, and the pairs in `points`. `seeds = 3` is
-    [0, 1, 2]. Each axis is kept sorted, without duplicates. `gamma_1` belongs to three layers and more, and is the same for the
+    Grid points are the product of `gamma` and `gamma_prime`, which may be empty, and the pairs in `points`. `seeds = 3` means
+    [0, 1, 2]. Axes are sorted, and duplicates removed. `gamma_1` belongs to three layers and more, and has one value for the
     whole study: a map is a plane. Widths may be written as 1e10.
     """
 
@@ -141,14 +141,13 @@ class GridSpec(Table):
 
 
 class TrainSpec(Table):
-    """How a network is trained, and how well.
+    """How a network is trained, and how accurately.
 
-    `accuracy` is the relative error allowed on the relative change; of more than two layers it is 0.03 without the key, for there
-    seeds of one point scatter by 3 to 15 %. It belongs to the `method` gradient-flow: gradient descent
-    (gd) and adam take steps of the fixed size `learning_rate`, which they need, and nothing controls their error. A run has
-    converged when its loss is at most `loss_tolerance` times the loss of f = 0; it gives up after `max_evaluations`, full-batch
-    forward and backward passes. `dtype` is that of the weights of whole networks; represented ones are
-    float64.
+    `accuracy` is the relative error allowed in the relative change. It belongs to the `method` gradient-flow. Its default is 0.03 for
+    more than two layers, where seeds of one point scatter by 3 to 15 %. Gradient descent (gd) and adam take steps of fixed size,
+    the required `learning_rate`, without control of the error. A run has converged when its loss is at most `loss_tolerance` times
+    the loss of f = 0. It ends after `max_evaluations` (full-batch forward and backward passes) in any case. `dtype` holds for the
+    weights of whole networks; represented networks use float64.
     """
 
     method: Literal["gradient-flow", "gd", "adam"] = Field(
@@ -192,10 +191,10 @@ class TrainSpec(Table):
 
 
 class SamplesSpec(Table):
-    """Networks kept whole: one at each of `points`, of this `width` and `seed`. None of these need be on the grid.
+    """Networks kept whole: one at each of `points`, with this `width` and `seed`. They need not be on the grid.
 
-    Without a key: one point of the grid for each regime of the first layer (of more than two layers also one with a condensed
-    second layer); the width of the grid nearest to 1000 (more than two layers: 400); the first seed.
+    The defaults: one point of the grid for each regime of the first layer (with more than two layers, also one with a condensed
+    second layer); the width of the grid nearest to 1000 (with more than two layers, to 400); the first seed.
     """
 
     points: Points = Field(description=f"a list of {_PAIRS}; [] keeps no network")
@@ -204,10 +203,10 @@ class SamplesSpec(Table):
 
 
 class RefineSpec(Table):
-    """Further points that the sweep places by itself, near the critical lines (see `phasediag.refinement`).
+    """Further points that the sweep places near the critical lines (see `phasediag.refinement`).
 
-    `target` is the half-width, in gamma, that the 95 % band of every critical line is to have; `max_jobs` are the most jobs to add to
-    those of the grid, `rounds` the most steps one after the other in each row of the map.
+    `target` is the desired half-width, in gamma, of the 95 % band of every critical line. `max_jobs` limits the jobs added to
+    the grid, `rounds` the successive steps in each row of the map.
     """
 
     target: Number = Field(ge=1e-4, le=1.0, description="a number from 0.0001 to 1")
@@ -280,7 +279,7 @@ class Spec(Table):
                 "grid.gamma_1: is not supported here, it belongs to networks of depth 3 and more; allowed: no such key"
             )
         if len({grid.gamma_1 for grid in self.grids}) > 1:
-            raise ValueError("more_grids: gamma_1 differs from that of [grid]; allowed: one plane per study")
+            raise ValueError("more_grids: gamma_1 differs from [grid]; allowed: one plane per study")
         return self
 
     @model_validator(mode="after")
@@ -297,8 +296,8 @@ class Spec(Table):
             return self
         if self.train.method != "gradient-flow":
             raise ValueError(
-                f"network.neurons: is not supported with the method {self.train.method}: the time in which neurons move depends on "
-                "how many each stands for, and one fixed step does not suit all widths; allowed: with gradient-flow"
+                f"network.neurons: is not supported with the method {self.train.method}: how fast neurons move depends on "
+                "how many each represents, and one fixed step does not suit all widths; allowed: with gradient-flow"
             )
         return self
 

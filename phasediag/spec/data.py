@@ -123,7 +123,7 @@ def load_data(data: DataSpec, folder: Path, source: str) -> Dataset:
 def require_points(data: object, stored: Dataset | None, source: str) -> None:
     """Raises `InputError` if the table `[data]` of the spec `source` holds points, and other ones than those that are stored."""
     if isinstance(data, PointsData) and stored != load_data(data, Path(), source):
-        raise InputError(f"{source}: data: the points are not those stored as arrays beside it")
+        raise InputError(f"{source}: data: the points differ from the arrays stored beside it")
 
 
 def standardised(x: Array) -> Array:
@@ -145,7 +145,7 @@ def _draw(labels: NDArray[np.int64], samples: int, seed: int, source: str) -> ND
     """Indices, ascending, of a random subset with as nearly equal numbers of each label as there are."""
     if samples > len(labels):
         raise InputError(
-            f"{source}: {samples} rows asked for, {len(labels)} found; allowed: up to {len(labels)}"
+            f"{source}: {samples} rows requested, {len(labels)} found; allowed: up to {len(labels)}"
         )
     shuffled = np.argsort(np.random.default_rng(seed).random(len(labels)), kind="stable")
     rank_in_class = np.empty(len(labels), dtype=np.int64)
@@ -332,7 +332,7 @@ def _csv_fault(error: Exception) -> str:
     """What is wrong with a CSV file, in words of files and not of pandas."""
     text = " ".join(str(error).split())
     if ragged := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", text):
-        return f"line {ragged[2]} has {ragged[3]} columns, those before it have {ragged[1]}"
+        return f"line {ragged[2]} has {ragged[3]} columns, the lines before it have {ragged[1]}"
     if isinstance(error, UnicodeDecodeError):
         return "is not text in UTF-8"
     if "No columns to parse" in text:
@@ -363,7 +363,7 @@ def _wanted(names: Sequence[str], path: Path) -> dict[str, int]:
             wanted[name] = index
         elif re.fullmatch(_NEARLY, name.casefold()):
             raise InputError(
-                f"{path}: the column {name!r} is not used, but may be meant to be; allowed: x, or x1, x2, ... or x0, x1, ..., and y"
+                f"{path}: the column {name!r} looks like an input, but is not used; allowed: x, or x1, x2, ... or x0, x1, ..., and y"
             )
     return wanted
 

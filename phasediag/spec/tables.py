@@ -116,7 +116,7 @@ class Table(BaseModel):
 
 
 class PointsData(Table):
-    """Training points written out in the file: `x` has n rows of d numbers, `y` n numbers; used as they are."""
+    """Training points in the file itself: `x` has n rows of d numbers, `y` n numbers. They are used unchanged."""
 
     kind: Literal["points"]
     x: Annotated[tuple[tuple[Number, ...], ...], AfterValidator(not_empty)] = Field(
@@ -135,9 +135,9 @@ class PointsData(Table):
 
 
 class SubsetData(Table):
-    """Data read from elsewhere, of which `samples` rows are drawn with `seed`.
+    """Data from a file or package, of which `samples` rows are drawn with `seed`.
 
-    With `standardize`, each input has zero mean and unit variance, and is divided by the square root of the number of inputs. At the
+    `standardize` scales each input to zero mean and unit variance, then divides it by the square root of the number of inputs. At the
     end, all inputs are divided by `divide_by`.
     """
 
@@ -148,16 +148,16 @@ class SubsetData(Table):
 
 
 class LabelledData(SubsetData):
-    """Data of K classes. Their labels become one target, by `targets`: 2 label / (K - 1) - 1 ("centred"), or the label itself ("label").
+    """Data of K classes. `targets` makes one target of the labels: 2 label / (K - 1) - 1 ("centred"), or the label itself ("label").
 
-    As many rows of each class are drawn.
+    Every class has equally many rows in the sample.
     """
 
     targets: Literal["centred", "label"] = Field(default="centred", description="centred, label")
 
 
 class DigitsData(LabelledData):
-    """The handwritten digits that come with scikit-learn."""
+    """The handwritten digits of scikit-learn."""
 
     kind: Literal["digits"]
 
@@ -170,7 +170,7 @@ class MnistData(LabelledData):
 
 
 class FileData(SubsetData):
-    """A CSV, Parquet or .npz file. Without `samples`: 200 rows, or all of them where there are fewer."""
+    """A CSV, Parquet or .npz file. By default, `samples` is 200, or all rows if the file has fewer."""
 
     kind: Literal["file"]
     path: Text = Field(min_length=1, description="a .csv, .parquet or .npz file")
@@ -184,9 +184,9 @@ DataSpec = PointsData | DigitsData | MnistData | FileData
 
 
 class ResourcesSpec(Table):
-    """What one task of the sweep asks of the cluster. Fractions below one share a core or a GPU.
+    """The resources of one task of the sweep. Fractions below one share a core or a GPU.
 
-    The `device` auto is a GPU where there is one.
+    The `device` "auto" means a GPU if there is one.
     """
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto, cpu, cuda")

@@ -192,7 +192,7 @@ class Files:
         except OSError:  # its objects may be written all the same
             return
         if not there:
-            raise InputError(f"{self.out}: there is no bucket {bucket}; allowed: one that is there")
+            raise InputError(f"{self.out}: there is no bucket {bucket}; allowed: an existing bucket")
 
     def _path(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root
@@ -268,7 +268,7 @@ def _check_writable_folder(folder: Path, out: str) -> None:
         existing = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
         if not existing.exists():
             raise InputError(
-                f"{out}: {existing} is a link to {existing.readlink()}, which is not there; allowed: a folder"
+                f"{out}: {existing} is a link to {existing.readlink()}, which does not exist; allowed: a folder"
             )
         if not existing.is_dir():
             raise InputError(f"{out}: {existing} is a file; allowed: a folder")

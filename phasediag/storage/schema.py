@@ -92,7 +92,7 @@ class Columns:
         table = file.read(columns=sorted(filter(None, set(sources))), use_threads=False)
         lost = sorted(set(filter(None, sources)) - set(table.column_names))
         if lost:
-            raise OSError(f"column {lost[0]} is told of, but not there")
+            raise OSError(f"column {lost[0]} is in the metadata, but missing")
         fields = [self.schema.field(name) for name in wanted]
         schema = pa.schema(fields, metadata=table.schema.metadata)
         arrays = [

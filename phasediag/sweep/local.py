@@ -83,7 +83,7 @@ class LocalExecutor(Executor):
 
 
 def train(study: AnyStudy, progress: Callable[[int, int], None] | None = None) -> pd.DataFrame:
-    """Trains every job of the study, and those that its refinement adds, in this process, without Ray, on all cores.
+    """Trains every job of the study, including jobs that its refinement adds, in this process, on all cores, without Ray.
 
     ``progress(done, total)`` is called after every batch of jobs. Returns the rows that a sweep would have written to ``runs/``,
     sorted by job. A job that cannot be run has the status "failed", with the reason in ``error``; a warning says how many there are.

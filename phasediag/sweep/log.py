@@ -30,7 +30,7 @@ class Log:
             self._stream = _open(file)
         except OSError as error:
             raise InputError(
-                f"--log: {file}: cannot be written ({error.strerror}); allowed: a file in a folder that is there"
+                f"--log: {file}: cannot be written ({error.strerror}); allowed: a file in an existing folder"
             ) from None
 
     def write(self, event: str, **fields: object) -> None:

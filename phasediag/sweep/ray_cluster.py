@@ -322,7 +322,7 @@ def _check_threads() -> None:
     ):
         if left < needed:
             raise InputError(
-                f"a local Ray could not be started: it has some {needed} processes and threads, and {max(left, 0):.0f} more are allowed "
+                f"a local Ray could not be started: it needs about {needed} processes and threads, and {max(left, 0):.0f} more are allowed "
                 f"here ({what}); --local trains without it"
             )
 
@@ -356,7 +356,7 @@ def _check_reachable(address: str) -> None:
     if address.startswith(("http://", "https://")):
         raise InputError(
             f"RAY_ADDRESS: {address} is an address for 'ray job submit'; allowed for 'phasediag run': HOST:PORT of the head, "
-            "port 6379 if no other was chosen"
+            "port 6379 by default"
         )
     found = _last_started() if address == "auto" else address
     host, _, port = found.rpartition(":")
@@ -367,7 +367,7 @@ def _check_reachable(address: str) -> None:
     except (OSError, OverflowError) as error:
         where = found if found == address else f"{found}, where 'ray start' was last run here"
         raise InputError(
-            f"RAY_ADDRESS: nothing answers at {where} ({error}); allowed: the address of a cluster, or nothing for a Ray of its own"
+            f"RAY_ADDRESS: nothing answers at {where} ({error}); allowed: the address of a cluster, or no RAY_ADDRESS for a private Ray"
         ) from None
 
 
@@ -398,7 +398,7 @@ def _folder_of_its_own() -> str:
         if len(os.fsencode(folder)) <= _FOLDER_LENGTH and os.access(place, os.W_OK | os.X_OK):
             return str(folder)
     raise InputError(
-        f"RAY_TMPDIR, TMPDIR: Ray cannot have its sockets in {candidates[0]}, nor in {candidates[2]}; allowed: a writable folder "
+        f"RAY_TMPDIR, TMPDIR: Ray cannot create its sockets in {candidates[0]}, nor in {candidates[2]}; allowed: a writable folder "
         f"with a name of at most {_FOLDER_LENGTH - len('/ray')} bytes"
     )
 
@@ -544,8 +544,8 @@ def _joining_hint(address: str, error: BaseException) -> str:
         return "; allowed: HOST:PORT of the head of a cluster"
     # Something answers there. Ray's own error does not say that it may be the token, nor that a driver sends none unless it is told to.
     if os.environ.get("RAY_AUTH_MODE") == "token":
-        return "; the token in RAY_AUTH_TOKEN or ~/.ray/auth_token may not be that of the cluster"
-    return "; a cluster that asks for a token is joined with RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+        return "; the token in RAY_AUTH_TOKEN or ~/.ray/auth_token may differ from the cluster's"
+    return "; to join a cluster that requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
 
 
 def _loopback() -> AbstractContextManager[None]:
@@ -619,6 +619,6 @@ def _check_fits(key: str, wanted: float, largest: float, source: str) -> None:
 def _check_device(resources: ResourcesSpec, source: str) -> None:
     if resources.device == "cuda" and not resources.gpus_per_task:
         raise InputError(
-            f'{source}: resources.gpus_per_task: 0 hides the GPU that device = "cuda" asks for; '
+            f'{source}: resources.gpus_per_task: 0 hides the GPU that device = "cuda" needs; '
             "allowed: a fraction above 0, or a whole number"
         )

@@ -132,7 +132,7 @@ def _check_file(path: Path, store: Store) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError:
-        raise InputError(f"{path}: cannot be written; allowed: a file in a folder that can be") from None
+        raise InputError(f"{path}: cannot be written; allowed: a file in a writable folder") from None
 
 
 def _save(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:

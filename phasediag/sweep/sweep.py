@@ -400,7 +400,7 @@ class _Sweep:
         total = len(self._study.jobs())
         if len(statuses) < total:
             raise PhasediagError(
-                f"{self._store.out}: rows of {total - len(statuses)} jobs that were trained are not there; "
+                f"{self._store.out}: rows of {total - len(statuses)} trained jobs are missing; "
                 "all nodes must see the same folder"
             )
         outcome = _outcome(statuses, self._failed_samples, self._trained, time.monotonic() - self._started)

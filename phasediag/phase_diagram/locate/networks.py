@@ -48,17 +48,16 @@ class _Scales(NamedTuple):
 def locate(
     what: str | Factory, *, depth: int | None = None, widths: Sequence[int] = WIDTHS, draws: int = DRAWS
 ) -> Location:
-    """In which regime an initialisation trains: the exponents of a named one, or of a torch module, and what is predicted there.
+    """Locate an initialisation: the exponents of a named one, or of a torch module, and the predicted regime of every layer.
 
-    A module is made ``draws`` times at every width. The standard deviations of its weights, and the factor by which its output differs
-    from that of its weights alone, are fitted as powers of the width. Biases are left out: those of the first layer count as one more
-    input, others are not part of the theory. Dropout and normalisation are not supported. Nothing is
-    trained, and the random state of torch stays as it is.
+    A module is made ``draws`` times at every width. The standard deviations of its weights, and the constant factor of its output, are
+    fitted as powers of the width. Biases are left out: a bias of the first layer counts as one more input, others are not part of
+    the theory. Dropout and normalisation are not supported. Nothing is trained, and the random state of torch does not change.
 
     Args:
         what: a name (NTK, mean-field, LeCun, He, Xavier, maximal-update, PyTorch, Kaiming, Glorot, muP), or a function that takes a width
             and returns a torch module of `torch.nn.Linear` layers with ReLU between them and one input of shape (points, inputs).
-        depth: layers of weights of a named initialisation, 2 unless given; a module has its own.
+        depth: layers of weights of a named initialisation, 2 by default; a module has its own.
         widths: two and more ascending numbers of hidden neurons at which the module is made.
         draws: modules made at each of them.
 
@@ -140,7 +139,7 @@ def _whole(widths: Sequence[int]) -> list[int]:
     if len(found) < 2 or found != sorted(set(found)) or found[0] < 2:
         raise InputError(
             f"locate: widths: {shortened(str(widths))} is not supported; allowed: two and more ascending whole numbers from 2 "
-            "(one does not tell powers of it from constants)"
+            "(one width cannot distinguish powers of it from constants)"
         )
     return found
 
@@ -197,11 +196,11 @@ def _scales_of(made: object, where: str) -> _Scales:
             raise InputError(f"{where}: its Linear layers do not follow each other; {_ALLOWED}")
         plain = (plain if number == 0 else plain.relu()) @ layer.weight.T.to(plain.dtype)
     if not isinstance(output, torch.Tensor) or output.numel() != plain.numel():
-        raise InputError(f"{where}: its output is not that of its last Linear layer; {_ALLOWED}")
+        raise InputError(f"{where}: its output differs from the output of its last Linear layer; {_ALLOWED}")
     output = output.to(plain.dtype).reshape(plain.shape)
     factor = float((output * plain).sum() / plain.square().sum())  # of either sign: training is the same
     if not abs(factor) > 0 or float((output - factor * plain).norm()) > _TOLERANCE * float(output.norm()):
-        raise InputError(f"{where}: its output is not that of its weights with ReLU between them; {_ALLOWED}")
+        raise InputError(f"{where}: its output differs from its weights with ReLU between them; {_ALLOWED}")
     scales = np.log([_scale(layer) for layer in order])
     hidden = tuple(layer.out_features for layer in order[:-1])
     return _Scales(-float(np.log(abs(factor))), tuple(map(float, scales)), hidden)
@@ -250,7 +249,7 @@ def _check_alike(found: Sequence[_Scales], widths: Sequence[int], draws: int) ->
         width = widths[index // draws]
         if len(scales.hidden) != len(first.hidden):
             raise InputError(
-                f"locate: {len(first.weights)} layers at width {widths[0]}, {len(scales.weights)} at {width}; allowed: one number of them"
+                f"locate: {len(first.weights)} layers at width {widths[0]}, {len(scales.weights)} at {width}; allowed: equal numbers"
             )
         for layer, (size, before) in enumerate(zip(scales.hidden, first.hidden, strict=True), 1):
             if abs(size / before - width / widths[0]) > 0.02 * width / widths[0]:

@@ -121,7 +121,7 @@ def from_logs(widths: Sequence[float], logs: NDArray[np.float64], draws: int, de
     if count == 1:
         found, off = means[0] / along[0], scales * math.log(_UNKNOWN_FACTOR) / along[0]
         notes = [
-            "one width does not tell powers of it from constants, such as 1/sqrt(d) of d inputs: ± is a factor of two in a scale, "
+            "one width cannot distinguish powers of it from constants, such as 1/sqrt(d) of d inputs: ± is a factor of two in a scale, "
             "for gamma in every one of them; two widths and more do, and formulas of m: --beta-1 'sqrt(2/m)'"
         ]
     elif count == 2:
