@@ -46,7 +46,7 @@ _OWN = {
     "condensation": "phasediag.condensation.kind:KIND",
 }
 DEFAULT = next(iter(_OWN))
-"""The kind of a new study, unless another one is asked for."""
+"""The kind of a new study by default."""
 
 
 class Kind(ABC, Generic[SpecT, StudyT, JobT]):
@@ -98,7 +98,7 @@ class Kind(ABC, Generic[SpecT, StudyT, JobT]):
 
     @abstractmethod
     def summary(self, store: Store) -> Mapping[str, object]:
-        """What `phasediag fit` tells of a folder, as JSON can hold it."""
+        """The output of `phasediag fit` for a folder, as JSON can hold it."""
 
     @abstractmethod
     def print_summary(self, summary: Mapping[str, object]) -> None:

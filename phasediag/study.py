@@ -29,7 +29,7 @@ _ID_DIGITS = 20
 Row = Mapping[str, object]
 """A row of a table: a value for every column."""
 Cell = tuple[object, ...]
-"""What tells a job of a study from the others."""
+"""What identifies a job of a study."""
 
 
 def hash_of(content: Mapping[str, object]) -> str:
@@ -141,7 +141,7 @@ class Study(ABC, Generic[CellT, JobT]):
 
     @abstractmethod
     def cells(self) -> set[CellT]:
-        """Every job of the union of the study's grids, and those that results have added, by what tells each from the others."""
+        """The identity of every job in the union of the study's grids, and of jobs that results have added."""
 
     @abstractmethod
     def job_of(self, cell: CellT) -> JobT:

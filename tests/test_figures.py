@@ -350,7 +350,7 @@ def test_plot_map_shows_the_limit_where_it_is_asked_for():
     few = fit(make_runs(GRID))  # three widths
     for frame, column, said in (
         (slopes, "regime", "column: 'regime' is no slope; allowed: slope, slope_infinite"),
-        (few, "slope_infinite", "column: slope_infinite is not known anywhere; allowed: .*four widths"),
+        (few, "slope_infinite", "column: slope_infinite has no value at any point; allowed: .*four widths"),
         (make_runs(GRID), "slope", "slopes: missing columns slope, slope_low, slope_high; needed: depth"),
     ):
         with pytest.raises(InputError, match=said):

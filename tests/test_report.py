@@ -335,7 +335,7 @@ def test_an_unfinished_folder_says_what_is_missing(tmp_path):
     store = make_folder(tmp_path / "out", rows=lambda study: rows_of(study).iloc[:60])
     (tmp_path / "out" / "data.npz").unlink()
     notes = " ".join(gather(store, None)["notes"])
-    assert "no data.npz" in notes and "Whether jobs are missing is not known" in notes
+    assert "no data.npz" in notes and "not known whether jobs are missing" in notes
 
 
 def test_a_refined_map_tells_the_round_of_every_point_and_how_well_lines_are_known(tmp_path):

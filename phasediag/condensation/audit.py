@@ -44,7 +44,7 @@ def read_runs(folders: Sequence[str]) -> pd.DataFrame:
     """The runs of several condensation studies.
 
     Raises:
-        InputError: a folder holds no runs, or those of a phase diagram.
+        InputError: a folder holds no runs, or runs of a phase diagram.
     """
     frames = []
     for folder in folders:
@@ -89,7 +89,7 @@ def table(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _in_order(activations: pd.Series[Any]) -> list[str]:
-    """The activations in the order of the figure: those that everybody knows by their multiplicity, then others by name."""
+    """The activations in the order of the figure: built-in ones by their multiplicity, then others by name."""
     there = set(activations)
     return [*(name for name in _ORDER if name in there), *sorted(there - set(_ORDER))]
 

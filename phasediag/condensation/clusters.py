@@ -1,7 +1,7 @@
 """How far input weights have condensed: which neurons are active, and on how many lines they lie.
 
 Directions are grouped by average linkage on their angles, which needs no number of groups beforehand: two groups are one as long as
-the mean angle between their neurons is at most a threshold. Between lines the angle is that of the undirected lines, arccos |D(u, v)|;
+the mean angle between their neurons is at most a threshold. The angle between undirected lines is arccos |D(u, v)|;
 between orientations arccos D(u, v), with D the inner product of normalised input weights (Zhou 2022b, equation 4).
 """
 
@@ -99,7 +99,7 @@ class Directions:
         )
 
     def in_order(self) -> NDArray[np.int64]:
-        """Indices of `units` in which neurons of a line are next to each other: those of the lines, the largest first, then the rest."""
+        """Indices of `units` that put the neurons of a line next to each other: first the lines, the largest first, then the rest."""
         groups = self.groups()
         of_lines = np.concatenate([np.empty(0, dtype=np.int64), *groups])
         rest = np.setdiff1d(np.arange(len(self.units)), of_lines)
@@ -151,7 +151,7 @@ def alignment(units: Array, directions: Array, lines: bool) -> tuple[float, floa
 
 
 def _by_orientation(units: Array, members: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The members of a line, those of one orientation before those of the other, by their angle to the line."""
+    """The members of a line, one orientation before the other, by their angle to the line."""
     along = units @ centre_line(units)
     along = along if (along > 0).sum() * 2 >= len(along) else -along
     return members[np.argsort(-along, kind="stable")]

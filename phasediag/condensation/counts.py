@@ -21,7 +21,7 @@ LAYER_KEYS = [
     "std",
     "method",
 ]
-"""What tells the layers of a study's networks from each other, whatever their seed."""
+"""The columns that identify a layer of a study's networks, whatever the seed."""
 CONDENSED = 0.85
 """A layer has condensed if at least this share of its active neurons is within 10 degrees of the centre of their line, ..."""
 NEURONS_PER_LINE = 2

@@ -4,7 +4,7 @@ With the gradient g of R = 1/n sum_i e_i^2 and the learning rate eta,
 
 ``gd``             theta <- theta - eta g.
 ``normalized-gd``  every neuron moves by the length eta along its own part of -g: its input weight, and of the last hidden layer its
-                   output weight with it. The directions are those of gradient descent; the speeds are equal, so that no neuron outgrows the
+                   output weight with it. The directions agree with gradient descent; the speeds are equal, so that no neuron outgrows the
                    others long before these have turned.
 ``adam``           Adam (Kingma and Ba, ICLR 2015; 0.9, 0.999, 1e-8).
 """
@@ -28,9 +28,9 @@ class Snapshot(NamedTuple):
     Attributes:
         epoch: the epoch.
         jobs: which jobs of the batch, and which of `networks` these are.
-        networks: the networks, or those of them that are still trained.
-        parameters: those of all `networks`.
-        residual: that of all `networks`, (B, n).
+        networks: the networks in training, all or some of them.
+        parameters: of all `networks`.
+        residual: of all `networks`, (B, n).
     """
 
     epoch: int

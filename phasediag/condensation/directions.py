@@ -5,7 +5,7 @@ multiplicity p is c z^p. The input weight w and output weight a of a neuron then
 
     dw/dt = -a grad Phi(w),    da/dt = -Phi(w),    Phi(w) = sum_i e_i (w . x_i)^p,    x_i with the constant 1 last,
 
-up to units of time: whatever the sign of a, it ends as that of -Phi(w), and w climbs |Phi|. Under steps along the gradient, plain or
+up to units of time: whatever the sign of a, it ends as the sign of -Phi(w), and w climbs |Phi|. Under steps along the gradient, plain or
 normalised, directions settle at the local maxima of |Phi| on the unit *sphere* (physics.md, "Initial condensation"; Zhou 2022b, section 5):
 
     p = 1: one line, sum_i e_i x_i;
@@ -39,7 +39,7 @@ Array = NDArray[np.float64]
 STARTS, FEWEST_STARTS = 192, 16
 """Starts of a climb, drawn at random from a fixed seed, half of which climb Phi and half -Phi; and of one over much data."""
 MOST_COORDINATES = 24
-"""Most dimensions of a cube whose maxima are all looked for: beyond, only those that lie in corners."""
+"""Most dimensions of a cube in which all maxima are searched: beyond, only maxima in corners."""
 _MOST_FOR_CORNERS = 11
 _SMOOTH_STEPS, _KINKED_STEPS, _SIGN_STEPS = 250, 600, 60
 CLIMB_STEPS = max(_SMOOTH_STEPS, _KINKED_STEPS)
@@ -100,7 +100,7 @@ def flow_directions(inputs: Array, residual: Array, leading: Leading) -> Array:
 
 
 def sign_directions(inputs: Array, residual: Array, leading: Leading) -> Array:
-    """The unit vectors (q, k) that steps along the sign of the gradient settle at; the arguments are those of `flow_directions`.
+    """The unit vectors (q, k) that steps along the sign of the gradient settle at; the arguments are as for `flow_directions`.
 
     For more than `MOST_COORDINATES` coordinates, only corners of the cube are looked for, s = +-sign(grad Phi(s)): where steps along
     signs settle if they do so at all.
@@ -121,7 +121,7 @@ def potential(inputs: Array, residual: Array, leading: Leading, weights: Array) 
 
 
 def _units(vectors: Array) -> Array:
-    """The rows (or one vector) at unit length, without those that are zero."""
+    """The nonzero rows (or one vector) at unit length."""
     rows = np.atleast_2d(vectors)
     lengths = np.linalg.norm(rows, axis=1)
     return np.asarray(rows[lengths > 0] / lengths[lengths > 0, None])

@@ -103,8 +103,8 @@ class _Panel(NamedTuple):
 
     Attributes:
         key: (activations, layer).
-        rows: those of a table that belong to it.
-        title: tells it from the others.
+        rows: its rows of a table.
+        title: identifies it among the others.
     """
 
     key: tuple[str, str]
@@ -399,7 +399,7 @@ def _evolution_handles(runs: pd.DataFrame) -> list[Any]:
 def thresholds(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """How the number of lines depends on the threshold at which groups of neurons are one, where condensation is strongest.
 
-    The curve is that of a kept network; the dots are means over all seeds, with their standard deviation.
+    The curve belongs to a kept network; the dots are means over all seeds, with their standard deviation.
     """
     panels, epochs = _panels(samples), _epochs(runs)
     figure, axes = _grid(len(panels), 1.5)
@@ -644,7 +644,7 @@ def _every_other(places: Array) -> NDArray[np.bool_]:
 
 @rc_context(STYLE)
 def training(samples: pd.DataFrame) -> Figure:
-    """The loss of kept networks along the training, relative to that at the start."""
+    """The loss of kept networks along the training, relative to the loss at the start."""
     figure = new_figure(SINGLE_COLUMN, 2.5)
     ax = figure.subplots()
     traced = samples.loc[[len(losses) > 0 for losses in samples["losses"]]]

@@ -30,7 +30,7 @@ _STAGES: tuple[tuple[float, ...], ...] = (
 )
 """Row s: weights of the slopes before stage s + 2; the last one is the step itself, and its slope the first one of the next step."""
 _ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
-"""The step minus that of order 4."""
+"""The step minus the step of order 4."""
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 5.0
 _ROOM = 1.0 + 1e-9
 _COMPACT_EVERY = 16
@@ -154,7 +154,7 @@ def _try_step(front: _Front, schedule: Schedule, accuracy: float, ended: Sequenc
     _take(front, accept, place, slopes[-1], residual, torch.where(lands, aim, front.time + step))
     factor = (_SAFETY * (accuracy / error.clamp_min(1e-300)) ** 0.2).clamp(_SHRINK, _GROW)
     factor = torch.where(finite, factor, _SHRINK)
-    # A step that was cut to land on a snapshot tells nothing against a longer one.
+    # A step that was cut to land on a snapshot is no reason against a longer one.
     proposed = torch.where(accept & lands, torch.maximum(front.step, step * factor), step * factor)
     front.step = torch.where(moving, proposed, front.step)
     return accept.tolist()
@@ -207,7 +207,7 @@ def _relative_error(front: _Front, place: Parameters, error: Parameters, step: T
 def _look(
     front: _Front, schedule: Schedule, observe: Observe, accepted: Sequence[bool], losses: Losses | None
 ) -> None:
-    """Observes the jobs that have reached a snapshot, and notes the losses of those that have moved."""
+    """Observes the jobs that have reached a snapshot, and notes the losses of the jobs that have moved."""
     times = front.time.tolist()
     values = losses_of(front.residual) if losses is not None else []
     by_epoch: dict[int, list[tuple[int, int]]] = {}

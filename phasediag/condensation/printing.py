@@ -10,7 +10,7 @@ from ..display.terminal import new_table, print_table, say
 
 
 def print_counts(summary: Mapping[str, Any]) -> None:
-    """What `fit` tells of a folder: when each layer condenses, and on how many lines."""
+    """Prints the summary of `fit`: when each layer condenses, and on how many lines."""
     rows = summary["layers"]
     varying = [key for key in ("dimension", "std") if len({row[key] for row in rows}) > 1]
     several = len({row["layer"] for row in rows}) > 1

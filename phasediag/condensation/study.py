@@ -137,7 +137,7 @@ def sample_function(data: FunctionData, dimension: int, seed: int, source: str) 
 
 
 Cell = tuple[Names, int, float, int]
-"""(activations, dimension, std, seed): what tells the jobs of a condensation study from each other."""
+"""(activations, dimension, std, seed): what identifies a job of a condensation study."""
 
 
 class CondensationStudy(Study[Cell, Job]):
@@ -205,7 +205,7 @@ class CondensationStudy(Study[Cell, Job]):
         yield "kind", self.spec.kind
         for table in ("network", "train"):
             for key, value in getattr(self.spec, table).model_dump(mode="json").items():
-                if key != "learning_rate":  # that of further activations may be new
+                if key != "learning_rate":  # further activations may have new rates
                     yield f"{table}.{key}", value
         yield "data.kind", self.spec.data.kind
         yield "data.dimension", list(self._dimensions)
@@ -223,7 +223,7 @@ class CondensationStudy(Study[Cell, Job]):
         return replace(self, spec=self.spec.model_copy(update=update), data=data)
 
     def _united_rates(self, stored: CondensationStudy) -> float | dict[str, float]:
-        """The learning rates of the networks of both, which have to agree on those that both have."""
+        """The learning rates of the networks of both studies, which have to agree on common networks."""
         mine, theirs = self._rates, stored._rates
         for name in sorted(mine.keys() & theirs.keys()):
             if mine[name] != theirs[name]:

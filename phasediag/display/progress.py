@@ -68,8 +68,8 @@ class Progress:
 
         Args:
             total: jobs of the sweep.
-            done: those that have rows already, failed ones included.
-            failed: those that have failed.
+            done: jobs that have rows already, failed ones included.
+            failed: jobs that have failed.
             cost: predicted seconds of work that are left.
             compiling: predicted seconds until the first batch begins to train.
         """
@@ -132,7 +132,7 @@ class Progress:
         return time.monotonic() - self._started if self._started is not None else 0.0
 
     def _training(self) -> float:
-        """Seconds without those of compiling: a tenth of all at least, lest a wrong prediction makes nothing of them."""
+        """Seconds without the compilation: at least a tenth of all, in case its prediction is wrong."""
         return max(self._elapsed() - self._compiling, self._elapsed() / 10)
 
     def _refresh(self) -> None:

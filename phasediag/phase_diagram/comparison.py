@@ -30,7 +30,7 @@ from .extrapolation import TRAINING_ERROR
 from .fitting import CONFIDENCE, LINE_SLOPES, critical_line, fit, require_columns, usable_runs
 
 CELL = ["width", "gamma", "gamma_prime", "seed"]
-"""What tells the jobs of a study from each other."""
+"""The columns that identify a job of a study."""
 _AXES = {"points": ["gamma", "gamma_prime"], "widths": ["width"], "seeds": ["seed"], "jobs": CELL}
 _PAIR = ["layer", "gamma_1", *CELL]
 _POINT = ["layer", "gamma", "gamma_prime", "gamma_1"]
@@ -49,9 +49,9 @@ class Differences(NamedTuple):
         slopes: one row per layer and point: depth_a, depth_b, layer, gamma, gamma_prime, gamma_1; the slopes slope_a, slope_b,
             and their difference with difference_low and difference_high, its 95 % interval; the same at infinite width
             (slope_infinite_a, slope_infinite_b, difference_infinite, ..._low, ..._high; NaN with fewer than four widths); widths and
-            runs, the numbers of those in the fit; left_out, pairs of which one or both cannot be used.
+            runs, the number of pairs in the fit; left_out, pairs with a run that cannot be used.
         lines: one row per layer, slope ("slope" or "slope_infinite") and gamma_prime at which either critical line exists:
-            gamma_a with gamma_low_a and gamma_high_a, its band; predicted_a; the same of B; difference = gamma_b - gamma_a, with
+            gamma_a with gamma_low_a and gamma_high_a, its band; predicted_a; the same columns for B; difference = gamma_b - gamma_a, with
             difference_low and difference_high. NaN where a line, its band or a prediction does not exist.
     """
 
@@ -95,11 +95,11 @@ def compare(
 def check_grids(
     cells_a: pd.DataFrame, cells_b: pd.DataFrame, common: bool = False, names: Sequence[str] = ("A", "B")
 ) -> None:
-    """Raises `InputError` if two grids differ, or, of those that may, if they have nothing in common.
+    """Raises `InputError` if two grids differ, or, where they may, if they have nothing in common.
 
     Args:
         cells_a: the jobs of a study, with the columns `CELL`; they may repeat.
-        cells_b: those of the other study.
+        cells_b: of the other study.
         common: whether the grids may differ.
         names: what to call the two in the message.
     """
@@ -143,7 +143,7 @@ def _check_planes(runs_a: pd.DataFrame, runs_b: pd.DataFrame, both: str) -> None
 
 
 def _pairs(runs_a: pd.DataFrame, runs_b: pd.DataFrame, both: str) -> pd.DataFrame:
-    """One row per job and layer of both studies; relative changes are NaN unless those of both can be used."""
+    """One row per job and layer of both studies; relative changes are NaN unless both can be used."""
     columns = [*_PAIR, "depth", "relative_change", "usable"]
     a, b = (runs.assign(usable=usable_runs(runs))[columns] for runs in (runs_a, runs_b))
     pairs = a.merge(b, on=_PAIR, suffixes=("_a", "_b"))
@@ -223,7 +223,7 @@ def summarise(found: Differences) -> dict[str, dict[str, dict[str, dict[str, flo
     Returns:
         {"slopes": layer -> slope -> numbers, "critical_lines": the same}, where slope is "slope", and "slope_infinite" where
         there is any. The numbers: "number" of points, or of rows of the map with a crossing, that have a difference; "of" so
-        many; "mean" difference; "mean_size" and "max_size", mean and largest |difference|; "differ", the number of those whose
+        many; "mean" difference; "mean_size" and "max_size", mean and largest |difference|; "differ", the number of points whose
         interval excludes 0. NaN where there is nothing to average.
     """
     summary: dict[str, dict[str, dict[str, dict[str, float]]]] = {"slopes": {}, "critical_lines": {}}

@@ -143,7 +143,7 @@ def predicted_seconds(
         points: number n of training points.
         inputs: number d of inputs.
         max_evaluations: evaluations after which a method with a fixed step ends, None for the gradient flow.
-        accuracy: what the gradient flow is asked for.
+        accuracy: of the gradient flow.
     """
     evaluations = predicted_evaluations(job, points, max_evaluations, accuracy)
     return evaluations * _engine(job, max_evaluations).seconds(job, points, inputs)

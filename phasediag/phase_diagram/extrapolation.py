@@ -33,7 +33,7 @@ Array = NDArray[np.float64]
 
 LEAST_WIDTHS = 4
 EXPONENTS = np.linspace(0.2, 1.5, 8)
-"""omega of the corrections over up to three decades of width. Lower ones cannot be told from a slope there."""
+"""omega of the corrections over up to three decades of width. The data cannot distinguish lower ones from a slope there."""
 _FEW_DECADES = 3.0 + 1e-6
 _LEAST_SHRINKING = 0.15
 """Decades by which the slowest correction shrinks over all widths, where they span more than three."""

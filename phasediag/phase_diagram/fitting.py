@@ -21,7 +21,7 @@ POINT = ["gamma", "gamma_prime"]
 POINT_KEYS = ["depth", "layer", "gamma", "gamma_prime", "gamma_1"]
 LINE_COLUMNS = ["gamma_prime", "gamma", "gamma_low", "gamma_high", "predicted", "distance"]
 LINE_SLOPES = ("slope", "slope_infinite")
-"""The slopes whose zero is a critical line: the plain one, and that of infinite width."""
+"""The slopes whose zero is a critical line: the plain slope, and the slope at infinite width."""
 REGIMES = ("linear", "critical", "condensed", "undetermined")
 
 CONFIDENCE = 0.95

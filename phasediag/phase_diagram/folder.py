@@ -1,4 +1,4 @@
-"""What the folder of a phase diagram tells of its study without the checks of the spec, for whoever only reads."""
+"""The study of a phase diagram's folder without the checks of the spec, for code that only reads."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 Cell = tuple[int, float, float, int]
-"""(width, gamma, gamma_prime, seed): what tells the jobs of a phase diagram from each other."""
+"""(width, gamma, gamma_prime, seed): what identifies a job of a phase diagram."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Job:
         job_id: the first 20 hexadecimal digits of the hash of the job's content.
         depth: number of layers of weights.
         width: number m of neurons of each hidden layer.
-        neurons: number N of those that are simulated, each for m / N; m itself where the network is whole.
+        neurons: number N of simulated neurons, each of which represents m / N; m itself where the network is whole.
         gamma: exponent of the prefactor kappa = m^-gamma, rounded to 10 decimals like the other two.
         gamma_prime: exponent of the ratio of the outer scales.
         gamma_1: exponent of the ratio of the output scale to those between hidden layers; 0.0 for two layers.

@@ -13,7 +13,7 @@ _SLOPE_NAMES = {"slope": "slope over the widths", "slope_infinite": "slope at in
 
 
 def print_slopes(summary: Mapping[str, Any]) -> None:
-    """What `fit` tells of a folder: regimes, the distance of the critical lines, how far they are refined."""
+    """Prints the summary of `fit`: regimes, the distance of the critical lines, the state of refinement."""
     table = new_table("grid points", *REGIMES)
     for layer, counts in summary["regimes"].items():
         table.add_row(layer, *(str(counts[regime]) for regime in REGIMES))
@@ -79,7 +79,7 @@ def _distance_cells(distance: Mapping[str, float]) -> tuple[str, str, str]:
 
 
 def print_differences(summary: Mapping[str, Any]) -> None:
-    """What `compare` tells of two studies A and B."""
+    """Prints the summary of `compare` for two studies A and B."""
     for side in "ab":
         say(f"{side.upper()}: {summary[side]['name']} ({summary[side]['out']})")
     for what, title in (("slopes", "B - A, slopes"), ("critical_lines", "B - A, critical lines in gamma")):

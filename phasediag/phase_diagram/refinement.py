@@ -1,4 +1,4 @@
-"""Where to train further networks: at the points that tell most about the critical lines.
+"""Where to train further networks: at the points that narrow the critical lines most.
 
 A row of the map has one gamma_prime. As long as the 95 % band of a layer's line is wider there than the target, or the points beside the
 crossing are too far apart for S to be straight between them (a band knows the noise of S, not its bends), a step adds, in this order,
@@ -60,7 +60,7 @@ class Rules:
     """What a refinement goes by.
 
     Attributes:
-        layers: those whose critical lines are looked for.
+        layers: whose critical lines to refine.
         widths: of the grid, ascending.
         seeds: of the grid.
         target: half-width of a band, in gamma.
@@ -120,7 +120,7 @@ class Placement:
     Attributes:
         rounds: the jobs added, with the number of the round, from 1.
         lines: of each layer and row.
-        ended: whether nothing will be added any more: the jobs of the study and those in `rounds` have ended, and ask for no others.
+        ended: whether nothing will be added any more: the jobs of the study and of `rounds` have ended, and need no others.
         short: whether more was asked for than max_jobs allows.
     """
 
@@ -169,7 +169,7 @@ class _Row:
         cells: its jobs so far.
         crossing: what these told when the last step was chosen.
         ended: it has no further step.
-        unknown: the round from which on its steps cannot be told, since some of its jobs have not ended; or 0.
+        unknown: the round from which on its steps are unknown, since some of its jobs have not ended; or 0.
     """
 
     layer: str
@@ -225,7 +225,7 @@ class Refinement:
         The rounds are gone through from the first one, as if nothing were known beyond them.
 
         Args:
-            runs: rows as in ``runs/``; those of jobs that are not of the study do not count.
+            runs: rows as in ``runs/``; rows of jobs outside of the study do not count.
         """
         data = _Data(runs)
         lines = [_Search(self, layer) for layer in self.rules.layers]
@@ -284,7 +284,7 @@ class Refinement:
     # Rows and their steps.
 
     def grid_rows(self, layer: str) -> list[_Row]:
-        """The rows of the grid in which a line can be looked for: those of two points or more."""
+        """The rows of the grid in which a line can lie: rows of two points or more."""
         return [
             _Row(layer, prime, set(cells), _nothing(layer))
             for prime, cells in sorted(self._grid.items())
@@ -361,7 +361,7 @@ class Refinement:
         return cells - row.cells
 
     def _more_seeds(self, row: _Row, gammas: Interval, runs: pd.DataFrame, slopes: pd.DataFrame) -> set[Cell]:
-        """Twice as many seeds for those of these points of which that narrows the interval of S."""
+        """Twice as many seeds for the points at which this narrows the interval of S."""
         new = {gamma: self._new_seeds(row.at(gamma)) for gamma in gammas}
         # As if the scatter of the new seeds were that of as many there are.
         again = [

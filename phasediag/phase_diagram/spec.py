@@ -343,7 +343,7 @@ def _too_wide(network: NetworkSpec, width: int) -> str:
 def _default_samples(grid: GridSpec, depth: int, given: dict[str, Any]) -> dict[str, Any]:
     """An example of each regime, at the grid width nearest to 1000 (more than two layers: 400) on a log scale and the first seed.
 
-    The regimes are those of the first layer; of more than two layers, one example of a condensed second layer comes with them.
+    The regimes belong to the first layer; with more than two layers, there is also one example of a condensed second layer.
     """
     width = min(grid.width, key=lambda m: abs(math.log(m / _default_sample_width(depth))))
     examples = dict(example_points(grid.exponents(), depth))

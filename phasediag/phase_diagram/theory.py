@@ -199,8 +199,8 @@ def exponents_from_scales(
 ) -> tuple[float, float, float]:
     """(gamma, gamma_prime, gamma_1) of a network of this width and these scales (definitions above).
 
-    ``beta_1`` is the standard deviation of the output weights. Two layers: ``beta_2`` that of the input weights, and gamma_1
-    is 0. Three layers: ``beta_2`` that of the weights W2, ``beta_3`` that of the input weights W1.
+    ``beta_1`` is the standard deviation of the output weights. Two layers: ``beta_2`` for the input weights, and gamma_1
+    is 0. Three layers: ``beta_2`` for the weights W2, ``beta_3`` for the input weights W1.
 
     Raises:
         InputError: the width is not above 1, or a scale is not a positive number.

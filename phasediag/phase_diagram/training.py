@@ -128,7 +128,7 @@ def train_weights(
 
 
 def _supporting(device: str, job: Job, settings: TrainSpec) -> str:
-    """The device, or the CPU: the gradient flow of tensors is that of whole networks of two and three layers."""
+    """The device, or the CPU: the gradient flow of tensors covers whole networks of two and three layers only."""
     flow = settings.method == "gradient-flow"
     return "cpu" if flow and (job.depth > 3 or job.mass > 1) else device
 

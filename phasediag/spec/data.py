@@ -77,7 +77,7 @@ def make_dataset(x: ArrayLike, y: ArrayLike, source: str) -> Dataset:
 
     Raises:
         InputError: the shapes do not agree, a number is not finite or too large to be squared, all rows of x are the
-            same, or y is zero (the loss is measured relative to that of f = 0). The message begins with `source`.
+            same, or y is zero (the loss is measured relative to the loss of f = 0). The message begins with `source`.
     """
     x, y = np.asarray(x, dtype=np.float64) + 0.0, np.asarray(y, dtype=np.float64) + 0.0
     if x.ndim != 2 or y.ndim != 1 or len(x) != len(y) or x.size == 0:
@@ -121,7 +121,7 @@ def load_data(data: DataSpec, folder: Path, source: str) -> Dataset:
 
 
 def require_points(data: object, stored: Dataset | None, source: str) -> None:
-    """Raises `InputError` if the table `[data]` of the spec `source` holds points, and other ones than those that are stored."""
+    """Raises `InputError` if the table `[data]` of the spec `source` holds points that differ from the stored ones."""
     if isinstance(data, PointsData) and stored != load_data(data, Path(), source):
         raise InputError(f"{source}: data: the points differ from the arrays stored beside it")
 
@@ -259,7 +259,7 @@ def _load_file(data: FileData, path: Path, source: str) -> Dataset:
 
 
 def _design(columns: Mapping[str, Array], names: Sequence[str], path: Path) -> tuple[Array, Array]:
-    """x (n, d) and y (n,) from the columns x, or x1, ..., xd, or x0, ..., xd, and y; `names` are those of all columns."""
+    """x (n, d) and y (n,) from the columns x, or x1, ..., xd, or x0, ..., xd, and y; `names` of all columns."""
     numbered = len(columns.keys() - {"x", "y"})
     if "x" in columns and numbered:
         raise InputError(f"{path}: has a column x beside numbered ones; allowed: x or x1, x2, ..., and y")

@@ -180,7 +180,7 @@ class Files:
             self._check_bucket()
 
     def check_outside(self, file: Path) -> None:
-        """Raises `InputError` if a file lies within the folder, or that of another study: these hold their own files alone."""
+        """Raises `InputError` if a file lies within the folder, or within another study's: a study's folder holds its own files only."""
         if self.local and Path(self.root).resolve() in file.resolve().parents:
             raise InputError(f"{file}: lies within {self.out}; allowed: a file outside of it")
         check_outside_studies(file)

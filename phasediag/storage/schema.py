@@ -86,7 +86,7 @@ class Columns:
         return pa.schema([(column.name, column.type) for column in self.columns], metadata=METADATA)
 
     def read(self, file: pq.ParquetFile, wanted: Sequence[str]) -> pa.Table:
-        """Columns of a file; those that are newer than the file come from others, or are empty (see `Column`)."""
+        """Columns of a file; columns newer than the file come from others, or are empty (see `Column`)."""
         declared, held = {column.name: column for column in self.columns}, file.schema_arrow.names
         sources = [name if name in held else declared[name].otherwise for name in wanted]
         table = file.read(columns=sorted(filter(None, set(sources))), use_threads=False)
@@ -128,7 +128,7 @@ class Columns:
 
 
 def columns(*parts: Column | Columns) -> Columns:
-    """Columns one after the other, and those of other declarations among them."""
+    """Columns one after the other, including the columns of other declarations."""
     return Columns(
         tuple(column for part in parts for column in ([part] if isinstance(part, Column) else part))
     )
@@ -177,7 +177,7 @@ class Tables:
         samples: ``samples/``: networks kept whole.
         fitted: what is derived from the runs.
         fitted_name: its file, without the ending.
-        run_key: columns that tell a row of ``runs/`` from the others.
+        run_key: columns that identify a row of ``runs/``.
         order: columns by which rows of ``runs/`` and of ``samples/`` are sorted, as far as they have them.
         others: tables that commands write elsewhere, by name.
     """

@@ -521,7 +521,7 @@ def _runs_name(job_ids: Iterable[str], failed: bool) -> str:
 
 
 def _of_jobs(table: pa.Table, ids: Iterable[str], failed: bool) -> pa.ChunkedArray:
-    """Which rows of a table are those of these jobs and have failed, or have not."""
+    """Which rows of a table belong to these jobs and have failed, or have not."""
     match = pc.equal(table.column("status"), FAILED)
     return pc.and_(
         pc.is_in(table.column("job_id"), pa.array(sorted(ids), STR)), match if failed else pc.invert(match)

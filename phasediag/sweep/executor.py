@@ -27,7 +27,7 @@ class Place(Enum):
 
 @dataclass(frozen=True)
 class Trouble:
-    """A task that left no receipt: why, as far as that can be told, and in words."""
+    """A task that left no receipt: the reason, as far as it is known, and in words."""
 
     misfortune: Misfortune
     error: str
@@ -51,7 +51,7 @@ class Metrics:
         """Counts jobs that have ended, and how many of them failed."""
 
     def fly(self, jobs: int) -> None:
-        """Tells how many jobs are in flight; to be called now and then, and with 0 at the end."""
+        """Reports the number of jobs in flight; to be called now and then, and with 0 at the end."""
 
 
 class Executor(ABC):

@@ -24,7 +24,7 @@ from . import lifeline
 
 HEARTBEAT_SECONDS = 5.0
 SILENCE_SECONDS = 60.0
-"""A driver that has been silent for so long is gone, where nothing else tells."""
+"""A driver that has been silent for so long is gone, if nothing else shows it."""
 LOOK_SECONDS = 15.0
 """How long one that seems to have been silent for long enough is watched all the same: its clock may be another."""
 _DAY_SECONDS = 86400.0
@@ -94,7 +94,7 @@ class Lease:
         self.check()
 
     def note(self, **fields: float | None) -> None:
-        """Keeps what is to be told with the next sign of life: ``seconds_left`` as predicted, a ``total`` that has grown."""
+        """Keeps the content of the next sign of life: ``seconds_left`` as predicted, a ``total`` that has grown."""
         self._record |= fields
 
     def check(self) -> None:
@@ -229,6 +229,6 @@ def is_alive(store: Store, record: Mapping[str, Any]) -> bool:
 
 
 def process_is_there(record: Mapping[str, Any]) -> bool | None:
-    """Whether the process of a driver exists; None if that cannot be told from here."""
+    """Whether the process of a driver exists; None if this machine cannot know it."""
     held = record.get("lifeline")
     return lifeline.is_held(held, record.get("token")) if isinstance(held, Mapping) else None

@@ -54,7 +54,7 @@ class Lifeline:
 
 
 def is_held(record: Mapping[str, Any], token: object) -> bool | None:
-    """Whether the process that made a lifeline is there; None if that cannot be told from here.
+    """Whether the process that made a lifeline exists; None if this machine cannot know it.
 
     Args:
         record: what `Lifeline.record` was.

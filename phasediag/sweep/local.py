@@ -36,7 +36,7 @@ def this_process(study: AnyStudy, progress: Progress) -> Iterator[Executor]:
     """This process for the duration of a `with` block.
 
     Raises:
-        InputError: the study asks for a GPU, and there is none.
+        InputError: the study needs a GPU, and there is none.
     """
     device = resolve_device(study.spec.resources.device)
     yield LocalExecutor(device)
@@ -100,7 +100,7 @@ def train(study: AnyStudy, progress: Callable[[int, int], None] | None = None) -
 
 
 class _Told(Progress):
-    """Tells a function how far a sweep is."""
+    """Reports the progress of a sweep to a function."""
 
     def __init__(self, tell: Callable[[int, int], None]) -> None:
         super().__init__()

@@ -107,7 +107,7 @@ def make_batches(
 
     Args:
         jobs: jobs to run, each once.
-        cost: tells what a job takes.
+        cost: of a job.
         slots: batches that will run at a time.
         device: kind of device that they will run on.
         threads: jobs of a batch that are trained at a time.
@@ -167,7 +167,7 @@ def missing_batches(
 
 
 def make_plan(study: AnyStudy, statuses: Mapping[str, str], kept: Iterable[str], slots: int) -> Plan:
-    """The plan of a study on Ray; the arguments are those of `missing_batches`."""
+    """The plan of a study on Ray; the arguments are as for `missing_batches`."""
     threads = study.spec.resources.threads
     batches = missing_batches(study, statuses, kept, slots, threads)
     groups = _group_plans(study, statuses, batches)

@@ -309,7 +309,7 @@ def _checked(cluster: RayCluster, source: str) -> RayCluster:
 
 
 def _local_gpus(resources: ResourcesSpec) -> float:
-    """Number of GPUs that torch can use on this machine; not looked for where none is asked for."""
+    """Number of GPUs that torch can use on this machine; 0 without a look where none is needed."""
     return float(gpus()) if resources.gpus_per_task else 0.0
 
 
@@ -405,7 +405,7 @@ def _folder_of_its_own() -> str:
 
 @contextmanager
 def _environment(local: bool) -> Iterator[None]:
-    """Environment variables that Ray reads, for the duration of a `with` block; those that the user has set for it stay as they are."""
+    """Environment variables that Ray reads, for the duration of a `with` block; variables that the user has set for it stay unchanged."""
     wanted = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # Ray's future default; silences its notice
     foreign: set[str] = set()
     if local:
@@ -542,7 +542,7 @@ def _joining_hint(address: str, error: BaseException) -> str:
     """What to do about a cluster that cannot be joined."""
     if not isinstance(error, ConnectionError) or ":" not in address:
         return "; allowed: HOST:PORT of the head of a cluster"
-    # Something answers there. Ray's own error does not say that it may be the token, nor that a driver sends none unless it is told to.
+    # Something answers there. Ray's own error does not say that it may be the token, nor that a driver sends none by default.
     if os.environ.get("RAY_AUTH_MODE") == "token":
         return "; the token in RAY_AUTH_TOKEN or ~/.ray/auth_token may differ from the cluster's"
     return "; to join a cluster that requires a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"

@@ -46,8 +46,8 @@ class Outcome:
 
     Attributes:
         total: jobs of the study.
-        finished: those that have rows by now, without the failed ones.
-        failed: those that could not be run.
+        finished: jobs that have rows by now, without the failed ones.
+        failed: jobs that could not be run.
         failed_ids: ids of these.
         failed_samples: networks that could not be kept whole.
         trained: jobs that this driver has run.

@@ -82,7 +82,7 @@ def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None, co
     if not np.isfinite(select_layer(slopes, layer)[column]).any():
         least = "four widths have converged" if column == "slope_infinite" else "two widths have converged"
         raise InputError(
-            f"column: {column} is not known anywhere; allowed: slopes of which one is, where {least}"
+            f"column: {column} has no value at any point; allowed: slopes with values, where {least}"
         )
     with rc_context(STYLE):
         if ax is None:

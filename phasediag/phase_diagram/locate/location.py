@@ -31,7 +31,7 @@ class Location:
     Attributes:
         depth: layers of weights.
         exponents: gamma, gamma_prime and gamma_1.
-        uncertainty: what each of them may be off by, to both sides; 0 where the exponents are exact, as those of names and formulas are.
+        uncertainty: the error of each of them, to both sides; 0 where the exponents are exact, as for names and formulas.
         notes: sentences on where the exponents come from.
     """
 
@@ -43,7 +43,7 @@ class Location:
     def regimes(self, operator_norm: bool = False) -> dict[str, str]:
         """The predicted regime of every layer: "critical" where its critical line is within the uncertainty.
 
-        In operator norm, those of hidden-to-hidden matrices, the layers whose two norms differ.
+        In operator norm, only hidden-to-hidden matrices, the layers whose two norms differ.
         """
         return {layer: self._regime(layer, operator_norm) for layer in self._layers(operator_norm)}
 

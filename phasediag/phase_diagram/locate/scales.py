@@ -24,7 +24,7 @@ ALIASES = {
 """Other names of initialisations; PyTorch's layers have LeCun's exponents: a uniform distribution with variance 1/(3 inputs)."""
 CONFIDENCE = 0.95
 _UNKNOWN_FACTOR = 2.0
-"""At one width, a scale may have a constant factor: so much is what exponents are told to be uncertain by."""
+"""At one width, a scale may have a constant factor: exponents are uncertain by as much."""
 _UNKNOWN_SCATTER = 1.1
 """Two widths leave nothing to tell their scatter by: each scale may be a tenth off."""
 

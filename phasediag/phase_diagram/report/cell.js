@@ -83,8 +83,8 @@ function drawScaling(layer, point) {
 function scalingText(layer, point, left) {
   const shown = ["Every run is a point", `the line has the slope S = ${slopeText(layer, "slope", point)}`];
   if (known(layer.slopes.slope_infinite[point]))
-    shown.push(`the fan beyond the largest width that of m → ∞, ${slopeText(layer, "slope_infinite", point)}`);
-  return shown.join("; ") + "." + (left ? ` Open: ${plural(left, "run")} that the fit leaves out.` : "");
+    shown.push(`the fan beyond the largest width shows m → ∞, ${slopeText(layer, "slope_infinite", point)}`);
+  return shown.join("; ") + "." + (left ? ` Open markers: ${plural(left, "run")} that the fit leaves out.` : "");
 }
 
 const widthOf = (job) => content.widths[jobs.width[job]];
@@ -245,7 +245,7 @@ function networkChoice(kept, state) {
 }
 
 function placesOfNetworks() {
-  if (!content.networks.length) return [make("p", {}, "None in this study: [samples] of the spec says which.")];
+  if (!content.networks.length) return [make("p", {}, "None in this study; [samples] in the spec chooses them.")];
   const shown = [...new Set(content.networks.map((network) => network.point))];
   const buttons = shown.map((point) => make("button", { type: "button", onclick: () => choose(point) }, placeText(point)));
   return [make("p", {}, "None at this point. There is one at:"), make("div", { class: "controls" }, ...buttons)];

@@ -46,7 +46,7 @@ _SHADES = 33
 def gather(store: Store, status: Progress | None) -> Content:
     """Everything that the page of a folder shows.
 
-    Slopes that are not those of the rows are fitted here, and not written.
+    Slopes that are out of date are fitted here, and not written.
 
     Args:
         store: the folder.
@@ -114,13 +114,13 @@ def notes(
             "There is no data.npz: functions are shown without the data, and jobs cannot be reproduced."
         )
     if status is None:
-        found.append("Whether jobs are missing is not known.")
+        found.append("It is not known whether jobs are missing.")
     if runs.empty:
         found.append("No job has rows yet: there is nothing to show but the spec.")
     elif not slopes["slope"].notna().any():
-        found.append("No slope is fitted: that takes converged runs of two widths at a point.")
+        found.append("No slope is fitted: it needs converged runs of two widths at a point.")
     elif not slopes["slope_infinite"].notna().any():
-        found.append("No slope at infinite width is fitted: that takes four widths.")
+        found.append("No slope at infinite width is fitted: it needs four widths.")
     if samples.empty:
         found.append("No network is kept whole (samples of the spec): functions and features are not shown.")
     return found
@@ -396,7 +396,7 @@ def _date(seconds: Any) -> str | None:
 
 
 def _rounded(values: Any, digits: int = 5) -> list[float | None]:
-    """Numbers with so many significant digits; None for those that are not finite."""
+    """Numbers with so many significant digits; None where they are not finite."""
     numbers: Iterable[float] = np.asarray(values, float).tolist()
     return [float(f"{number:.{digits}g}") if math.isfinite(number) else None for number in numbers]
 
