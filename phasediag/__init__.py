@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from .condensation.counts import count, summarise
     from .kinds import read_study
     from .phase_diagram.comparison import compare
-    from .phase_diagram.figures.maps import plot_map
+    from .phase_diagram.figures.examples import plot_features, plot_functions, plot_scaling
+    from .phase_diagram.figures.maps import plot_map, plot_regimes
     from .phase_diagram.fitting import critical_line, fit
     from .phase_diagram.locate.networks import locate
     from .storage.schema import VERSION as __version__
@@ -35,7 +36,11 @@ _HOMES = {
     "fit": "phase_diagram.fitting",
     "load": "sweep.load",
     "locate": "phase_diagram.locate.networks",
+    "plot_features": "phase_diagram.figures.examples",
+    "plot_functions": "phase_diagram.figures.examples",
     "plot_map": "phase_diagram.figures.maps",
+    "plot_regimes": "phase_diagram.figures.maps",
+    "plot_scaling": "phase_diagram.figures.examples",
     "read_study": "kinds",
     "summarise": "condensation.counts",
     "train": "sweep.local",
@@ -52,7 +57,11 @@ __all__ = [
     "fit",
     "load",
     "locate",
+    "plot_features",
+    "plot_functions",
     "plot_map",
+    "plot_regimes",
+    "plot_scaling",
     "read_study",
     "summarise",
     "train",

@@ -313,22 +313,34 @@ def plot(
             show_default=False,
         ),
     ] = None,
+    points: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GAMMA,GAMMA_PRIME",
+            help="Draw the scaling figures alone, at this point of the grid, as scaling_LAYER_points; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Draw every figure from the files alone.
 
-    If the slopes, or counts, in the folder are out of date, fits them first.
+    If the slopes, or counts, in the folder are out of date, fits them first. With --points, draws only the
+    scaling figures, at points of your choice and into files of their own; all other figures stay as they are.
 
     \b
     Examples:
       phasediag plot results/study
       phasediag plot results/study --only scaling --format pdf
+      phasediag plot results/study --points 0.5,0 --points 1.5,0
     """
-    from .sweep.results import plot_folder
+    from .sweep.drawing import plot_folder
+    from .sweep.load import Results
 
+    at = _read_points(points or ())
     store = _existing_and_writable(out)
-    _fit_if_stale(store)
+    names = list(plot_folder(Results(store), only or (), formats or (), at))
     _note_missing(_status_of(store), store.out)
-    for name in list(plot_folder(store, only or (), formats or ())):
+    for name in names:
         say(f"wrote {store.name(name)}")
 
 
@@ -408,6 +420,7 @@ def report(
     """
     from .kinds import kind_in, open_store
     from .storage.files import write_file
+    from .sweep.load import Results
 
     store = _existing(open_store(out))
     kind, write = kind_in(store), store.write_report
@@ -418,8 +431,8 @@ def report(
         name, write = str(file), partial(write_file, file)
     else:
         store.check_writable("")
-        if store.statuses():
-            _fit_if_stale(store)
+        if store.statuses() and Results(store).keep_fit():
+            say(f"wrote {store.name(store.fitted_name)}")
     status = _status_of(store)
     write(kind.report(store, status))
     _note_missing(status, store.out)
@@ -678,13 +691,18 @@ def _opening(local: bool) -> Opening:
     return this_process
 
 
-def _fit_if_stale(store: Store) -> None:
-    """Fits if what is fitted in the folder was not fitted to its runs."""
-    from .sweep.results import fit_folder, is_fitted
-
-    if not is_fitted(store):
-        fit_folder(store)
-        say(f"wrote {store.name(store.fitted_name)}")
+def _read_points(texts: Sequence[str]) -> list[tuple[float, float]]:
+    """Points of the plane, each written as two numbers with a comma between them."""
+    points = []
+    for text in texts:
+        try:
+            gamma, gamma_prime = map(float, text.split(","))
+        except ValueError:
+            raise InputError(
+                f"--points: {text!r} is not supported; allowed: GAMMA,GAMMA_PRIME, two numbers, as in 0.9,0"
+            ) from None
+        points.append((gamma, gamma_prime))
+    return points
 
 
 def _check_page(store: Store, file: Path) -> None:
@@ -712,18 +730,20 @@ def _run(study: AnyStudy, store: Store, opening: Opening, retry_failed: bool, lo
     """Trains, fits, plots and sums up; returns whether anything failed."""
     from .display.progress import Progress, format_duration
     from .sweep import sweep
+    from .sweep.drawing import is_drawn, plot_folder
+    from .sweep.load import Results
     from .sweep.log import Log
-    from .sweep.results import fit_folder, is_drawn, plot_folder
+    from .sweep.results import fit_folder
 
     started = time.monotonic()
 
     def finish() -> None:
-        if is_drawn(store):
+        if is_drawn(Results(store)):
             return
         progress.phase("fitting")
         fit_folder(store)
         progress.phase("drawing")
-        list(plot_folder(store))
+        list(plot_folder(Results(store)))
 
     with closing(Log(log_file)) as log, unheeded(lambda line: log.write("unshown", line=line)):
         with Progress().shown() as progress:

@@ -11,7 +11,7 @@ asked for:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
@@ -30,8 +30,8 @@ from .storage.store import Store
 
 if TYPE_CHECKING:  # reading, fitting and plotting need none of it
     import pandas as pd
-    from matplotlib.figure import Figure
 
+    from .display.figures import Drawing
     from .spec.tables import Table
     from .study import AnyStudy, Job, Trainer
 
@@ -105,14 +105,22 @@ class Kind(ABC, Generic[SpecT, StudyT, JobT]):
         """Prints what `summary` returns, for people."""
 
     @abstractmethod
-    def figures(self, store: Store) -> Mapping[str, Figure]:
-        """Every figure that the files of a folder allow, by the name of its file without the ending."""
+    def figures(self, results: Held) -> Mapping[str, Drawing]:
+        """What draws every figure that a folder allows, by the name of its file without the ending."""
 
     @abstractmethod
     def reproducible(self, rows: pd.DataFrame) -> Reproducible:
         """What of the rows of one job training it again has to give."""
 
     # What not every kind can do.
+
+    def scaling(self, results: Held, points: Sequence[tuple[float, float]]) -> Mapping[str, Drawing]:
+        """What draws the figures of `phasediag plot --points`, at these points of the plane, by the names of their files.
+
+        Raises:
+            InputError: a point is not in the study, or the kind has no such figures.
+        """
+        raise self._lacks("scaling", results.store)
 
     def report(self, store: Store, progress: Progress | None) -> bytes:
         """A folder as one interactive page of HTML.
@@ -160,6 +168,35 @@ class Reproducible:
     network: str
     measure: str
     numbers: Mapping[str, float]
+
+
+class Held(Protocol):
+    """What a folder of results holds."""
+
+    @property
+    def store(self) -> Store:
+        """The folder."""
+        ...
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """The rows of ``runs/``."""
+        ...
+
+    @property
+    def fitted(self) -> pd.DataFrame:
+        """What is fitted to exactly these runs."""
+        ...
+
+    @property
+    def samples(self) -> pd.DataFrame:
+        """The networks that were kept whole; without rows if there are none."""
+        ...
+
+    @property
+    def data(self) -> Mapping[str, NDArray[np.generic]]:
+        """The arrays of ``data.npz``; none where the file is missing."""
+        ...
 
 
 class Progress(Protocol):

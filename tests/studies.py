@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from matplotlib.figure import Figure
 
 from phasediag import kinds
 from phasediag.display.progress import Progress
@@ -39,3 +42,8 @@ def sweep(
 ) -> Outcome:
     """Runs a sweep, on Ray unless told otherwise."""
     return run(study, store, opening, progress or Progress(), **options)
+
+
+def draw_each(drawings: Mapping[str, Callable[[], Figure]]) -> dict[str, Figure]:
+    """The figures of drawings, by name."""
+    return {name: draw() for name, draw in drawings.items()}

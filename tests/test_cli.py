@@ -382,6 +382,24 @@ def test_plot_fits_first_where_needed_and_says_what_it_wrote(sweep):
     assert (out / "figures" / "regime_map_W1.png").stat().st_size > 1000
 
 
+def test_points_of_the_scaling_figure_are_chosen(sweep):
+    out = sweep[0]
+    before = sorted(out.rglob("*"))
+    for points, said in (
+        (["0.5"], "--points: '0.5' is not supported; allowed: GAMMA,GAMMA_PRIME, two numbers, as in 0.9,0"),
+        (["0.5,zero"], "--points: '0.5,zero' is not supported"),
+        (["0.5,0", "1.7,0"], "points: 1.7,0 is not in the study; allowed: its points, the nearest 1.75,0"),
+    ):
+        result = invoke("plot", out, *(text for point in points for text in ("--points", point)))
+        assert result.exit_code == 2 and said in result.stderr and result.stderr.count("\n") == 1
+    assert sorted(out.rglob("*")) == before
+    output = invoke("plot", out, "--points", "1.75,0", "--format", "png").stdout
+    names = [f"scaling_{layer}_points.png" for layer in ("W1", "a")]
+    assert output.splitlines() == [f"wrote {out}/figures/{name}" for name in names]
+    for name in names:
+        (out / "figures" / name).unlink()
+
+
 def test_a_job_is_reproduced_by_the_beginning_of_its_id(sweep, tmp_path):
     out, file = sweep[0], tmp_path / "weights.npz"
     row = open_store(out).runs().query("layer == 'W1'").iloc[0]

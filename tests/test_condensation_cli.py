@@ -106,6 +106,13 @@ def test_plot_fits_again_when_there_are_more_runs(sweep: tuple[Path, str]) -> No
     pd.testing.assert_frame_equal(store.fitted(), whole)
 
 
+def test_there_are_no_points_of_a_plane(sweep: tuple[Path, str]) -> None:
+    result = invoke("plot", sweep[0], "--points", "1,0")
+    assert (
+        result.exit_code == 2 and "'condensation' has no 'scaling'; allowed: phase-diagram" in result.stderr
+    )
+
+
 def test_fit_and_plot_say_that_a_folder_is_a_part(sweep: tuple[Path, str], tmp_path: Path) -> None:
     whole, _ = sweep
     out = tmp_path / "part"

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import tomli_w
 from matplotlib.figure import Figure
-from studies import trainer_of
+from studies import draw_each, trainer_of
 
 import phasediag
 from phasediag.condensation import figures
@@ -78,10 +78,9 @@ def titles(figure: Figure) -> list[str]:
 
 
 def test_one_input_has_every_figure(one_input: Drawn) -> None:
-    drawn = figures.draw_all(*one_input, "drawn")
+    drawn = draw_each(figures.drawings(*one_input))
     names = ["counts", "directions", "evolution", "heatmap", "outputs", "thresholds", "training"]
     assert sorted(drawn) == names
-    assert drawn["counts"].get_label() == "drawn: counts"
     for figure in drawn.values():
         assert figure.get_size_inches()[0] <= 7.01
         files = render(figure)
@@ -89,12 +88,12 @@ def test_one_input_has_every_figure(one_input: Drawn) -> None:
 
 
 def test_figures_are_the_same_every_time(one_input: Drawn) -> None:
-    first, second = (render(figures.draw_all(*one_input, "drawn")["heatmap"]) for _ in range(2))
+    first, second = (render(draw_each(figures.drawings(*one_input))["heatmap"]) for _ in range(2))
     assert first == second
 
 
 def test_more_inputs_have_no_curves_and_layers_have_panels(layers: Drawn) -> None:
-    drawn = figures.draw_all(*layers, "drawn")
+    drawn = draw_each(figures.drawings(*layers))
     assert sorted(drawn) == ["counts", "evolution", "heatmap", "thresholds", "training"]
     assert any(title.startswith(r"H1: $x\,\tanh x$, $p=2$") for title in titles(drawn["heatmap"]))
     assert any(title.startswith("H2: tanh, $p=1$") for title in titles(drawn["heatmap"]))
@@ -102,10 +101,10 @@ def test_more_inputs_have_no_curves_and_layers_have_panels(layers: Drawn) -> Non
 
 def test_few_planes_have_figures_of_their_own_and_an_overview(planes: Drawn) -> None:
     runs, samples, data = planes
-    drawn = figures.draw_all(runs, samples, data, "drawn")
+    drawn = draw_each(figures.drawings(runs, samples, data))
     assert sorted(drawn) == ["overview"]
     two = runs.loc[(runs["dimension"] == 2)]
-    few = figures.draw_all(two, samples, data, "drawn")
+    few = draw_each(figures.drawings(two, samples, data))
     assert {"overview", "heatmap_d2_std0.1", "heatmap_d2_std0.001", "counts_d2_std0.1"} <= set(few)
     assert "outputs_d2_std0.1" not in few
 
@@ -214,7 +213,7 @@ def test_overview_has_a_cell_for_every_dimension_and_scale(planes: Drawn) -> Non
 def test_runs_that_all_diverged_have_nothing_to_draw(one_input: Drawn) -> None:
     runs, samples, data = one_input
     gone = runs.assign(lines=np.nan, aligned_fraction=np.nan, status="diverged")
-    assert figures.draw_all(gone, samples, data, "drawn") == {}
+    assert draw_each(figures.drawings(gone, samples, data)) == {}
 
 
 def test_snapshots_that_were_not_reached_are_said_to_be_missing(one_input: Drawn) -> None:
@@ -227,7 +226,7 @@ def test_networks_without_active_neurons_are_drawn(one_input: Drawn) -> None:
     runs, samples, data = one_input
     dead = samples.assign(input=[[np.zeros(2, np.float32)] * 12 for _ in range(len(samples))])
     none = runs.assign(lines=0.0, aligned_fraction=np.nan, active_neurons=0.0)
-    for figure in figures.draw_all(none, dead, data, "drawn").values():
+    for figure in draw_each(figures.drawings(none, dead, data)).values():
         figure.canvas.draw()
 
 
@@ -237,7 +236,7 @@ def test_networks_that_mix_activations_are_told_apart(tmp_path: Path) -> None:
         network={"hidden": [6, 6]},
         grid={"activation": [["tanh", "relu"], ["tanh", "sigmoid"], "tanh"]},
     )
-    drawn = figures.draw_all(runs, samples, data, "drawn")
+    drawn = draw_each(figures.drawings(runs, samples, data))
     found = titles(drawn["evolution"])
     assert len(set(found)) == 6
     assert "tanh/ReLU\nH1: tanh, $p=1$" in found and "H1: tanh, $p=1$" in found
@@ -245,5 +244,5 @@ def test_networks_that_mix_activations_are_told_apart(tmp_path: Path) -> None:
 
 def test_without_samples_or_data_the_rest_is_drawn(one_input: Drawn) -> None:
     runs, samples, _ = one_input
-    assert sorted(figures.draw_all(runs, samples.iloc[:0], None, "drawn")) == ["counts", "evolution"]
-    assert "outputs" in figures.draw_all(runs, samples, None, "drawn")
+    assert sorted(draw_each(figures.drawings(runs, samples.iloc[:0], {}))) == ["counts", "evolution"]
+    assert "outputs" in draw_each(figures.drawings(runs, samples, {}))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import tomli_w
 import torch
-from studies import trainer_of
+from studies import draw_each, trainer_of
 
 import phasediag
 from phasediag.condensation import figures, measures, training
@@ -138,7 +138,7 @@ def test_a_loss_that_has_exploded_is_no_condensate(study: Any) -> None:
     kept = [row for job in here.sample_jobs() for row in trainer(here).sample(job, "cpu", 1)]
     samples = pa.Table.from_pylist(kept, schema=TABLES.samples.schema).to_pandas()
     assert all(np.isfinite(np.stack(weights)).all() for weights in samples["input"])
-    for figure in figures.draw_all(rows, samples, here.data.arrays(), "gone").values():
+    for figure in draw_each(figures.drawings(rows, samples, here.data.arrays())).values():
         figure.canvas.draw()
 
 
@@ -155,7 +155,7 @@ def test_a_network_that_is_never_finite_keeps_its_weights_and_is_drawn(study: An
     assert list(samples["layer"]) == [f"H{layer}" for layer in range(1, 8)] and set(samples["epoch"]) == {0}
     assert np.isfinite(np.stack(samples["input"].iloc[0])).all()
     assert all(len(samples[name].iloc[0]) == 0 for name in ("predicted", "f", "residual", "losses"))
-    for figure in figures.draw_all(rows, samples, here.data.arrays(), "gone").values():
+    for figure in draw_each(figures.drawings(rows, samples, here.data.arrays())).values():
         figure.canvas.draw()
 
 

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from functools import partial
 
 import matplotlib
 import numpy as np
@@ -14,12 +15,14 @@ import pytest
 from matplotlib.collections import PatchCollection, PathCollection, QuadMesh
 from matplotlib.figure import Figure
 from PIL import Image
+from studies import draw_each
 
 from phasediag.display import figures as style
+from phasediag.display.drawing import render_all
 from phasediag.errors import InputError
 from phasediag.phase_diagram import fitting, theory
-from phasediag.phase_diagram.figures import all as figures
 from phasediag.phase_diagram.figures import examples, maps, rule
+from phasediag.phase_diagram.figures.all import drawings
 from phasediag.phase_diagram.fitting import fit
 
 GRID = [(round(0.5 + 0.25 * i, 10), round(-0.5 + 0.25 * j, 10)) for i in range(7) for j in range(7)]
@@ -77,7 +80,8 @@ def make_deeper_runs(points=PLANE, widths=(100, 300, 1000, 3000), gamma_1=0.0):
         noise = np.exp(0.01 * np.random.default_rng(1).normal(size=len(runs)))
         layers.append(runs.assign(layer=layer, relative_change=runs["width"] ** slope * noise))
     layers[-1]["orientations"] = np.nan
-    return pd.concat(layers, ignore_index=True)
+    deeper = pd.concat(layers, ignore_index=True)
+    return deeper.assign(relative_change_spectral=deeper["relative_change"] * np.sqrt(deeper["width"]))
 
 
 def make_deeper_samples(gamma_1=0.0):
@@ -117,7 +121,13 @@ def make_samples(points=((0.5, 0.0), (1.0, 0.0), (1.75, 0.0)), d=1, width=60):
     )
 
 
-DATA = (np.array([[-1.0], [0.3]]), np.array([0.6, 0.5]))
+DATA = {"x": np.array([[-1.0], [0.3]]), "y": np.array([0.6, 0.5])}
+
+
+def draw_all(runs, slopes, samples=None, data=None, depth=2):
+    """Every figure by name."""
+    kept = make_samples().iloc[:0] if samples is None else samples
+    return draw_each(drawings(runs, slopes, kept, data or {}, depth))
 
 
 def legend_labels(ax):
@@ -276,7 +286,7 @@ def test_training_leaves_out_what_a_logarithm_cannot_show():
 
 def test_draw_all_gives_what_the_data_allow():
     runs = make_runs(GRID)
-    everything = figures.draw_all(runs, fit(runs), make_samples(), DATA, 2, "study")
+    everything = draw_all(runs, fit(runs), make_samples(), DATA)
     of_layers = {
         f"{kind}_{layer}" for kind in ("slope_map", "regime_map", "scaling") for layer in ("W1", "a")
     }
@@ -285,13 +295,13 @@ def test_draw_all_gives_what_the_data_allow():
     assert all(isinstance(figure, Figure) for figure in everything.values())
 
     single = make_runs([(0.5, 0.0)])
-    assert set(figures.draw_all(single, fit(single), None, None, 2, "study")) == {"scaling_W1", "scaling_a"}
+    assert set(draw_all(single, fit(single))) == {"scaling_W1", "scaling_a"}
 
-    deeper = figures.draw_all(runs, fit(runs), make_samples(d=4), None, 2, "study")
+    deeper = draw_all(runs, fit(runs), make_samples(d=4))
     assert "functions" not in deeper and "features_W1" in deeper
 
     nothing = make_runs(GRID).iloc[:0]
-    assert figures.draw_all(nothing, fit(nothing), make_samples().iloc[:0], None, 2, "study") == {}
+    assert draw_all(nothing, fit(nothing), make_samples().iloc[:0]) == {}
 
 
 def test_infinite_width_map_appears_with_its_slopes():
@@ -302,7 +312,7 @@ def test_infinite_width_map_appears_with_its_slopes():
         slope_infinite_low=slopes["slope_low"],
         slope_infinite_high=slopes["slope_high"],
     )
-    drawn = figures.draw_all(runs, infinite, None, None, 2, "study")
+    drawn = draw_all(runs, infinite)
     assert r"m \to \infty" in drawn["slope_infinite_map_W1"].axes[1].get_ylabel()
 
 
@@ -317,8 +327,9 @@ def test_rendering_is_deterministic():
 
 def test_files_carry_the_name_of_the_study():
     runs = make_runs(SHAPES["row"])
-    drawn = figures.draw_all(runs, fit(runs), None, None, 2, "my-study")
-    files = style.render(drawn["slope_map_W1"])
+    [(_, files)] = render_all(
+        {"slope_map_W1": partial(maps.slope_map, fit(runs), "W1")}, "my-study", ["png", "svg"], 1
+    )
     assert b"my-study: slope_map_W1" in files["svg"]
     assert Image.open(io.BytesIO(files["png"])).text["Title"] == "my-study: slope_map_W1"
 
@@ -349,7 +360,11 @@ def test_plot_map_shows_the_limit_where_it_is_asked_for():
     assert r"m \to \infty" in figure.axes[1].get_ylabel()
     few = fit(make_runs(GRID))  # three widths
     for frame, column, said in (
-        (slopes, "regime", "column: 'regime' is no slope; allowed: slope, slope_infinite"),
+        (
+            slopes,
+            "regime",
+            "column: 'regime' holds no numbers; allowed: slope, .*, predicted_slope, widths, runs, left_out",
+        ),
         (few, "slope_infinite", "column: slope_infinite has no value at any point; allowed: .*four widths"),
         (make_runs(GRID), "slope", "slopes: missing columns slope, slope_low, slope_high; needed: depth"),
     ):
@@ -449,11 +464,18 @@ def test_deeper_networks_have_initialisations_of_their_own():
 
 def test_three_layers_have_every_figure():
     runs = make_deeper_runs()
-    drawn = figures.draw_all(runs, fit(runs), make_deeper_samples(), DATA, 3, "study")
+    drawn = draw_all(runs, fit(runs), make_deeper_samples(), DATA, 3)
     kinds = ("slope_map", "slope_infinite_map", "regime_map", "scaling")
     expected = {f"{kind}_{layer}" for kind in kinds for layer in ("W1", "W2", "a")}
     expected |= {f"{kind}_{layer}" for kind in ("orientation_map", "features") for layer in ("W1", "W2")}
-    assert set(drawn) == expected | {"agreement", "regime_map", "diagnosis", "functions", "training"}
+    assert set(drawn) == expected | {
+        "agreement",
+        "regime_map",
+        "diagnosis",
+        "functions",
+        "training",
+        "operator_map_W2",
+    }
     titles = [ax.get_title() for ax in drawn["features_W2"].axes]
     assert [title.split(":")[0] for title in titles] == [f"$W_1$ {regime}" for regime in theory.REGIMES]
     scaling_of_second = legend_labels(drawn["scaling_W2"].axes[0])
@@ -472,7 +494,7 @@ def test_combined_map_names_where_each_layer_condenses():
 
 def test_another_plane_has_lines_of_its_own_but_no_named_initialisations():
     runs = make_deeper_runs(gamma_1=0.25)
-    drawn = figures.draw_all(runs, fit(runs), make_deeper_samples(0.25), DATA, 3, "study")
+    drawn = draw_all(runs, fit(runs), make_deeper_samples(0.25), DATA, 3)
     assert "predicted" in legend_labels(drawn["slope_map_W1"].axes[0])
     assert not [text for text in drawn["slope_map_W1"].axes[0].texts if "NTK" in text.get_text()]
     assert r"\gamma_1 = 0.25" in drawn["slope_map_W1"].axes[0].get_xlabel()
@@ -514,9 +536,7 @@ def test_the_fan_beyond_the_widths_has_the_slope_at_infinite_width():
 
 def test_operator_norm_has_a_map_and_a_line_of_its_own():
     runs = make_deeper_runs()
-    second = runs.loc[runs["layer"] == "W2"]
-    operator = fit(second.assign(relative_change=second["relative_change"] * np.sqrt(second["width"])))
-    drawn = figures.draw_all(runs, fit(runs), None, None, 3, "study", operator)
+    drawn = draw_all(runs, fit(runs), depth=3)
     ax, bar = drawn["operator_map_W2"].axes
     assert r"\mathrm{RD}_\mathrm{op}(W_2)" in bar.get_ylabel()
     [predicted] = [line for line in ax.lines if line.get_label() == "predicted"]
@@ -559,7 +579,7 @@ def draw():
     """The files of figures of every shape."""
     runs = make_runs([(0.5, 0.0), (0.5, 0.5), (1.5, 0.0), (1.5, 0.5)])
     slopes = fit(runs)
-    drawn = figures.draw_all(runs, slopes, make_samples(), DATA, 2, "study")
+    drawn = draw_all(runs, slopes, make_samples(), DATA)
     names = ("slope_map_W1", "scaling_W1", "functions", "features_W1", "training", "diagnosis")
     return {name: style.render(drawn[name]) for name in names}
 

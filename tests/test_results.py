@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import math
+import os
+from functools import partial
+from multiprocessing import parent_process
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from studies import store_of
 from test_sweep import study, succeed
 
 import phasediag
+from phasediag.display.drawing import render_all
+from phasediag.display.figures import new_figure
 from phasediag.errors import InputError
+from phasediag.phase_diagram.figures import examples
 from phasediag.phase_diagram.training import failed_rows
 from phasediag.storage.store import Store
-from phasediag.sweep.results import current_fit, fit_folder, is_drawn, is_fitted, plot_folder
+from phasediag.sweep.drawing import is_drawn, plot_folder
+from phasediag.sweep.load import Results
+from phasediag.sweep.results import current_fit, fit_folder
 
 WIDTHS = (10, 100, 1000)
 
@@ -40,18 +49,18 @@ def change_of_largest(store: Store, change: float) -> None:
 
 def test_slopes_are_out_of_date_once_a_failed_job_was_tried_again(store: Store) -> None:
     """Its rows replace the failed ones one for one: counting them would tell nothing."""
-    assert not is_fitted(store)
+    assert not Results(store).is_fitted
     before = fit_folder(store)
-    assert is_fitted(store)
+    assert Results(store).is_fitted
     assert before["slope"].tolist() == [0.0, 0.0]
     number = len(store.runs())
     change_of_largest(store, math.sqrt(10.0))
     assert len(store.runs()) == number
-    assert not is_fitted(store)
+    assert not Results(store).is_fitted
     assert current_fit(store, store.runs())["slope"].to_numpy() == pytest.approx(0.25)
     assert store.fitted()["slope"].tolist() == [0.0, 0.0], "current_fit writes nothing"
     fit_folder(store)
-    assert is_fitted(store)
+    assert Results(store).is_fitted
 
 
 def test_slopes_are_out_of_date_once_a_row_has_another_value(store: Store) -> None:
@@ -59,7 +68,7 @@ def test_slopes_are_out_of_date_once_a_row_has_another_value(store: Store) -> No
     change_of_largest(store, 1.0)
     fit_folder(store)
     change_of_largest(store, 1.5)
-    assert not is_fitted(store)
+    assert not Results(store).is_fitted
 
 
 def test_the_order_of_batches_and_files_does_not_matter(store: Store, tmp_path: Path) -> None:
@@ -69,19 +78,19 @@ def test_the_order_of_batches_and_files_does_not_matter(store: Store, tmp_path: 
     for _, part in rows.groupby(rows["status"] == "failed"):
         other.publish_runs(part.iloc[::-1].to_dict("records"))
     other.write_fitted(store.fitted(), store.runs())
-    assert is_fitted(other)
+    assert Results(other).is_fitted
 
 
 def test_what_says_not_to_which_rows_it_was_fitted_or_is_damaged_is_fitted_again(store: Store) -> None:
     fitted = fit_folder(store)
     file = Path(store.out, "slopes.parquet")
     store.write_table("slopes.parquet", fitted, store.tables.fitted)  # as earlier versions wrote it
-    assert not is_fitted(store)
+    assert not Results(store).is_fitted
     pd.testing.assert_frame_equal(current_fit(store, store.runs()), fitted)
     file.write_bytes(file.read_bytes()[:100])
-    assert not is_fitted(store)
+    assert not Results(store).is_fitted
     pd.testing.assert_frame_equal(fit_folder(store), fitted)
-    assert is_fitted(store)
+    assert Results(store).is_fitted
 
 
 def test_figures_are_out_of_date_once_a_row_a_kept_network_or_the_study_changes_or_a_file_is_gone(
@@ -89,29 +98,29 @@ def test_figures_are_out_of_date_once_a_row_a_kept_network_or_the_study_changes_
 ) -> None:
     def draw() -> list[str]:
         fit_folder(store)
-        names = list(plot_folder(store))
-        assert is_drawn(store)
+        names = list(plot_folder(Results(store)))
+        assert is_drawn(Results(store))
         return names
 
-    assert not is_drawn(store)
+    assert not is_drawn(Results(store))
     names = draw()
     change_of_largest(store, 1.5)
-    assert not is_drawn(store)
+    assert not is_drawn(Results(store))
     draw()
     store.write_study(study(1).to_toml().replace('name = "', 'name = "another-'))
-    assert not is_drawn(store)
+    assert not is_drawn(Results(store))
     draw()
     Path(store.out, names[-1]).unlink()
-    assert not is_drawn(store)
+    assert not is_drawn(Results(store))
     draw()
     kept = Path(store.out, "samples/0123456789abcdef0123.parquet")
     kept.parent.mkdir()
     kept.touch()
-    assert not is_drawn(store)
+    assert not is_drawn(Results(store))
     kept.unlink()
-    assert is_drawn(store)
+    assert is_drawn(Results(store))
     store.write_table("slopes.parquet", store.fitted(), store.tables.fitted)
-    assert not is_drawn(store), "the slopes say no longer of which rows they are"
+    assert not is_drawn(Results(store)), "the slopes say no longer of which rows they are"
 
 
 def test_results_are_loaded_part_by_part(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,39 +149,96 @@ def test_a_folder_without_a_study_is_not_loaded(tmp_path: Path) -> None:
 
 def test_some_figures_in_some_formats_leave_the_others_as_they_are(store: Store) -> None:
     fit_folder(store)
-    every = set(plot_folder(store))
+    every = set(plot_folder(Results(store)))
     folder = Path(store.out, "figures")
     before = {path.name: path.read_bytes() for path in folder.glob("*.*g")}
-    some = list(plot_folder(store, ["scaling_W1"], ["pdf", "svg"]))
+    some = list(plot_folder(Results(store), ["scaling_W1"], ["pdf", "svg"]))
     assert some == ["figures/scaling_W1.pdf", "figures/scaling_W1.svg"]
     assert {path.name: path.read_bytes() for path in folder.glob("*.*g")} == before
     assert (folder / "scaling_W1.pdf").read_bytes().startswith(b"%PDF")
-    assert set(plot_folder(store, ["scaling"], ["png"])) == {
+    assert set(plot_folder(Results(store), ["scaling"], ["png"])) == {
         "figures/scaling_W1.png",
         "figures/scaling_a.png",
     }
-    assert is_drawn(store)
-    assert set(plot_folder(store)) == every
+    assert is_drawn(Results(store))
+    assert set(plot_folder(Results(store))) == every
     with pytest.raises(
         InputError, match=r"--only: 'scalin' is no figure of .*; allowed: scaling_W1, scaling_a"
     ):
-        list(plot_folder(store, ["scalin"]))
+        list(plot_folder(Results(store), ["scalin"]))
     with pytest.raises(InputError, match=r"--format: 'jpg' is not supported; allowed: png, svg, pdf"):
-        list(plot_folder(store, formats=["jpg"]))
+        list(plot_folder(Results(store), formats=["jpg"]))
 
 
 def test_figures_that_were_half_drawn_are_out_of_date(store: Store) -> None:
     fit_folder(store)
-    list(plot_folder(store))
-    drawing = plot_folder(store)
+    list(plot_folder(Results(store)))
+    drawing = plot_folder(Results(store))
     next(drawing)
     drawing.close()  # as when the process dies there
-    assert not is_drawn(store)
+    assert not is_drawn(Results(store))
 
 
 def test_a_damaged_word_on_figures_means_that_they_are_drawn_again(store: Store) -> None:
     fit_folder(store)
-    list(plot_folder(store))
+    list(plot_folder(Results(store)))
     for damaged in (b"{", b"[]", b'{"source": 1}', b""):
         Path(store.out, "figures/.drawn").write_bytes(damaged)
-        assert not is_drawn(store)
+        assert not is_drawn(Results(store))
+
+
+def test_rows_are_read_once_and_only_what_is_asked_for_is_drawn(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, drawn = [], []
+    monkeypatch.setattr(Store, "runs", lambda self, of=Store.runs: read.append(self) or of(self))
+    monkeypatch.setattr(
+        examples, "scaling", lambda *given, of=examples.scaling: drawn.append(given[2]) or of(*given)
+    )
+    results = Results(store)
+    assert results.keep_fit() and not Results(store).keep_fit()
+    read.clear()
+    assert list(plot_folder(results, ["scaling_a"], ["png"])) == ["figures/scaling_a.png"]
+    assert (len(read), drawn) == (0, ["a"])
+
+
+def test_chosen_points_have_files_of_their_own(store: Store) -> None:
+    assert next(iter(plot_folder(Results(store)))) == "slopes.parquet"
+    list(plot_folder(Results(store)))
+    folder = Path(store.out, "figures")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    point = [(0.5, 0.0)]
+    some = list(plot_folder(Results(store), ["scaling_W1"], ["svg"], point))
+    assert some == ["figures/scaling_W1_points.svg"]
+    assert set(plot_folder(Results(store), points=point)) == {
+        f"figures/scaling_{layer}_points.{ending}" for layer in ("W1", "a") for ending in ("png", "svg")
+    }
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {name: after[name] for name in before} == before
+    assert is_drawn(Results(store)), "they say nothing of the others"
+    with pytest.raises(
+        InputError, match=r"points: 0.6,0 is not in the study; allowed: its points, the nearest 0.5,0"
+    ):
+        list(plot_folder(Results(store), points=[(0.6, 0.0)]))
+    with pytest.raises(
+        InputError,
+        match=r"--only: 'functions' is no figure of .*; allowed: scaling_W1_points, scaling_a_points",
+    ):
+        list(plot_folder(Results(store), ["functions"], points=point))
+
+
+def figure_of(number: int) -> Figure:
+    """A figure that differs from others."""
+    if number == 3 and parent_process() is not None:
+        os._exit(9)  # as when memory has run out
+    figure = new_figure(1.0, 1.0)
+    figure.subplots().plot([0, number])
+    return figure
+
+
+def test_processes_draw_what_one_draws_even_if_one_dies() -> None:
+    drawings = {f"f{number}": partial(figure_of, number) for number in range(8)}
+    one, two = (list(render_all(drawings, "study", ["svg", "png"], processes)) for processes in (1, 2))
+    assert one == two and [name for name, _ in one] == list(drawings)
+    assert len({files["svg"] for _, files in one}) == 8
+    assert b"study: f7" in one[7][1]["svg"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ..display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure
+from ..display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, Drawing, new_figure
 from .clusters import THRESHOLD, Directions
 from .counts import CONDENSED, condensed_share, summarise
 
@@ -48,46 +49,46 @@ _MOST_PLANES = 4
 """Values of dimension and std together, up to which every one gets figures of its own."""
 
 
-def draw_all(
-    runs: pd.DataFrame, samples: pd.DataFrame, data: Mapping[str, NDArray[Any]] | None, name: str
-) -> dict[str, Figure]:
-    """Every figure that the data of a study allow.
+def drawings(
+    runs: pd.DataFrame, samples: pd.DataFrame, data: Mapping[str, NDArray[Any]]
+) -> dict[str, Drawing]:
+    """What draws every figure that the data of a study allow.
 
     Args:
         runs: rows of ``runs/``.
         samples: rows of ``samples/``.
-        data: the arrays of ``data.npz``, or None.
-        name: name of the study, for the files' metadata.
+        data: the arrays of ``data.npz``, or nothing.
 
     Returns:
-        file name without ending -> figure.
+        file name without ending -> drawing.
     """
-    figures: dict[str, Figure] = {}
+    found: dict[str, Drawing] = {}
     planes = list(runs.groupby(["dimension", "std"], sort=True))
     for (dimension, std), of_plane in planes[:_MOST_PLANES] if len(planes) <= _MOST_PLANES else []:
         kept = samples.loc[(samples["dimension"] == dimension) & (samples["std"] == std)]
         ending = f"_d{dimension}_std{std:g}" if len(planes) > 1 else ""
-        figures |= {f"{key}{ending}": figure for key, figure in _of_plane(of_plane, kept, data).items()}
+        found |= {f"{key}{ending}": drawing for key, drawing in _of_plane(of_plane, kept, data).items()}
     if len(planes) > 1:
-        figures["overview"] = overview(runs)
-    for key, figure in figures.items():
-        figure.set_label(f"{name}: {key}")
-    return figures
+        found["overview"] = partial(overview, runs)
+    return found
 
 
 def _of_plane(
-    runs: pd.DataFrame, samples: pd.DataFrame, data: Mapping[str, NDArray[Any]] | None
-) -> dict[str, Figure]:
-    figures: dict[str, Figure] = {}
+    runs: pd.DataFrame, samples: pd.DataFrame, data: Mapping[str, NDArray[Any]]
+) -> dict[str, Drawing]:
+    found: dict[str, Drawing] = {}
     if runs["lines"].notna().any():
-        figures = {"counts": counts(runs), "evolution": evolution(runs)}
+        found = {"counts": partial(counts, runs), "evolution": partial(evolution, runs)}
     kept = samples.loc[samples["seed"] == samples["seed"].min()] if len(samples) else samples
-    if len(kept) and "counts" in figures:
-        figures |= {"heatmap": heatmap(kept, runs), "thresholds": thresholds(kept, runs)}
-        figures["training"] = training(kept)
+    if len(kept) and "counts" in found:
+        found |= {"heatmap": partial(heatmap, kept, runs), "thresholds": partial(thresholds, kept, runs)}
+        found["training"] = partial(training, kept)
         if all(len(field) for field in kept["field"]):
-            figures |= {"outputs": outputs(kept, runs, data), "directions": directions(kept, runs)}
-    return figures
+            found |= {
+                "outputs": partial(outputs, kept, runs, data),
+                "directions": partial(directions, kept, runs),
+            }
+    return found
 
 
 # Panels: one for each network, or for each layer of one.
@@ -521,7 +522,7 @@ def names_of_stds(stds: Sequence[float]) -> list[str]:
 
 
 @rc_context(STYLE)
-def outputs(samples: pd.DataFrame, runs: pd.DataFrame, data: Mapping[str, NDArray[Any]] | None) -> Figure:
+def outputs(samples: pd.DataFrame, runs: pd.DataFrame, data: Mapping[str, NDArray[Any]]) -> Figure:
     """The function of kept networks of one input, where condensation is strongest and at the end, and its best polynomial of degree p."""
     panels, epochs = _panels(samples), _epochs(runs)
     figure, axes = _grid(len(panels), 1.35, rows=2, share=False, width=1.6)
@@ -549,10 +550,10 @@ def outputs(samples: pd.DataFrame, runs: pd.DataFrame, data: Mapping[str, NDArra
 
 
 def _points(
-    data: Mapping[str, NDArray[Any]] | None, sample: pd.Series[Any]
+    data: Mapping[str, NDArray[Any]], sample: pd.Series[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """The training data of a kept network."""
-    if data is None:
+    if not data:
         return None
     if data["x"].ndim == 2:
         return data["x"], data["y"]

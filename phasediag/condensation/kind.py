@@ -10,15 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..kinds import Kind, Reproducible, require_study
+from ..kinds import Held, Kind, Reproducible
 from ..storage.store import Store
 from ..sweep.results import stored_runs
 from .columns import TABLES
 from .jobs import Job
 
 if TYPE_CHECKING:  # each method imports what it needs
-    from matplotlib.figure import Figure
-
+    from ..display.figures import Drawing
     from .spec import CondensationSpec
     from .study import CondensationStudy
     from .training import Trainer
@@ -73,12 +72,10 @@ class Condensation(Kind["CondensationSpec", "CondensationStudy", Job]):
 
         print_counts(summary)
 
-    def figures(self, store: Store) -> dict[str, Figure]:
-        from .figures import draw_all
+    def figures(self, results: Held) -> dict[str, Drawing]:
+        from .figures import drawings
 
-        require_study(store)
-        document = store.read_document() or {}
-        return draw_all(store.runs(), store.samples(), store.read_data(), str(document.get("name", "")))
+        return drawings(results.runs, results.samples, results.data)
 
     def reproducible(self, rows: pd.DataFrame) -> Reproducible:
         row = rows.iloc[0]

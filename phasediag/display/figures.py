@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Drawing = Callable[[], Figure]
+"""Draws a figure. Processes send it to each other: a `functools.partial` of a function of a module."""
 
 SINGLE_COLUMN, DOUBLE_COLUMN = 3.4, 7.0
 """Widths of a figure in inches: one and two columns of a journal page."""
@@ -50,6 +52,13 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def shown_figure(width: float, height: float) -> Figure:
+    """An empty figure of pyplot's, of so many inches, which a notebook or a window shows."""
+    from matplotlib import pyplot  # the only place where a figure has to show on a user's screen
+
+    return pyplot.figure(figsize=(width, height), layout="constrained")
 
 
 def plain_text(text: str, longest: int = 40) -> str:

@@ -52,8 +52,6 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
         InputError: runs are no table, a column is missing, a status is unknown, a width is not above 0, a run appears twice,
             or gamma_1 of two layers is not 0.
     """
-    if not isinstance(runs, pd.DataFrame):
-        raise InputError(f"runs: a {type(runs).__name__} is not supported; allowed: a pandas.DataFrame")
     measure = _measure(operator_norm)
     require_columns(runs, [*POINT_KEYS, "width", measure, "status", *(["seed"] if "neurons" in runs else [])])
     unknown = runs.loc[~runs["status"].isin(STATUSES), "status"]
@@ -436,7 +434,9 @@ def points_of(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def require_columns(runs: pd.DataFrame, needed: list[str], name: str = "runs") -> None:
-    """Raises `InputError` if one of the columns is missing."""
+    """Raises `InputError` if what is called `name` is no table, or one of the columns is missing."""
+    if not isinstance(runs, pd.DataFrame):
+        raise InputError(f"{name}: a {type(runs).__name__} is not supported; allowed: a pandas.DataFrame")
     missing = [column for column in needed if column not in runs.columns]
     if missing:
         raise InputError(f"{name}: missing columns {', '.join(missing)}; needed: {', '.join(needed)}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..kinds import Kind, Progress, Reproducible, stored_study
+from ..kinds import Held, Kind, Progress, Reproducible, stored_study
 from ..storage.store import Store
 from ..sweep.results import stored_runs
 from .columns import DIFFERENCES, LINES, TABLES
 from .jobs import Job
 
 if TYPE_CHECKING:  # each method imports what it needs
-    from matplotlib.figure import Figure
-
+    from ..display.figures import Drawing
     from .comparison import Differences
     from .spec import Spec
     from .study import PhaseDiagramStudy
@@ -84,25 +84,26 @@ class PhaseDiagram(Kind["Spec", "PhaseDiagramStudy", Job]):
 
         print_slopes(summary)
 
-    def figures(self, store: Store) -> dict[str, Figure]:
-        from .figures.all import draw_all
+    def figures(self, results: Held) -> dict[str, Drawing]:
+        from .figures.all import drawings
         from .figures.refinement import refinement_map
-        from .fitting import fit
         from .folder import depth_and_name
         from .refinement import refined
 
-        depth, name = depth_and_name(store)
-        runs, slopes, data = store.runs(), store.fitted(), store.read_data()
-        data_xy = None if data is None else (data["x"], data["y"])
-        # The change of W2 has low rank: what it does to its inputs is in the operator norm.
-        second = runs.loc[runs["layer"] == "W2"]
-        operator = fit(second, operator_norm=True) if len(second) else None
-        drawn = draw_all(runs, slopes, store.samples(), data_xy, depth, name, operator)
-        placement = refined(store.read_document(), runs)
+        runs, slopes = results.runs, results.fitted
+        depth, _ = depth_and_name(results.store)
+        drawn = drawings(runs, slopes, results.samples, results.data, depth)
+        placement = refined(results.store.read_document(), runs)
         if placement is not None and placement.rounds:
-            drawn["refinement"] = refinement_map(slopes, placement)
-            drawn["refinement"].set_label(f"{name}: refinement")
+            drawn["refinement"] = partial(refinement_map, slopes, placement)
         return drawn
+
+    def scaling(self, results: Held, points: Sequence[tuple[float, float]]) -> dict[str, Drawing]:
+        from .figures.all import scalings
+        from .folder import depth_and_name
+
+        depth, _ = depth_and_name(results.store)
+        return scalings(results.runs, results.fitted, depth, points)
 
     def reproducible(self, rows: pd.DataFrame) -> Reproducible:
         row = rows.iloc[0]

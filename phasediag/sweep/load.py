@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..kinds import open_store, require_study
 from ..storage.store import Store
-from .results import current_fit
+from .results import current_fit, require_runs
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,6 +37,23 @@ class Results:
     def fitted(self) -> pd.DataFrame:
         """The slopes, or counts, of exactly these runs: those in the folder, or fitted here if they are out of date."""
         return current_fit(self.store, self.runs)
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether what is fitted in the folder was fitted to the runs that it holds, content for content."""
+        return self.store.fitted_to(self.runs) is not None
+
+    def keep_fit(self) -> bool:
+        """Writes what is fitted to the folder if it is not there, and tells whether it was not.
+
+        Raises:
+            InputError: the folder holds no runs.
+        """
+        if self.is_fitted:
+            return False
+        require_runs(self.runs, self.store)
+        self.store.write_fitted(self.fitted, self.runs)
+        return True
 
     @cached_property
     def samples(self) -> pd.DataFrame:

@@ -1,85 +1,107 @@
-"""Every figure of a sweep: which of them the data allow, and their files.
+"""Every figure of a sweep: which of them the data allow, and what draws each.
 
-Nothing is fitted here or read from disk: DataFrames in, matplotlib figures out.
+Nothing is read from disk: DataFrames in, drawings of matplotlib figures out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from ...display.figures import Array
+from ...display.figures import Drawing
 from .. import info, theory
-from ..fitting import points_of, usable_runs
+from ..fitting import fit, points_of, usable_runs
 from . import examples, maps
 from .rule import agreement
 
 
-def draw_all(
+def drawings(
     runs: pd.DataFrame,
     slopes: pd.DataFrame,
-    samples: pd.DataFrame | None,
-    data_xy: tuple[Array, Array] | None,
+    samples: pd.DataFrame,
+    data: Mapping[str, NDArray[Any]],
     depth: int,
-    name: str,
-    operator: pd.DataFrame | None = None,
-) -> dict[str, Figure]:
-    """Every figure that the data allow.
+) -> dict[str, Drawing]:
+    """What draws every figure that the data allow.
 
     Args:
         runs: rows of ``runs/``.
         slopes: rows of ``slopes.parquet``.
-        samples: rows of ``samples/``, or None.
-        data_xy: the training data, x (n, d) and y (n,), or None.
+        samples: rows of ``samples/``, or none.
+        data: the training data, x (n, d) and y (n,), or nothing.
         depth: number of layers.
-        name: name of the study, for the files' metadata.
-        operator: rows as ``slopes``, of the relative change in the operator norm, of layers in which it tells more.
 
     Returns:
-        file name without ending -> figure. Maps need two points; the figures of kept networks need samples.
+        file name without ending -> drawing. Maps need two points; the figures of kept networks need samples.
     """
-    figures: dict[str, Figure] = {}
+    found: dict[str, Drawing] = {}
     for layer in [layer for layer in theory.LAYERS[depth] if (slopes["layer"] == layer).any()]:
-        figures |= _layer_figures(runs, slopes, layer)
-    if operator is not None and len(points_of(operator)) > 1:
-        column = info.deciding_slope(operator)
-        for layer in sorted(set(operator["layer"])):
-            figures[f"operator_map_{layer}"] = maps.slope_map(operator, layer, column, operator_norm=True)
+        found |= _of_layer(runs, slopes, layer)
     several = len(points_of(runs)) > 1
+    # The change of W2 has low rank: what it does to its inputs is in the operator norm.
+    second = runs.loc[runs["layer"] == "W2"]
+    if len(points_of(second)) > 1:
+        found["operator_map_W2"] = partial(_operator_map, second)
     if several and {"W1", "W2"} <= set(slopes["layer"]):
-        figures["regime_map"] = maps.combined_regime_map(slopes)
+        found["regime_map"] = partial(maps.combined_regime_map, slopes)
     if several and np.isfinite(slopes["slope"] + slopes["predicted_slope"]).any():
-        figures["agreement"] = agreement(slopes)
+        found["agreement"] = partial(agreement, slopes)
     if several:
-        figures["diagnosis"] = maps.diagnosis(runs)
-    if samples is not None and len(samples):
-        figures |= _sample_figures(samples, data_xy)
-    for key, figure in figures.items():
-        figure.set_label(f"{name}: {key}")
-    return figures
+        found["diagnosis"] = partial(maps.diagnosis, runs)
+    if len(samples):
+        found |= _of_samples(samples, data)
+    return found
 
 
-def _layer_figures(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> dict[str, Figure]:
-    figures: dict[str, Figure] = {}
+def scalings(
+    runs: pd.DataFrame, slopes: pd.DataFrame, depth: int, points: Sequence[theory.Exponents]
+) -> dict[str, Drawing]:
+    """What draws the scaling figure of every layer at chosen points: file name without ending -> drawing.
+
+    Raises:
+        InputError: a point is not in the study.
+    """
+    layers = [layer for layer in theory.LAYERS[depth] if (slopes["layer"] == layer).any()]
+    for layer in layers:
+        examples.chosen(slopes, layer, points)
+    return {
+        f"scaling_{layer}_points": partial(examples.scaling, runs, slopes, layer, points) for layer in layers
+    }
+
+
+def _of_layer(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> dict[str, Drawing]:
+    found: dict[str, Drawing] = {}
     of_layer, runs_of = slopes.loc[slopes["layer"] == layer], runs.loc[runs["layer"] == layer]
     if len(points_of(of_layer)) > 1:
-        figures[f"slope_map_{layer}"] = maps.slope_map(slopes, layer)
-        figures[f"regime_map_{layer}"] = maps.regime_map(slopes, layer)
+        found[f"slope_map_{layer}"] = partial(maps.slope_map, of_layer, layer)
+        found[f"regime_map_{layer}"] = partial(maps.regime_map, of_layer, layer)
         if np.isfinite(runs_of["orientations"]).any():
-            figures[f"orientation_map_{layer}"] = maps.orientation_map(runs, slopes, layer)
+            found[f"orientation_map_{layer}"] = partial(maps.orientation_map, runs_of, of_layer, layer)
     if np.isfinite(of_layer["slope_infinite"]).sum() > 1:
-        figures[f"slope_infinite_map_{layer}"] = maps.slope_map(slopes, layer, "slope_infinite")
-    if usable_runs(runs_of).any() and examples.examples_of(slopes, layer):
-        figures[f"scaling_{layer}"] = examples.scaling(runs, slopes, layer)
-    return figures
+        found[f"slope_infinite_map_{layer}"] = partial(maps.slope_map, of_layer, layer, "slope_infinite")
+    if usable_runs(runs_of).any() and examples.examples_of(of_layer, layer):
+        found[f"scaling_{layer}"] = partial(examples.scaling, runs_of, of_layer, layer)
+    return found
 
 
-def _sample_figures(samples: pd.DataFrame, data_xy: tuple[Array, Array] | None) -> dict[str, Figure]:
-    figures = {
-        f"features_{layer}": examples.features(samples, layer) for layer in sorted(set(samples["layer"]))
+def _operator_map(runs: pd.DataFrame) -> Figure:
+    """The slope map of W2 in the operator norm."""
+    slopes = fit(runs, operator_norm=True)
+    return maps.slope_map(slopes, "W2", info.deciding_slope(slopes), operator_norm=True)
+
+
+def _of_samples(samples: pd.DataFrame, data: Mapping[str, NDArray[Any]]) -> dict[str, Drawing]:
+    found: dict[str, Drawing] = {
+        f"features_{layer}": partial(examples.features, samples, layer)
+        for layer in sorted(set(samples["layer"]))
     }
-    figures["training"] = examples.training(samples)
+    found["training"] = partial(examples.training, samples)
     if all(len(x) for x in samples["x"]):
-        figures["functions"] = examples.functions(samples, data_xy)
-    return figures
+        found["functions"] = partial(examples.functions, samples, data)
+    return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,22 +14,49 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+from numpy.typing import NDArray
 
-from ...display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure
+from ...display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure, shown_figure
+from ...errors import InputError
 from .. import theory
-from ..fitting import POINT, select_layer, usable_runs
+from ..fitting import (
+    LINE_SLOPES,
+    POINT,
+    POINT_KEYS,
+    fit,
+    points_of,
+    require_columns,
+    require_one_plane,
+    select_layer,
+    usable_runs,
+)
 from ..info import neurons_of
 from .labels import layer_symbol
 
 COLOURS = {"linear": "#2166ac", "critical": "#b8860b", "condensed": "#b2182b"}
 MARKERS = {"linear": "o", "critical": "s", "condensed": "^"}
 _SECOND_COLOUR = "#6a51a3"
-_FURTHER = (("#5aae61", "D"), ("#9970ab", "v"), ("#8c510a", "P"))
+_FURTHER = (
+    ("#5aae61", "D"),
+    ("#9970ab", "v"),
+    ("#8c510a", "P"),
+    ("#35978f", "X"),
+    ("#dd6b9a", "<"),
+    ("#4d4d4d", ">"),
+)
+"""Colours and markers of further points of a regime."""
+MOST = 1 + len(_FURTHER)
+"""Points that one figure can tell apart, whatever their regimes."""
 _FEW = 4
 """A study of no more points shows them all."""
 _LAYER_LINES: tuple[Any, ...] = ("-", (0, (3, 1.5)), ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 3)))
 _FAN, _FAN_SHARE = 4.0, 0.15
 """How far beyond the largest width the slope at infinite width is drawn, at least, and as a share of the decades that widths span."""
+_LARGER = 2.2
+"""Markers of neurons in a legend, relative to their size in the figure."""
+_SAME = 1e-6
+"""Points this close are one: numbers of a grid are rounded."""
+_FITTED = [f"{column}{end}" for column in LINE_SLOPES for end in ("", "_low", "_high")]
 
 
 @dataclass(frozen=True)
@@ -46,6 +75,12 @@ class Example:
         return f"{self.words}: {where}"
 
 
+Kept = tuple[Example, "pd.Series[Any]"]
+"""A kept network at the point that it is shown for."""
+Panels = Callable[[Sequence[Axes], list[Kept]], None]
+"""Draws kept networks, one into each of these axes."""
+
+
 def examples_of(table: pd.DataFrame, layer: str) -> list[Example]:
     """Up to one point per predicted regime of a layer, among the points of ``table``."""
     of_layer = table.loc[table["layer"] == layer]
@@ -62,26 +97,117 @@ def examples_of(table: pd.DataFrame, layer: str) -> list[Example]:
     return examples
 
 
-@rc_context(STYLE)
-def scaling(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Figure:
-    """Relative change against width, every run a point, at a linear, a critical and a condensed point.
+def chosen(table: pd.DataFrame, layer: str, points: Sequence[theory.Exponents]) -> list[Example]:
+    """Points of ``table`` that somebody has chosen, in this order, with the regime of a layer that is predicted there.
+
+    Raises:
+        InputError: there is none, there are more than `MOST`, or one is not in the table.
+    """
+    of_layer = select_layer(table, layer)
+    depth, gamma_1 = int(of_layer["depth"].iloc[0]), float(of_layer["gamma_1"].iloc[0])
+    found = list(dict.fromkeys(_nearest(of_layer, point) for point in points))
+    if not 1 <= len(found) <= MOST:
+        raise InputError(f"points: {len(found)} are not supported; allowed: 1 to {MOST}")
+    looks = {regime: (COLOURS[regime], MARKERS[regime]) for regime in COLOURS}
+    further = iter(_FURTHER)
+    examples = []
+    for point in found:
+        regime = theory.predicted_regime(layer, depth, *point, gamma_1)
+        look = looks.pop(regime, None) or next(further)
+        examples.append(Example(point, f"${layer_symbol(layer)}$ {regime}", *look))
+    return examples
+
+
+def _nearest(of_layer: pd.DataFrame, point: theory.Exponents) -> theory.Exponents:
+    """The point of a table that this one is, but for rounding."""
+    try:
+        wanted = np.array(point, float)
+        if wanted.shape != (2,) or not np.isfinite(wanted).all():
+            raise ValueError
+    except (TypeError, ValueError):
+        raise InputError(
+            f"points: {point!r} is not supported; allowed: two numbers, (gamma, gamma_prime)"
+        ) from None
+    there = points_of(of_layer).to_numpy(float)
+    away = np.abs(there - wanted).max(axis=1)
+    gamma, gamma_prime = map(float, there[away.argmin()])
+    if away.min() > _SAME:
+        raise InputError(
+            f"points: {wanted[0]:g},{wanted[1]:g} is not in the study; allowed: its points, the nearest {gamma:g},{gamma_prime:g}"
+        )
+    return gamma, gamma_prime
+
+
+def plot_scaling(
+    runs: pd.DataFrame,
+    points: Sequence[theory.Exponents] | None = None,
+    layer: str = "W1",
+    ax: Axes | None = None,
+    slopes: pd.DataFrame | None = None,
+) -> Axes:
+    """Draw the relative change of a layer against the width, every run a point, at some points of the plane.
 
     The line has the fitted slope and passes through the mean of the logarithms, as a least-squares line does; where the slope at
     infinite width is known, a fan beyond the largest width shows it with its interval. Runs that the fit left out are open
-    markers. To the right of a grey line, networks are represented by as many neurons as it tells.
+    markers. To the right of a grey line, networks are represented by as many neurons as it says.
+
+    Args:
+        runs: one row per run and layer, as in ``runs/`` or as returned by `phasediag.train`, of one depth and one gamma_1.
+        points: pairs (gamma, gamma_prime), up to 7. If None, a linear, a critical and a condensed one.
+        layer: the layer to show.
+        ax: axes to draw into. A new pyplot figure if None.
+        slopes: rows as returned by `phasediag.fit` for these runs; fitted here if None.
+
+    Returns:
+        The axes.
+
+    Raises:
+        InputError: ``runs`` or ``slopes`` lack columns or have no row of this layer, or a point is not among them.
     """
+    require_columns(runs, [*POINT_KEYS, "width", "relative_change", "status"])
+    of_layer = select_layer(runs, layer)
+    slopes = fit(of_layer) if slopes is None else slopes
+    require_columns(slopes, [*POINT_KEYS, *_FITTED], "slopes")
+    require_one_plane(slopes)
+    shown = _shown(select_layer(slopes, layer), layer, points)
+    with rc_context(STYLE):
+        ax = ax or shown_figure(*_scaling_size(shown)).subplots()
+        _draw_scalings(ax, of_layer, select_layer(slopes, layer), shown)
+    return ax
+
+
+@rc_context(STYLE)
+def scaling(
+    runs: pd.DataFrame, slopes: pd.DataFrame, layer: str, points: Sequence[theory.Exponents] | None = None
+) -> Figure:
+    """The figure of `plot_scaling`."""
     of_layer, slopes_of = select_layer(runs, layer), select_layer(slopes, layer)
-    figure = new_figure(SINGLE_COLUMN, 3.2)
-    ax = figure.subplots()
+    shown = _shown(slopes_of, layer, points)
+    figure = new_figure(*_scaling_size(shown))
+    _draw_scalings(figure.subplots(), of_layer, slopes_of, shown)
+    return figure
+
+
+def _shown(of_layer: pd.DataFrame, layer: str, points: Sequence[theory.Exponents] | None) -> list[Example]:
+    """The points that were chosen, or else an example of every regime; all of a small study."""
+    if points is not None:
+        return chosen(of_layer, layer, points)
+    examples = examples_of(of_layer, layer)
+    return [*examples, *_others(of_layer, examples)]
+
+
+def _scaling_size(shown: list[Example]) -> tuple[float, float]:
+    """Width and height in inches: the legend has a line for each point."""
+    return SINGLE_COLUMN, 3.2 + 0.16 * max(len(shown) - _FEW, 0)
+
+
+def _draw_scalings(ax: Axes, of_layer: pd.DataFrame, slopes_of: pd.DataFrame, shown: list[Example]) -> None:
     _mark_represented(ax, of_layer)
-    examples = examples_of(slopes, layer)
-    for example in [*examples, *_others(slopes_of, examples)]:
+    for example in shown:
         _draw_scaling(ax, _at(of_layer, example.point), _at(slopes_of, example.point).iloc[0], example)
+    symbol = layer_symbol(str(of_layer["layer"].iloc[0]))
     ax.set(
-        xscale="log",
-        yscale="log",
-        xlabel="width $m$",
-        ylabel=rf"relative change $\mathrm{{RD}}({layer_symbol(layer)})$",
+        xscale="log", yscale="log", xlabel="width $m$", ylabel=rf"relative change $\mathrm{{RD}}({symbol})$"
     )
     handles, _ = ax.get_legend_handles_labels()
     if any(len(np.asarray(line.get_xdata())) for line in ax.lines if line.get_fillstyle() == "none"):
@@ -89,7 +215,6 @@ def scaling(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Figure:
         handles.append(Line2D([], [], fillstyle="none", label="not converged: not in the fit", **style))
     place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.44, 1.0), "borderaxespad": 0.3}
     ax.legend(handles=handles, handlelength=1.4, **place)
-    return figure
 
 
 def _others(of_layer: pd.DataFrame, examples: list[Example]) -> list[Example]:
@@ -106,12 +231,13 @@ def _others(of_layer: pd.DataFrame, examples: list[Example]) -> list[Example]:
 
 def _mark_represented(ax: Axes, runs: pd.DataFrame) -> None:
     """A line where whole networks end and represented ones begin, with the number of their neurons."""
-    represented = runs.loc[runs["neurons"] < runs["width"], "neurons"]
-    for neurons in sorted(set(represented)):
-        ax.axvline(neurons, color="#9a9a9a", linewidth=0.8, zorder=0)
-        text = f" $N = {neurons}$"
+    neurons = runs.get("neurons", runs["width"])  # a table of whole networks need not have them
+    represented = neurons.loc[neurons < runs["width"]]
+    for number in sorted(set(represented)):
+        ax.axvline(number, color="#9a9a9a", linewidth=0.8, zorder=0)
+        text = f" $N = {number}$"
         ax.text(
-            neurons, 0.01, text, transform=ax.get_xaxis_transform(), color="#6f6f6f", fontsize=7, va="bottom"
+            number, 0.01, text, transform=ax.get_xaxis_transform(), color="#6f6f6f", fontsize=7, va="bottom"
         )
 
 
@@ -153,36 +279,93 @@ def _two_digits(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
 
 
-@rc_context(STYLE)
-def functions(samples: pd.DataFrame, data_xy: tuple[Array, Array] | None = None) -> Figure:
-    """The function of the network before and after training at a point of each regime (one-dimensional input).
+def plot_functions(
+    samples: pd.DataFrame,
+    data: Mapping[str, NDArray[Any]] | None = None,
+    points: Sequence[theory.Exponents] | None = None,
+    axes: Sequence[Axes] | None = None,
+) -> list[Axes]:
+    """Draw the function of kept networks of one input, before and after training, one panel for each point.
 
-    ``data_xy`` is x (n, 1) and y (n,), drawn as points.
+    Of several networks of a point, the widest is shown, of the smallest seed.
+
+    Args:
+        samples: kept networks, as in ``samples/``.
+        data: x (n, 1) and y (n,) of the training, as in ``data.npz``, drawn as dots.
+        points: pairs (gamma, gamma_prime), up to 7. If None, a linear, a critical and a condensed one.
+        axes: one for each point. A new pyplot figure if None.
+
+    Returns:
+        The axes, one for each point.
+
+    Raises:
+        InputError: ``samples`` lacks columns or is empty, its networks have more than one input, a point is not among them, or there
+            are not as many axes as points.
     """
-    figure, panels = _example_panels(samples, _first_layer(samples))
-    for ax, sample in panels:
+    _require_samples(samples, "x", "f_initial", "f_final")
+    if not all(len(x) for x in samples["x"]):
+        raise InputError(
+            "samples: x is empty, as functions of more than one input are not kept; allowed: networks of one input"
+        )
+    return _plot_panels(partial(_draw_functions, data=data), samples, _first_layer(samples), points, axes)
+
+
+@rc_context(STYLE)
+def functions(samples: pd.DataFrame, data: Mapping[str, NDArray[Any]] | None = None) -> Figure:
+    """The figure of `plot_functions`."""
+    shown = _example_samples(samples, _first_layer(samples))
+    return _panels(partial(_draw_functions, data=data), shown, new_figure)
+
+
+def _draw_functions(axes: Sequence[Axes], shown: list[Kept], data: Mapping[str, NDArray[Any]] | None) -> None:
+    for ax, (_, sample) in zip(axes, shown, strict=True):
         ax.plot(sample["x"], sample["f_initial"], color="#7f7f7f", linestyle=(0, (3, 1.5)), label="before")
         ax.plot(sample["x"], sample["f_final"], color="#0b559f", label="after training")
-        if data_xy is not None:
-            ax.plot(data_xy[0][:, 0], data_xy[1], "o", color="black", markersize=4, label="data", zorder=3)
+        if data:
+            ax.plot(data["x"][:, 0], data["y"], "o", color="black", markersize=4, label="data", zorder=3)
         ax.set_xlabel("$x$")
-    figure.axes[0].set_ylabel("$f(x)$")
-    _legend_above(figure)
-    return figure
+    axes[0].set_ylabel("$f(x)$")
 
 
-@rc_context(STYLE)
-def features(samples: pd.DataFrame, layer: str) -> Figure:
-    """Orientation and amplitude of the input weights of every neuron, before and after training.
+def plot_features(
+    samples: pd.DataFrame,
+    layer: str = "W1",
+    points: Sequence[theory.Exponents] | None = None,
+    axes: Sequence[Axes] | None = None,
+) -> list[Axes]:
+    """Draw orientation and amplitude of the input weights of every neuron of kept networks, before and after training, one panel for
+    each point.
 
     With one-dimensional input, a neuron with input weight w and bias b has the orientation
     ``sign(b) arccos(w / sqrt(w^2 + b^2))`` and the amplitude ``sqrt(w^2 + b^2)`` (Luo 2021, as in its figures). In more
     dimensions the orientation is replaced by the cosine with the first principal direction of the trained weights. A ring around a dot
-    is a neuron that has not moved.
+    is a neuron that has not moved. Of several networks of a point, the widest is shown, of the smallest seed.
+
+    Args:
+        samples: kept networks, as in ``samples/``.
+        layer: the layer to show.
+        points: pairs (gamma, gamma_prime), up to 7. If None, a linear, a critical and a condensed one.
+        axes: one for each point. A new pyplot figure if None.
+
+    Returns:
+        The axes, one for each point.
+
+    Raises:
+        InputError: ``samples`` lacks columns, has no row of this layer, a point is not among them, or there are not as many axes as
+            points.
     """
-    figure, panels = _example_panels(samples, layer)
-    planar = True
-    for ax, sample in panels:
+    _require_samples(samples, "input_initial", "input_final")
+    return _plot_panels(_draw_features, samples, layer, points, axes, _LARGER)
+
+
+@rc_context(STYLE)
+def features(samples: pd.DataFrame, layer: str) -> Figure:
+    """The figure of `plot_features`."""
+    return _panels(_draw_features, _example_samples(samples, layer), new_figure, _LARGER)
+
+
+def _draw_features(axes: Sequence[Axes], shown: list[Kept]) -> None:
+    for ax, (_, sample) in zip(axes, shown, strict=True):
         planar, horizontals, amplitudes = neurons_of(sample)
         ring: dict[str, Any] = {"facecolor": "none", "edgecolor": "#8a8a8a", "linewidth": 0.4, "s": 10}
         dot: dict[str, Any] = {"color": "#b2182b", "linewidth": 0, "alpha": 0.7, "s": 3.5}
@@ -190,19 +373,16 @@ def features(samples: pd.DataFrame, layer: str) -> Figure:
         for (style, label), x, y in zip(drawn, horizontals, amplitudes, strict=True):
             ax.scatter(x, y, label=label, rasterized=True, **style)
         _label_orientation(ax, planar)
-    low, high = figure.axes[0].get_ylim()
+    first = axes[0]
+    low, high = first.get_ylim()
     if high > 10 * max(low, 0.0):
-        figure.axes[0].set_yscale("log")
-        low, high = figure.axes[0].get_ylim()
+        first.set_yscale("log")
+        low, high = first.get_ylim()
         if high < 100 * low:
-            figure.axes[0].yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-            figure.axes[0].yaxis.set_major_formatter(
-                LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf))
-            )
-            figure.axes[0].yaxis.set_minor_formatter(NullFormatter())
-    figure.axes[0].set_ylabel(rf"amplitude $\|w_k\|$ of ${layer_symbol(layer)}$")
-    _legend_above(figure, markerscale=2.2)
-    return figure
+            first.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            first.yaxis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf)))
+            first.yaxis.set_minor_formatter(NullFormatter())
+    first.set_ylabel(rf"amplitude $\|w_k\|$ of ${layer_symbol(shown[0][1]['layer'])}$")
 
 
 def _label_orientation(ax: Axes, planar: bool) -> None:
@@ -260,19 +440,31 @@ def _positive(x: Any, y: Any) -> tuple[Array, Array]:
     return x[shown], y[shown]
 
 
-def _example_samples(samples: pd.DataFrame, layer: str) -> list[tuple[Example, pd.Series[Any]]]:
-    """The kept networks at the example points: the widest one, of the first seed, if several were kept.
+def _require_samples(samples: pd.DataFrame, *needed: str) -> None:
+    """Raises `InputError` if kept networks lack columns, or there are none."""
+    require_columns(samples, [*POINT_KEYS, "width", "seed", *needed], "samples")
+    if samples.empty:
+        raise InputError("samples: holds no network; allowed: those that a study with [samples] has kept")
 
-    The points are those of the first layer, and of three layers one where the second one condenses.
+
+def _example_samples(
+    samples: pd.DataFrame, layer: str, points: Sequence[theory.Exponents] | None = None
+) -> list[Kept]:
+    """The kept networks at the points: the widest one, of the first seed, if several were kept.
+
+    Without points, they are the examples of the first layer, and of three layers one where the second one condenses.
     """
     of_layer = select_layer(samples, layer).sort_values(["width", "seed"], ascending=[False, True])
-    examples = examples_of(samples, _first_layer(samples))
-    taken = {example.point for example in examples}
-    examples += [
-        replace(example, colour=_SECOND_COLOUR)
-        for example in examples_of(samples, "W2")
-        if example.words.endswith("condensed") and example.point not in taken
-    ]
+    if points is None:
+        examples = examples_of(samples, _first_layer(samples))
+        taken = {example.point for example in examples}
+        examples += [
+            replace(example, colour=_SECOND_COLOUR)
+            for example in examples_of(samples, "W2")
+            if example.words.endswith("condensed") and example.point not in taken
+        ]
+    else:
+        examples = chosen(samples, layer, points)
     return [(example, _at(of_layer, example.point).iloc[0]) for example in examples]
 
 
@@ -280,13 +472,42 @@ def _first_layer(samples: pd.DataFrame) -> str:
     return str(samples["layer"].min())
 
 
-def _example_panels(samples: pd.DataFrame, layer: str) -> tuple[Figure, list[tuple[Axes, pd.Series[Any]]]]:
-    chosen = _example_samples(samples, layer)
-    figure = new_figure(np.clip(DOUBLE_COLUMN * len(chosen) / 3, SINGLE_COLUMN, DOUBLE_COLUMN), 2.5)
-    axes = figure.subplots(1, len(chosen), sharey=True, squeeze=False)[0]
-    for ax, (example, _) in zip(axes, chosen, strict=True):
-        ax.set_title(example.title.replace(": ", "\n") if len(chosen) > 3 else example.title)
-    return figure, [(ax, sample) for ax, (_, sample) in zip(axes, chosen, strict=True)]
+def _plot_panels(
+    draw: Panels,
+    samples: pd.DataFrame,
+    layer: str,
+    points: Sequence[theory.Exponents] | None,
+    axes: Sequence[Axes] | None,
+    markerscale: float = 1.0,
+) -> list[Axes]:
+    """Draw kept networks into given axes, with the legend in the first one, or into a new pyplot figure, with the legend above."""
+    shown = _example_samples(samples, layer, points)
+    with rc_context(STYLE):
+        if axes is None:
+            return _panels(draw, shown, shown_figure, markerscale).axes
+        given: list[Axes] = list(np.ravel(np.asarray(axes, dtype=object)))
+        if len(given) != len(shown):
+            raise InputError(f"axes: {len(given)} for {len(shown)} points; allowed: one for each")
+        _draw_panels(draw, given, shown)
+        given[0].legend(markerscale=markerscale)
+    return given
+
+
+def _panels(
+    draw: Panels, shown: list[Kept], new: Callable[[float, float], Figure], markerscale: float = 1.0
+) -> Figure:
+    """A figure of one panel for each kept network."""
+    width = float(np.clip(DOUBLE_COLUMN * len(shown) / 3, SINGLE_COLUMN, DOUBLE_COLUMN))
+    figure = new(width, 2.5)
+    _draw_panels(draw, list(figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]), shown)
+    _legend_above(figure, markerscale=markerscale)
+    return figure
+
+
+def _draw_panels(draw: Panels, axes: list[Axes], shown: list[Kept]) -> None:
+    for ax, (example, _) in zip(axes, shown, strict=True):
+        ax.set_title(example.title.replace(": ", "\n") if len(shown) > 3 else example.title)
+    draw(axes, shown)
 
 
 def _at(table: pd.DataFrame, point: theory.Exponents) -> pd.DataFrame:

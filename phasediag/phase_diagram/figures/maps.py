@@ -6,7 +6,7 @@ Frames have the columns of the files of a sweep: ``runs`` (one row per run and l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -23,7 +23,15 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from ...display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure
+from ...display.figures import (
+    DOUBLE_COLUMN,
+    SINGLE_COLUMN,
+    STYLE,
+    Array,
+    new_figure,
+    plain_text,
+    shown_figure,
+)
 from ...errors import InputError
 from .. import info, theory
 from ..fitting import LINE_SLOPES, POINT, POINT_KEYS, require_columns, require_one_plane, select_layer
@@ -61,54 +69,91 @@ Dashes = tuple[float, ...]
 
 
 def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None, column: str = "slope") -> Axes:
-    """Draw the slope map of a layer into ``ax``, or into a new pyplot figure.
+    """Draw the map of a column of the slopes of a layer.
+
+    Slopes have diverging colours about 0, other columns colours from their smallest to their largest number, with the measured and the
+    predicted critical line and named initialisations. Points on a product grid (of any spacing) are cells, further points are
+    markers; what has no number is hatched, or a cross. Where all points have one gamma', slopes are drawn against gamma, with their
+    intervals and the rule.
 
     Args:
         slopes: rows as returned by `phasediag.fit`, of one depth and one gamma_1.
         layer: the layer to show.
-        ax: axes to draw into; its figure gets a colour bar beside it.
-        column: "slope" over the widths, or "slope_infinite".
+        ax: axes to draw into; its figure gets a colour bar beside it. A new pyplot figure if None.
+        column: "slope" over the widths, "slope_infinite", or any other column of numbers ("predicted_slope", "left_out", one of your own).
 
     Returns:
         The axes.
 
     Raises:
-        InputError: ``slopes`` has no row of this layer, rows of several planes, or no slope in ``column``.
+        InputError: ``slopes`` lacks columns, has no row of this layer or rows of several planes, or ``column`` holds no number.
     """
-    if column not in LINE_SLOPES:
-        raise InputError(f"column: {column!r} is no slope; allowed: {', '.join(LINE_SLOPES)}")
-    require_columns(slopes, [*POINT_KEYS, column, f"{column}_low", f"{column}_high"], "slopes")
-    require_one_plane(slopes)
-    if not np.isfinite(select_layer(slopes, layer)[column]).any():
-        least = "four widths have converged" if column == "slope_infinite" else "two widths have converged"
-        raise InputError(
-            f"column: {column} has no value at any point; allowed: slopes with values, where {least}"
-        )
+    lines = [column] if column in LINE_SLOPES else LINE_SLOPES
+    of_layer = _one_plane(slopes, layer, dict.fromkeys([column, *_with_intervals(lines)]))
+    if not pd.api.types.is_numeric_dtype(of_layer[column]):
+        allowed = ", ".join(of_layer.select_dtypes("number").columns.difference(POINT_KEYS, sort=False))
+        raise InputError(f"column: {column!r} holds no numbers; allowed: {allowed}")
+    if not np.isfinite(of_layer[column].to_numpy(float)).any():
+        least = {"slope": "two widths have converged", "slope_infinite": "four widths have converged"}
+        where = f", where {least[column]}" if column in least else ""
+        raise InputError(f"column: {column} has no value at any point; allowed: columns with values{where}")
     with rc_context(STYLE):
-        if ax is None:
-            from matplotlib import (
-                pyplot as plt,
-            )  # the only place where a figure has to show on a user's screen
-
-            _, ax = plt.subplots(figsize=map_size(slopes), layout="constrained")
-        _draw_slope_map(ax, slopes, layer, column)
+        ax = ax or shown_figure(*map_size(of_layer)).subplots()
+        if column in LINE_SLOPES:
+            _draw_slopes(ax, of_layer, column)
+        else:
+            _draw_column(ax, of_layer, column)
     return ax
+
+
+def plot_regimes(slopes: pd.DataFrame, layer: str | None = "W1", ax: Axes | None = None) -> Axes:
+    """Draw the map of the measured regimes of a layer, with the measured and the predicted critical line and named initialisations.
+
+    Args:
+        slopes: rows as returned by `phasediag.fit`, of one depth and one gamma_1.
+        layer: the layer to show; None for those of W1 and W2 together, in one map.
+        ax: axes to draw into. A new pyplot figure if None.
+
+    Returns:
+        The axes.
+
+    Raises:
+        InputError: ``slopes`` lacks columns, has no row of the layer, or rows of several planes.
+    """
+    layers = [layer] if layer else list(COMBINED_LINES)
+    of_layers = {one: _one_plane(slopes, one, ["regime", *_with_intervals(LINE_SLOPES)]) for one in layers}
+    with rc_context(STYLE):
+        ax = ax or shown_figure(*_regime_size(slopes, len(layers))).subplots()
+        if layer:
+            _draw_regimes(ax, of_layers[layer])
+        else:
+            _draw_combined_regimes(ax, of_layers)
+    return ax
+
+
+def _with_intervals(slopes: Iterable[str]) -> list[str]:
+    """The columns of these slopes and of the ends of their intervals."""
+    return [f"{column}{end}" for column in slopes for end in ("", "_low", "_high")]
+
+
+def _one_plane(slopes: pd.DataFrame, layer: str, needed: Iterable[str]) -> pd.DataFrame:
+    """The rows of a layer, once it is known that these columns are there and the points are of one plane."""
+    require_columns(slopes, [*POINT_KEYS, *needed], "slopes")
+    require_one_plane(slopes)
+    return select_layer(slopes, layer)
 
 
 @rc_context(STYLE)
 def slope_map(slopes: pd.DataFrame, layer: str, column: str = "slope", operator_norm: bool = False) -> Figure:
-    """Map of the slope S of a layer: diverging colours about 0, measured and predicted critical lines.
-
-    Points on a product grid (of any spacing) are cells, further points are coloured markers; what has no slope is
-    hatched, or a cross. Where all points have one gamma', the figure is S over gamma, with its intervals and the rule.
-    ``column`` is "slope" or "slope_infinite"; ``operator_norm`` tells that the slopes are those of the relative change in that norm.
-    """
+    """The figure of `plot_map` for a slope; ``operator_norm`` tells that the slopes are those of the relative change in that norm."""
     figure = new_figure(*map_size(slopes))
-    if slopes["gamma_prime"].nunique() > 1:
-        _draw_slope_map(figure.subplots(), slopes, layer, column, operator_norm)
-    else:
-        _draw_slope_row(figure.subplots(), select_layer(slopes, layer), column, operator_norm)
+    _draw_slopes(figure.subplots(), select_layer(slopes, layer), column, operator_norm)
     return figure
+
+
+def _draw_slopes(ax: Axes, of_layer: pd.DataFrame, column: str, operator_norm: bool = False) -> None:
+    one_row = of_layer["gamma_prime"].nunique() < 2
+    (_draw_slope_row if one_row else _draw_slope_map)(ax, of_layer, column, operator_norm)
 
 
 def _draw_slope_row(ax: Axes, row: pd.DataFrame, column: str, operator_norm: bool) -> None:
@@ -141,27 +186,41 @@ def _draw_slope_row(ax: Axes, row: pd.DataFrame, column: str, operator_norm: boo
 
 @rc_context(STYLE)
 def regime_map(slopes: pd.DataFrame, layer: str) -> Figure:
-    """Map of the measured regime of a layer, with the measured and the predicted critical lines."""
-    figure = new_figure(*map_size(slopes))
-    ax = figure.subplots()
-    of_layer = select_layer(slopes, layer)
-    handles, plane = _paint_regimes(ax, of_layer, REGIME_COLOURS)
-    predicted = info.predicted_line(of_layer)
-    handles += _draw_lines(ax, plane, of_layer, info.deciding_slope(of_layer), predicted)
-    draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer), _those(predicted))
-    finish_map(ax, handles, 3, _gamma_1(of_layer))
+    """The figure of `plot_regimes` for a layer."""
+    figure = new_figure(*_regime_size(slopes))
+    _draw_regimes(figure.subplots(), select_layer(slopes, layer))
     return figure
 
 
 @rc_context(STYLE)
 def combined_regime_map(slopes: pd.DataFrame) -> Figure:
-    """Map of the regimes of the first two layers of input weights, with the critical lines of both.
+    """The figure of `plot_regimes` for the first two layers of input weights.
 
     A point is critical if one of the layers is, and undetermined if one of them is.
     """
-    figure = new_figure(1.42 * SINGLE_COLUMN, map_size(slopes)[1])
-    ax = figure.subplots()
-    layers = {layer: select_layer(slopes, layer) for layer in COMBINED_LINES}
+    figure = new_figure(*_regime_size(slopes, len(COMBINED_LINES)))
+    _draw_combined_regimes(
+        figure.subplots(), {layer: select_layer(slopes, layer) for layer in COMBINED_LINES}
+    )
+    return figure
+
+
+def _regime_size(slopes: pd.DataFrame, layers: int = 1) -> tuple[float, float]:
+    """Width and height of a map of regimes in inches: that of several layers has its legend beside it."""
+    width, height = map_size(slopes)
+    return width if layers == 1 else 1.42 * width, height
+
+
+def _draw_regimes(ax: Axes, of_layer: pd.DataFrame) -> None:
+    handles, plane = _paint_regimes(ax, of_layer, REGIME_COLOURS)
+    predicted = info.predicted_line(of_layer)
+    handles += _draw_lines(ax, plane, of_layer, info.deciding_slope(of_layer), predicted)
+    draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer), _those(predicted))
+    finish_map(ax, handles, 3, _gamma_1(of_layer))
+
+
+def _draw_combined_regimes(ax: Axes, layers: Mapping[str, pd.DataFrame]) -> None:
+    slopes = pd.concat(layers.values())
     handles, plane = _paint_regimes(ax, info.combined_regimes(slopes), COMBINED_COLOURS)
     drawn, lines = draw_lines_of_layers(ax, plane, layers)
     handles += drawn
@@ -174,7 +233,6 @@ def combined_regime_map(slopes: pd.DataFrame) -> Figure:
         draw_regime_words(ax, lines, words, labels)
     finish_map(ax, [], 1, _gamma_1(slopes))
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure
 
 
 def draw_lines_of_layers(
@@ -226,7 +284,7 @@ def orientation_map(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Fig
     figure.set_layout_engine("constrained", wspace=0.06)
     left, right = figure.subplots(1, 2, sharey=True)
     column = info.deciding_slope(slopes_of)
-    _draw_slope_map(left, slopes, layer, column)
+    _draw_slope_map(left, slopes_of, column, operator_norm=False)
     plane = split_points(counts)
     scale = log_norm(counts["orientations"].to_numpy(float), least=4.0)
     missing = paint(right, plane, "orientations", scale, matplotlib.colormaps["viridis"], "none converged")
@@ -297,10 +355,7 @@ def _label_decades(bar: Colorbar, scale: LogNorm) -> None:
     bar.ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _draw_slope_map(
-    ax: Axes, slopes: pd.DataFrame, layer: str, column: str, operator_norm: bool = False
-) -> None:
-    of_layer = select_layer(slopes, layer)
+def _draw_slope_map(ax: Axes, of_layer: pd.DataFrame, column: str, operator_norm: bool) -> None:
     plane = split_points(of_layer)
     colours = matplotlib.colormaps["RdBu_r"]
     norm, extend = symmetric_norm(of_layer[column].to_numpy(float))
@@ -313,7 +368,21 @@ def _draw_slope_map(
     if predicted is not None:
         draw_regime_words(ax, [predicted], sides(predicted, operator_norm), labels)
     bar = ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, extend=extend, aspect=24, pad=0.03)
-    bar.set_label(_slope_label(layer, column, operator_norm))
+    bar.set_label(_slope_label(str(of_layer["layer"].iloc[0]), column, operator_norm))
+    finish_map(ax, handles + missing, 2, _gamma_1(of_layer))
+
+
+def _draw_column(ax: Axes, of_layer: pd.DataFrame, column: str) -> None:
+    values, signed = of_layer[column].to_numpy(float), "slope" in column
+    norm, extend = symmetric_norm(values) if signed else (_whole_range(values), "neither")
+    colours = matplotlib.colormaps["RdBu_r" if signed else "viridis"]
+    plane = split_points(of_layer)
+    missing = paint(ax, plane, column, norm, colours, "no number")
+    predicted = info.predicted_line(of_layer)
+    handles = _draw_lines(ax, plane, of_layer, info.deciding_slope(of_layer), predicted)
+    draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer), _those(predicted))
+    bar = ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, extend=extend, aspect=24, pad=0.03)
+    bar.set_label(f"{plain_text(column)} of ${layer_symbol(str(of_layer['layer'].iloc[0]))}$")
     finish_map(ax, handles + missing, 2, _gamma_1(of_layer))
 
 
@@ -396,6 +465,12 @@ def symmetric_norm(slopes: Array) -> tuple[Normalize, str]:
     below, above = bool((values < -limit).any()), bool((values > limit).any())
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     return Normalize(-limit, limit), extend[below, above]
+
+
+def _whole_range(values: Array) -> Normalize:
+    """Colours from the smallest to the largest finite number."""
+    finite = values[np.isfinite(values)]
+    return Normalize(finite.min(), finite.max())
 
 
 def log_norm(values: Array, least: float = 30.0) -> LogNorm:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from phasediag.display.terminal import new_table, print_table
-from phasediag.kinds import Kind, Progress, Reproducible
+from phasediag.kinds import Held, Kind, Progress, Reproducible
 from phasediag.storage.store import Store
 
 from .columns import TABLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from phasediag.display.figures import Drawing
 
     from .study import DecaySpec, DecayStudy, Trainer
 
@@ -61,13 +64,8 @@ class Decay(Kind["DecaySpec", "DecayStudy", "Job"]):
             table.add_row(f"{rate:g}", f"{speed:.3f}")
         print_table(table)
 
-    def figures(self, store: Store) -> dict[str, Figure]:
-        from phasediag.display.figures import new_figure
-
-        figure = new_figure(3.0, 2.0)
-        figure.subplots().plot("rate", "speed", data=store.fitted())
-        figure.set_label("decay")
-        return {"speeds": figure}
+    def figures(self, results: Held) -> dict[str, Drawing]:
+        return {"speeds": partial(draw_speeds, results.fitted)}
 
     def reproducible(self, rows: pd.DataFrame) -> Reproducible:
         row = rows.iloc[0]
@@ -76,6 +74,15 @@ class Decay(Kind["DecaySpec", "DecayStudy", "Job"]):
     def report(self, store: Store, progress: Progress | None) -> bytes:
         done = "?" if progress is None else f"{progress.finished} of {progress.total}"
         return f"<!DOCTYPE html><title>decay</title><p>{done} jobs".encode()
+
+
+def draw_speeds(speeds: pd.DataFrame) -> Figure:
+    """The speed against the rate."""
+    from phasediag.display.figures import new_figure
+
+    figure = new_figure(3.0, 2.0)
+    figure.subplots().plot("rate", "speed", data=speeds)
+    return figure
 
 
 KIND = Decay()
