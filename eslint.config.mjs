@@ -13,7 +13,7 @@ const BROWSER = `document location history navigator matchMedia getComputedStyle
 const SHARED = {
   "dom.js": `content byId make makeTable show setOptions known minus decimals digits raised exponent symbol interval plural
     plain colour axis draw announce`,
-  "map.js": `points regimes jobsAt QUANTITIES logTicks tickText lineColumn lineLayers drawMap at placeText
+  "map.js": `points regimes jobsAt QUANTITIES logTicks widthText lineColumn lineLayers drawMap at placeText
     missingTrace bandTraces slopeText regimeText neighbour`,
   "legend.js": "drawLegend",
   "cell.js": "jobs drawCell widthOf statusCell",

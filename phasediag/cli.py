@@ -728,7 +728,8 @@ def _note_missing(status: Status | None, out: str) -> None:
 
 def _run(study: AnyStudy, store: Store, opening: Opening, retry_failed: bool, log_file: Path | None) -> bool:
     """Trains, fits, plots and sums up; returns whether anything failed."""
-    from .display.progress import Progress, format_duration
+    from .display.progress import Progress
+    from .display.terminal import format_duration
     from .sweep import sweep
     from .sweep.drawing import is_drawn, plot_folder
     from .sweep.load import Results

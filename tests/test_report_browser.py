@@ -291,6 +291,23 @@ def test_it_fits_every_screen_in_light_and_dark(view, width, scheme):
     assert (left[0]["x"] < left[1]["x"]) == (width == 1440)
 
 
+@pytest.mark.parametrize("width", [1000, 1280, 1400])
+def test_no_table_of_a_desktop_is_cut(view, width):
+    page = view("#gamma=1.7&gamma_prime=0", width)
+    cut = "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth).map(one => one.id)"
+    assert page.locator("#cell-runs td").count() and page.evaluate(cut) == []
+
+
+def test_round_widths_are_powers_of_ten_and_times_are_as_people_say_them(view):
+    page = view()
+    widths = {300: "300", 10000: "10⁴", 3000000: "3·10⁶", 123456: "123456", 10**16: "10¹⁶"}
+    assert page.evaluate("widths => widths.map(widthText)", list(widths)) == list(widths.values())
+    said = page.locator("#origin dd", has_text="summed over the runs").text_content()
+    assert re.fullmatch(
+        r"(\d+ h )?\d+ min( \d+ s)?, summed over the runs|[\d.]+ s, summed over the runs", said
+    )
+
+
 def test_the_button_changes_between_light_and_dark(view):
     page = view(scheme="dark")
     ink = (

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from .terminal import console
+from .terminal import console, format_duration
 
 FIRST_LINE_SECONDS = 3.0
 LINE_SECONDS = 15.0
@@ -157,20 +157,6 @@ class Progress:
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False)
-
-
-def format_duration(seconds: float) -> str:
-    """A duration as people say it: "4.2 s", "3 min 05 s", "2 h 10 min", "3 d 4 h"."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 48 * 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
 class _Line(ProgressColumn):

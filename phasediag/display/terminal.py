@@ -36,6 +36,20 @@ def new_table(*columns: str) -> Table:
     return table
 
 
+def format_duration(seconds: float) -> str:
+    """A duration as people say it: "4.2 s", "3 min 05 s", "2 h 10 min", "3 d 4 h"."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
 def say(line: str, error: bool = False) -> None:
     """Prints a line on standard output, or on standard error."""
     print(line, file=sys.stderr if error else sys.stdout, flush=True)

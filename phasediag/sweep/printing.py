@@ -7,8 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from ..display.progress import format_duration
-from ..display.terminal import new_table, print_json, print_table, say
+from ..display.terminal import format_duration, new_table, print_json, print_table, say
 from .lease import BROKEN_OFF, INTERRUPTED, RUNNING
 from .plan import Plan
 from .reproduce import Reproduction

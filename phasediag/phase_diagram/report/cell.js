@@ -100,7 +100,7 @@ function runTrace(layer, shown, marker) {
     hoverinfo: "text",
     text: shown.map((job) =>
       plain(
-        `m = ${widthOf(job)}, seed ${jobs.seed[job]}: RD = ${digits(jobs.change[layer.name][job])}, ${content.statuses[jobs.status[job]]}`,
+        `m = ${widthText(widthOf(job))}, seed ${jobs.seed[job]}: RD = ${digits(jobs.change[layer.name][job])}, ${content.statuses[jobs.status[job]]}`,
       ),
     ),
   };
@@ -143,14 +143,10 @@ function widthTicks() {
     if (fit) last = log;
     return fit;
   });
-  const short = (width) => {
-    const power = Math.floor(Math.log10(width));
-    return power < 4 || width % 10 ** (power - 1) ? String(width) : tickText(width / 10 ** power, power, 3);
-  };
   return {
     type: "log",
     tickvals: content.widths,
-    ticktext: content.widths.map((width, i) => (fits[i] ? short(width) : "")),
+    ticktext: content.widths.map((width, i) => (fits[i] ? widthText(width) : "")),
     tickangle: 0,
   };
 }
@@ -173,17 +169,17 @@ function drawRuns(layer, state) {
     "m",
     "seed",
     `RD(${symbol(layer.name)})`,
-    ...(turns ? ["orientations"] : []),
+    ...(turns ? ["orien\u00adtations"] : []),
     "loss: start",
     "end",
-    "evaluations",
+    "evalu\u00adations",
     "status",
   ];
   const rows = [...jobsAt[state.point]]
     .sort((a, b) => widthOf(a) - widthOf(b) || jobs.seed[a] - jobs.seed[b])
     .map((job) => [
       jobButton(job, state),
-      String(widthOf(job)),
+      widthText(widthOf(job)),
       String(jobs.seed[job]),
       digits(jobs.change[layer.name][job]),
       ...(turns ? [digits(jobs.orientations[layer.name][job], 3)] : []),

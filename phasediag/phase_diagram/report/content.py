@@ -18,7 +18,7 @@ import pandas as pd
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
-from ...display.terminal import json_ready
+from ...display.terminal import format_duration, json_ready
 from ...kinds import Progress
 from ...storage.schema import FAILED, STATUSES, VERSION
 from ...storage.store import Store
@@ -373,7 +373,7 @@ def _origin(runs: pd.DataFrame, driver: Mapping[str, Any] | None) -> Content:
         "report_date": _date(time.time()),
         "versions": sorted(set(jobs["version"])),
         "devices": dict(Counter(jobs["device"].tolist()).most_common()),
-        "seconds": _rounded([float(jobs["wall_seconds"].sum())])[0],
+        "training": format_duration(float(jobs["wall_seconds"].sum())),
         "driver": str(driver.get("state", "")) if driver else "",
         **times,
     }

@@ -31,19 +31,19 @@ const QUANTITIES = {
   change: {
     name: "relative change RD at a width",
     wide: true,
-    of: (layer, width) => logScale(layer.change, width, `RD(${symbol(layer.name)}) at m = ${content.widths[width]}`),
+    of: (layer, width) => logScale(layer.change, width, `RD(${symbol(layer.name)}) at m = ${widthText(content.widths[width])}`),
   },
   orientations: {
     name: "orientations at a width",
     wide: true,
     of: (layer, width) =>
-      logScale(layer.orientations, width, `orientations of ${symbol(layer.name)} at m = ${content.widths[width]}`),
+      logScale(layer.orientations, width, `orientations of ${symbol(layer.name)} at m = ${widthText(content.widths[width])}`),
     there: (layer) => layer.orientations !== null,
   },
   evaluations: {
     name: "evaluations at a width",
     wide: true,
-    of: (_, width) => logScale(content.evaluations, width, `evaluations (median) at m = ${content.widths[width]}`),
+    of: (_, width) => logScale(content.evaluations, width, `evaluations (median) at m = ${widthText(content.widths[width])}`),
   },
   round: {
     name: "round of refinement",
@@ -124,6 +124,12 @@ function tickText(part, power, most = 4) {
   return power >= -4 && power <= most
     ? String(Number((part * 10 ** power).toPrecision(2)))
     : `${part === 1 ? "" : part + "·"}10${raised(String(power))}`;
+}
+
+/** A width: round ones of five digits and more by their power of ten. */
+function widthText(width) {
+  const power = Math.floor(Math.log10(width));
+  return power < 4 || width % 10 ** (power - 1) ? String(width) : tickText(width / 10 ** power, power, 3);
 }
 
 /** The column whose zero is the line on this map. */

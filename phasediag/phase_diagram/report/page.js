@@ -38,7 +38,7 @@ function render() {
   );
   setOptions(
     byId("width"),
-    content.widths.map((width, i) => [i, String(width)]),
+    content.widths.map((width, i) => [i, widthText(width)]),
     state.width,
   );
   byId("width-label").hidden = !QUANTITIES[state.quantity].wide;

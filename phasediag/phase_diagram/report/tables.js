@@ -3,7 +3,7 @@
 function drawHead() {
   const { name, depth, folder } = content.study;
   byId("title").textContent = name;
-  const where = { 2: "two layers", 3: "three layers" }[depth];
+  const where = `${["two", "three", "four", "five", "six", "seven", "eight"][depth - 2]} layers`;
   const size = [plural(points.gamma.length, "point"), plural(content.widths.length, "width"), plural(jobs.id.length, "run")];
   byId("subtitle").textContent = `Phase diagram, ${where}: ${size.join(", ")} · ${folder}`;
   show("notes", ...content.notes.map((text) => make("li", {}, text)));
@@ -102,7 +102,7 @@ function drawFailures() {
       { type: "button", "aria-label": `show run ${jobs.id[job]}`, onclick: go },
       jobs.id[job].slice(0, 8),
     );
-    return [button, exponent(gamma), exponent(prime), String(widthOf(job)), String(jobs.seed[job]), statusCell(job)];
+    return [button, exponent(gamma), exponent(prime), widthText(widthOf(job)), String(jobs.seed[job]), statusCell(job)];
   });
   const caption = listed.length < total ? `The first ${listed.length} of ${total}` : "";
   const table = makeTable(["run", "γ", "γ′", "m", "seed", "status"], rows, { words: ["status"], caption });
@@ -129,7 +129,7 @@ function drawOrigin() {
     "date of the sweep": driver,
     "trained by": origin.versions.map((one) => `phasediag ${one}`).join(", "),
     devices,
-    "time of training": jobs.id.length ? `${digits(origin.seconds / 3600, 3)} h, summed over the runs` : "",
+    "time of training": jobs.id.length ? `${origin.training}, summed over the runs` : "",
     "this page": `phasediag ${origin.report_version}, ${origin.report_date}`,
   };
   const shown = Object.entries(facts).filter(([, text]) => text);
