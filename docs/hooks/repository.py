@@ -47,6 +47,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return LINK.sub(rewritten, markdown)
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Images are fetched when they come into view."""
+    return html.replace("<img ", '<img loading="lazy" ')
+
+
 def _links(source: str) -> list[str]:
     """The files and folders of the repository that a Markdown file of it links to."""
     text = (ROOT / source).read_text(encoding="utf-8")
