@@ -587,6 +587,10 @@ def locate(
     from .display.terminal import print_json
     from .phase_diagram.locate.scales import locate_scales, read_widths
 
+    if figure is not None:  # before anything is measured
+        from .phase_diagram.figures.location import check_picture
+
+        check_picture(figure)
     scales = {"--alpha": alpha, "--beta-1": beta_1, "--beta-2": beta_2, "--beta-3": beta_3}
     if module is None:
         found = locate_scales(scales, width, name, depth)

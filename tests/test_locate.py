@@ -328,6 +328,23 @@ def test_the_picture_holds_the_point_and_its_bars(depth: int) -> None:
         assert top > -2.75
 
 
+@pytest.mark.parametrize("depth", [2, 3, 4, 8])
+def test_names_far_from_the_point_do_not_cover_each_other(depth: int) -> None:
+    """Drawn, not estimated: the boxes of the texts that name initialisations."""
+    figure = location_map(Location(depth, Exponents(7.0, -3.0, 0.0), Exponents(0.5, 0.25, 0.0)))
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        boxes = [text.get_window_extent() for text in ax.texts]
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_a_picture_does_not_go_among_the_files_of_a_study(here: Path) -> None:
+    (here / "out/runs").mkdir(parents=True)
+    (here / "out/study.toml").touch()
+    result = invoke("nowhere:make", "--figure", "out/where.png")
+    assert result.exit_code == 2 and "holds a study; allowed: a place outside of it" in result.stderr
+
+
 def test_critical_is_what_has_its_line_within_the_uncertainty() -> None:
     at = Exponents(1.02, 0.0)
     assert Location(2, at).regimes() == {"W1": "condensed", "a": "condensed"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -40,14 +41,18 @@ def draw_named_initialisations(
     height = np.linspace(*ax.get_ylim(), 201)
     crossed = [in_fractions(ax, np.column_stack([line(height), height])) for line in lines]
     obstacles = np.concatenate([in_fractions(ax, drawn), *crossed])
-    taken = [_Box(x, x, y, y).grown(0.015) for x, y in places]
-    for (point, names), place in zip(by_point.items(), places, strict=True):
-        taken.append(_draw_named(ax, point, place, names, taken, obstacles))
-    return np.concatenate([np.empty((0, 2)), *(box.spots for box in taken)])
+    marks = [_Box(x, x, y, y).grown(0.015) for x, y in places]
+    options = [_options(place, names) for place, names in zip(places, by_point.values(), strict=True)]
+    labels = _placed(options, marks, obstacles)
+    for point, label in zip(by_point, labels, strict=True):
+        _draw_named(ax, point, label)
+    return np.concatenate([_NOTHING, *(box.spots for box in [*marks, *(label.box for label in labels)])])
 
 
 _LINE_POINT = 5e-4
 """What covering a point of a line costs, as an area: there are 201 over the height of a map."""
+_LABELS_APART = 10.0
+"""What covering another label costs, relative to covering anything else, once labels are known to be in each other's way."""
 
 
 @dataclass(frozen=True)
@@ -86,46 +91,71 @@ class _Box:
         return np.column_stack([x.ravel(), y.ravel()])
 
 
-def _draw_named(
-    ax: Axes, point: theory.Exponents, place: Array, names: list[str], taken: list[_Box], lines: Array
-) -> _Box:
-    """Mark a point and write its names where they cover least of what is taken, and least of lines (k, 2); return the box of the label."""
-    options = [
-        (text, rightwards, above)
-        for text in dict.fromkeys([", ".join(names), ",\n".join(names)])
-        for rightwards in (True, False)
-        for above in (False, True)
-    ]
+@dataclass(frozen=True)
+class _Label:
+    """A way of writing the names of a point: to the right of its mark or to the left, above or below."""
 
-    def box(text: str, rightwards: bool, above: bool) -> _Box:
+    text: str
+    rightwards: bool
+    above: bool
+    box: _Box
+
+
+def _options(place: Array, names: list[str]) -> list[_Label]:
+    """Every way of writing the names of a point at a place of the axes."""
+    x, y = place
+    options = []
+    for text in dict.fromkeys([", ".join(names), ",\n".join(names)]):
         lines = text.split("\n")
         width, height = 0.031 * max(len(line) for line in lines), 0.065 * len(lines)  # those of a letter
-        x, y = place
-        left, bottom = (
-            (x + 0.02 if rightwards else x - 0.02 - width),
-            (y + 0.015 if above else y - 0.015 - height),
-        )
-        return _Box(left, left + width, bottom, bottom + height)
+        for rightwards in (True, False):
+            for above in (False, True):
+                left = x + 0.02 if rightwards else x - 0.02 - width
+                bottom = y + 0.015 if above else y - 0.015 - height
+                options.append(
+                    _Label(text, rightwards, above, _Box(left, left + width, bottom, bottom + height))
+                )
+    return options
 
-    def cost(option: tuple[str, bool, bool]) -> float:
-        label = box(*option)
-        covered = sum(label.overlap(other) for other in taken) + 3 * label.outside
-        return covered + _LINE_POINT * label.count(lines)
 
-    text, rightwards, above = chosen = min(options, key=cost)
+def _placed(options: Sequence[list[_Label]], marks: list[_Box], lines: Array) -> Sequence[_Label]:
+    """One of the options of each point: one after the other where it covers least of marks, labels and lines (k, 2); if labels are then in
+    each other's way, those that cover least together."""
+
+    def alone(label: _Label) -> float:
+        covered = sum(label.box.overlap(mark) for mark in marks) + 3 * label.box.outside
+        return covered + _LINE_POINT * label.box.count(lines)
+
+    costs = {label: alone(label) for one in options for label in one}
+    labels: list[_Label] = []
+    for one in options:
+        labels.append(min(one, key=lambda label: costs[label] + _common([*labels, label])))
+    if not _common(labels):
+        return labels
+    return min(
+        product(*options), key=lambda all_: sum(map(costs.__getitem__, all_)) + _LABELS_APART * _common(all_)
+    )
+
+
+def _common(labels: Sequence[_Label]) -> float:
+    """The area that labels have in common."""
+    return sum(one.box.overlap(other.box) for one, other in combinations(labels, 2))
+
+
+def _draw_named(ax: Axes, point: theory.Exponents, label: _Label) -> None:
+    """Mark a point and write its names."""
     ax.plot(*point, "D", color="white", markeredgecolor="black", markersize=4.5, zorder=6, clip_on=False)
     ax.annotate(
-        text,
+        label.text,
         point,
-        xytext=(4 if rightwards else -4, 4 if above else -4),
+        xytext=(4 if label.rightwards else -4, 4 if label.above else -4),
         textcoords="offset points",
-        ha="left" if rightwards else "right",
-        va="bottom" if above else "top",
+        ha="left" if label.rightwards else "right",
+        va="bottom" if label.above else "top",
         fontsize=7.5,
         zorder=7,
         path_effects=[withStroke(linewidth=2.2, foreground="white")],
     )
-    return box(*chosen)
 
 
 def draw_regime_words(ax: Axes, lines: Sequence[Line], words: Mapping[str, Region], labels: Array) -> None:

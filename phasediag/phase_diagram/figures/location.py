@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 
 from ...display.figures import DOUBLE_COLUMN, FORMATS, STYLE, Array, new_figure, render
 from ...errors import InputError
-from ...storage.files import write_file
+from ...storage.files import check_outside_studies, write_file
 from .. import theory
 from ..info import SLOPE_LIMIT
 from ..locate.location import Location
@@ -131,14 +131,20 @@ def _range(at: float, off: float, low: float, high: float) -> Array:
     return np.linspace(min(low, at - reach), max(high, at + reach), _STEPS)
 
 
-def write_location(figure: Figure, file: Path) -> None:
-    """Writes the figure to a file, by its ending.
-
-    Raises:
-        InputError: the ending is no format of figures, or the file cannot be written there.
-    """
-    kind = file.suffix.lower().removeprefix(".")
-    if kind not in FORMATS:
+def check_picture(file: Path) -> None:
+    """Raises `InputError` if the ending of a file is no format of figures, or the file lies in the folder of a study."""
+    if _format_of(file) not in FORMATS:
         allowed = ", ".join(f".{name}" for name in FORMATS)
         raise InputError(f"{file}: is not supported; allowed: a name that ends in one of {allowed}")
+    check_outside_studies(file)
+
+
+def write_location(figure: Figure, file: Path) -> None:
+    """Writes the figure to a file, by its ending. Raises `InputError` if it cannot be written there."""
+    check_picture(file)
+    kind = _format_of(file)
     write_file(file, render(figure, [kind])[kind])
+
+
+def _format_of(file: Path) -> str:
+    return file.suffix.lower().removeprefix(".")
