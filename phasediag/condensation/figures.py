@@ -592,21 +592,16 @@ def directions(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         ax.tick_params(labelsize=6.5)
     axes[0, 0].set_ylabel("bias $b$")
     figure.supxlabel("weight $w$", fontsize=8.5)
+    dot: dict[str, Any] = {"marker": "o", "markersize": 3, "linestyle": ""}
+    arrow: dict[str, Any] = {"marker": r"$\rightarrow$", "markersize": 7, "linestyle": ""}
     handles = [
-        Line2D([], [], color=_RED, marker="o", markersize=3, linestyle="", label="$a > 0$"),
-        Line2D([], [], color=_BLUE, marker="o", markersize=3, linestyle="", label="$a < 0$"),
+        Line2D([], [], color=_RED, label="neurons with $a > 0$", **dot),
+        Line2D([], [], color=_BLUE, label="neurons with $a < 0$", **dot),
         Line2D([], [], color=_GREEN, label="predicted lines"),
-        Line2D(
-            [],
-            [],
-            color=_GREY,
-            marker=r"$\rightarrow$",
-            markersize=7,
-            linestyle="",
-            label="field then, $a > 0$",
-        ),
+        Line2D([], [], color="#9a9a9a", label="flow of $a > 0$ at this epoch", **arrow),
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, columnspacing=1.0)
+    columns = 4 if len(panels) > 2 else 2
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, columnspacing=1.0)
     return figure
 
 
