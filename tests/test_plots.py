@@ -198,7 +198,7 @@ def test_without_axes_there_is_a_figure_of_pyplot_with_the_look_of_the_folder(ru
             "samples: x is empty.*allowed: networks of one input",
         ),
         (lambda f: phasediag.plot_features(make_samples().iloc[:0]), "samples: holds no network"),
-        (lambda f: phasediag.plot_features(make_samples(), "W7"), "layer: 'W7' is not there; allowed: W1"),
+        (lambda f: phasediag.plot_features(make_samples(), "W7"), "layer: 'W7' has no rows; allowed: W1"),
         (
             lambda f: phasediag.plot_features(make_samples(), axes=Figure().subplots(1, 2)),
             "axes: 2 for 3 points",
