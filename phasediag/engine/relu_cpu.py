@@ -83,6 +83,8 @@ LOAN = 12.0
 """What a step may leave to be paid to a layer by the next one, in units of what it may leave unsettled."""
 PAYMENT = 4.0
 """A step pays all that the last one owed, or if it is shorter, this many times its length in units of the last one."""
+IDLE = 0.01
+"""A step that moves a layer by less than this fraction of what it then owes has only taken back a payment: nothing is owed any more."""
 CREDIT = 0.1
 """Most that paying all debts may change the residual, in units of the residual: the rest is forgiven."""
 
@@ -677,19 +679,35 @@ def _output(state: _State, job: int, y: Array, room: _Room, residual: Array) -> 
 def _owe(
     state: _State, layer: int, job: int, room: _Room, gram: Any, scale: float, unpaid: float, weight: float
 ) -> float:
-    """What the backward signal that a step brought about would change of a layer's move: the root of the sum of squares."""
+    """What the backward signal that a step brought about would change of a layer's move: the root of the sum of squares.
+
+    At the kink of a point that a neuron has crossed, or is held on, it is counted but not owed: there the gate makes up for the signal, and
+    a payment would push the neuron across again, at times with many others, and forever.
+    """
     num = state.b.dtype.type
-    here, there = state.current[job], 1 - state.current[job]
-    total = 0.0
+    here, there, begin = state.current[job], 1 - state.current[job], state.count[job]
+    total = moved = due = 0.0
     for i in range(len(gram)):
-        part, pull = 0.0, room.pulls[0, i]
+        part, way, debt, pull = 0.0, 0.0, 0.0, room.pulls[0, i]
         for k in range(state.neurons):
             gate = (state.gate[layer, here, job, i, k] + state.gate[layer, there, job, i, k]) / num(2)
             apart = num(weight) * gate * (state.b[layer, there, job, i, k] - state.guess[layer, job, i, k])
-            left = num(unpaid) * state.owed[layer, here, job, i, k]
-            state.owed[layer, there, job, i, k] = left - num(scale) * pull * apart
+            owed = num(unpaid) * state.owed[layer, here, job, i, k]
+            if gate == num(0) or gate == num(1):
+                owed -= num(scale) * pull * apart
+            if layer == 0:
+                change = state.coefficients[there, job, i, k] - state.coefficients[here, job, i, k]
+            else:
+                change = state.left[layer - 1, job, begin + i, k]
+            state.owed[layer, there, job, i, k] = owed
             part += np.float64(apart) ** 2
+            way += np.float64(change) ** 2
+            debt += np.float64(owed) ** 2
         total += part * np.float64(pull) ** 2 * gram[i, i]
+        moved += way * gram[i, i]
+        due += debt * gram[i, i]
+    if moved < IDLE**2 * due:
+        fill(state.owed[layer, there, job], num(0), 0)
     return sqrt(total) * scale
 
 
