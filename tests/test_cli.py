@@ -26,6 +26,7 @@ from waiting import PATIENCE, no_longer, wait_for
 from phasediag.cli import app
 from phasediag.kinds import open_store, parse_spec
 from phasediag.phase_diagram.kind import PhaseDiagram
+from phasediag.spec.sweeps import sweeps
 from phasediag.sweep import lifeline
 from phasediag.sweep.lifeline import Lifeline
 
@@ -187,6 +188,12 @@ BAD_INPUT = {
     "compare of nothing": (["compare", "out", "other"], ["out", "no study"]),
     "export of nothing": (["export", "out", "x.parquet"], ["out", "no study"]),
     "reproduce of nothing": (["reproduce", "out", "abc"], ["out", "no study"]),
+    "init of no sweep": (
+        ["init", "--from", "quickstrat"],
+        ["'quickstrat'", "did you mean 'quickstart'?", "phasediag init --list"],
+    ),
+    "init of a sweep over a file": (["init", "spec.toml", "--from", "quickstart"], ["spec.toml", "exists"]),
+    "init of a sweep and a kind": (["init", "--from", "quickstart", "--kind", "condensation"], ["--kind"]),
     "init over a file": (["init", "spec.toml"], ["spec.toml", "exists"]),
     "init in no folder": (["init", "missing/spec.toml"], ["missing/spec.toml"]),
     "locate without a scale": (["locate", "--width", "100"], ["--alpha", "--name"]),
@@ -245,9 +252,15 @@ def test_bad_input_is_one_clear_line_and_writes_nothing(arguments, parts, tmp_pa
     [
         (["run"], "error: Missing argument 'SPEC.toml'; see 'phasediag run --help'"),
         (["run", "spec.toml"], "error: Missing option '--out'; see 'phasediag run --help'"),
-        (["statu"], "error: No such command 'statu'"),
+        (["statu"], "error: No such command 'statu'; did you mean 'status'? allowed: init, plan, "),
+        (["--bogus"], "error: No such option: --bogus; see 'phasediag --help'"),
+        (["--versio"], "error: No such option: --versio; did you mean '--version'? see 'phasediag --help'"),
         (["locate", "--depth", "x"], "error: Invalid value for '--depth': "),
-        (["locate", "--nam", "He"], "error: No such option: --nam"),
+        (["locate", "--nam", "He"], "error: No such option: --nam; did you mean '--name'? see"),
+        (
+            ["locate", "--name", "Xaver"],
+            "error: locate: --name: 'Xaver' is not known; did you mean 'Xavier'? allowed: ",
+        ),
         (["plan", "one", "two"], "error: Got unexpected extra argument"),
     ],
 )
@@ -318,6 +331,29 @@ def test_what_is_nearly_a_uri_is_refused_and_nothing_is_written(tmp_path, monkey
     result = invoke("run", "spec.toml", "--out", out, "--local")
     assert result.exit_code == 2 and "a URI with ://" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["spec.toml"]
+
+
+def test_init_lists_the_sweeps_that_it_writes(tmp_path, monkeypatch):
+    """Every one has a line of its own in the list, a title, and a text that is the one of its file but for its paths."""
+    monkeypatch.chdir(tmp_path)
+    listed = invoke("init", "--list").stdout
+    for name, sweep in sweeps().items():
+        line = next(line for line in listed.splitlines() if line.startswith(f"{name} "))
+        assert sweep.title.split()[0] in line and sweep.title.endswith((".", "?")) and len(sweep.title) < 120
+        assert invoke("init", "--from", name).exit_code == 0
+        written = Path(f"{name}.toml").read_text()
+        assert f"phasediag run {name}.toml" in written or "phasediag run" not in written
+        parse_spec(written, f"{name}.toml")
+    assert len(sweeps()) > 30
+
+
+def test_init_says_which_data_to_bring(tmp_path):
+    file = tmp_path / "mine.toml"
+    said = invoke("init", file, "--from", "two_layer_mnist").stdout
+    assert f"put its data at {tmp_path / 'mnist'}" in said
+    assert "needs mnist beside the spec, which does not come with it: condensation_mnist, " in (
+        invoke("init", "--list").stdout
+    )
 
 
 def test_init_writes_a_valid_spec_once(tmp_path):

@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import pandas as pd
 
-from ..errors import InputError
+from ..errors import InputError, choices
 from ..kinds import kind_in, require_study
 from ..storage.schema import VERSION, digest
 from ..storage.store import Store
@@ -65,7 +65,7 @@ def plot_folder(store: Store, only: Sequence[str] = (), formats: Sequence[str] =
     from ..display.figures import FORMATS, render
 
     if unknown := set(formats) - FORMATS.keys():
-        raise InputError(f"--format: {min(unknown)!r} is not supported; allowed: {', '.join(FORMATS)}")
+        raise InputError(f"--format: {min(unknown)!r} is not supported; {choices(min(unknown), FORMATS)}")
 
     require_study(store)
     if store.fitted().empty:
@@ -74,7 +74,7 @@ def plot_folder(store: Store, only: Sequence[str] = (), formats: Sequence[str] =
     figures = kind_in(store).figures(store)
     for part in only:
         if not any(_is_part(key, part) for key in figures):
-            raise InputError(f"--only: {part!r} is no figure of {store.out}; allowed: {', '.join(figures)}")
+            raise InputError(f"--only: {part!r} is no figure of {store.out}; {choices(part, figures)}")
     whole = not only and not formats
     if whole:
         store.forget_drawn()

@@ -24,7 +24,7 @@ from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from ...display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure
-from ...errors import InputError
+from ...errors import InputError, choices
 from .. import info, theory
 from ..fitting import LINE_SLOPES, POINT, POINT_KEYS, require_columns, require_one_plane, select_layer
 from ..info import Line, Plane, split_points
@@ -76,7 +76,7 @@ def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None, co
         InputError: ``slopes`` has no row of this layer, rows of several planes, or no slope in ``column``.
     """
     if column not in LINE_SLOPES:
-        raise InputError(f"column: {column!r} is no slope; allowed: {', '.join(LINE_SLOPES)}")
+        raise InputError(f"column: {column!r} is no slope; {choices(column, LINE_SLOPES)}")
     require_columns(slopes, [*POINT_KEYS, column, f"{column}_low", f"{column}_high"], "slopes")
     require_one_plane(slopes)
     if not np.isfinite(select_layer(slopes, layer)[column]).any():
