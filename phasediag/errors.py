@@ -29,7 +29,7 @@ def choices(given: object, names: Iterable[str]) -> str:
 def hint(given: object, names: Iterable[str]) -> str:
     """The question "did you mean 'b'? ", in a message on a name that is not among these; "" if none is close."""
     known = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(given.lower(), known, 1, 0.65) if isinstance(given, str) else []
+    close = difflib.get_close_matches(given.lower(), known, 1, 0.7) if isinstance(given, str) else []
     return f"did you mean '{known[close[0]]}'? " if close else ""
 
 
