@@ -11,7 +11,7 @@ import shlex
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,8 +27,10 @@ from .spec.paths import at_home
 from .sweep.interruption import interruptible
 
 if TYPE_CHECKING:
+    from .display.progress import Progress
     from .storage.store import Store
     from .study import AnyStudy
+    from .sweep.executor import Executor
     from .sweep.status import Status
     from .sweep.sweep import Opening, Outcome
 
@@ -810,12 +812,17 @@ def _united(study: AnyStudy, out: str, writable: bool = False) -> tuple[AnyStudy
     return (study.merged_with(stored_study(store)) if store.exists() else study), store
 
 
+def _on_ray(study: AnyStudy, progress: Progress) -> AbstractContextManager[Executor]:
+    """Ray, which takes a second to import: only where there is something to train."""
+    from .sweep.ray_cluster import ray_cluster
+
+    return ray_cluster(study, progress)
+
+
 def _opening(local: bool) -> Opening:
     """Where a sweep trains: on Ray, or in this process."""
     if not local:
-        from .sweep.ray_cluster import ray_cluster
-
-        return ray_cluster
+        return _on_ray
     from .sweep.local import this_process
 
     address = os.environ.get("RAY_ADDRESS")

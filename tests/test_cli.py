@@ -131,6 +131,26 @@ def test_run_exits_1_if_jobs_failed_names_them_and_tries_them_again(tmp_path, mo
     assert again.exit_code == 0 and "8 of 8 jobs finished, 0 failed; 1 run now" in again.output
 
 
+def test_a_finished_study_is_run_again_without_ray_and_torch_and_makes_nothing_again(tmp_path):
+    (tmp_path / "spec.toml").write_text(SMALL)
+    arguments = ["run", str(tmp_path / "spec.toml"), "--out", str(tmp_path / "out")]
+    assert invoke(*arguments, "--local").exit_code == 0
+    made = ("slopes.parquet", "figures/scaling_W1.png", "figures/scaling_W1.svg")
+    before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in made}
+    script = (
+        "import sys\nfrom phasediag.cli import app\n"
+        f"app({arguments!r}, standalone_mode=False)\n"
+        "print(*{'ray', 'torch', 'numba', 'matplotlib'} & set(sys.modules))"
+    )
+    again = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "8 of 8 jobs finished, 0 failed; 0 run now" in again
+    assert again.splitlines()[-1] == ""
+    assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in made} == before
+    (tmp_path / "out" / made[1]).unlink()
+    assert invoke(*arguments).exit_code == 0
+    assert (tmp_path / "out" / made[1]).is_file()
+
+
 @pytest.mark.parametrize(
     ("log", "words"),
     [("out/log", "lies within"), ("nowhere/log", "cannot be written"), (".", "cannot be written")],

@@ -105,7 +105,6 @@ def is_drawn(store: Store) -> bool:
 
 
 def _source_of_figures(store: Store, runs: pd.DataFrame) -> str:
-    """A hash of all that figures depend on: rows, kept networks (by their ids), the study, and what draws."""
-    programs = [VERSION, version("matplotlib")]
-    content = [programs, store.read_study(), digest(runs), sorted(store.sample_ids())]
+    """A hash of all that figures depend on: rows, kept networks, the study, its data, and what draws."""
+    content = [VERSION, version("matplotlib"), digest(runs), store.digest()]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
