@@ -276,16 +276,18 @@ def plan(
 
     from . import devices
     from .display.terminal import print_json
+    from .kinds import read_study
     from .sweep.plan import make_plan
     from .sweep.printing import print_plan
 
-    study = _read_study(spec)
+    study = read_study(spec)
     statuses: Mapping[str, str] = {}
     kept: set[str] = set()
     if out is not None:
         study, store = _united(study, out)
         statuses, kept = store.statuses(), store.sample_ids()
         study = study.refined(store.runs)
+    _note_unexpected(spec, study)
     slots = max(1, int(devices.cores() / study.spec.resources.cpus_per_task))
     planned = make_plan(study, statuses, kept, slots)
     if as_json:
@@ -333,7 +335,10 @@ def run(
       phasediag run study.toml --out results/study
       phasediag run study.toml --out results/study --local
     """
-    study, store = _united(_read_study(spec), out, writable=True)
+    from .kinds import read_study
+
+    study, store = _united(read_study(spec), out, writable=True)
+    _note_unexpected(spec, study)
     if log is not None and str(log) != "-":
         store.files.check_outside(log)
     try:
@@ -762,14 +767,10 @@ def _exit(message: str, code: int) -> typer.Exit:
     return typer.Exit(code)
 
 
-def _read_study(spec: Path) -> AnyStudy:
-    """The study, with what may be unexpected of it on standard error."""
-    from .kinds import read_study
-
-    study = read_study(spec)
+def _note_unexpected(spec: Path, study: AnyStudy) -> None:
+    """What its author may not expect of a study, on standard error."""
     for note in study.notes():
         say(f"{spec}: {note}", error=True)
-    return study
 
 
 def _existing(store: Store) -> Store:
