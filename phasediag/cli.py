@@ -287,7 +287,8 @@ def plan(
         study, store = _united(study, out)
         statuses, kept = store.statuses(), store.sample_ids()
         study = study.refined(store.runs)
-    _note_unexpected(spec, study)
+    for note in study.notes():
+        say(f"{spec}: {note}", error=True)
     slots = max(1, int(devices.cores() / study.spec.resources.cpus_per_task))
     planned = make_plan(study, statuses, kept, slots)
     if as_json:
@@ -338,7 +339,6 @@ def run(
     from .kinds import read_study
 
     study, store = _united(read_study(spec), out, writable=True)
-    _note_unexpected(spec, study)
     if log is not None and str(log) != "-":
         store.files.check_outside(log)
     try:
@@ -767,12 +767,6 @@ def _exit(message: str, code: int) -> typer.Exit:
     return typer.Exit(code)
 
 
-def _note_unexpected(spec: Path, study: AnyStudy) -> None:
-    """What its author may not expect of a study, on standard error."""
-    for note in study.notes():
-        say(f"{spec}: {note}", error=True)
-
-
 def _existing(store: Store) -> Store:
     from .kinds import require_study
 
@@ -874,6 +868,10 @@ def _run(study: AnyStudy, store: Store, opening: Opening, retry_failed: bool, lo
 
     started = time.monotonic()
 
+    def begin() -> None:
+        for note in study.notes():
+            progress.note(f"{study.source}: {note}")
+
     def finish() -> None:
         if is_drawn(store):
             return
@@ -885,7 +883,14 @@ def _run(study: AnyStudy, store: Store, opening: Opening, retry_failed: bool, lo
     with closing(Log(log_file)) as log, unheeded(lambda line: log.write("unshown", line=line)):
         with Progress().shown() as progress:
             outcome = sweep.run(
-                study, store, opening, progress, retry_failed=retry_failed, finish=finish, log=log
+                study,
+                store,
+                opening,
+                progress,
+                retry_failed=retry_failed,
+                begin=begin,
+                finish=finish,
+                log=log,
             )
         try:
             _sum_up(outcome, store, format_duration(time.monotonic() - started))

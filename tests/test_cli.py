@@ -151,6 +151,20 @@ def test_a_finished_study_is_run_again_without_ray_and_torch_and_makes_nothing_a
     assert (tmp_path / "out" / made[1]).is_file()
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_plan_and_run_tell_once_that_one_width_has_no_slope(tmp_path):
+    spec, told = tmp_path / "spec.toml", "grid.width: with one width, slopes and regimes are undetermined"
+    spec.write_text(SMALL.replace("[10, 40]", "[10]"))
+    planned = invoke("plan", spec)
+    ran = invoke("run", spec, "--out", tmp_path / "out", "--local")
+    again = invoke("run", spec, "--out", tmp_path / "out")
+    for result in (planned, ran, again):
+        assert result.exit_code == 0 and result.stderr.count(f"{spec}: {told}") == 1
+    spec.write_text(SMALL.replace("[10, 40]", "[20]"))  # with what is there, two widths
+    assert told not in invoke("plan", spec, "--out", tmp_path / "out").stderr
+    assert " s for fits and figures" in planned.stdout and " s to start and stop Ray" in planned.stdout
+
+
 @pytest.mark.parametrize(
     ("log", "words"),
     [("out/log", "lies within"), ("nowhere/log", "cannot be written"), (".", "cannot be written")],

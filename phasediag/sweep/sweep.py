@@ -72,6 +72,7 @@ def run(
     *,
     retry_failed: bool = False,
     trainer: Trainer[Job] | None = None,
+    begin: Callable[[], None] | None = None,
     finish: Callable[[], None] | None = None,
     log: Log | None = None,
     samples: bool = True,
@@ -85,6 +86,7 @@ def run(
         progress: shows how far it is.
         retry_failed: try the jobs again that have failed before.
         trainer: in place of the study's own, for tests.
+        begin: called when nothing is refused any more, before the first job.
         finish: called when all jobs have ended, while the folder is still this driver's.
         log: gets a line per batch.
         samples: keep the networks whole that the study asks for.
@@ -104,6 +106,8 @@ def run(
     place = nullcontext() if complete else opening(study, progress)
     with interruptible(), place as executor, interruptible(), hold(store, previous) as lease:
         _prepare_folder(study, store, retry_failed, damaged, progress)
+        if begin is not None:
+            begin()
         try:
             if executor is None:
                 outcome = _as_stored(study, store)
