@@ -1,5 +1,6 @@
 """The package as it is installed from a wheel, without a checkout beside it."""
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -45,10 +46,13 @@ def installed(wheel, tmp_path_factory):
     return lambda *arguments, cwd: run(python, "-m", "phasediag", *arguments, cwd=cwd)
 
 
-def test_a_wheel_holds_every_sweep_once(wheel):
-    inside = [Path(name) for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".toml")]
-    sweeps = [path.name for path in inside if path.parts[1] == "sweeps"]
-    assert sorted(sweeps) == sorted(path.name for path in (ROOT / "sweeps").rglob("*.toml"))
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no checkout of git")
+@pytest.mark.parametrize("folder", ["sweeps", "examples"])
+def test_a_wheel_holds_every_sweep_and_example(wheel, folder):
+    inside = {name for name in zipfile.ZipFile(wheel).namelist() if f"/{folder}/" in name}
+    listing = ["ls-files", "--cached", "--others", "--exclude-standard", folder]
+    files = run(shutil.which("git"), *listing, cwd=ROOT).splitlines()
+    assert files and inside == {f"phasediag/{name}" for name in files}
 
 
 def test_sweeps_need_no_checkout(installed, tmp_path):
