@@ -204,9 +204,7 @@ def init(
             autocompletion=_sweep_names,
         ),
     ] = None,
-    listed: Annotated[
-        bool, typer.Option("--list", help="List the sweeps of the package.")
-    ] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the sweeps of the package.")] = False,
 ) -> None:
     """Write a commented starter spec.
 

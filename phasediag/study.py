@@ -180,7 +180,7 @@ class Study(ABC, Generic[CellT, JobT]):
         return ""
 
     def finishing_seconds(self) -> float:
-        """What fits and figures take, about."""
+        """Seconds of fits and figures, about."""
         return 0.0
 
     # A study may grow as results come in. Those that do not leave these as they are.

@@ -153,7 +153,7 @@ def test_a_finished_study_is_run_again_without_ray_and_torch_and_makes_nothing_a
 
 @pytest.mark.usefixtures("undrawn")
 def test_plan_and_run_tell_once_that_one_width_has_no_slope(tmp_path):
-    spec, told = tmp_path / "spec.toml", "grid.width: with one width, slopes and regimes are undetermined"
+    spec, told = tmp_path / "spec.toml", "grid.width: one width gives no slope"
     spec.write_text(SMALL.replace("[10, 40]", "[10]"))
     planned = invoke("plan", spec)
     ran = invoke("run", spec, "--out", tmp_path / "out", "--local")

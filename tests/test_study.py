@@ -237,13 +237,13 @@ def test_what_is_compiled_first_is_predicted(study_of, monkeypatch, edits, there
 @pytest.mark.parametrize(
     ("widths", "seeds", "told"),
     [
-        ("[100]", 2, "with one width, slopes and regimes are undetermined: a slope needs two widths"),
+        ("[100]", 2, "one width gives no slope, so every regime will be undetermined; two widths"),
         (
             "[100, 1000]",
             1,
-            "with two widths and one seed, slopes have no interval, and regimes are undetermined",
+            "two widths and one seed give slopes without intervals",
         ),
-        ("[100, 1000]", 2, "with two widths, intervals of slopes come from the seeds alone"),
+        ("[100, 1000]", 2, "with two widths, the seeds alone give the intervals"),
         ("[100, 300, 1000]", 1, ""),
     ],
 )

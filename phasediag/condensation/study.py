@@ -20,7 +20,7 @@ from .spec import SEPARATOR, CondensationSpec, FunctionData, TrainSpec, name_of
 # What the sine of two machines differs by must not make different jobs of the same spec.
 _DECIMALS = 8
 FINISHING_SECONDS = 3.0
-"""What counts and figures take on two cores, about."""
+"""Seconds of counts and figures, about, on two cores."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FINISHING_SECONDS = 3.0
-"""What fits and figures of one layer take on two cores, about, measured with 13 x 13 to 27 x 16 points."""
+"""Seconds of fits and figures for one layer, about, on two cores; measured on maps of 13 x 13 to 27 x 16 points."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,18 @@ class PhaseDiagramStudy(Study[Cell, Job]):
         neurons, points = self.spec.network.neurons, len(self.data.x)
         if len(widths) == 1:
             yield (
-                "grid.width: with one width, slopes and regimes are undetermined: a slope needs two widths, "
-                "its limit of infinite width four"
+                "grid.width: one width gives no slope, so every regime will be undetermined; "
+                "two widths give a slope, four its limit of infinite width"
             )
         elif len(widths) == 2 and len(self._seeds()) == 1:
             yield (
-                "grid.width: with two widths and one seed, slopes have no interval, and regimes are undetermined: "
-                "one line fits two numbers exactly; a second seed or a third width gives intervals"
+                "grid.width: two widths and one seed give slopes without intervals, so every regime will be undetermined; "
+                "a second seed or a third width gives intervals"
             )
         elif len(widths) == 2:
             yield (
-                "grid.width: with two widths, intervals of slopes come from the seeds alone: whether a slope still changes "
-                "with the width takes three widths, its limit of infinite width four"
+                "grid.width: with two widths, the seeds alone give the intervals of slopes, which miss how a slope changes "
+                "with the width; four widths give its limit of infinite width"
             )
         if neurons is None:
             return

@@ -23,7 +23,7 @@ LIMIT_SECONDS, LIMIT_FACTOR = 900.0, 10.0
 evaluations. Nothing that progresses should ever be stopped."""
 MAX_LIMIT_SECONDS = 30 * 86400.0
 STARTING_SECONDS = 6.0
-"""What Ray takes to start on a machine with two cores, and to stop, about."""
+"""Seconds that Ray takes to start and to stop, about, on two cores."""
 
 
 @dataclass(frozen=True, slots=True)

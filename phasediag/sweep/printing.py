@@ -34,12 +34,12 @@ def print_plan(planned: Plan) -> None:
         f"{format_duration(planned.wall_seconds)} of training here with {planned.slots} at a time"
     )
     beside = {
-        "to start and stop Ray (not with --local)": planned.starting_seconds,
+        "to start and stop Ray (none with --local)": planned.starting_seconds,
         "to compile the engine (once on this machine)": planned.compiling_seconds,
         "for fits and figures": planned.finishing_seconds,
     }
     if parts := [f"{seconds:.0f} s {what}" for what, seconds in beside.items() if seconds]:
-        say(f"beside the training, about: {', '.join(parts)}")
+        say(f"in addition, about: {', '.join(parts)}")
     if planned.more_jobs:
         say(
             f"refinement may add up to {planned.more_jobs} jobs; "
