@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,15 +19,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from .display import completion
 from .display.streams import check_written, unfailing, unheeded
 from .display.terminal import say
-from .errors import InputError, PhasediagError
+from .errors import InputError, PhasediagError, choices, hint
 from .spec.paths import at_home
 from .sweep.interruption import interruptible
 
 if TYPE_CHECKING:
+    from .display.progress import Progress
     from .storage.store import Store
     from .study import AnyStudy
+    from .sweep.executor import Executor
     from .sweep.status import Status
     from .sweep.sweep import Opening, Outcome
 
@@ -44,6 +48,20 @@ class _Group(TyperGroup):
         with unfailing(), interruptible():
             return super().main(*args, **options)
 
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **options: Any) -> Any:
+        nothing = not args  # the parser empties it
+        try:
+            return super().make_context(info_name, args, parent, **options)
+        except _UsageError as error:
+            if nothing:
+                raise  # what is raised then shows the help
+            raise _usage_error(error) from None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self.commands and not ctx.resilient_parsing:
+            raise InputError(f"No such command '{args[0]}'; {choices(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             try:
@@ -55,9 +73,7 @@ class _Group(TyperGroup):
         except InputError as error:
             raise _exit(f"error: {error}", BAD_INPUT) from None
         except _UsageError as error:
-            where = error.ctx.command_path if error.ctx else "phasediag"
-            told = " ".join(error.format_message().split()).rstrip(".?")
-            raise _exit(f"error: {told}; see '{where} --help'", BAD_INPUT) from None
+            raise _usage_error(error) from None
         except (PhasediagError, OSError) as error:
             raise _exit(f"error: {error}", SOME_FAILED) from None
         except KeyboardInterrupt:
@@ -68,7 +84,6 @@ class _Group(TyperGroup):
 app = typer.Typer(
     name="phasediag",
     cls=_Group,
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -80,11 +95,52 @@ def _path(text: str) -> Path:
     return at_home(text, "FILE")
 
 
-Out = Annotated[str, typer.Argument(metavar="OUT", help="Folder or URI of the results.", show_default=False)]
+Out = Annotated[
+    str,
+    typer.Argument(
+        metavar="OUT",
+        help="Folder or URI of the results.",
+        show_default=False,
+        autocompletion=completion.study_folders,
+    ),
+]
 SpecFile = Annotated[
-    Path, typer.Argument(parser=_path, metavar="SPEC.toml", help="The study.", show_default=False)
+    Path,
+    typer.Argument(
+        parser=_path,
+        metavar="SPEC.toml",
+        help="The study.",
+        show_default=False,
+        autocompletion=completion.spec_files,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+# Names that the shell offers for an argument, beside those of `display.completion`: some with a line on each.
+
+
+def _kind_names() -> list[str]:
+    from . import kinds
+
+    return kinds.names()
+
+
+def _sweep_names() -> list[tuple[str, str]]:
+    from .spec.sweeps import sweeps
+
+    return [(sweep.name, sweep.title) for sweep in sweeps().values()]
+
+
+def _figure_names(ctx: typer.Context) -> list[str]:
+    out = next(iter(ctx.args), ctx.params.get("out"))  # an option without its value ends the parsing
+    return completion.figure_names(out) if out else []
+
+
+def _initialisations() -> list[str]:
+    from .phase_diagram.locate.scales import initialisations
+
+    return initialisations()
 
 
 def main() -> None:
@@ -121,30 +177,65 @@ def _root(
 
 @app.command()
 def init(
-    file: Annotated[Path, typer.Argument(parser=_path, metavar="[FILE]", help="Where to write it.")] = Path(
-        "phasediag.toml"
-    ),
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            parser=_path,
+            metavar="[FILE]",
+            help="Where to write it: phasediag.toml, or NAME.toml with --from, if not given.",
+            show_default=False,
+        ),
+    ] = None,
     kind: Annotated[
         str | None,
         typer.Option(
-            help="Kind of study: phase-diagram (default), condensation, or a kind of an installed package."
+            help="Kind of study: phase-diagram (default), condensation, or a kind of an installed package.",
+            show_default=False,
+            autocompletion=_kind_names,
         ),
     ] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="NAME",
+            help="Write this sweep of the package instead of the starter; --list names them.",
+            show_default=False,
+            autocompletion=_sweep_names,
+        ),
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="List the sweeps of the package.")] = False,
 ) -> None:
     """Write a commented starter spec.
 
-    It describes a small study that runs in about a minute. An existing file is never overwritten.
+    The starter is a small study that runs in about a minute. With --from, write a sweep of the published maps instead. An existing file is
+    never overwritten.
 
     \b
-    Example:
+    Examples:
       phasediag init study.toml
       phasediag init study.toml --kind condensation
+      phasediag init --list
+      phasediag init --from two_layer_synthetic
     """
     from . import kinds
+    from .spec.sweeps import sweep_named
     from .storage.files import check_outside_studies
 
+    if listed:
+        _list_sweeps()
+        return
+    needs = ""
+    if origin is None:
+        file = file or Path("phasediag.toml")
+        starter = kinds.named(kinds.DEFAULT if kind is None else kind, "init: --kind").starter()
+    elif kind is not None:
+        raise InputError("init: --kind cannot be given together with --from")
+    else:
+        sweep = sweep_named(origin, "init: --from")
+        file = file or Path(f"{sweep.name}.toml")
+        starter, needs = sweep.text, sweep.data
     check_outside_studies(file)
-    starter = kinds.named(kinds.DEFAULT if kind is None else kind, "init: --kind").starter()
     try:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(starter)
@@ -154,13 +245,21 @@ def init(
         raise InputError(f"{file}: cannot be written ({error.strerror}); allowed: a new file") from None
     out = file.with_suffix("") if file.suffix else file.with_name(f"{file.name}-results")
     say(f"wrote {file}; next: {_run_command(file, out)}")
+    if needs:
+        say(f"before that, put its data at {file.parent / needs}: data.path in {file} says where they are")
 
 
 @app.command()
 def plan(
     spec: SpecFile,
     out: Annotated[
-        str | None, typer.Option("--out", help="Count the finished jobs of this folder.", show_default=False)
+        str | None,
+        typer.Option(
+            "--out",
+            help="Count the finished jobs of this folder.",
+            show_default=False,
+            autocompletion=completion.study_folders,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -175,16 +274,19 @@ def plan(
 
     from . import devices
     from .display.terminal import print_json
+    from .kinds import read_study
     from .sweep.plan import make_plan
     from .sweep.printing import print_plan
 
-    study = _read_study(spec)
+    study = read_study(spec)
     statuses: Mapping[str, str] = {}
     kept: set[str] = set()
     if out is not None:
         study, store = _united(study, out)
         statuses, kept = store.statuses(), store.sample_ids()
         study = study.refined(store.runs)
+    for note in study.notes():
+        say(f"{spec}: {note}", error=True)
     slots = max(1, int(devices.cores() / study.spec.resources.cpus_per_task))
     planned = make_plan(study, statuses, kept, slots)
     if as_json:
@@ -198,7 +300,12 @@ def run(
     spec: SpecFile,
     out: Annotated[
         str,
-        typer.Option("--out", help="Folder or URI (s3://, gs://) for the results.", show_default=False),
+        typer.Option(
+            "--out",
+            help="Folder or URI (s3://, gs://) for the results.",
+            show_default=False,
+            autocompletion=completion.study_folders,
+        ),
     ],
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also run failed jobs again.")] = False,
     local: Annotated[
@@ -227,7 +334,9 @@ def run(
       phasediag run study.toml --out results/study
       phasediag run study.toml --out results/study --local
     """
-    study, store = _united(_read_study(spec), out, writable=True)
+    from .kinds import read_study
+
+    study, store = _united(read_study(spec), out, writable=True)
     if log is not None and str(log) != "-":
         store.files.check_outside(log)
     try:
@@ -300,6 +409,7 @@ def plot(
         list[str] | None,
         typer.Option(
             metavar="FIGURE",
+            autocompletion=_figure_names,
             help="Draw only the figures whose names begin so; may be repeated.",
             show_default=False,
         ),
@@ -309,6 +419,7 @@ def plot(
         typer.Option(
             "--format",
             metavar="FORMAT",
+            autocompletion=lambda: ["png", "svg", "pdf"],
             help="png, svg or pdf; may be repeated. Default: PNG and SVG.",
             show_default=False,
         ),
@@ -346,8 +457,24 @@ def plot(
 
 @app.command()
 def compare(
-    out_a: Annotated[str, typer.Argument(metavar="OUT_A", help="Study A.", show_default=False)],
-    out_b: Annotated[str, typer.Argument(metavar="OUT_B", help="Study B.", show_default=False)],
+    out_a: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT_A",
+            help="Study A.",
+            show_default=False,
+            autocompletion=completion.study_folders,
+        ),
+    ],
+    out_b: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT_B",
+            help="Study B.",
+            show_default=False,
+            autocompletion=completion.study_folders,
+        ),
+    ],
     folder: Annotated[
         str | None,
         typer.Option(
@@ -550,6 +677,7 @@ def locate(
         typer.Option(
             help="A named initialisation: NTK, mean-field, LeCun, He, Xavier, maximal-update; or PyTorch, Kaiming, Glorot, muP.",
             show_default=False,
+            autocompletion=_initialisations,
         ),
     ] = None,
     depth: Annotated[
@@ -616,26 +744,42 @@ def locate(
 # What several commands share.
 
 
+def _list_sweeps() -> None:
+    """Prints the name of every sweep that comes with the package and a line on it, and which ones need data."""
+    from .display.terminal import new_table, print_table
+    from .spec.sweeps import sweeps
+
+    table, brought = new_table("sweep", "title"), defaultdict(list)
+    table.columns[1].justify = "left"
+    for sweep in sweeps().values():
+        table.add_row(sweep.name, sweep.title)
+        brought[sweep.data].append(sweep.name)
+    print_table(table)
+    for data in sorted(brought.keys() - {""}):
+        say(f"needs {data} beside the spec, which does not come with it: {', '.join(brought[data])}")
+
+
 def _run_command(spec: Path, out: str | Path, *options: str) -> str:
     """A command that can be pasted into a shell."""
     paths = [f"./{path}" if str(path).startswith("-") else str(path) for path in (spec, out)]
     return shlex.join(["phasediag", "run", paths[0], "--out", paths[1], *options])
 
 
+def _usage_error(error: Any) -> typer.Exit:
+    """The end of the program after a command line that it cannot read, with a hint if an option is nearly right."""
+    where, close = error.ctx.command_path if error.ctx else "phasediag", ""
+    if error.ctx and hasattr(error, "option_name"):
+        options = [option for parameter in error.ctx.command.params for option in parameter.opts]
+        close = hint(error.option_name, options)
+    error.possibilities = None  # the parser's own hint
+    told = " ".join(error.format_message().split()).rstrip(".?")
+    return _exit(f"error: {told}; {close}see '{where} --help'", BAD_INPUT)
+
+
 def _exit(message: str, code: int) -> typer.Exit:
     """The end of the program: its exit code, with a message on standard error."""
     say(message, error=True)
     return typer.Exit(code)
-
-
-def _read_study(spec: Path) -> AnyStudy:
-    """The study, with what may be unexpected of it on standard error."""
-    from .kinds import read_study
-
-    study = read_study(spec)
-    for note in study.notes():
-        say(f"{spec}: {note}", error=True)
-    return study
 
 
 def _existing(store: Store) -> Store:
@@ -678,12 +822,17 @@ def _united(study: AnyStudy, out: str, writable: bool = False) -> tuple[AnyStudy
     return (study.merged_with(stored_study(store)) if store.exists() else study), store
 
 
+def _on_ray(study: AnyStudy, progress: Progress) -> AbstractContextManager[Executor]:
+    """Ray, which takes a second to import: only where there is something to train."""
+    from .sweep.ray_cluster import ray_cluster
+
+    return ray_cluster(study, progress)
+
+
 def _opening(local: bool) -> Opening:
     """Where a sweep trains: on Ray, or in this process."""
     if not local:
-        from .sweep.ray_cluster import ray_cluster
-
-        return ray_cluster
+        return _on_ray
     from .sweep.local import this_process
 
     address = os.environ.get("RAY_ADDRESS")
@@ -742,6 +891,10 @@ def _run(study: AnyStudy, store: Store, opening: Opening, retry_failed: bool, lo
 
     started = time.monotonic()
 
+    def begin() -> None:
+        for note in study.notes():
+            progress.note(f"{study.source}: {note}")
+
     def finish() -> None:
         if is_drawn(Results(store)):
             return
@@ -753,7 +906,14 @@ def _run(study: AnyStudy, store: Store, opening: Opening, retry_failed: bool, lo
     with closing(Log(log_file)) as log, unheeded(lambda line: log.write("unshown", line=line)):
         with Progress().shown() as progress:
             outcome = sweep.run(
-                study, store, opening, progress, retry_failed=retry_failed, finish=finish, log=log
+                study,
+                store,
+                opening,
+                progress,
+                retry_failed=retry_failed,
+                begin=begin,
+                finish=finish,
+                log=log,
             )
         try:
             _sum_up(outcome, store, format_duration(time.monotonic() - started))

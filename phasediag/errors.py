@@ -1,6 +1,7 @@
 """Exceptions of the package, and their words. Numerical failure is never one of them: it is a status in the row of its run."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 _NAMES_SHOWN = 12
 
@@ -17,6 +18,19 @@ def some_of(names: Sequence[str]) -> str:
     """Names in a message, which does not go on for pages: the first twelve, and how many more there are."""
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     return ", ".join(names[:_NAMES_SHOWN]) + more
+
+
+def choices(given: object, names: Iterable[str]) -> str:
+    """What a message says of a name that is not among these: "did you mean 'b'? allowed: a, b"; without the question if none is close."""
+    names = list(names)
+    return f"{hint(given, names)}allowed: {', '.join(names)}"
+
+
+def hint(given: object, names: Iterable[str]) -> str:
+    """The question "did you mean 'b'? ", in a message on a name that is not among these; "" if none is close."""
+    known = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(given.lower(), known, 1, 0.7) if isinstance(given, str) else []
+    return f"did you mean '{known[close[0]]}'? " if close else ""
 
 
 def one_line(error: BaseException) -> str:

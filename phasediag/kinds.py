@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyarrow import fs
 
-from .errors import InputError
+from .errors import InputError, choices
 from .spec.paths import at_home
 from .storage.schema import Tables
 from .storage.store import Store
@@ -274,7 +274,7 @@ def named(name: object, where: str = GROUP) -> AnyKind:
     if not isinstance(name, str) or name not in brought:
         from .spec.tables import shown
 
-        raise InputError(f"{where}: {shown(name)} is not supported; allowed: {', '.join(names())}")
+        raise InputError(f"{where}: {shown(name)} is not supported; {choices(name, names())}")
     try:
         kind: AnyKind = brought[name].load()
     except Exception as error:  # whatever a package of somebody else does

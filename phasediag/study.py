@@ -175,8 +175,12 @@ class Study(ABC, Generic[CellT, JobT]):
     def _with_grids_of(self, stored: Self, owners: Sequence[Self]) -> Self:
         """This study with the grids of `owners` one after the other, once it is known to agree with the one that is stored."""
 
-    def compiling_seconds(self) -> float:
-        """What training takes on this machine before the first network moves, once, about: what has to be compiled."""
+    def compiles(self, job: JobT) -> str:
+        """The part of the engine that is compiled before a job like this is first trained on a machine; "" if there is none."""
+        return ""
+
+    def finishing_seconds(self) -> float:
+        """Seconds of fits and figures, about."""
         return 0.0
 
     # A study may grow as results come in. Those that do not leave these as they are.

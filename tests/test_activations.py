@@ -110,7 +110,8 @@ def test_slopes_on_both_sides_of_a_kink() -> None:
 
 def test_an_unknown_activation_lists_the_known() -> None:
     with pytest.raises(
-        InputError, match="'gelu' is not known here; allowed: relu, tanh, sigmoid, softplus, x_tanh"
+        InputError,
+        match=r"'gelu' is not known here; did you mean 'relu'\? allowed: relu, tanh, sigmoid, softplus",
     ):
         activation("gelu")
 

@@ -26,6 +26,7 @@ from waiting import PATIENCE, no_longer, wait_for
 from phasediag.cli import app
 from phasediag.kinds import open_store, parse_spec
 from phasediag.phase_diagram.kind import PhaseDiagram
+from phasediag.spec.sweeps import sweeps
 from phasediag.sweep import lifeline
 from phasediag.sweep.lifeline import Lifeline
 
@@ -130,6 +131,40 @@ def test_run_exits_1_if_jobs_failed_names_them_and_tries_them_again(tmp_path, mo
     assert again.exit_code == 0 and "8 of 8 jobs finished, 0 failed; 1 run now" in again.output
 
 
+def test_a_finished_study_is_run_again_without_ray_and_torch_and_makes_nothing_again(tmp_path):
+    (tmp_path / "spec.toml").write_text(SMALL)
+    arguments = ["run", str(tmp_path / "spec.toml"), "--out", str(tmp_path / "out")]
+    assert invoke(*arguments, "--local").exit_code == 0
+    made = ("slopes.parquet", "figures/scaling_W1.png", "figures/scaling_W1.svg")
+    before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in made}
+    script = (
+        "import sys\nfrom phasediag.cli import app\n"
+        f"app({arguments!r}, standalone_mode=False)\n"
+        "print(*{'ray', 'torch', 'numba', 'matplotlib'} & set(sys.modules))"
+    )
+    again = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "8 of 8 jobs finished, 0 failed; 0 run now" in again
+    assert again.splitlines()[-1] == ""
+    assert {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in made} == before
+    (tmp_path / "out" / made[1]).unlink()
+    assert invoke(*arguments).exit_code == 0
+    assert (tmp_path / "out" / made[1]).is_file()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_plan_and_run_tell_once_that_one_width_has_no_slope(tmp_path):
+    spec, told = tmp_path / "spec.toml", "grid.width: one width gives no slope"
+    spec.write_text(SMALL.replace("[10, 40]", "[10]"))
+    planned = invoke("plan", spec)
+    ran = invoke("run", spec, "--out", tmp_path / "out", "--local")
+    again = invoke("run", spec, "--out", tmp_path / "out")
+    for result in (planned, ran, again):
+        assert result.exit_code == 0 and result.stderr.count(f"{spec}: {told}") == 1
+    spec.write_text(SMALL.replace("[10, 40]", "[20]"))  # with what is there, two widths
+    assert told not in invoke("plan", spec, "--out", tmp_path / "out").stderr
+    assert " s for fits and figures" in planned.stdout and " s to start and stop Ray" in planned.stdout
+
+
 @pytest.mark.parametrize(
     ("log", "words"),
     [("out/log", "lies within"), ("nowhere/log", "cannot be written"), (".", "cannot be written")],
@@ -187,6 +222,12 @@ BAD_INPUT = {
     "compare of nothing": (["compare", "out", "other"], ["out", "no study"]),
     "export of nothing": (["export", "out", "x.parquet"], ["out", "no study"]),
     "reproduce of nothing": (["reproduce", "out", "abc"], ["out", "no study"]),
+    "init of no sweep": (
+        ["init", "--from", "quickstrat"],
+        ["'quickstrat'", "did you mean 'quickstart'?", "phasediag init --list"],
+    ),
+    "init of a sweep over a file": (["init", "spec.toml", "--from", "quickstart"], ["spec.toml", "exists"]),
+    "init of a sweep and a kind": (["init", "--from", "quickstart", "--kind", "condensation"], ["--kind"]),
     "init over a file": (["init", "spec.toml"], ["spec.toml", "exists"]),
     "init in no folder": (["init", "missing/spec.toml"], ["missing/spec.toml"]),
     "locate without a scale": (["locate", "--width", "100"], ["--alpha", "--name"]),
@@ -245,9 +286,15 @@ def test_bad_input_is_one_clear_line_and_writes_nothing(arguments, parts, tmp_pa
     [
         (["run"], "error: Missing argument 'SPEC.toml'; see 'phasediag run --help'"),
         (["run", "spec.toml"], "error: Missing option '--out'; see 'phasediag run --help'"),
-        (["statu"], "error: No such command 'statu'"),
+        (["statu"], "error: No such command 'statu'; did you mean 'status'? allowed: init, plan, "),
+        (["--bogus"], "error: No such option: --bogus; see 'phasediag --help'"),
+        (["--versio"], "error: No such option: --versio; did you mean '--version'? see 'phasediag --help'"),
         (["locate", "--depth", "x"], "error: Invalid value for '--depth': "),
-        (["locate", "--nam", "He"], "error: No such option: --nam"),
+        (["locate", "--nam", "He"], "error: No such option: --nam; did you mean '--name'? see"),
+        (
+            ["locate", "--name", "Xaver"],
+            "error: locate: --name: 'Xaver' is not known; did you mean 'Xavier'? allowed: ",
+        ),
         (["plan", "one", "two"], "error: Got unexpected extra argument"),
     ],
 )
@@ -306,7 +353,8 @@ def test_the_home_directory_has_a_short_name_everywhere(tmp_path, monkeypatch):
 def test_columns_that_are_not_used_are_told(tmp_path):
     (tmp_path / "d.csv").write_text("x0,x1,y,weight,fold\n1,2,3,4,5\n2,3,4,5,6\n")
     spec = tmp_path / "spec.toml"
-    spec.write_text(re.sub("data = .*", 'data = { kind = "file", path = "d.csv" }', SPEC))
+    text = re.sub("data = .*", 'data = { kind = "file", path = "d.csv" }', SPEC)
+    spec.write_text(text.replace("[20, 80]", "[20, 40, 80]"))
     result = invoke("plan", spec)
     assert (result.exit_code, result.stderr) == (0, f"{spec}: data: not used: weight, fold\n")
 
@@ -318,6 +366,29 @@ def test_what_is_nearly_a_uri_is_refused_and_nothing_is_written(tmp_path, monkey
     result = invoke("run", "spec.toml", "--out", out, "--local")
     assert result.exit_code == 2 and "a URI with ://" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["spec.toml"]
+
+
+def test_init_lists_the_sweeps_that_it_writes(tmp_path, monkeypatch):
+    """Every one has a line of its own in the list, a title, and a text that is the one of its file but for its paths."""
+    monkeypatch.chdir(tmp_path)
+    listed = invoke("init", "--list").stdout
+    for name, sweep in sweeps().items():
+        line = next(line for line in listed.splitlines() if line.startswith(f"{name} "))
+        assert sweep.title.split()[0] in line and sweep.title.endswith((".", "?")) and len(sweep.title) < 120
+        assert invoke("init", "--from", name).exit_code == 0
+        written = Path(f"{name}.toml").read_text()
+        assert f"phasediag run {name}.toml" in written or "phasediag run" not in written
+        parse_spec(written, f"{name}.toml")
+    assert len(sweeps()) > 30
+
+
+def test_init_says_which_data_to_bring(tmp_path):
+    file = tmp_path / "mine.toml"
+    said = invoke("init", file, "--from", "two_layer_mnist").stdout
+    assert f"put its data at {tmp_path / 'mnist'}" in said
+    assert "needs mnist beside the spec, which does not come with it: condensation_mnist, " in (
+        invoke("init", "--list").stdout
+    )
 
 
 def test_init_writes_a_valid_spec_once(tmp_path):

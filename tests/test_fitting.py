@@ -143,7 +143,10 @@ def test_widths_that_have_no_logarithm_are_refused():
 
 def test_a_status_that_no_run_has_is_refused():
     """Otherwise all of a reader's own runs would be left out in silence."""
-    with pytest.raises(InputError, match=r"runs: status: 'Converged' is not supported; allowed: converged, "):
+    with pytest.raises(
+        InputError,
+        match=r"runs: status: 'Converged' is not supported; did you mean 'converged'\? allowed: converged, ",
+    ):
         fitting.fit(make_runs({(1.0, 0.0): 0.1}).assign(status="Converged"))
 
 

@@ -126,7 +126,8 @@ def test_a_package_that_is_broken_is_told_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [None, 3, "", "Phase-Diagram", ["condensation"]])
 def test_what_is_no_name_of_a_kind_is_refused(name: object) -> None:
     with pytest.raises(
-        InputError, match=r"x: kind: .* is not supported; allowed: phase-diagram, condensation"
+        InputError,
+        match=r"x: kind: .* is not supported; (did you mean .*)?allowed: phase-diagram, condensation",
     ):
         kinds.named(name, "x: kind")
 

@@ -25,14 +25,21 @@ def test_what_compiles_first_is_told_and_is_no_time_of_training(monkeypatch: pyt
     monkeypatch.setattr("time.monotonic", lambda: now)
     progress = Progress()
     progress.phase("training")
-    progress.start(total=10, done=0, failed=0, cost=10.0, compiling=30.0)
-    assert progress.line() == "training: 0/10 jobs, compiling the engine (once, about 30 s), 0 failed"
+    progress.start(total=10, done=0, failed=0, cost=10.0)
+    progress.compiling(30.0)
+    first = "training: 0/10 jobs, compiling (once on this machine, about 30 s), 0 failed"
+    assert progress.line() == first
     now = 132.0
     progress.advance(jobs=1, failed=0, cost=1.0)
+    progress.compiling(0.0)
     assert progress.seconds_left() == pytest.approx(3.2 * 9.0), (
         "a tenth of the time at least was for training"
     )
-    now = 180.0
+    now = 182.0
     progress.advance(jobs=4, failed=0, cost=4.0)
     assert progress.seconds_left() == 50.0
+    assert progress.rate() == 0.1
+    progress.compiling(30.0)  # for the other precision
+    now = 200.0
+    assert progress.line() == first.replace("0/10", "5/10")
     assert progress.rate() == 0.1

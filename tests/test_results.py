@@ -93,7 +93,7 @@ def test_what_says_not_to_which_rows_it_was_fitted_or_is_damaged_is_fitted_again
     assert Results(store).is_fitted
 
 
-def test_figures_are_out_of_date_once_a_row_a_kept_network_or_the_study_changes_or_a_file_is_gone(
+def test_figures_are_out_of_date_once_what_they_show_changes_or_they_are_not_what_was_drawn(
     store: Store,
 ) -> None:
     def draw() -> list[str]:
@@ -110,15 +110,26 @@ def test_figures_are_out_of_date_once_a_row_a_kept_network_or_the_study_changes_
     store.write_study(study(1).to_toml().replace('name = "', 'name = "another-'))
     assert not is_drawn(Results(store))
     draw()
-    Path(store.out, names[-1]).unlink()
+    figure = Path(store.out, names[-1])
+    content = figure.read_bytes()
+    figure.unlink()
     assert not is_drawn(Results(store))
+    figure.write_bytes(content[:-1] + b" ")
+    assert not is_drawn(Results(store)), "somebody has edited it"
     draw()
+    assert figure.read_bytes() == content
     kept = Path(store.out, "samples/0123456789abcdef0123.parquet")
     kept.parent.mkdir()
-    kept.touch()
+    store.write_table(f"samples/{kept.name}", store.samples(), store.tables.samples)
     assert not is_drawn(Results(store))
+    draw()
+    kept.write_bytes(kept.read_bytes() + b" ")
+    assert not is_drawn(Results(store)), "it is another network under the same name"
     kept.unlink()
-    assert is_drawn(Results(store))
+    draw()
+    store.write_data(study(1).data.arrays())
+    assert not is_drawn(Results(store))
+    draw()
     store.write_table("slopes.parquet", store.fitted(), store.tables.fitted)
     assert not is_drawn(Results(store)), "the slopes say no longer of which rows they are"
 
@@ -163,7 +174,8 @@ def test_some_figures_in_some_formats_leave_the_others_as_they_are(store: Store)
     assert is_drawn(Results(store))
     assert set(plot_folder(Results(store))) == every
     with pytest.raises(
-        InputError, match=r"--only: 'scalin' is no figure of .*; allowed: scaling_W1, scaling_a"
+        InputError,
+        match=r"--only: 'scalin' is no figure of .*; did you mean 'scaling_a'\? allowed: scaling_W1, scaling_a",
     ):
         list(plot_folder(Results(store), ["scalin"]))
     with pytest.raises(InputError, match=r"--format: 'jpg' is not supported; allowed: png, svg, pdf"):

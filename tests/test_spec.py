@@ -114,7 +114,21 @@ def test_seeds_are_a_number_or_a_list():
         (
             '"phase-diagram"',
             '"phase_diagram"',
-            ["kind: 'phase_diagram' is not supported; allowed: phase-diagram, condensation"],
+            [
+                "'phase_diagram' is not supported; did you mean 'phase-diagram'? allowed: phase-diagram, condens"
+            ],
+        ),
+        (
+            '"points"',
+            '"point"',
+            ["data.kind: 'point' is not supported; did you mean 'points'? allowed: points, "],
+        ),
+        (
+            "seeds = 2",
+            "seeds = 2\n[train]\nmethod = 'gradient_flow'",
+            [
+                "train.method: 'gradient_flow' is not supported; did you mean 'gradient-flow'? allowed: gradient-"
+            ],
         ),
         (
             "seeds = 2",

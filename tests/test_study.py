@@ -10,6 +10,7 @@ from phasediag.engine.kept import COMPILING_SECONDS
 from phasediag.errors import InputError
 from phasediag.kinds import read_study, restored_study
 from phasediag.study import Study
+from phasediag.sweep.plan import make_plan
 
 SWEEPS = Path(__file__).parent.parent / "sweeps"
 SPEC = """
@@ -27,6 +28,7 @@ gamma = [0.5, 1.0, 1.7]
 gamma_prime = [0.0, 0.3]
 seeds = 2
 """
+THREE_WIDTHS = "[100, 1000]", "[100, 300, 1000]"
 
 
 @pytest.fixture
@@ -211,7 +213,7 @@ def test_widths_may_be_written_with_exponents(study_of):
     ],
 )
 def test_what_may_be_unexpected_is_told(study_of, neurons, note):
-    study = study_of(("depth = 2", f"depth = 2\nneurons = {neurons}"))
+    study = study_of(("depth = 2", f"depth = 2\nneurons = {neurons}"), THREE_WIDTHS)
     assert list(study.notes()) == ([note] if note else [])
 
 
@@ -227,19 +229,33 @@ def test_what_may_be_unexpected_is_told(study_of, neurons, note):
     ],
 )
 def test_what_is_compiled_first_is_predicted(study_of, monkeypatch, edits, there, times):
-    monkeypatch.setattr("phasediag.phase_diagram.study.is_compiled", lambda precision: precision in there)
-    assert study_of(*edits).compiling_seconds() == times * COMPILING_SECONDS
+    monkeypatch.setattr("phasediag.sweep.plan.is_compiled", lambda precision: precision in there)
+    planned = make_plan(study_of(*edits), {}, set(), 2)
+    assert planned.compiling_seconds == times * COMPILING_SECONDS
 
 
-def test_one_width_is_told_to_have_no_slope(study_of):
-    [note] = study_of(("[100, 1000]", "[100]")).notes()
-    assert note.startswith("grid.width: one width has no slopes")
+@pytest.mark.parametrize(
+    ("widths", "seeds", "told"),
+    [
+        ("[100]", 2, "one width gives no slope, so every regime will be undetermined; two widths"),
+        (
+            "[100, 1000]",
+            1,
+            "two widths and one seed give slopes without intervals",
+        ),
+        ("[100, 1000]", 2, "with two widths, the seeds alone give the intervals"),
+        ("[100, 300, 1000]", 1, ""),
+    ],
+)
+def test_few_widths_are_told_to_determine_no_slope_or_no_interval(study_of, widths, seeds, told):
+    notes = list(study_of(("[100, 1000]", widths), ("seeds = 2", f"seeds = {seeds}")).notes())
+    assert [note.startswith(f"grid.width: {told}") for note in notes] == ([True] if told else [])
 
 
 def test_few_neurons_for_many_points_are_told(study_of):
     x, y = [[float(i)] for i in range(12)], [1.0] * 12
     old = ("x = [[-1.0], [-0.35], [0.3], [1.0]]", f"x = {x}"), ("y = [0.6, -0.4, 0.5, -0.2]", f"y = {y}")
-    [note] = study_of(("depth = 2", "depth = 2\nneurons = 10"), *old).notes()
+    [note] = study_of(("depth = 2", "depth = 2\nneurons = 10"), THREE_WIDTHS, *old).notes()
     assert note == "network.neurons: 10 for 12 data points: the error of sampling may be large"
 
 

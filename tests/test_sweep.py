@@ -8,6 +8,7 @@ import json
 import threading
 from collections import Counter
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from studies import OPENINGS, sweep
 
+from phasediag.display.progress import Progress
 from phasediag.errors import InputError, PhasediagError
 from phasediag.kinds import open_store, parse_spec
 from phasediag.phase_diagram.study import PhaseDiagramStudy
@@ -122,6 +124,32 @@ def test_all_jobs_run_once_and_the_lease_ends(store, opening):
     assert (record["state"], record["total"], record["done_at_start"]) == ("finished", 40, 0)
     assert store.exists()
     assert store.read_data()["x"].shape == (2, 1)
+
+
+def test_it_is_told_while_the_engine_is_compiled_for_each_precision(store, monkeypatch):
+    """Networks that stand for wider ones compute in float64, the others in float32: each is compiled when its first batch comes."""
+    compiled, lines = set(), []
+    monkeypatch.setattr("phasediag.sweep.plan.is_compiled", compiled.__contains__)
+    progress = Progress()
+
+    def work(jobs, *arguments):
+        precision = "float64" if jobs[0].mass > 1 else "float32"
+        lines.append(
+            (precision in compiled, "compiling (once on this machine, about 30 s)" in progress.line())
+        )
+        compiled.add(precision)
+        return succeed(jobs, *arguments)
+
+    wide = study()
+    spec = wide.spec.model_copy(
+        update={
+            "grid": wide.spec.grid.model_copy(update={"width": (10, 100)}),
+            "network": wide.spec.network.model_copy(update={"neurons": 10}),
+        }
+    )
+    run(replace(wide, spec=spec), store, work, progress=progress)
+    assert len(lines) > 4 and [line[0] for line in lines].count(False) == 2
+    assert all(told != there for there, told in lines)
 
 
 def test_the_log_has_a_line_per_batch(store, opening, tmp_path):

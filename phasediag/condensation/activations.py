@@ -19,7 +19,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
+from ..errors import InputError, choices
 
 if TYPE_CHECKING:  # specs are read without torch
     from torch import Tensor
@@ -62,7 +62,7 @@ def activation(name: str) -> Activation:
                 return point.load()  # type: ignore[no-any-return]
             except Exception as error:  # whatever the package does when it is imported
                 raise InputError(f"activation {name!r}: {point.value} cannot be imported ({error})") from None
-    raise InputError(f"activation {name!r} is not known here; allowed: {', '.join(known())}")
+    raise InputError(f"activation {name!r} is not known here; {choices(name, known())}")
 
 
 @cache

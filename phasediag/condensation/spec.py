@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from ..errors import choices
 from ..spec.tables import (
     NAME,
     POSITIVE,
@@ -47,7 +48,7 @@ SEPARATOR = "/"
 
 def _known(name: Any) -> str:
     if not isinstance(name, str) or name not in known():
-        raise ValueError(f"{shown(name)} is not a known activation; allowed: {', '.join(known())}")
+        raise ValueError(f"{shown(name)} is not a known activation; {choices(name, known())}")
     if fault := fault_of(name):
         raise ValueError(f"{name} {fault}")
     return name

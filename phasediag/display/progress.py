@@ -34,7 +34,8 @@ class Progress:
         self._phase = ""
         self._cost_done = self._cost_total = 0.0
         self._done_at_start = 0
-        self._compiling = 0.0
+        # Seconds that are predicted for what is being compiled now, since when, and what was spent on that before.
+        self._compiling = self._compiling_since = self._compiled = 0.0
         self._started: float | None = None
         self._next_line = time.monotonic() + FIRST_LINE_SECONDS
         self._notes = 0
@@ -63,7 +64,7 @@ class Progress:
         self._phase = phase
         self._refresh()
 
-    def start(self, total: int, done: int, failed: int, cost: float, compiling: float = 0.0) -> None:
+    def start(self, total: int, done: int, failed: int, cost: float) -> None:
         """Begins to count.
 
         Args:
@@ -71,12 +72,18 @@ class Progress:
             done: jobs that have rows already, failed ones included.
             failed: jobs that have failed.
             cost: predicted seconds of work that are left.
-            compiling: predicted seconds until the first batch begins to train.
         """
         self.total, self.done, self.failed = total, done, failed
-        self._compiling = compiling
         self._done_at_start, self._cost_total = done, cost
         self._started = time.monotonic()
+        self._refresh()
+
+    def compiling(self, seconds: float) -> None:
+        """Tells that the engine is being compiled from here on, in so many seconds, about; 0: that it is not."""
+        now = time.monotonic()
+        if self._compiling:
+            self._compiled += now - self._compiling_since
+        self._compiling, self._compiling_since = seconds, now
         self._refresh()
 
     def grow(self, jobs: int, cost: float) -> None:
@@ -120,10 +127,10 @@ class Progress:
         if self.done == self.total:
             return f"{self._phase}: {self.done}/{self.total} jobs, {self.failed} failed"
         left = self.seconds_left()
-        if left is None:
-            seconds = format_duration(self._compiling)
-            first = f"compiling the engine (once, about {seconds})"
-            pace = [first if self._compiling else "first batch under way"]
+        if self._compiling:
+            pace = [f"compiling (once on this machine, about {format_duration(self._compiling)})"]
+        elif left is None:
+            pace = ["first batch under way"]
         else:
             pace = [f"{self.rate():.1f} jobs/s", f"{format_duration(left)} left"]
         return ", ".join([f"{self._phase}: {self.done}/{self.total} jobs", *pace, f"{self.failed} failed"])
@@ -132,8 +139,10 @@ class Progress:
         return time.monotonic() - self._started if self._started is not None else 0.0
 
     def _training(self) -> float:
-        """Seconds without the compilation: at least a tenth of all, in case its prediction is wrong."""
-        return max(self._elapsed() - self._compiling, self._elapsed() / 10)
+        """Seconds without the compilation: at least a tenth of all, because other jobs may have trained meanwhile."""
+        now = time.monotonic()
+        compiling = self._compiled + (now - self._compiling_since if self._compiling else 0.0)
+        return max(self._elapsed() - compiling, self._elapsed() / 10)
 
     def _refresh(self) -> None:
         if self._live is not None:

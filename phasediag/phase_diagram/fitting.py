@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, choices
 from ..storage.schema import STATUSES
 from . import theory
 from .columns import SLOPES
@@ -57,7 +57,7 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
     unknown = runs.loc[~runs["status"].isin(STATUSES), "status"]
     if len(unknown):
         raise InputError(
-            f"runs: status: {unknown.iloc[0]!r} is not supported; allowed: {', '.join(STATUSES)}"
+            f"runs: status: {unknown.iloc[0]!r} is not supported; {choices(unknown.iloc[0], STATUSES)}"
         )
     if not (runs["width"] > 0).all():
         raise InputError(f"runs: width: {runs['width'].min()} is not supported; allowed: numbers above 0")
@@ -414,7 +414,7 @@ def select_layer(table: pd.DataFrame, layer: str) -> pd.DataFrame:
     """
     of_layer = table.loc[table["layer"] == layer]
     if of_layer.empty:
-        raise InputError(f"layer: {layer!r} has no rows; allowed: {', '.join(sorted(set(table['layer'])))}")
+        raise InputError(f"layer: {layer!r} has no rows; {choices(layer, sorted(set(table['layer'])))}")
     return of_layer
 
 

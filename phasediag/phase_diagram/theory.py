@@ -42,7 +42,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, choices
 
 Exponents = tuple[float, float]
 FloatOrArray = TypeVar("FloatOrArray", float, NDArray[np.float64])
@@ -294,8 +294,8 @@ def _distance_to_line(point: Exponents, layer: str, depth: int, gamma_1: float) 
 
 def _require_layer(layer: str, depth: int, gamma_1: float) -> None:
     if not is_known(layer, depth):
-        allowed = ", ".join(LAYERS.get(depth, ())) or f"depths from 2 to {MAX_DEPTH}"
-        raise ValueError(f"no layer {layer!r} at depth {depth}; allowed: {allowed}")
+        allowed = choices(layer, LAYERS.get(depth, [f"depths from 2 to {MAX_DEPTH}"]))
+        raise ValueError(f"no layer {layer!r} at depth {depth}; {allowed}")
     if depth == 2 and gamma_1 != 0:
         raise ValueError(
             f"gamma_1 = {gamma_1:g}: two layers have no matrix between hidden layers; allowed: 0"

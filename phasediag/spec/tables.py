@@ -5,7 +5,6 @@ The description of a field says what it allows; error messages quote it.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 import math
@@ -16,6 +15,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import numpy as np
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import ErrorDetails
+
+from ..errors import choices, hint
 
 MAX_SEED = 2**31 - 1
 MAX_WIDTH = 10**7
@@ -298,24 +299,23 @@ def _reason(spec: type[Table], error: ErrorDetails, table: type[Table], path: Se
     allowed = _allowed(spec, table, names)
     if error["type"] == "missing":
         return f"required, but missing; allowed: {allowed}"
-    return f"{shown(error['input'])} is not supported; allowed: {allowed}"
+    names = re.findall(r"'([^']*)'", error["ctx"]["expected"]) if error["type"] == "literal_error" else []
+    return f"{shown(error['input'])} is not supported; {hint(error['input'], names)}allowed: {allowed}"
 
 
 def _unknown_key(spec: type[Table], key: str, table: type[Table]) -> str:
     # What programs write is nothing to suggest to people.
     known = [name for name in table.model_fields if name not in _WRITTEN_BY_PROGRAMS]
-    allowed = f"allowed: {', '.join(known)}"
     tables = _tables(spec).items()
     homes = [name for name, home in tables if name not in _WRITTEN_BY_PROGRAMS and key in home.model_fields]
     if homes:
-        return f"belongs to [{homes[0]}]; {allowed}"
-    close = difflib.get_close_matches(key, table.model_fields, n=1)
-    return f"unknown key; did you mean '{close[0]}'? {allowed}" if close else f"unknown key; {allowed}"
+        return f"belongs to [{homes[0]}]; allowed: {', '.join(known)}"
+    return f"unknown key; {choices(key, known)}"
 
 
 def _data_kind(data: Any, tables: Mapping[str, type[Table]]) -> str:
     if isinstance(data, dict) and "kind" in data:
-        return f"{shown(data['kind'])} is not supported; allowed: {', '.join(tables)}"
+        return f"{shown(data['kind'])} is not supported; {choices(data['kind'], tables)}"
     return f"required, but missing; allowed: {', '.join(tables)}"
 
 

@@ -12,9 +12,10 @@ import re
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -108,6 +109,13 @@ class Files:
                 return bytes(stream.read())
         except OSError as error:
             raise InputError(f"{self.name(path)}: cannot be read ({one_line(error)})") from None
+
+    def digests(self, paths: Collection[str]) -> dict[str, str]:
+        """A hash of the content of each of these files, read several at a time; "" of one that is not there."""
+        with ThreadPoolExecutor(READERS) as pool:
+            contents = pool.map(self.read, paths)
+            hashes = ("" if content is None else sha256(content).hexdigest() for content in contents)
+            return dict(zip(paths, hashes, strict=True))
 
     def parquet(self, folder: str) -> list[str]:
         """Paths, on the file system, of the Parquet files in a folder. Like all readers of Parquet, ignores names with `_` or `.` first."""

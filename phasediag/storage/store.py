@@ -325,6 +325,11 @@ class Store:
         """The ids of the jobs whose networks are kept already."""
         return {PurePosixPath(path).stem for path in self.files.parquet("samples")}
 
+    def digest(self) -> dict[str, str]:
+        """A hash of the content of each file that figures show, beside those of `runs/`: the study, its data and the kept networks."""
+        samples = [f"samples/{job_id}.parquet" for job_id in sorted(self.sample_ids())]
+        return self.files.digests(["study.toml", "data.npz", *samples])
+
     @property
     def fitted_name(self) -> str:
         """The file of what is fitted: `slopes.parquet`, `counts.parquet`."""
@@ -365,8 +370,9 @@ class Store:
         self.files.publish(f"{folder}{name}", content)
 
     def write_drawn(self, source: str, names: Sequence[str]) -> None:
-        """Writes that `figures/` is complete with these files, and a hash of what they were drawn from."""
-        self.files.publish(_DRAWN, json.dumps({"source": source, "files": sorted(names)}).encode())
+        """Writes that `figures/` is complete with these files as they are now, and a hash of what they were drawn from."""
+        files = self.files.digests([f"figures/{name}" for name in sorted(names)])
+        self.files.publish(_DRAWN, json.dumps({"source": source, "files": files}).encode())
 
     def forget_drawn(self) -> None:
         """From here on, until `write_drawn`, `figures/` does not count as complete."""
@@ -374,10 +380,10 @@ class Store:
             self.files.delete(_DRAWN)
 
     def drawn_from(self) -> str | None:
-        """The hash of what `figures/` was drawn from; None if it is not complete."""
+        """The hash of what `figures/` was drawn from; None if a file of it is missing, or is not what was drawn."""
         match self._read_json(_DRAWN):
-            case {"source": str(source), "files": [*names]}:
-                return source if all(self.files.is_file(f"figures/{name}") for name in names) else None
+            case {"source": str(source), "files": dict(files)} if self.files.digests(files) == files:
+                return source
         return None
 
     def write_report(self, content: bytes) -> None:

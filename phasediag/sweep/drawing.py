@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from ..devices import cores
-from ..errors import InputError
+from ..errors import InputError, choices
 from ..kinds import kind_in
 from ..storage.schema import VERSION, digest
 from .load import Results
@@ -42,7 +42,7 @@ def plot_folder(
 
     store = results.store
     if unknown := set(formats) - FORMATS.keys():
-        raise InputError(f"--format: {min(unknown)!r} is not supported; allowed: {', '.join(FORMATS)}")
+        raise InputError(f"--format: {min(unknown)!r} is not supported; {choices(min(unknown), FORMATS)}")
     kind = kind_in(store)
     drawings = _chosen(store.out, kind.scaling(results, points) if points else kind.figures(results), only)
     if results.keep_fit():
@@ -64,7 +64,7 @@ def _chosen(out: str, drawings: Mapping[str, Drawing], only: Sequence[str]) -> d
     """The drawings that are meant by names, or by what names begin with; all if there is none."""
     for part in only:
         if not any(_is_part(key, part) for key in drawings):
-            raise InputError(f"--only: {part!r} is no figure of {out}; allowed: {', '.join(drawings)}")
+            raise InputError(f"--only: {part!r} is no figure of {out}; {choices(part, drawings)}")
     return {
         key: drawing
         for key, drawing in drawings.items()
@@ -83,8 +83,6 @@ def is_drawn(results: Results) -> bool:
 
 
 def _source_of_figures(results: Results) -> str:
-    """A hash of all that figures depend on: rows, kept networks (by their ids), the study, and what draws."""
-    programs = [VERSION, version("matplotlib")]
-    store = results.store
-    content = [programs, store.read_study(), digest(results.runs), sorted(store.sample_ids())]
+    """A hash of all that figures depend on: rows, kept networks, the study, its data, and what draws."""
+    content = [VERSION, version("matplotlib"), digest(results.runs), results.store.digest()]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

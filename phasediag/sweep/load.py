@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..errors import choices
 from ..kinds import open_store, require_study
 from ..storage.store import Store
 from .results import current_fit, require_runs
@@ -69,7 +70,7 @@ class Results:
         if name == self.store.tables.fitted_name:
             return self.fitted
         raise AttributeError(
-            f"results have no {name!r}; allowed: runs, {self.store.tables.fitted_name}, samples, data"
+            f"results have no {name!r}; {choices(name, ['runs', self.store.tables.fitted_name, 'samples', 'data'])}"
         )
 
     def __dir__(self) -> list[str]:

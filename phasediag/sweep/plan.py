@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..devices import BATCH_BYTES
+from ..engine.kept import COMPILING_SECONDS, is_compiled
 from ..storage.schema import FAILED
 from ..study import AnyStudy, Cost, Job, JobT
 
@@ -21,6 +22,8 @@ LIMIT_SECONDS, LIMIT_FACTOR = 900.0, 10.0
 """A batch is stuck if it takes longer than this: that much, and so many times what it would take if its longest job went to the limit of
 evaluations. Nothing that progresses should ever be stopped."""
 MAX_LIMIT_SECONDS = 30 * 86400.0
+STARTING_SECONDS = 6.0
+"""Seconds that Ray takes to start and to stop, about, on two cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,9 @@ class Plan:
         groups: the same by that.
         more_jobs: most jobs that refinement may add to these.
         more_cpu_seconds: what those would take on one core.
-        compiling_seconds: what the first batches take on this machine before they train, once.
+        starting_seconds: what Ray takes to start on this machine, and to stop, about.
+        compiling_seconds: what the engine takes to be compiled, once on this machine, about.
+        finishing_seconds: what fits and figures take, about.
     """
 
     total: int
@@ -87,7 +92,9 @@ class Plan:
     groups: tuple[GroupPlan, ...]
     more_jobs: int = 0
     more_cpu_seconds: float = 0.0
+    starting_seconds: float = 0.0
     compiling_seconds: float = 0.0
+    finishing_seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON can hold it."""
@@ -129,6 +136,12 @@ def _batch(costed: Sequence[_Costed], sample: bool = False) -> Batch:
     worst = seconds + max(one.cost.worst for one in costed)
     limit = min(LIMIT_SECONDS + LIMIT_FACTOR * worst, MAX_LIMIT_SECONDS)
     return Batch(tuple(one.job for one in costed), seconds, sample, limit)
+
+
+def uncompiled(study: AnyStudy, batches: Iterable[Batch]) -> set[str]:
+    """The parts of the engine that these batches compile first, as far as this machine knows."""
+    parts = {study.compiles(batch.jobs[0]) for batch in batches}  # jobs of one shape compile the same
+    return {part for part in parts if part and not is_compiled(part)}
 
 
 def longest_first(batches: Iterable[Batch]) -> list[Batch]:
@@ -187,7 +200,9 @@ def make_plan(study: AnyStudy, statuses: Mapping[str, str], kept: Iterable[str],
         groups=groups,
         more_jobs=more_jobs,
         more_cpu_seconds=more_jobs * seconds,
-        compiling_seconds=study.compiling_seconds() if batches else 0.0,
+        starting_seconds=STARTING_SECONDS if batches else 0.0,
+        compiling_seconds=COMPILING_SECONDS * len(uncompiled(study, batches)),
+        finishing_seconds=study.finishing_seconds() if batches else 0.0,
     )
 
 

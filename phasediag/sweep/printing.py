@@ -32,9 +32,13 @@ def print_plan(planned: Plan) -> None:
         f"{planned.batches} batches; predicted: {format_duration(planned.cpu_seconds)} of CPU time, "
         f"{format_duration(planned.wall_seconds)} of training here with {planned.slots} at a time"
     )
-    if planned.compiling_seconds:
-        seconds = format_duration(planned.compiling_seconds)
-        say(f"the engine is compiled first, once for each dtype on this machine: about {seconds} more")
+    beside = {
+        "to start and stop Ray (none with --local)": planned.starting_seconds,
+        "to compile the engine (once on this machine)": planned.compiling_seconds,
+        "for fits and figures": planned.finishing_seconds,
+    }
+    if parts := [f"{seconds:.0f} s {what}" for what, seconds in beside.items() if seconds]:
+        say(f"in addition, about: {', '.join(parts)}")
     if planned.more_jobs:
         say(
             f"refinement may add up to {planned.more_jobs} jobs; "

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..display.progress import Progress
+from ..engine.kept import COMPILING_SECONDS
 from ..errors import InputError, PhasediagError
 from ..kinds import named
 from ..storage.files import patiently
@@ -24,7 +25,7 @@ from .executor import Executor, Place, Trouble
 from .interruption import interruptible
 from .lease import Lease, check_free, hold, holds
 from .log import Log
-from .plan import Batch, make_batches, missing_batches
+from .plan import Batch, make_batches, missing_batches, uncompiled
 from .retries import Attempt, Misfortune, describe_fate, next_attempts
 from .worker import Receipt, Shared, describe
 
@@ -71,6 +72,7 @@ def run(
     *,
     retry_failed: bool = False,
     trainer: Trainer[Job] | None = None,
+    begin: Callable[[], None] | None = None,
     finish: Callable[[], None] | None = None,
     log: Log | None = None,
     samples: bool = True,
@@ -84,6 +86,7 @@ def run(
         progress: shows how far it is.
         retry_failed: try the jobs again that have failed before.
         trainer: in place of the study's own, for tests.
+        begin: called when nothing is refused any more, before the first job.
         finish: called when all jobs have ended, while the folder is still this driver's.
         log: gets a line per batch.
         samples: keep the networks whole that the study asks for.
@@ -103,6 +106,8 @@ def run(
     place = nullcontext() if complete else opening(study, progress)
     with interruptible(), place as executor, interruptible(), hold(store, previous) as lease:
         _prepare_folder(study, store, retry_failed, damaged, progress)
+        if begin is not None:
+            begin()
         try:
             if executor is None:
                 outcome = _as_stored(study, store)
@@ -184,6 +189,7 @@ class _Sweep:
         self._refine_time = -math.inf
         self._stored = 0  # batches, and how many of them there were when one last could not be stored:
         self._stored_before: dict[Batch, int] = {}
+        self._compiled: set[str] = set()  # parts of the engine, wherever there is no place to keep them
         self._started = time.monotonic()
 
     def run(self) -> Outcome:
@@ -214,8 +220,7 @@ class _Sweep:
         total = len(self._study.jobs())
         failed = _count_failed(statuses)
         patiently(lambda: self._lease.describe(total, len(statuses)), STORE_PATIENCE)
-        compiling = self._study.compiling_seconds() if self._executor.here and batches else 0.0
-        self._progress.start(total, len(statuses), failed, sum(batch.seconds for batch in batches), compiling)
+        self._progress.start(total, len(statuses), failed, sum(batch.seconds for batch in batches))
         self._progress.phase("training")
         self._log.write(
             "start",
@@ -276,8 +281,12 @@ class _Sweep:
             self._fly(self._alone.popleft())
         while self._waiting and len(self._in_flight) < WINDOW_PER_SLOT * self._executor.slots():
             self._fly(self._waiting.popleft())
-        flying = (attempt.batch for attempt in self._in_flight.values())
+        flying = [attempt.batch for attempt in self._in_flight.values()]
         self._executor.metrics.fly(sum(len(batch.jobs) for batch in flying if not batch.sample))
+        if self._executor.here:
+            first = flying[: self._executor.slots()]  # those that wait for a slot compile nothing yet
+            compiling = uncompiled(self._study, first) - self._compiled
+            self._progress.compiling(COMPILING_SECONDS if compiling else 0.0)
 
     def _fly(self, attempt: Attempt) -> None:
         place = Place.ALONE if attempt.alone else Place.ANYWHERE
@@ -303,6 +312,7 @@ class _Sweep:
             self._lease.check()
             return Trouble(Misfortune.UNSTORED, "driver.json was replaced or removed")
         self._stored += 1
+        self._compiled.add(self._study.compiles(batch.jobs[0]))
         self._executor.metrics.observe(result)
         self._count(batch, result.statuses.get(FAILED, 0))
         self._log.write(

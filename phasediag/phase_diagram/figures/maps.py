@@ -32,7 +32,7 @@ from ...display.figures import (
     plain_text,
     shown_figure,
 )
-from ...errors import InputError
+from ...errors import InputError, choices
 from .. import info, theory
 from ..fitting import LINE_SLOPES, POINT, POINT_KEYS, require_columns, require_one_plane, select_layer
 from ..info import Line, Plane, split_points
@@ -91,8 +91,8 @@ def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None, co
     lines = [column] if column in LINE_SLOPES else LINE_SLOPES
     of_layer = _one_plane(slopes, layer, dict.fromkeys([column, *_with_intervals(lines)]))
     if not pd.api.types.is_numeric_dtype(of_layer[column]):
-        allowed = ", ".join(of_layer.select_dtypes("number").columns.difference(POINT_KEYS, sort=False))
-        raise InputError(f"column: {column!r} holds no numbers; allowed: {allowed}")
+        numbers = of_layer.select_dtypes("number").columns.difference(POINT_KEYS, sort=False)
+        raise InputError(f"column: {column!r} holds no numbers; {choices(column, numbers)}")
     if not np.isfinite(of_layer[column].to_numpy(float)).any():
         least = {"slope": "two widths have converged", "slope_infinite": "four widths have converged"}
         where = f", where {least[column]}" if column in least else ""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ...errors import InputError
+from ...errors import InputError, choices
 from ..extrapolation import LEAST_WIDTHS, infinite_width_slopes
 from ..theory import LAYERS, MAX_DEPTH, exponents_from_powers, named_initialisations, round_exponent
 from .formulas import Formula, shortened
@@ -96,8 +96,12 @@ def locate_name(name: str, depth: int = 2) -> Location:
     for candidate, exponents in known.items():
         if candidate.lower() == wanted:
             return Location(depth, Exponents(*exponents))
-    names = dict.fromkeys([*known, "maximal-update", *ALIASES])
-    raise InputError(f"locate: --name: {shortened(name)} is not known; allowed: {', '.join(names)}")
+    raise InputError(f"locate: --name: {shortened(name)} is not known; {choices(name, initialisations())}")
+
+
+def initialisations() -> list[str]:
+    """The names of initialisations, the usual ones first."""
+    return [*dict.fromkeys([*named_initialisations(2), "maximal-update", *ALIASES])]
 
 
 def from_logs(widths: Sequence[float], logs: NDArray[np.float64], draws: int, depth: int) -> Location:
