@@ -120,7 +120,7 @@ def test_stored_studies_need_no_data_file(tmp_path):
 
 def test_stored_points_must_match_their_arrays(study_of):
     study = study_of()
-    with pytest.raises(InputError, match="OUT: data: the points are not those"):
+    with pytest.raises(InputError, match="OUT: data: the points differ from the arrays"):
         restored_study(study.to_toml(), {"x": study.data.x + 1.0, "y": study.data.y}, "OUT")
 
 
