@@ -25,7 +25,7 @@ from phasediag.kinds import open_store, restored_study
 from phasediag.phase_diagram.fitting import fit
 from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.training import failed_rows
-from phasediag.study import AnyStudy
+from phasediag.studies import AnyStudy
 from phasediag.sweep.ray_cluster import ray_cluster
 from phasediag.sweep.status import read_status
 from phasediag.sweep.sweep import Outcome, run

@@ -1,6 +1,6 @@
 """Phase diagrams of neural network initialisations: in which regime does this initialisation train?
 
-    study = phasediag.read_study("sweeps/quickstart.toml")
+    study = phasediag.read_study("sweeps/quickstart.toml")     # or of arrays: phasediag.study(x, y, width=..., ...)
     runs = phasediag.train(study)                 # in this process, without Ray
     slopes = phasediag.fit(runs)
     ax = phasediag.plot_map(slopes, layer="W1")
@@ -18,18 +18,19 @@ from .errors import InputError, PhasediagError
 if TYPE_CHECKING:
     from .condensation.counts import count, summarise
     from .kinds import read_study
+    from .phase_diagram.arrays import study
     from .phase_diagram.comparison import compare
     from .phase_diagram.figures.examples import plot_features, plot_functions, plot_scaling
     from .phase_diagram.figures.maps import plot_map, plot_regimes
     from .phase_diagram.fitting import critical_line, fit
     from .phase_diagram.locate.networks import locate
     from .storage.schema import VERSION as __version__
-    from .study import Study
+    from .studies import Study
     from .sweep.load import load
     from .sweep.local import train
 
 _HOMES = {
-    "Study": "study",
+    "Study": "studies",
     "compare": "phase_diagram.comparison",
     "count": "condensation.counts",
     "critical_line": "phase_diagram.fitting",
@@ -42,6 +43,7 @@ _HOMES = {
     "plot_regimes": "phase_diagram.figures.maps",
     "plot_scaling": "phase_diagram.figures.examples",
     "read_study": "kinds",
+    "study": "phase_diagram.arrays",
     "summarise": "condensation.counts",
     "train": "sweep.local",
 }
@@ -63,6 +65,7 @@ __all__ = [
     "plot_regimes",
     "plot_scaling",
     "read_study",
+    "study",
     "summarise",
     "train",
 ]

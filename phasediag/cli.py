@@ -29,7 +29,7 @@ from .sweep.interruption import interruptible
 if TYPE_CHECKING:
     from .display.progress import Progress
     from .storage.store import Store
-    from .study import AnyStudy
+    from .studies import AnyStudy
     from .sweep.executor import Executor
     from .sweep.status import Status
     from .sweep.sweep import Opening, Outcome

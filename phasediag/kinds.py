@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # reading, fitting and plotting need none of it
 
     from .display.figures import Drawing
     from .spec.tables import Table
-    from .study import AnyStudy, Job, Trainer
+    from .studies import AnyStudy, Job, Trainer
 
 SpecT = TypeVar("SpecT", bound="Table")
 StudyT = TypeVar("StudyT")
@@ -319,6 +319,10 @@ def read_study(path: str | Path) -> AnyStudy:
     Raises:
         InputError: the file or its data cannot be read, or hold something that is not allowed.
     """
+    if not isinstance(path, str | Path):
+        raise InputError(
+            f"read_study(): {type(path).__name__}; allowed: the path of a TOML file (of arrays, phasediag.study makes a study)"
+        )
     path = at_home(path, "SPEC")
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -18,7 +18,7 @@ import phasediag
 
 ROOT = Path(phasediag.__file__).parent
 FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in ROOT.rglob("*.py")}
-"""Path by module, "study" or "engine.flow"."""
+"""Path by module, "kinds" or "engine.flow"."""
 PACKAGES = {name.removesuffix(".__init__") for name in FILES if name.endswith(".__init__")}
 
 
@@ -199,7 +199,7 @@ def test_no_module_asks_a_frame_or_an_object_for_its_kind() -> None:
 
 def test_the_seam_between_kinds_and_the_rest_is_typed() -> None:
     """`Any` would switch the type checker off in `Study`, `Trainer`, `Kind` and `Executor`."""
-    for module in ("study", "kinds", "sweep.executor", "sweep.sweep", "sweep.worker", "sweep.local"):
+    for module in ("studies", "kinds", "sweep.executor", "sweep.sweep", "sweep.worker", "sweep.local"):
         names = {node.id for node in ast.walk(parsed(module)) if isinstance(node, ast.Name)}
         assert "Any" not in names, module
 
@@ -224,7 +224,7 @@ def test_reading_fitting_and_plotting_need_little() -> None:
 
 def test_public_names_are_functions_whatever_was_imported_first() -> None:
     script = (
-        "import phasediag.phase_diagram.fitting, phasediag.study, phasediag.kinds, phasediag\n"
+        "import phasediag.phase_diagram.fitting, phasediag.studies, phasediag.kinds, phasediag\n"
         "print(*(callable(getattr(phasediag, name)) for name in phasediag.__all__ if name[0] != '_'))"
     )
     output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)

@@ -13,7 +13,7 @@ from phasediag.phase_diagram import costs
 from phasediag.phase_diagram.costs import cost_of, predicted_seconds
 from phasediag.phase_diagram.study import PhaseDiagramStudy
 from phasediag.spec.data import make_dataset
-from phasediag.study import Cost
+from phasediag.studies import Cost
 from phasediag.sweep import plan
 from phasediag.sweep.plan import Batch, make_batches, make_plan, missing_batches, split
 

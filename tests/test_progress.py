@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 from phasediag.display.progress import Progress
@@ -43,3 +46,39 @@ def test_what_compiles_first_is_told_and_is_no_time_of_training(monkeypatch: pyt
     now = 200.0
     assert progress.line() == first.replace("0/10", "5/10")
     assert progress.rate() == 0.1
+
+
+def test_a_notebook_shows_one_line_that_changes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now, lines = 100.0, []
+    monkeypatch.setattr("time.monotonic", lambda: now)
+
+    def display(data: dict[str, str], raw: bool, display_id: bool) -> SimpleNamespace:
+        lines.append(data)
+        return SimpleNamespace(update=lambda data, raw: lines.append(data))
+
+    ipython = SimpleNamespace(
+        get_ipython=lambda: SimpleNamespace(kernel=None), display=SimpleNamespace(display=display)
+    )
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    with Progress().shown(in_logs=False) as progress:
+        progress.phase("training")
+        progress.start(total=2, done=0, failed=0, cost=1.0)  # too soon after the line before
+        now += 1
+        progress.advance(jobs=1, failed=0, cost=0.5)
+        progress.advance(jobs=1, failed=0, cost=0.5)
+    assert [line["text/plain"] for line in lines] == [
+        "",
+        "training",
+        "training: 1/2 jobs, 1.0 jobs/s, 1.0 s left, 0 failed",
+        "training: 2/2 jobs, 0 failed",
+    ]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_nothing_is_shown_where_no_one_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress().shown(in_logs=False) as progress:
+        progress.phase("training")
+        progress._next_line = 0.0
+    assert capsys.readouterr() == ("", "")

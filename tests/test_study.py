@@ -9,7 +9,7 @@ import pytest
 from phasediag.engine.kept import COMPILING_SECONDS
 from phasediag.errors import InputError
 from phasediag.kinds import read_study, restored_study
-from phasediag.study import Study
+from phasediag.studies import Study
 from phasediag.sweep.plan import make_plan
 
 SWEEPS = Path(__file__).parent.parent / "sweeps"

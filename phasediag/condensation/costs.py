@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..devices import SPEED
-from ..study import Cost
+from ..studies import Cost
 from .directions import CLIMB_STEPS, climb_starts
 from .jobs import Job
 from .spec import TrainSpec

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..spec.data import Dataset, load_data, make_dataset
-from ..study import Cost, Row, Study, hash_of
+from ..studies import Cost, Row, Study, hash_of
 from .costs import cost_of
 from .jobs import Job, Names
 from .spec import SEPARATOR, CondensationSpec, FunctionData, TrainSpec, name_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from .terminal import console, format_duration
 
 FIRST_LINE_SECONDS = 3.0
 LINE_SECONDS = 15.0
+CELL_SECONDS = 0.3
 MAX_NOTES = 20
 _NOTE_LENGTH = 300
 # What a long line takes on a terminal, with the spinner; the bar gets the rest.
@@ -40,15 +42,31 @@ class Progress:
         self._next_line = time.monotonic() + FIRST_LINE_SECONDS
         self._notes = 0
         self._live: RichProgress | None = None
+        self._cell: _Cell | None = None
 
     @contextmanager
-    def shown(self) -> Iterator[Progress]:
-        """Shows the progress for the duration of a `with` block."""
+    def shown(self, in_logs: bool = True) -> Iterator[Progress]:
+        """Shows the progress for the duration of a `with` block: a line that changes on a terminal and in a notebook.
+
+        Args:
+            in_logs: whether to print a line now and then elsewhere.
+        """
+        if in_notebook():
+            self._cell = _Cell()
+            try:
+                yield self
+            finally:
+                self._cell.show(self.line())
+                self._cell = None
+            return
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             with self._live_line() as self._live:
                 self._live.add_task("", total=None)
                 yield self
             self._live = None
+            return
+        if not in_logs:
+            yield self
             return
         stop = threading.Event()
         ticker = threading.Thread(target=self._tick, args=(stop,), name="progress", daemon=True)
@@ -145,6 +163,8 @@ class Progress:
         return max(self._elapsed() - compiling, self._elapsed() / 10)
 
     def _refresh(self) -> None:
+        if self._cell is not None:
+            self._cell.show(self.line(), CELL_SECONDS)
         if self._live is not None:
             self._live.update(self._live.task_ids[0], completed=self.done, total=self.total or None)
 
@@ -166,6 +186,26 @@ class Progress:
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False)
+
+
+def in_notebook() -> bool:
+    """Whether this process shows what it displays in a notebook."""
+    ipython = sys.modules.get("IPython")  # a notebook has imported it
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+class _Cell:
+    """A line of text below the cell of a notebook that is running. The same place shows every new one."""
+
+    def __init__(self) -> None:
+        self._handle = sys.modules["IPython"].display.display({"text/plain": ""}, raw=True, display_id=True)
+        self._shown = 0.0
+
+    def show(self, line: str, seconds: float = 0.0) -> None:
+        """Shows a line, unless the last one is younger than so many seconds."""
+        if time.monotonic() >= self._shown + seconds:
+            self._shown = time.monotonic()
+            self._handle.update({"text/plain": line}, raw=True)
 
 
 class _Line(ProgressColumn):

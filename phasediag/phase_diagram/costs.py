@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..devices import SPEED
-from ..study import Cost
+from ..studies import Cost
 from .jobs import Job
 from .theory import LAYERS, critical_gamma
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from ..spec.data import Dataset
 from ..spec.parse import format_spec, parse_document, validate
-from ..study import Cost, Row, Study, hash_of
+from ..studies import Cost, Row, Study, hash_of
 from .costs import cost_of, seconds_near_lines
 from .jobs import Cell, Job
 from .refinement import Placement, Refinement, refinement_of
@@ -23,7 +23,7 @@ FINISHING_SECONDS = 3.0
 """Seconds of fits and figures for one layer, about, on two cores; measured on maps of 13 x 13 to 27 x 16 points."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PhaseDiagramStudy(Study[Cell, Job]):
     """A study of kind "phase-diagram"; its cells are (width, gamma, gamma_prime, seed).
 

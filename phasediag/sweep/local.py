@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import count
 from tempfile import TemporaryDirectory
@@ -20,7 +20,7 @@ from ..display.progress import Progress
 from ..kinds import named
 from ..spec.tables import ResourcesSpec
 from ..storage.store import Store
-from ..study import AnyStudy
+from ..studies import AnyStudy
 from .executor import Ended, Executor, Place, Trouble
 from .plan import Batch
 from .retries import Misfortune
@@ -85,12 +85,15 @@ class LocalExecutor(Executor):
 def train(study: AnyStudy, progress: Callable[[int, int], None] | None = None) -> pd.DataFrame:
     """Trains every job of the study, including jobs that its refinement adds, in this process, on all cores, without Ray.
 
-    ``progress(done, total)`` is called after every batch of jobs. Returns the rows that a sweep would have written to ``runs/``,
-    sorted by job. A job that cannot be run has the status "failed", with the reason in ``error``; a warning says how many there are.
+    A terminal or a notebook shows how far it is; or ``progress(done, total)`` is called after every batch of jobs. Returns the rows that
+    a sweep would have written to ``runs/``, sorted by job. A job that cannot be run has the status "failed", with the reason in
+    ``error``; a warning says how many there are.
     """
     tables = named(study.kind).tables
     shown = Progress() if progress is None else _Told(progress)
-    with TemporaryDirectory(prefix="phasediag-") as folder:
+    with TemporaryDirectory(prefix="phasediag-") as folder, ExitStack() as stack:
+        if progress is None:
+            stack.enter_context(shown.shown(in_logs=False))
         store = Store(folder, tables)
         outcome = run(study, store, this_process, shown, samples=False)
         if outcome.failed:

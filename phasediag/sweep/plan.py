@@ -11,7 +11,7 @@ from typing import Any
 from ..devices import BATCH_BYTES
 from ..engine.kept import COMPILING_SECONDS, is_compiled
 from ..storage.schema import FAILED
-from ..study import AnyStudy, Cost, Job, JobT
+from ..studies import AnyStudy, Cost, Job, JobT
 
 BATCHES_PER_SLOT = 8
 """Batches that every slot should get at least, so that the last ones end at about the same time."""

@@ -37,7 +37,7 @@ from ..display.progress import Progress
 from ..display.terminal import say
 from ..errors import InputError
 from ..spec.tables import ResourcesSpec
-from ..study import AnyStudy
+from ..studies import AnyStudy
 from .executor import Ended, Executor, Metrics, Place, Trouble
 from .interruption import interruptible
 from .plan import Batch

@@ -16,7 +16,7 @@ from ..devices import device_of_row, kind_of_row
 from ..errors import InputError
 from ..kinds import named, stored_study
 from ..storage.store import Store
-from ..study import AnyStudy, Job
+from ..studies import AnyStudy, Job
 
 SAME_DEVICE_TOLERANCE = 1e-4
 """Relative difference allowed on the same kind of device; elsewhere it is the accuracy of the study."""

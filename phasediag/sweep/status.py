@@ -10,7 +10,7 @@ from typing import Any
 from ..kinds import kind_in, stored_study
 from ..storage.schema import FAILED
 from ..storage.store import Store
-from ..study import AnyStudy
+from ..studies import AnyStudy
 from .lease import RUNNING, SILENCE_SECONDS, is_alive, process_is_there
 
 POLL_SECONDS = 1.0

@@ -20,7 +20,7 @@ from ..kinds import named
 from ..storage.files import patiently
 from ..storage.schema import FAILED
 from ..storage.store import Store
-from ..study import AnyStudy, Job, Row, Trainer
+from ..studies import AnyStudy, Job, Row, Trainer
 from .executor import Executor, Place, Trouble
 from .interruption import interruptible
 from .lease import Lease, check_free, hold, holds

@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..spec.tables import ResourcesSpec
 from ..storage.files import patiently
 from ..storage.store import Store
-from ..study import Job, Row, Trainer
+from ..studies import Job, Row, Trainer
 from .lease import holds
 from .plan import Batch
 

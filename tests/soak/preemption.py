@@ -26,7 +26,7 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 from phasediag.display.progress import Progress  # noqa: E402
 from phasediag.kinds import open_store, read_study  # noqa: E402
-from phasediag.study import Study  # noqa: E402
+from phasediag.studies import Study  # noqa: E402
 from phasediag.sweep import sweep as driver  # noqa: E402
 from phasediag.sweep.log import Log  # noqa: E402
 from phasediag.sweep.ray_cluster import ray_cluster  # noqa: E402

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from phasediag.spec.tables import Count, Name, Number, ResourcesSpec, Table
 from phasediag.storage.schema import VERSION
-from phasediag.study import Cost, Row, Study, hash_of
+from phasediag.studies import Cost, Row, Study, hash_of
 
 from .columns import RUNS
 

@@ -124,7 +124,7 @@ class StudyData(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study(ABC, Generic[CellT, JobT]):
     """What to train (`spec`) on which data; `source` names where it was read, for error messages."""
 
@@ -134,6 +134,10 @@ class Study(ABC, Generic[CellT, JobT]):
 
     grouped_by: ClassVar[str] = ""
     """What plans and summaries sum up by."""
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in self.data.arrays().items())
+        return f"{self.spec.name} ({self.kind}), {len(self.cells()):,} networks on {shapes}"
 
     def notes(self) -> Iterator[str]:
         """What its author may not expect: "key: what is the case"."""
