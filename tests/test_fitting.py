@@ -156,8 +156,57 @@ def test_what_is_no_table_is_refused():
 
 
 def test_missing_column_is_named():
-    with pytest.raises(InputError, match="missing columns width, status"):
-        fitting.fit(make_runs({(0.5, 0.0): -0.5}).drop(columns=["width", "status"]))
+    with pytest.raises(
+        InputError, match="missing columns layer, width; needed: layer, gamma, gamma_prime, width, "
+    ):
+        fitting.fit(make_runs({(0.5, 0.0): -0.5}).drop(columns=["layer", "width"]))
+
+
+def test_five_columns_are_enough():
+    runs = make_runs({(0.5, 0.0): -0.5, (1.5, 0.0): 0.4}, noise=0.01)
+    few = runs[["layer", "gamma", "gamma_prime", "width", "relative_change"]]
+    pd.testing.assert_frame_equal(fitting.fit(few), fitting.fit(runs))
+
+
+def test_a_layer_of_deeper_networks_needs_the_depth():
+    """Predictions for the depth 2 would be wrong for it."""
+    few = make_runs({(0.5, 0.0): -0.5}, layer="W2").drop(columns=["depth", "gamma_1", "status"])
+    with pytest.raises(InputError, match="runs: missing columns depth; needed: depth, layer, "):
+        fitting.fit(few)
+    assert fitting.fit(few.assign(depth=3))["predicted_regime"].tolist() == ["linear"]
+
+
+def test_a_missing_column_with_a_name_like_it_is_asked_for():
+    runs = make_runs({(0.5, 0.0): -0.5}).rename(columns={"gamma_prime": "gamma_prim", "width": "Width"})
+    said = "missing columns gamma_prime, width; 'gamma_prim': did you mean 'gamma_prime'[?] 'Width': did you mean 'width'[?] needed"
+    with pytest.raises(InputError, match=said):
+        fitting.fit(runs)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("gamma", "half", "runs: gamma: 'half' is not supported; allowed: numbers"),
+        ("relative_change", "0.5", "runs: relative_change: '0.5' is not supported; allowed: numbers"),
+        ("width", None, "runs: width: nan is not supported; allowed: finite numbers"),
+        ("gamma_prime", np.nan, "runs: gamma_prime: nan is not supported; allowed: finite numbers"),
+        ("gamma", np.inf, "runs: gamma: inf is not supported; allowed: finite numbers"),
+        ("layer", np.nan, "runs: layer: nan is not supported; allowed: names, such as W1, W2, a"),
+        ("layer", 1, "runs: layer: 1 is not supported; allowed: names, such as W1, W2, a"),
+    ],
+)
+def test_values_of_another_type_are_refused(column, value, said):
+    runs = make_runs({(0.5, 0.0): -0.5}).astype({column: object})
+    runs.loc[3, column] = value
+    with pytest.raises(InputError) as error:
+        fitting.fit(runs.infer_objects())
+    assert str(error.value) == said
+
+
+def test_numbers_in_a_column_of_objects_are_numbers():
+    runs = make_runs({(0.5, 0.0): -0.5})
+    objects = runs.astype({"relative_change": object, "width": "category", "depth": object})
+    pd.testing.assert_frame_equal(fitting.fit(objects), fitting.fit(runs))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import InputError
+from ..storage.schema import require_columns
 from .columns import TABLES
 
 LAYER_KEYS = [
@@ -40,6 +40,7 @@ SUMMARY_COLUMNS = [
     "predicted_fraction",
     "sign_fraction",
 ]
+_NEEDED = [*LAYER_KEYS, "epoch", "seed", "lines", "active_neurons", "aligned_fraction"]
 
 
 def count(runs: pd.DataFrame) -> pd.DataFrame:
@@ -56,7 +57,7 @@ def count(runs: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InputError: a column is missing.
     """
-    _require_columns(runs)
+    require_columns(runs, _NEEDED)
     keys = [*LAYER_KEYS, "epoch"]
     found = runs.loc[runs["lines"].notna()]
     counts = found.groupby([*keys, "lines"]).size().rename("count").reset_index()
@@ -90,7 +91,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InputError: a column is missing.
     """
-    _require_columns(runs)
+    require_columns(runs, _NEEDED)
     rows = [_summary(dict(zip(LAYER_KEYS, key, strict=True)), layer) for key, layer in _layers(runs)]
     return pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
 
@@ -149,10 +150,3 @@ def _longest(epochs: np.ndarray, condensed: np.ndarray) -> tuple[float, float]:
                 best = index - start, float(epochs[start]), float(epochs[index - 1])
             start = None
     return best[1], best[2]
-
-
-def _require_columns(runs: pd.DataFrame) -> None:
-    needed = [*LAYER_KEYS, "epoch", "seed", "lines", "active_neurons", "aligned_fraction"]
-    missing = [column for column in needed if column not in runs.columns]
-    if missing:
-        raise InputError(f"runs: missing columns {', '.join(missing)}; needed: {', '.join(needed)}")

@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from ..errors import InputError
+from ..storage.schema import require_columns
 from .extrapolation import TRAINING_ERROR
-from .fitting import CONFIDENCE, LINE_SLOPES, critical_line, fit, require_columns, usable_runs
+from .fitting import CONFIDENCE, LINE_SLOPES, critical_line, fit, usable_runs
 
 CELL = ["width", "gamma", "gamma_prime", "seed"]
 """The columns that identify a job of a study."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..errors import InputError, choices
-from ..storage.schema import STATUSES
+from ..storage.schema import STATUSES, require_columns
 from . import theory
 from .columns import SLOPES
 from .extrapolation import LEAST_WIDTHS, infinite_width_slopes
@@ -22,6 +23,8 @@ POINT_KEYS = ["depth", "layer", "gamma", "gamma_prime", "gamma_1"]
 LINE_COLUMNS = ["gamma_prime", "gamma", "gamma_low", "gamma_high", "predicted", "distance"]
 LINE_SLOPES = ("slope", "slope_infinite")
 """The slopes whose zero is a critical line: the plain slope, and the slope at infinite width."""
+DEFAULTS: dict[str, Any] = {"depth": 2, "gamma_1": 0.0, "status": "converged"}
+"""Columns of runs that a reader's own table may lack, and what they then hold."""
 REGIMES = ("linear", "critical", "condensed", "undetermined")
 
 CONFIDENCE = 0.95
@@ -40,8 +43,9 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
     widths.
 
     Args:
-        runs: one row per run and layer, with the columns depth, layer, gamma, gamma_prime, gamma_1, width,
-            relative_change and status; neurons and seed where there are represented networks (others are ignored).
+        runs: one row per run and layer, with the columns layer, gamma, gamma_prime, width and relative_change. Without them, depth is 2,
+            gamma_1 is 0 and every status is "converged"; layers other than W1 and a need depth. With seed, a run that appears
+            twice is an error; represented networks need neurons and seed. Other columns are ignored.
         operator_norm: fit the relative change in the operator norm (column relative_change_spectral) instead, and predict its
             slope.
 
@@ -49,11 +53,10 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
         One row per layer and point, sorted, with the columns of ``slopes.parquet`` (`phasediag.phase_diagram.columns.SLOPES`).
 
     Raises:
-        InputError: runs are no table, a column is missing, a status is unknown, a width is not above 0, a run appears twice,
-            or gamma_1 of two layers is not 0.
+        InputError: runs are no table, columns are missing (the message names all of them), a value is not a number where one belongs,
+            a status is unknown, a width is not above 0, a run appears twice, or gamma_1 of two layers is not 0.
     """
-    measure = _measure(operator_norm)
-    require_columns(runs, [*POINT_KEYS, "width", measure, "status", *(["seed"] if "neurons" in runs else [])])
+    runs = complete_runs(runs, _measure(operator_norm))
     unknown = runs.loc[~runs["status"].isin(STATUSES), "status"]
     if len(unknown):
         raise InputError(
@@ -74,6 +77,44 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
             "runs: gamma_1 of networks of two layers is not 0; allowed: 0, they have no weights between hidden layers"
         )
     return slopes_of(runs, operator_norm)
+
+
+def complete_runs(runs: pd.DataFrame, measure: str = "relative_change") -> pd.DataFrame:
+    """Runs with all columns that fits and figures need, of numbers where numbers belong.
+
+    Args:
+        runs: as for `fit`.
+        measure: the column of the relative change.
+
+    Raises:
+        InputError: runs are no table, lack a column without a default, or hold a value that is no number, or none at all.
+    """
+    two_layers = (
+        isinstance(runs, pd.DataFrame) and runs.get("layer", pd.Series()).isin(theory.LAYERS[2]).all()
+    )
+    needed = [key for key in POINT_KEYS if key not in DEFAULTS or (key == "depth" and not two_layers)]
+    require_columns(runs, [*needed, "width", measure, *(["seed"] if "neurons" in runs else [])])
+    runs = runs.assign(**{key: value for key, value in DEFAULTS.items() if key not in runs})
+    nameless = [layer for layer in runs["layer"].unique() if not isinstance(layer, str)]
+    if nameless:
+        raise InputError(f"runs: layer: {nameless[0]!r} is not supported; allowed: names, such as W1, W2, a")
+    numeric = [key for key in (*POINT_KEYS, "width", "neurons") if key in runs and key != "layer"]
+    return runs.assign(
+        **{key: _numbers(runs[key], finite=True) for key in numeric}, **{measure: _numbers(runs[measure])}
+    )
+
+
+def _numbers(column: pd.Series[Any], finite: bool = False) -> pd.Series[Any]:
+    """A column of numbers, if it holds nothing else."""
+    if not pd.api.types.is_numeric_dtype(column):
+        others = [value for value in column if not isinstance(value, Real)]
+        if others:
+            raise InputError(f"runs: {column.name}: {others[0]!r} is not supported; allowed: numbers")
+        column = pd.to_numeric(column.astype(object))
+    without = column[~np.isfinite(column.to_numpy(float, na_value=np.nan))]
+    if finite and len(without):
+        raise InputError(f"runs: {column.name}: {without.iloc[0]} is not supported; allowed: finite numbers")
+    return column
 
 
 def slopes_of(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
@@ -431,12 +472,3 @@ def require_one_plane(of_layer: pd.DataFrame) -> None:
 def points_of(table: pd.DataFrame) -> pd.DataFrame:
     """The distinct points of the plane."""
     return table[POINT].drop_duplicates()
-
-
-def require_columns(runs: pd.DataFrame, needed: list[str], name: str = "runs") -> None:
-    """Raises `InputError` if what is called `name` is no table, or one of the columns is missing."""
-    if not isinstance(runs, pd.DataFrame):
-        raise InputError(f"{name}: a {type(runs).__name__} is not supported; allowed: a pandas.DataFrame")
-    missing = [column for column in needed if column not in runs.columns]
-    if missing:
-        raise InputError(f"{name}: missing columns {', '.join(missing)}; needed: {', '.join(needed)}")

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import InputError
+from ..errors import InputError, hint
 
 try:
     VERSION = version("phasediag")
@@ -212,6 +212,17 @@ def check_schema(found: pa.Schema, expected: Columns, name: str) -> None:
             raise InputError(f"{name}: has no column {column.name}")
         if found.field(column.name).type != column.type:
             raise InputError(f"{name}: column {column.name} is not of type {column.type}")
+
+
+def require_columns(frame: pd.DataFrame, needed: Sequence[str], name: str = "runs") -> None:
+    """Raises `InputError` if what is called `name` is no table, or lacks columns: it names all of them."""
+    if not isinstance(frame, pd.DataFrame):
+        raise InputError(f"{name}: a {type(frame).__name__} is not supported; allowed: a pandas.DataFrame")
+    missing = [column for column in needed if column not in frame.columns]
+    if missing:
+        others = [column for column in frame.columns if column not in needed]
+        close = "".join(f"{other!r}: {asked}" for other in others if (asked := hint(other, missing)))
+        raise InputError(f"{name}: missing columns {', '.join(missing)}; {close}needed: {', '.join(needed)}")
 
 
 def digest(frame: pd.DataFrame) -> str:

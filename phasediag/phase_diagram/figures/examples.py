@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 
 from ...display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure, shown_figure
 from ...errors import InputError
+from ...storage.schema import require_columns
 from .. import theory
 from ..fitting import (
     LINE_SLOPES,
     POINT,
     POINT_KEYS,
+    complete_runs,
     fit,
     points_of,
-    require_columns,
     require_one_plane,
     select_layer,
     usable_runs,
@@ -152,7 +153,7 @@ def plot_scaling(
     markers. To the right of a grey line, networks are represented by as many neurons as it says.
 
     Args:
-        runs: one row per run and layer, as in ``runs/`` or as returned by `phasediag.train`, of one depth and one gamma_1.
+        runs: one row per run and layer, as for `phasediag.fit`, of one depth and one gamma_1.
         points: pairs (gamma, gamma_prime), up to 7. If None, a linear, a critical and a condensed one.
         layer: the layer to show.
         ax: axes to draw into. A new pyplot figure if None.
@@ -162,10 +163,10 @@ def plot_scaling(
         The axes.
 
     Raises:
-        InputError: ``runs`` or ``slopes`` lack columns or have no row of this layer, or a point is not among them.
+        InputError: ``runs`` are not as `phasediag.fit` wants them, ``slopes`` lack columns, one of them has no row of this layer, or a
+            point is not among them.
     """
-    require_columns(runs, [*POINT_KEYS, "width", "relative_change", "status"])
-    of_layer = select_layer(runs, layer)
+    of_layer = select_layer(complete_runs(runs), layer)
     slopes = fit(of_layer) if slopes is None else slopes
     require_columns(slopes, [*POINT_KEYS, *_FITTED], "slopes")
     require_one_plane(slopes)

@@ -33,8 +33,9 @@ from ...display.figures import (
     shown_figure,
 )
 from ...errors import InputError, choices
+from ...storage.schema import require_columns
 from .. import info, theory
-from ..fitting import LINE_SLOPES, POINT, POINT_KEYS, require_columns, require_one_plane, select_layer
+from ..fitting import LINE_SLOPES, POINT, POINT_KEYS, require_one_plane, select_layer
 from ..info import Line, Plane, split_points
 from .labels import (
     Region,
