@@ -353,6 +353,25 @@ def test_plot_map_makes_a_pyplot_figure(monkeypatch):
     plt.close(ax.figure)
 
 
+def test_a_notebook_stays_interactive(monkeypatch):
+    """Its first figure makes it so: if that ended with the figure's style, no further figure would be shown."""
+    from matplotlib import pyplot as plt
+
+    figure = plt.figure
+
+    def first_figure(**options):
+        matplotlib.interactive(True)
+        return figure(**options)
+
+    monkeypatch.setattr(plt, "figure", first_figure)
+    assert not matplotlib.is_interactive()
+    try:
+        plt.close(maps.plot_map(fit(make_runs(GRID))).figure)
+        assert matplotlib.is_interactive()
+    finally:
+        matplotlib.interactive(False)
+
+
 def test_plot_map_shows_the_limit_where_it_is_asked_for():
     slopes = fit(make_deeper_runs())
     figure = Figure()

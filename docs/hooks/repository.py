@@ -1,7 +1,7 @@
 """Lets the pages link to the files of the repository that are not in docs/, in the way that also works where the repository is browsed.
 
 The site has a page for every Markdown file that a page links to, directly or by way of others, a page that shows every text file or
-lists a folder, and a copy of every image. Links are rewritten when a page is built.
+lists a folder, and a copy of every image and notebook. Links are rewritten when a page is built.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = "docs/"
 LINK = re.compile(r"(?<=\]\()(?P<target>[^)#\s:]+)(?=[)#])")
 LANGUAGES = {".py": "python", ".toml": "toml", ".yaml": "yaml", ".sh": "bash", "": "docker"}
-IMAGES = (".png", ".svg")
+COPIED = (".ipynb", ".png", ".svg")
 LISTED = "---\nsearch:\n  exclude: true\n---\n"
 
 
@@ -71,17 +71,17 @@ def _uri(path: str) -> str:
         return path.removeprefix(DOCS)
     if (ROOT / path).is_dir():
         return f"{path}/README.md"
-    return path if path.endswith((".md", *IMAGES)) else f"{path}.md"
+    return path if path.endswith((".md", *COPIED)) else f"{path}.md"
 
 
 def _file(path: str, uri: str, config: MkDocsConfig) -> File:
-    """A page or an image of the site."""
+    """A page of the site, or a copy."""
     source = ROOT / path
     if source.is_dir() and not (source / "README.md").exists():
         names = sorted(entry.name for entry in source.iterdir() if entry.is_file())
         content = f"{LISTED}# {path}/\n\n" + "".join(f"- `{name}`\n" for name in names)
         return File.generated(config, uri, content=content)
-    if source.is_file() and not path.endswith((".md", *IMAGES)):
+    if source.is_file() and not path.endswith((".md", *COPIED)):
         shown = f"~~~~~~ {LANGUAGES[source.suffix]}\n{source.read_text(encoding='utf-8')}\n~~~~~~\n"
         return File.generated(config, uri, content=f"{LISTED}# {path}\n\n{shown}")
     return File.generated(config, uri, abs_src_path=str(ROOT / uri))

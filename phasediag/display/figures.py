@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context, rcParamsDefault
+from matplotlib import interactive, is_interactive, rc_context, rcParamsDefault
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -59,6 +60,15 @@ def shown_figure(width: float, height: float) -> Figure:
     from matplotlib import pyplot  # the only place where a figure has to show on a user's screen
 
     return pyplot.figure(figsize=(width, height), layout="constrained")
+
+
+@contextmanager
+def shown_style() -> Iterator[None]:
+    """The look of all figures while one that pyplot shows is drawn. The first one makes a notebook interactive, which has to last."""
+    with rc_context(STYLE):
+        yield
+        lasting = is_interactive()
+    interactive(lasting)
 
 
 def plain_text(text: str, longest: int = 40) -> str:

@@ -16,7 +16,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from ...display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Array, new_figure, shown_figure
+from ...display.figures import (
+    DOUBLE_COLUMN,
+    SINGLE_COLUMN,
+    STYLE,
+    Array,
+    new_figure,
+    shown_figure,
+    shown_style,
+)
 from ...errors import InputError
 from ...storage.schema import require_columns
 from .. import theory
@@ -171,7 +179,7 @@ def plot_scaling(
     require_columns(slopes, [*POINT_KEYS, *_FITTED], "slopes")
     require_one_plane(slopes)
     shown = _shown(select_layer(slopes, layer), layer, points)
-    with rc_context(STYLE):
+    with shown_style():
         ax = ax or shown_figure(*_scaling_size(shown)).subplots()
         _draw_scalings(ax, of_layer, select_layer(slopes, layer), shown)
     return ax
@@ -483,7 +491,7 @@ def _plot_panels(
 ) -> list[Axes]:
     """Draw kept networks into given axes, with the legend in the first one, or into a new pyplot figure, with the legend above."""
     shown = _example_samples(samples, layer, points)
-    with rc_context(STYLE):
+    with shown_style():
         if axes is None:
             return _panels(draw, shown, shown_figure, markerscale).axes
         given: list[Axes] = list(np.ravel(np.asarray(axes, dtype=object)))

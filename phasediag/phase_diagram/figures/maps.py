@@ -31,6 +31,7 @@ from ...display.figures import (
     new_figure,
     plain_text,
     shown_figure,
+    shown_style,
 )
 from ...errors import InputError, choices
 from ...storage.schema import require_columns
@@ -98,7 +99,7 @@ def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None, co
         least = {"slope": "two widths have converged", "slope_infinite": "four widths have converged"}
         where = f", where {least[column]}" if column in least else ""
         raise InputError(f"column: {column} has no value at any point; allowed: columns with values{where}")
-    with rc_context(STYLE):
+    with shown_style():
         ax = ax or shown_figure(*map_size(of_layer)).subplots()
         if column in LINE_SLOPES:
             _draw_slopes(ax, of_layer, column)
@@ -123,7 +124,7 @@ def plot_regimes(slopes: pd.DataFrame, layer: str | None = "W1", ax: Axes | None
     """
     layers = [layer] if layer else list(COMBINED_LINES)
     of_layers = {one: _one_plane(slopes, one, ["regime", *_with_intervals(LINE_SLOPES)]) for one in layers}
-    with rc_context(STYLE):
+    with shown_style():
         ax = ax or shown_figure(*_regime_size(slopes, len(layers))).subplots()
         if layer:
             _draw_regimes(ax, of_layers[layer])
