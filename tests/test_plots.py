@@ -226,9 +226,10 @@ def test_without_axes_there_is_a_figure_of_pyplot_with_the_look_of_the_folder(ru
     ],
 )
 def test_what_is_missing_is_named(slopes, call, said):
+    before = pyplot.get_fignums()  # what other tests have left open
     with pytest.raises(InputError, match=said):
         call(slopes)
-    assert not pyplot.get_fignums(), "nothing was opened"
+    assert pyplot.get_fignums() == before, "nothing was opened"
 
 
 def test_rows_of_several_planes_are_refused(slopes):
