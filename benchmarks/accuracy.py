@@ -37,13 +37,15 @@ FILE = Path(__file__).parent / "references.parquet"
 
 
 class Family(NamedTuple):
-    """Jobs of one depth: of networks that are whole, or of some whose neurons each stand for many."""
+    """Jobs of one depth: of networks that are whole, or of some whose neurons each stand for many; or those of CONDENSED."""
 
     depth: int
     represented: bool = False
+    condensed: bool = False
 
     def __str__(self) -> str:
-        return f"{self.depth} layers{', represented' if self.represented else ''}"
+        kind = ", condensed in the limit" if self.condensed else ", represented" if self.represented else ""
+        return f"{self.depth} layers{kind}"
 
 
 JOBS = {
@@ -54,7 +56,52 @@ JOBS = {
     Family(2, True): 16,
     Family(3, True): 16,
     Family(4, True): 10,
+    Family(3, True, True): 35,
 }
+CONDENSED = {
+    10**10: (
+        (2.2, -0.5, 0),
+        (2.3, 0.0, 0),
+        (2.4, 0.0, 1),
+        (2.5, 0.0, 2),
+        (2.6, 0.1, 0),
+        (2.7, 0.1, 1),
+        (2.8, 0.1, 2),
+        (2.9, -0.1, 2),
+        (2.9, 0.6, 2),
+        (3.0, 0.0, 0),
+        (3.1, -0.5, 2),
+        (3.1, 0.2, 2),
+        (3.2, -0.2, 1),
+        (3.2, 0.5, 1),
+        (3.3, -0.2, 2),
+        (3.3, 0.5, 2),
+        (3.4, -0.1, 0),
+        (3.4, 0.6, 0),
+    ),
+    10**14: (
+        (1.7, -0.5, 2),
+        (2.2, -0.5, 0),
+        (2.3, -0.3, 2),
+        (2.4, -0.2, 0),
+        (2.5, 0.0, 2),
+        (2.6, 0.1, 0),
+        (2.7, 0.1, 1),
+        (2.8, 0.1, 2),
+        (2.9, -0.1, 2),
+        (3.0, -0.5, 1),
+        (3.0, 0.4, 2),
+        (3.1, 0.0, 1),
+        (3.2, -0.4, 0),
+        (3.2, 0.5, 1),
+        (3.3, 0.1, 0),
+        (3.4, -0.4, 2),
+        (3.4, 0.6, 0),
+    ),
+}
+"""Exponents gamma, gamma_prime, and seeds of networks of `sweeps/three_layer_asymptotic.toml` that took most evaluations, by width."""
+CONDENSED_NEURONS, CONDENSED_STEPS = 200, (0.1, 0.05)
+LINE = np.array([[-1.0], [-0.35], [0.3], [1.0]]), np.array([0.6, -0.4, 0.5, -0.2])
 LOW = {2: (0.5, -1.0, 2.0), 3: (0.8, -0.5, 2.0), 4: (1.3, -0.5, 1.7), 5: (1.8, -0.5, 1.5)}
 HIGH = {2: (2.0, 1.0, 4.0), 3: (3.3, 1.0, np.log10(400)), 4: (3.5, 1.0, 2.0), 5: (3.8, 1.0, 1.8)}
 """Ranges of gamma, gamma_prime and log10(width) by depth."""
@@ -82,12 +129,14 @@ GOAL, SHARE, WORST = 0.01, 0.95, 0.03
 
 @dataclass(frozen=True)
 class Case:
-    """A job, its data x (n, d), y (n,), and the loss to which it is trained, relative to that of f = 0."""
+    """A job, its data x (n, d), y (n,), and the loss to which it is trained, relative to that of f = 0; and the steps of its reference."""
 
     job: Job
     x: Array
     y: Array
     loss_tolerance: float
+    steps: tuple[float, ...] = STEPS
+    reach: float = REACH
 
     @property
     def digest(self) -> str:
@@ -102,6 +151,13 @@ class Case:
 def cases(family: Family) -> list[Case]:
     """The jobs of a family, the same on every machine."""
     depth = family.depth
+    if family.condensed:
+        of_map = [(width, *job) for width, jobs in CONDENSED.items() for job in jobs]
+        jobs = [
+            Job(f"condensed{depth}-{index:03d}", depth, width, CONDENSED_NEURONS, gamma, prime, 0.0, seed)
+            for index, (width, gamma, prime, seed) in enumerate(of_map)
+        ]
+        return [Case(job, *LINE, 1e-6, CONDENSED_STEPS, 1.0) for job in jobs]
     low, high = (*LOW[depth], 0.0, 0.0), (*HIGH[depth], 1.0, 1.0)
     if family.represented:
         low, high = (*low[:2], REPRESENTED[0], *low[3:]), (*high[:2], REPRESENTED[1], *high[3:])
@@ -112,7 +168,7 @@ def cases(family: Family) -> list[Case]:
 def _case(
     family: Family, index: int, gamma: float, prime: float, log_width: float, many: float, flat: float
 ) -> Case:
-    depth, represented = family
+    depth, represented, _ = family
     dimension = 1 if flat < ONE_DIMENSIONAL else 64
     least, most = POINTS
     points = min(most, round(least * (1.6 * most / least) ** many))  # about one job in ten has the most
@@ -183,7 +239,7 @@ def compute_references() -> None:
 def _reference_rows(case: Case) -> list[dict[str, object]]:
     """Rows of the reference: one per step size, loss and layer."""
     rows: list[dict[str, object]] = []
-    for step in STEPS:
+    for step in case.steps:
         started = time.perf_counter()
         found = _reference(case, step)
         rows += _rows(case, step, found, time.perf_counter() - started)
@@ -199,8 +255,8 @@ def _reference(case: Case, step: float) -> Reference:
     settings: dict[str, Any] = {
         "step": step,
         "loss_tolerance": case.loss_tolerance,
-        "max_steps": MAX_STEPS,
-        "reach": REACH,
+        "max_steps": MAX_STEPS if case.reach > 1 else 80_000,
+        "reach": case.reach,
         "further": FURTHER if case.loss_tolerance > 1e-6 else (),
     }
     if job.depth == 2 and job.mass == 1:

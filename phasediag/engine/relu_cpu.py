@@ -83,7 +83,7 @@ LOAN = 12.0
 """What a step may leave to be paid to a layer by the next one, in units of what it may leave unsettled."""
 PAYMENT = 4.0
 """A step pays all that the last one owed, or if it is shorter, this many times its length in units of the last one."""
-IDLE = 0.01
+IDLE = 1e-6
 """A step that moves a layer by less than this fraction of what it then owes has only taken back a payment: nothing is owed any more."""
 CREDIT = 0.1
 """Most that paying all debts may change the residual, in units of the residual: the rest is forgiven."""
