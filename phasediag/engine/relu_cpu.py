@@ -681,8 +681,8 @@ def _owe(
 ) -> float:
     """What the backward signal that a step brought about would change of a layer's move: the root of the sum of squares.
 
-    At the kink of a point that a neuron has crossed, or is held on, it is counted but not owed: there the gate makes up for the signal, and
-    a payment would push the neuron across again, at times with many others, and forever.
+    For the point on whose kink a neuron is held it is counted but not owed: there the gate makes up for the signal, and a payment would
+    push the neuron off, at times with many others, and forever.
     """
     num = state.b.dtype.type
     here, there, begin = state.current[job], 1 - state.current[job], state.count[job]
@@ -690,10 +690,11 @@ def _owe(
     for i in range(len(gram)):
         part, way, debt, pull = 0.0, 0.0, 0.0, room.pulls[0, i]
         for k in range(state.neurons):
-            gate = (state.gate[layer, here, job, i, k] + state.gate[layer, there, job, i, k]) / num(2)
+            after = state.gate[layer, there, job, i, k]
+            gate = (state.gate[layer, here, job, i, k] + after) / num(2)
             apart = num(weight) * gate * (state.b[layer, there, job, i, k] - state.guess[layer, job, i, k])
             owed = num(unpaid) * state.owed[layer, here, job, i, k]
-            if gate == num(0) or gate == num(1):
+            if after == num(0) or after == num(1):
                 owed -= num(scale) * pull * apart
             if layer == 0:
                 change = state.coefficients[there, job, i, k] - state.coefficients[here, job, i, k]
