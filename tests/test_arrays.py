@@ -85,7 +85,13 @@ def test_numbers_of_numpy_and_single_ones_are_axes() -> None:
         ({"gamma": "wide"}, r"study\(\): gamma: .*allowed: a list of numbers"),
         ({"gamma": ()}, r"study\(\): .*no grid point"),
         ({"depth": 9}, r"study\(\): depth: .*allowed: a whole number from 2 to 8"),
-        ({"accurcy": 0.1}, r"study\(\): accurcy: not an argument; did you mean 'accuracy'\? allowed: method"),
+        (
+            {"accurcy": 0.1},
+            r"study\(\): accurcy: not an argument; did you mean 'accuracy'\? allowed: width, gamma",
+        ),
+        ({"gama": [1]}, r"study\(\): gama: not an argument; did you mean 'gamma'\?"),
+        ({"width": None, "widht": [10]}, r"study\(\): widht: not an argument; did you mean 'width'\?"),
+        ({"width": None}, r"study\(\): width: required, but missing"),
         ({"accuracy": 2}, r"study\(\): accuracy: .*allowed: a number above 0, at most 0.5"),
         ({"refine": {"targt": 1}}, r"study\(\): refine.targt: .*did you mean 'target'"),
     ],
@@ -110,3 +116,10 @@ def test_the_name_is_the_function_whatever_has_been_imported() -> None:
 
 def test_studies_say_what_they_are() -> None:
     assert repr(phasediag.study(X, Y, **GRID)) == "study (phase-diagram), 12 networks on x (4, 1), y (4,)"
+
+
+def test_a_path_is_no_study() -> None:
+    with pytest.raises(
+        InputError, match=r"train\(\): str; allowed: a study, as phasediag.read_study returns"
+    ):
+        phasediag.train("study.toml")  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ def study(
     x: ArrayLike,
     y: ArrayLike,
     *,
-    width: ArrayLike,
+    width: ArrayLike | None = None,
     gamma: ArrayLike = (),
     gamma_prime: ArrayLike = (),
     points: Sequence[tuple[float, float]] = (),
@@ -62,10 +63,12 @@ def study(
     Example:
         ``study = phasediag.study(x, y, width=[100, 400, 1600], gamma=np.linspace(0.5, 2, 7), gamma_prime=[-0.5, 0, 0.5])``
     """
+    if width is None and not train.keys() - TrainSpec.model_fields.keys():
+        raise InputError(f"{_SOURCE}: width: required, but missing; allowed: several whole numbers")
     inputs, targets = _numbers(x, "x", (1, 2)), _numbers(y, "y", (1,))
     data = make_dataset(inputs[:, None] if inputs.ndim == 1 else inputs, targets, _SOURCE)
     if unknown := train.keys() - TrainSpec.model_fields.keys():
-        allowed = [*TrainSpec.model_fields, "depth", "neurons", "gamma_1", "name", "refine", "samples"]
+        allowed = [*[*inspect.signature(study).parameters][2:-1], *TrainSpec.model_fields]
         raise InputError(f"{_SOURCE}: {min(unknown)}: not an argument; {choices(min(unknown), allowed)}")
     axes = {"width": width, "gamma": gamma, "gamma_prime": gamma_prime}
     document = {

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ..devices import DeviceLost, cores, resolve_device
 from ..display.progress import Progress
+from ..errors import InputError
 from ..kinds import named
 from ..spec.tables import ResourcesSpec
 from ..storage.store import Store
@@ -89,6 +91,10 @@ def train(study: AnyStudy, progress: Callable[[int, int], None] | None = None) -
     a sweep would have written to ``runs/``, sorted by job. A job that cannot be run has the status "failed", with the reason in
     ``error``; a warning says how many there are.
     """
+    if isinstance(study, str | Path):
+        raise InputError(
+            f"train(): {type(study).__name__}; allowed: a study, as phasediag.read_study returns it"
+        )
     tables = named(study.kind).tables
     shown = Progress() if progress is None else _Told(progress)
     with TemporaryDirectory(prefix="phasediag-") as folder, ExitStack() as stack:
