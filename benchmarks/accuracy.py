@@ -100,7 +100,7 @@ CONDENSED = {
     ),
 }
 """Exponents gamma, gamma_prime, and seeds of networks of `sweeps/three_layer_asymptotic.toml` that took most evaluations, by width."""
-CONDENSED_NEURONS, CONDENSED_STEPS = 200, (0.1, 0.05)
+CONDENSED_NEURONS, CONDENSED_STEPS, CONDENSED_MAX = 200, (0.1, 0.05), 80_000
 LINE = np.array([[-1.0], [-0.35], [0.3], [1.0]]), np.array([0.6, -0.4, 0.5, -0.2])
 LOW = {2: (0.5, -1.0, 2.0), 3: (0.8, -0.5, 2.0), 4: (1.3, -0.5, 1.7), 5: (1.8, -0.5, 1.5)}
 HIGH = {2: (2.0, 1.0, 4.0), 3: (3.3, 1.0, np.log10(400)), 4: (3.5, 1.0, 2.0), 5: (3.8, 1.0, 1.8)}
@@ -137,6 +137,7 @@ class Case:
     loss_tolerance: float
     steps: tuple[float, ...] = STEPS
     reach: float = REACH
+    max_steps: int = MAX_STEPS
 
     @property
     def digest(self) -> str:
@@ -157,7 +158,7 @@ def cases(family: Family) -> list[Case]:
             Job(f"condensed{depth}-{index:03d}", depth, width, CONDENSED_NEURONS, gamma, prime, 0.0, seed)
             for index, (width, gamma, prime, seed) in enumerate(of_map)
         ]
-        return [Case(job, *LINE, 1e-6, CONDENSED_STEPS, 1.0) for job in jobs]
+        return [Case(job, *LINE, 1e-6, CONDENSED_STEPS, 1.0, CONDENSED_MAX) for job in jobs]
     low, high = (*LOW[depth], 0.0, 0.0), (*HIGH[depth], 1.0, 1.0)
     if family.represented:
         low, high = (*low[:2], REPRESENTED[0], *low[3:]), (*high[:2], REPRESENTED[1], *high[3:])
@@ -244,7 +245,7 @@ def _reference_rows(case: Case) -> list[dict[str, object]]:
         found = _reference(case, step)
         rows += _rows(case, step, found, time.perf_counter() - started)
         unfinished = found.loss > 1.01 * case.loss_tolerance
-        if unfinished or found.steps > MAX_STEPS / 2 or _reliable(pd.DataFrame(rows)):
+        if unfinished or found.steps > case.max_steps / 2 or _reliable(pd.DataFrame(rows)):
             break
     return rows
 
@@ -255,7 +256,7 @@ def _reference(case: Case, step: float) -> Reference:
     settings: dict[str, Any] = {
         "step": step,
         "loss_tolerance": case.loss_tolerance,
-        "max_steps": MAX_STEPS if case.reach > 1 else 80_000,
+        "max_steps": case.max_steps,
         "reach": case.reach,
         "further": FURTHER if case.loss_tolerance > 1e-6 else (),
     }

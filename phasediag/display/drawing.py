@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context, parent_process
 from threading import Thread
 
@@ -30,28 +31,20 @@ def render_all(
         formats: those of `render`.
         processes: how many draw at once, this one among them.
     """
-    helpers = min(processes, len(drawings) // _WORTH) - 1
+    tasks = {
+        name: partial(_files, drawing, f"{study}: {name}", formats) for name, drawing in drawings.items()
+    }
+    helpers = min(processes, len(tasks) // _WORTH) - 1
     if helpers < 1:
-        yield from (
-            (name, _files(drawing, f"{study}: {name}", formats)) for name, drawing in drawings.items()
-        )
+        yield from ((name, task()) for name, task in tasks.items())
         return
     pool = ProcessPoolExecutor(helpers, get_context("spawn"), _be_a_helper)
     try:
-        futures = {
-            name: pool.submit(_files, drawing, f"{study}: {name}", formats)
-            for name, drawing in drawings.items()
-        }
-        here = {
-            name: _files(drawings[name], f"{study}: {name}", formats)
-            for name in reversed(futures)
-            if futures[name].cancel()  # nobody has begun with it
-        }
+        futures = {name: pool.submit(task) for name, task in tasks.items()}
+        # those that nobody has begun with
+        here = {name: tasks[name]() for name in reversed(futures) if futures[name].cancel()}
         for name, future in futures.items():
-            yield (
-                name,
-                here[name] if name in here else _result(future, drawings[name], f"{study}: {name}", formats),
-            )
+            yield name, here[name] if name in here else _result(future, tasks[name])
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -62,12 +55,12 @@ def _files(drawing: Drawing, title: str, formats: Sequence[str]) -> Files:
     return render(figure, formats)
 
 
-def _result(future: Future[Files], drawing: Drawing, title: str, formats: Sequence[str]) -> Files:
+def _result(future: Future[Files], task: Callable[[], Files]) -> Files:
     """What a helper has drawn; drawn here if it died, as for want of memory."""
     try:
         return future.result()
     except BrokenExecutor:
-        return _files(drawing, title, formats)
+        return task()
 
 
 def _be_a_helper() -> None:

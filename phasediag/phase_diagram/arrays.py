@@ -17,7 +17,7 @@ from .study import PhaseDiagramStudy
 
 _SOURCE = "study()"
 _TABLES = ("network", "grid", "train")
-STORED = {"kind": "file", "path": "data.npz", "standardize": False}
+_STORED = {"kind": "file", "path": "data.npz", "standardize": False}
 """Where a folder of results keeps the arrays: its own `study.toml` can be read and run again."""
 
 
@@ -63,19 +63,19 @@ def study(
     Example:
         ``study = phasediag.study(x, y, width=[100, 400, 1600], gamma=np.linspace(0.5, 2, 7), gamma_prime=[-0.5, 0, 0.5])``
     """
-    if width is None and not train.keys() - TrainSpec.model_fields.keys():
-        raise InputError(f"{_SOURCE}: width: required, but missing; allowed: several whole numbers")
-    inputs, targets = _numbers(x, "x", (1, 2)), _numbers(y, "y", (1,))
-    data = make_dataset(inputs[:, None] if inputs.ndim == 1 else inputs, targets, _SOURCE)
     if unknown := train.keys() - TrainSpec.model_fields.keys():
         allowed = [*[*inspect.signature(study).parameters][2:-1], *TrainSpec.model_fields]
         raise InputError(f"{_SOURCE}: {min(unknown)}: not an argument; {choices(min(unknown), allowed)}")
+    if width is None:
+        raise InputError(f"{_SOURCE}: width: required, but missing; allowed: several whole numbers")
+    inputs, targets = _numbers(x, "x", (1, 2)), _numbers(y, "y", (1,))
+    data = make_dataset(inputs[:, None] if inputs.ndim == 1 else inputs, targets, _SOURCE)
     axes = {"width": width, "gamma": gamma, "gamma_prime": gamma_prime}
     document = {
         "name": name,
         "kind": "phase-diagram",
         "network": _given(depth=depth, neurons=neurons),
-        "data": {**STORED, "samples": len(data.y)},
+        "data": {**_STORED, "samples": len(data.y)},
         "grid": _given(
             **{axis: _listed(values) for axis, values in axes.items()},
             points=[_listed(point) for point in points],
@@ -102,11 +102,8 @@ def _numbers(values: ArrayLike, name: str, dimensions: tuple[int, ...]) -> NDArr
     allowed = f"allowed: finite numbers, {shapes}"
     try:
         array = np.asarray(values)
-    except (
-        ValueError,
-        TypeError,
-        RuntimeError,
-    ) as error:  # rows of unequal length; tensors of another device
+    except (ValueError, TypeError, RuntimeError) as error:
+        # rows of unequal length; tensors of another device
         raise InputError(f"{_SOURCE}: {name}: no array ({one_line(error)}); {allowed}") from None
     if array.dtype.kind not in "iufb" or array.ndim not in dimensions:
         raise InputError(f"{_SOURCE}: {name}: {array.dtype} {array.shape}; {allowed}")
