@@ -48,15 +48,23 @@ class Evaluation(NamedTuple):
 class Networks:
     """Normalised networks of one depth and width, jobs first: W1 (B, d+1, m), for three layers W2 (B, m+1, m), a (B, m, 1)."""
 
-    def __init__(self, jobs: Sequence[Job], x: np.ndarray, y: np.ndarray, dtype: torch.dtype = torch.float64):
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        x: np.ndarray,
+        y: np.ndarray,
+        dtype: torch.dtype = torch.float64,
+        device: str = "cpu",
+    ) -> None:
         depth, width, n = jobs[0].depth, jobs[0].width, len(x)
         drawn = [initial_weights(depth, width, x.shape[1], job.seed) for job in jobs]
         layers = [np.stack([np.atleast_2d(part).T for part in parts]) for parts in zip(*drawn, strict=True)]
-        self.start = [torch.from_numpy(layer).to(dtype).contiguous() for layer in layers]
-        self.x = torch.from_numpy(np.hstack([x, np.ones((n, 1))])).to(dtype)
-        self.y = torch.from_numpy(y).to(dtype)
-        self.kappa = torch.tensor([width**-job.gamma for job in jobs], dtype=torch.float64)
-        self.rates = torch.tensor([layer_rates(job) for job in jobs], dtype=torch.float64).T  # (layers, B)
+        self.start = [torch.from_numpy(layer).to(device, dtype).contiguous() for layer in layers]
+        self.x = torch.from_numpy(np.hstack([x, np.ones((n, 1))])).to(device, dtype)
+        self.y = torch.from_numpy(y).to(device, dtype)
+        self.kappa = torch.tensor([width**-job.gamma for job in jobs], dtype=torch.float64, device=device)
+        rates = torch.tensor([layer_rates(job) for job in jobs], dtype=torch.float64, device=device)
+        self.rates = rates.T  # (layers, B)
 
     def select(self, keep: Tensor) -> Networks:
         part = object.__new__(Networks)
@@ -159,11 +167,12 @@ class GradientDescent:
     def run(self, networks: Networks, tolerance: float) -> Outcomes:
         """All jobs at once, each with steps of its own; finished ones leave the batch."""
         started = time.perf_counter()
-        batch = len(networks.kappa)
-        changes = torch.full((batch, len(networks.start)), torch.nan, dtype=torch.float64)
-        evaluations = torch.full((batch,), float(self.cap))
-        step = torch.zeros(batch, dtype=torch.float64)
-        weights, jobs = [layer.clone() for layer in networks.start], torch.arange(batch)
+        batch, device = len(networks.kappa), networks.y.device
+        changes = torch.full((batch, len(networks.start)), torch.nan, dtype=torch.float64, device=device)
+        evaluations = torch.full((batch,), float(self.cap), device=device)
+        step = torch.zeros(batch, dtype=torch.float64, device=device)
+        weights = [layer.clone() for layer in networks.start]
+        jobs = torch.arange(batch, device=device)
         for count in range(1, self.cap + 1):
             at = networks.evaluate(weights)
             done = loss(at, networks) <= tolerance
@@ -181,4 +190,5 @@ class GradientDescent:
             if count % self.every == 1 or self.every == 1:
                 step = self.step(networks, weights, at)
             networks.push(weights, at, step[:, None] * at.residual)
-        return Outcomes(changes.numpy(), evaluations.double().numpy(), time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        return Outcomes(changes.cpu().numpy(), evaluations.double().cpu().numpy(), seconds)
