@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from phasediag.engine import relu_cpu
-from phasediag.engine.flow import Settings, integrate
+from phasediag.engine.flow import CLOSER, TRIES, Settings, _follow, integrate
 from phasediag.engine.measures import frobenius
 from phasediag.engine.networks import MAX_ROTATION, Initialisation, Product, Trial, initial_weights
 from phasediag.engine.relu_cpu import RESOLUTION, ReluNetworkCPU, _fewer
@@ -491,6 +491,32 @@ def test_a_represented_network_ends_when_it_has_fitted_all_points_that_it_sees(
     assert result.status == ["stalled"]
     assert result.loss_final[0] == pytest.approx(0.3**2 / 6, rel=1e-3)
     assert result.evaluations[0] < 2000
+
+
+@pytest.mark.usefixtures("no_neuron_sees_the_left")
+@pytest.mark.parametrize("large", [False, True])
+def test_a_represented_network_that_stalls_is_followed_again_more_closely(
+    large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it as if each try were the only one; a whole network that stalls is what it is, and one that converges is done."""
+    monkeypatch.setattr(relu_cpu, "LARGE", 0 if large else 10**6)
+    x, y = np.array([[-1.0, 0.0], [1.0, 0.5], [1.0, -0.5]]), np.array([0.3, 0.5, -0.2])
+    represented, whole = Initialisation(10**14, 2.5, 0.0, 0.0, 0), Initialisation(20, 1.0, 0.0, 0.0, 0)
+
+    def network(*jobs: Initialisation) -> ReluNetworkCPU:
+        return ReluNetworkCPU.initialised(x, y, 3, 20, jobs, "float64")
+
+    limits = [Settings(CLOSER**count * 0.03, 1e-4) for count in range(TRIES)]
+    tries = [_follow(network(represented), settings, True) for settings in limits]
+    result = integrate(network(whole, represented), limits[0], trace=True)
+    assert result.status == ["converged", "stalled"]
+    assert result.evaluations[0] == _follow(network(whole), limits[0], False).evaluations[0]
+    assert result.evaluations[1] == sum(outcome.evaluations[0] for outcome in tries)
+    assert result.loss_final[1] == tries[-1].loss_final[0] != tries[0].loss_final[0]
+    np.testing.assert_array_equal(np.asarray(result.changes[1]["W2"]), np.asarray(tries[-1].changes[0]["W2"]))
+    trace = [moment.evaluations for moment in result.trace[1]]
+    assert len(trace) == len(tries[-1].trace[0])
+    assert trace[-1] == result.evaluations[1]
 
 
 def test_neurons_too_small_to_show_in_the_kernel_grow_out_of_a_saddle() -> None:

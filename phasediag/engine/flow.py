@@ -16,7 +16,7 @@ Errors are measured in the quantity that users read: the change of each layer's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, isfinite, log, sqrt
 from typing import Any, NamedTuple
 
@@ -68,6 +68,10 @@ OVERSHOOT = 0.3
 where the flow is when it meets the tolerance, not where a long step ends."""
 SHORTEST_LANDING = -3.0
 """ln of the most that landing shortens a step: the debt alone may promise to land, and would leave nothing to step."""
+TRIES, CLOSER = 3, 2 / 3
+"""A represented network that stalls is followed again from its start, so many times in all, each with so much of the accuracy of the one
+before. Its few neurons wait at saddles where errors far below the accuracy decide which of them go on to see a point. Of the many that they
+stand for, some would: nearly all that have stalled converge when they are followed again."""
 JACOBI = 8
 """Most points whose kernel is diagonalised here, by rotations: LAPACK takes longer to start."""
 
@@ -81,7 +85,7 @@ class Settings:
     ``accuracy``: what the errors of all steps together should stay below, relative to every layer's change. They are controlled
     step by step: in most jobs the result is several times better; where single neurons decide much (few neurons, many points, the
     condensed regime) it can be several times worse. ``loss_tolerance``: converged when the loss is at most this fraction of the
-    loss of f = 0. ``max_evaluations``: full-batch forward and backward passes after which no further step is taken.
+    loss of f = 0. ``max_evaluations``: full-batch forward and backward passes of one try after which no further step is taken.
     """
 
     accuracy: float = 0.01
@@ -151,9 +155,21 @@ def integrate(network: Network, settings: Settings, trace: bool = False) -> Outc
     """Follows the gradient flow of every job to convergence, or to an honest end.
 
     Returns a :class:`.networks.Outcome`; its ``status`` is "converged", "evaluation_limit", "stalled" (stationary above the
-    tolerance, or not what it stands for: see :meth:`.networks.Network.unseen`) or "diverged". ``trace`` keeps a
-    :class:`.networks.Moment` after every step that counts.
+    tolerance, or not what it stands for: see :meth:`.networks.Network.unseen`; a represented network in all of ``TRIES``) or "diverged".
+    ``trace`` keeps a :class:`.networks.Moment` after every step that counts.
     """
+    outcome = _follow(network, settings, trace)
+    for attempt in range(1, TRIES):
+        stalled = np.flatnonzero((np.array(outcome.status) == "stalled") & (network.mass > 1))
+        if not len(stalled):
+            break
+        closer = replace(settings, accuracy=CLOSER**attempt * settings.accuracy)
+        outcome.update(stalled, _follow(network.select(stalled), closer, trace))
+    return outcome
+
+
+def _follow(network: Network, settings: Settings, trace: bool) -> Outcome:
+    """One try of :func:`integrate`."""
     target = settings.loss_tolerance * float(np.mean(network.y**2)) / 2
     front = _Front.of(network.begin(), network.rates, network.pieces)
     # those still in training: rows of the front, in the order of the network's

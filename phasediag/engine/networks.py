@@ -98,6 +98,16 @@ class Outcome:
         """The outcome of so many jobs before their training: everything is empty or zero."""
         return cls([""] * batch, [0] * batch, [], [0.0] * batch, [{}] * batch, [[] for _ in range(batch)])
 
+    def update(self, jobs: Indices, again: Outcome) -> None:
+        """The outcome of these jobs becomes that of another try; evaluations add up."""
+        for index, job in enumerate(jobs):
+            before = self.evaluations[job]
+            self.status[job], self.evaluations[job] = again.status[index], before + again.evaluations[index]
+            self.loss_final[job], self.changes[job] = again.loss_final[index], again.changes[index]
+            self.trace[job] = [
+                moment._replace(evaluations=before + moment.evaluations) for moment in again.trace[index]
+            ]
+
 
 class Evaluated(NamedTuple):
     """Residual ``e`` (B, n) of a batch, and the kernel of every layer, ``kappa^2 c_l J_l J_l^T / n`` (B, L, n, n); both float64.
@@ -140,8 +150,14 @@ class Network(Protocol):
     passes: int
     """Moves of one step, each with the gates and signals that the one before met: what has not settled by then wants a shorter step."""
     y: Array
-    rates: Array
-    """The rates c_l (B, L)."""
+
+    @property
+    def rates(self) -> Array:
+        """The rates c_l (B, L)."""
+
+    @property
+    def mass(self) -> Array:
+        """How many neurons of the network that is represented each simulated one stands for (B,); 1 where it is whole."""
 
     def begin(self) -> Evaluated:
         """Goes to the initial weights."""

@@ -188,7 +188,7 @@ class ReluNetworkCPU:
         w1, *between, a = weights
         dtype, jobs, n, (seeds, neurons, _), hidden = w1.dtype, len(slot), len(x), w1.shape, len(weights) - 1
         inputs, padded = np.hstack([x, np.ones((n, 1))]), neurons + 1 + -(neurons + 1) % PADDING
-        self.y, self.rates, self.points, self._inputs, self._w1 = y, rates, n, inputs, w1
+        self.y, self.points, self._inputs, self._w1 = y, n, inputs, w1
         self.layers: tuple[str, ...] = (*(f"W{layer}" for layer in range(1, hidden + 1)), "a")
         self.pieces, self.passes, self._strict = (
             PIECES,
@@ -245,6 +245,16 @@ class ReluNetworkCPU:
         self._start(z)
 
     @property
+    def rates(self) -> Array:
+        rates: Array = self._state.rates[self._jobs]
+        return rates
+
+    @property
+    def mass(self) -> Array:
+        mass: Array = self._state.mass[self._jobs]
+        return mass
+
+    @property
     def _state(self) -> _State:
         """What all that were selected from one batch have in common."""
         return self._states[0]
@@ -298,6 +308,7 @@ class ReluNetworkCPU:
         for array in (state.displaced, state.gate, state.b, state.owed):
             array[:, 0, jobs] = 0
         state.drift[:, jobs] = 0
+        self._kept[jobs] = _factors_of(state.left.shape[-1], self.points)
         if self._copied:
             state.change[:, jobs] = 0
             state.base[:, jobs] = state.matrices[:, state.slot[jobs]]

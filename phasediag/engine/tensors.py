@@ -117,6 +117,10 @@ class TensorNetwork(ABC):
     def initial(self, job: int) -> Layers:
         """``Network.initial``."""
 
+    @property
+    def mass(self) -> Array:
+        return np.ones(len(self.rates))  # all are whole
+
     def begin(self) -> Evaluated:
         self._at = self.start()
         evaluated = self._evaluated(self._at)
