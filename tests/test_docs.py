@@ -1,7 +1,8 @@
 """The documentation as users follow it: the blocks of a page run in their order, in a folder that looks like a checkout.
 
 A block with a title is a file that the reader writes. A block of text shows what the block before it prints: each of its lines begins one
-of the printed ones, whatever the numbers are; after Python, none of the printed ones is left out. What is not run says why, in a comment before it.
+of the printed ones, whatever the numbers are; after Python, none of the printed ones is left out. What is not run
+says why, in a comment before it.
 
 The first block of the README runs exactly as typed. After that, `phasediag run` starts no Ray and draws nothing (`stand_in_phasediag.py`);
 what is submitted to a cluster runs there, as it is.
