@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -146,6 +147,9 @@ def _initialisations() -> list[str]:
 def main() -> None:
     """Entry point of `phasediag` and `python -m phasediag`."""
     os.environ["MPLBACKEND"] = "agg"  # a notebook's own, handed down, need not be installed here
+    if sys.argv[1:2] in (["--install-completion"], ["--show-completion"]) and sys.argv[2:]:
+        # so typer's options take the name of a shell, and otherwise ignore it
+        os.environ["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"
     app(prog_name="phasediag")
 
 
