@@ -114,11 +114,12 @@ class Kind(ABC, Generic[SpecT, StudyT, JobT]):
 
     # What not every kind can do.
 
-    def scaling(self, results: Held, points: Sequence[tuple[float, float]]) -> Mapping[str, Drawing]:
-        """What draws the figures of `phasediag plot --points`, at these points of the plane, by the names of their files.
+    def scaling(self, results: Held, points: Sequence[str]) -> Mapping[str, Drawing]:
+        """What draws the figures of `phasediag plot --points`, at these points of the plane as they are typed, by the names of
+        their files.
 
         Raises:
-            InputError: a point is not in the study, or the kind has no such figures.
+            InputError: a point cannot be read or is not in the study, or the kind has no such figures.
         """
         raise self._lacks("scaling", results.store)
 

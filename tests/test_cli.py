@@ -457,7 +457,7 @@ def test_points_of_the_scaling_figure_are_chosen(sweep):
     out = sweep[0]
     before = sorted(out.rglob("*"))
     for points, said in (
-        (["0.5"], "--points: '0.5' is not supported; allowed: GAMMA,GAMMA_PRIME, two numbers, as in 0.9,0"),
+        (["0.5"], "--points: '0.5' is not supported; allowed: GAMMA,GAMMA_PRIME, two numbers, as in 0.5,0"),
         (["0.5,zero"], "--points: '0.5,zero' is not supported"),
         (["0.5,0", "1.7,0"], "points: 1.7,0 is not in the study; allowed: its points, the nearest 1.75,0"),
     ):

@@ -219,7 +219,7 @@ def test_chosen_points_have_files_of_their_own(store: Store) -> None:
     list(plot_folder(Results(store)))
     folder = Path(store.out, "figures")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    point = [(0.5, 0.0)]
+    point = ["0.5,0"]
     some = list(plot_folder(Results(store), ["scaling_W1"], ["svg"], point))
     assert some == ["figures/scaling_W1_points.svg"]
     assert set(plot_folder(Results(store), points=point)) == {
@@ -231,7 +231,7 @@ def test_chosen_points_have_files_of_their_own(store: Store) -> None:
     with pytest.raises(
         InputError, match=r"points: 0.6,0 is not in the study; allowed: its points, the nearest 0.5,0"
     ):
-        list(plot_folder(Results(store), points=[(0.6, 0.0)]))
+        list(plot_folder(Results(store), points=["0.6,0"]))
     with pytest.raises(
         InputError,
         match=r"--only: 'functions' is no figure of .*; allowed: scaling_W1_points, scaling_a_points",

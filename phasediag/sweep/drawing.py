@@ -17,11 +17,9 @@ from .load import Results
 if TYPE_CHECKING:
     from ..display.figures import Drawing
 
-Points = Sequence[tuple[float, float]]
-
 
 def plot_folder(
-    results: Results, only: Sequence[str] = (), formats: Sequence[str] = (), points: Points = ()
+    results: Results, only: Sequence[str] = (), formats: Sequence[str] = (), points: Sequence[str] = ()
 ) -> Iterator[str]:
     """Draws every figure that a folder allows into its `figures/`; yields the name of each file.
 
@@ -31,7 +29,7 @@ def plot_folder(
         results: the folder.
         only: names of figures, or what names begin with ("scaling"): no others are drawn.
         formats: png, svg and pdf; PNG and SVG unless given.
-        points: draw only the scaling figures, at these points of the plane, into files of their own.
+        points: draw only the scaling figures, at these points of the plane ("0.5,0"), into files of their own.
 
     Raises:
         InputError: the folder holds no runs, or there is no such figure, format or point.
