@@ -179,6 +179,25 @@ def test_a_missing_column_with_a_name_like_it_is_asked_for():
 
 
 @pytest.mark.parametrize(
+    ("column", "name"),
+    [("status", "Status"), ("gamma_1", "gamma1"), ("seed", "seeds"), ("neurons", "neuron")],
+)
+def test_an_optional_column_with_a_name_like_it_is_asked_for(column, name):
+    """Without its column, a run that did not converge would be fitted in silence."""
+    runs = (
+        make_runs({(0.5, 0.0): -0.5})
+        .drop_duplicates("width")
+        .assign(seed=0, loss=0.0)
+        .drop(columns=column, errors="ignore")
+    )
+    with pytest.warns(
+        UserWarning, match=f"runs: column '{name}' is ignored; did you mean '{column}'[?]$"
+    ) as told:
+        fitting.fit(runs.assign(**{name: 0}))
+    assert [warning.filename for warning in told] == [__file__]
+
+
+@pytest.mark.parametrize(
     ("column", "value", "said"),
     [
         ("gamma", "half", "runs: gamma: 'half' is not supported, in 1 of 15 rows; allowed: numbers"),

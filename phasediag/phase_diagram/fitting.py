@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError, choices
+from ..errors import InputError, choices, hint
 from ..storage.schema import STATUSES, require_columns
 from . import theory
 from .columns import SLOPES
@@ -25,6 +26,8 @@ LINE_SLOPES = ("slope", "slope_infinite")
 """The slopes whose zero is a critical line: the plain slope, and the slope at infinite width."""
 DEFAULTS: dict[str, Any] = {"depth": 2, "gamma_1": 0.0, "status": "converged"}
 """Columns of runs that a reader's own table may lack, and what they then hold."""
+OPTIONAL = (*DEFAULTS, "seed", "neurons")
+"""Columns of runs that are used if they are there."""
 REGIMES = ("linear", "critical", "condensed", "undetermined")
 
 CONFIDENCE = 0.95
@@ -45,7 +48,8 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
     Args:
         runs: one row per run and layer, with the columns layer, gamma, gamma_prime, width and relative_change. Without them, depth is 2,
             gamma_1 is 0 and every status is "converged"; layers other than W1 and a need depth. With seed, a run that appears
-            twice is an error; represented networks need neurons and seed. Other columns are ignored.
+            twice is an error; represented networks need neurons and seed. Other columns are ignored, with a warning if a name is nearly
+            one of these.
         operator_norm: fit the relative change in the operator norm (column relative_change_spectral) instead, and predict its
             slope.
 
@@ -88,6 +92,10 @@ def complete_runs(runs: pd.DataFrame, measure: str = "relative_change") -> pd.Da
     )
     needed = [key for key in POINT_KEYS if key not in DEFAULTS or (key == "depth" and not two_layers)]
     require_columns(runs, [*needed, "width", measure, *(["seed"] if "neurons" in runs else [])])
+    absent = [key for key in OPTIONAL if key not in runs]
+    for other in runs.columns.difference([*POINT_KEYS, *OPTIONAL, "width", "relative_change"], sort=False):
+        if asked := hint(other, absent):  # it would change what is fitted
+            warnings.warn(f"runs: column {other!r} is ignored; {asked.strip()}", stacklevel=3)
     runs = runs.assign(**{key: value for key, value in DEFAULTS.items() if key not in runs})
     _refuse(
         runs["layer"],
