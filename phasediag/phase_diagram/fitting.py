@@ -348,8 +348,11 @@ def critical_line(
         the map.
 
     Raises:
-        InputError: the rows of the layer are of several planes.
+        InputError: the rows of the layer are of several planes, ``slopes`` lacks columns, or ``column`` is not one of the two.
     """
+    if column not in LINE_SLOPES:
+        raise InputError(f"column: {column!r} is not supported; {choices(column, LINE_SLOPES)}")
+    require_columns(slopes, [*POINT_KEYS, *(f"{column}{end}" for end in ("", "_low", "_high"))], "slopes")
     of_layer = slopes.loc[slopes["layer"] == layer]
     require_one_plane(of_layer)
     box = of_layer["gamma"].min(), of_layer["gamma"].max()
