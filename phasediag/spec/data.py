@@ -76,11 +76,13 @@ def make_dataset(x: ArrayLike, y: ArrayLike, source: str) -> Dataset:
     """A valid `Dataset` of x (n, d) and y (n,); -0.0 becomes 0.0.
 
     Raises:
-        InputError: the shapes do not agree, a number is not finite or too large to be squared, all rows of x are the
+        InputError: x is empty, the shapes do not agree, a number is not finite or too large to be squared, all rows of x are the
             same, or y is zero (the loss is measured relative to the loss of f = 0). The message begins with `source`.
     """
     x, y = np.asarray(x, dtype=np.float64) + 0.0, np.asarray(y, dtype=np.float64) + 0.0
-    if x.ndim != 2 or y.ndim != 1 or len(x) != len(y) or x.size == 0:
+    if x.size == 0:
+        raise InputError(f"{source}: x {x.shape} is empty; allowed: (n, d), at least two distinct rows")
+    if x.ndim != 2 or y.ndim != 1 or len(x) != len(y):
         raise InputError(f"{source}: x {x.shape} and y {y.shape} do not agree; allowed: (n, d) and (n,)")
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         sum_x, sum_y = np.sum(x * x), np.sum(y * y)
