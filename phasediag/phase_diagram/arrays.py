@@ -121,7 +121,7 @@ def _remedy(array: NDArray[Any], name: str, dimensions: tuple[int, ...]) -> str:
     calls = ""
     if array.dtype.kind not in "iufb":
         try:
-            array.astype(float)
+            array.astype(object).astype(float)  # dates and complex numbers are none
         except (TypeError, ValueError):
             return ""
         calls = ".astype(float)"
