@@ -175,7 +175,7 @@ def test_some_figures_in_some_formats_leave_the_others_as_they_are(store: Store)
     assert set(plot_folder(Results(store))) == every
     with pytest.raises(
         InputError,
-        match=r"--only: 'scalin' is no figure of .*; did you mean 'scaling_a'\? allowed: scaling_W1, scaling_a",
+        match=r"--only: 'scalin' is no figure of .*; did you mean 'scaling'\? allowed: scaling_W1, scaling_a",
     ):
         list(plot_folder(Results(store), ["scalin"]))
     with pytest.raises(InputError, match=r"--format: 'jpg' is not supported; allowed: png, svg, pdf"):

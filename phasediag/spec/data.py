@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError, some_of
-from .paths import at_home
+from .paths import at_home, hint_beside
 from .tables import DataSpec, DigitsData, FileData, PointsData, SubsetData
 
 Array = NDArray[np.float64]
@@ -181,7 +181,8 @@ def _load_mnist(path: Path, source: str) -> tuple[Array, NDArray[np.int64]]:
         labels = _read_idx(labels_path, _LABEL_MAGIC)
     else:
         raise InputError(
-            f"{source}: data.path: {path} is not a folder; allowed: one with the MNIST files, or Keras' mnist.npz"
+            f"{source}: data.path: {path} is not a folder; {hint_beside(path, folders=True)}"
+            "allowed: one with the MNIST files, or Keras' mnist.npz"
         )
     if len(images) != len(labels):
         raise InputError(
@@ -251,7 +252,9 @@ def _load_file(data: FileData, path: Path, source: str) -> Dataset:
         raise InputError(f"{source}: data.path: {path.name} is not supported; allowed: .csv, .parquet, .npz")
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{source}: data.path: {path} {what}; allowed: a .csv, .parquet or .npz file")
+        raise InputError(
+            f"{source}: data.path: {path} {what}; {hint_beside(path)}allowed: a .csv, .parquet or .npz file"
+        )
     columns, names = read(path)
     x, y = _design(columns, names, path)
     samples = min(_FILE_DEFAULT_SAMPLES, len(y)) if data.samples is None else data.samples

@@ -6,10 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from ..devices import cores
-from ..errors import InputError, choices
+from ..errors import InputError, choices, hint
 from ..kinds import kind_in
 from ..storage.schema import VERSION, digest
 from .load import Results
@@ -62,7 +63,9 @@ def _chosen(out: str, drawings: Mapping[str, Drawing], only: Sequence[str]) -> d
     """The drawings that are meant by names, or by what names begin with; all if there is none."""
     for part in only:
         if not any(_is_part(key, part) for key in drawings):
-            raise InputError(f"--only: {part!r} is no figure of {out}; {choices(part, drawings)}")
+            starts = [start for key in drawings for start in accumulate(key.split("_"), "{}_{}".format)]
+            close = hint(part, starts)
+            raise InputError(f"--only: {part!r} is no figure of {out}; {close}allowed: {', '.join(drawings)}")
     return {
         key: drawing
         for key, drawing in drawings.items()
