@@ -163,6 +163,7 @@ def test_plan_and_run_tell_once_that_one_width_has_no_slope(tmp_path):
     spec.write_text(SMALL.replace("[10, 40]", "[20]"))  # with what is there, two widths
     assert told not in invoke("plan", spec, "--out", tmp_path / "out").stderr
     assert " s for fits and figures" in planned.stdout and " s to start and stop Ray" in planned.stdout
+    assert "; in all about " in planned.stdout
 
 
 @pytest.mark.parametrize(
