@@ -23,7 +23,7 @@ from phasediag.phase_diagram.training import failed_rows
 from phasediag.storage.store import Store
 from phasediag.sweep.drawing import is_drawn, plot_folder
 from phasediag.sweep.load import Results
-from phasediag.sweep.results import current_fit, fit_folder
+from phasediag.sweep.results import fit_folder
 
 WIDTHS = (10, 100, 1000)
 
@@ -57,8 +57,8 @@ def test_slopes_are_out_of_date_once_a_failed_job_was_tried_again(store: Store) 
     change_of_largest(store, math.sqrt(10.0))
     assert len(store.runs()) == number
     assert not Results(store).is_fitted
-    assert current_fit(store, store.runs())["slope"].to_numpy() == pytest.approx(0.25)
-    assert store.fitted()["slope"].tolist() == [0.0, 0.0], "current_fit writes nothing"
+    assert Results(store).fitted["slope"].to_numpy() == pytest.approx(0.25)
+    assert store.fitted()["slope"].tolist() == [0.0, 0.0], "asking writes nothing"
     fit_folder(store)
     assert Results(store).is_fitted
 
@@ -86,7 +86,7 @@ def test_what_says_not_to_which_rows_it_was_fitted_or_is_damaged_is_fitted_again
     file = Path(store.out, "slopes.parquet")
     store.write_table("slopes.parquet", fitted, store.tables.fitted)  # as earlier versions wrote it
     assert not Results(store).is_fitted
-    pd.testing.assert_frame_equal(current_fit(store, store.runs()), fitted)
+    pd.testing.assert_frame_equal(Results(store).fitted, fitted)
     file.write_bytes(file.read_bytes()[:100])
     assert not Results(store).is_fitted
     pd.testing.assert_frame_equal(fit_folder(store), fitted)
@@ -208,7 +208,9 @@ def test_rows_are_read_once_and_only_what_is_asked_for_is_drawn(
         examples, "scaling", lambda *given, of=examples.scaling: drawn.append(given[2]) or of(*given)
     )
     results = Results(store)
-    assert results.keep_fit() and not Results(store).keep_fit()
+    assert (
+        results.keep_fit() and results.is_fitted and not results.keep_fit() and not Results(store).keep_fit()
+    )
     read.clear()
     assert list(plot_folder(results, ["scaling_a"], ["png"])) == ["figures/scaling_a.png"]
     assert (len(read), drawn) == (0, ["a"])
