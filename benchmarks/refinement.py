@@ -30,7 +30,7 @@ from phasediag.phase_diagram.refinement import Placement, refined
 from phasediag.phase_diagram.study import PhaseDiagramStudy
 from phasediag.phase_diagram.theory import LAYERS
 from phasediag.storage.store import Store
-from phasediag.sweep.results import current_fit
+from phasediag.sweep.load import Results
 
 from .common import table
 from .placing import METHODS, Method, World, phasediag, phasediag_all_widths, placement
@@ -289,7 +289,7 @@ def read_sweep(name: str) -> Sweep | None:
         return None
     store = open_store(folder)
     runs = store.runs()
-    return Sweep(store, runs, current_fit(store, runs))
+    return Sweep(store, runs, Results(store).fitted)
 
 
 def real(depth: int) -> Sweep | None:

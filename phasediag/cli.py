@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -146,6 +147,9 @@ def _initialisations() -> list[str]:
 def main() -> None:
     """Entry point of `phasediag` and `python -m phasediag`."""
     os.environ["MPLBACKEND"] = "agg"  # a notebook's own, handed down, need not be installed here
+    if sys.argv[1:2] in (["--install-completion"], ["--show-completion"]) and sys.argv[2:]:
+        # so typer's options take the name of a shell, and otherwise ignore it
+        os.environ["_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"] = "1"
     app(prog_name="phasediag")
 
 
@@ -447,9 +451,8 @@ def plot(
     from .sweep.drawing import plot_folder
     from .sweep.load import Results
 
-    at = _read_points(points or ())
     store = _existing_and_writable(out)
-    names = list(plot_folder(Results(store), only or (), formats or (), at))
+    names = list(plot_folder(Results(store), only or (), formats or (), points or ()))
     _note_missing(_status_of(store), store.out)
     for name in names:
         say(f"wrote {store.name(name)}")
@@ -842,20 +845,6 @@ def _opening(local: bool) -> Opening:
             error=True,
         )
     return this_process
-
-
-def _read_points(texts: Sequence[str]) -> list[tuple[float, float]]:
-    """Points of the plane, each written as two numbers with a comma between them."""
-    points = []
-    for text in texts:
-        try:
-            gamma, gamma_prime = map(float, text.split(","))
-        except ValueError:
-            raise InputError(
-                f"--points: {text!r} is not supported; allowed: GAMMA,GAMMA_PRIME, two numbers, as in 0.9,0"
-            ) from None
-        points.append((gamma, gamma_prime))
-    return points
 
 
 def _check_page(store: Store, file: Path) -> None:

@@ -28,9 +28,17 @@ def choices(given: object, names: Iterable[str]) -> str:
 
 def hint(given: object, names: Iterable[str]) -> str:
     """The question "did you mean 'b'? ", in a message on a name that is not among these; "" if none is close."""
-    known = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(given.lower(), known, 1, 0.7) if isinstance(given, str) else []
+    if not isinstance(given, str):
+        return ""
+    known, word = {name.lower(): name for name in names}, given.lower()
+    close = difflib.get_close_matches(word, known, 1, 0.7) or [name for name in known if _is_slip(word, name)]
     return f"did you mean '{known[close[0]]}'? " if close else ""
+
+
+def _is_slip(word: str, name: str) -> bool:
+    """Whether words of three letters differ in one, or in their order: to difflib they have as little in common as "jpg" and "png"."""
+    others = sum(one != other for one, other in zip(word, name, strict=False))
+    return len(word) == len(name) == 3 and (others == 1 or sorted(word) == sorted(name))
 
 
 def one_line(error: BaseException) -> str:

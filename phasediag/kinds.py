@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pyarrow import fs
 
 from .errors import InputError, choices
-from .spec.paths import at_home
+from .spec.paths import at_home, hint_beside
 from .storage.schema import Tables
 from .storage.store import Store
 
@@ -114,11 +114,12 @@ class Kind(ABC, Generic[SpecT, StudyT, JobT]):
 
     # What not every kind can do.
 
-    def scaling(self, results: Held, points: Sequence[tuple[float, float]]) -> Mapping[str, Drawing]:
-        """What draws the figures of `phasediag plot --points`, at these points of the plane, by the names of their files.
+    def scaling(self, results: Held, points: Sequence[str]) -> Mapping[str, Drawing]:
+        """What draws the figures of `phasediag plot --points`, at these points of the plane as they are typed, by the names of
+        their files.
 
         Raises:
-            InputError: a point is not in the study, or the kind has no such figures.
+            InputError: a point cannot be read or is not in the study, or the kind has no such figures.
         """
         raise self._lacks("scaling", results.store)
 
@@ -328,7 +329,9 @@ def read_study(path: str | Path) -> AnyStudy:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise InputError(f"{path}: cannot be read ({reason}); allowed: a TOML file") from None
+        raise InputError(
+            f"{path}: cannot be read ({reason}); {hint_beside(path)}allowed: a TOML file"
+        ) from None
     kind, spec = _parsed(text, str(path))
     return kind.study(spec, path.parent, str(path))
 
@@ -384,5 +387,8 @@ def require_study(store: Store) -> str:
     """The text of the study of a folder. Raises `InputError` if it holds none."""
     text = store.read_study()
     if text is None:
-        raise InputError(f"{store.out}: holds no study; allowed: a folder that 'phasediag run' has written")
+        close = hint_beside(store.out, folders=True)
+        raise InputError(
+            f"{store.out}: holds no study; {close}allowed: a folder that 'phasediag run' has written"
+        )
     return text

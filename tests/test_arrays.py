@@ -77,6 +77,18 @@ def test_numbers_of_numpy_and_single_ones_are_axes() -> None:
         ({"x": [1.0, float("nan"), 2.0, 3.0]}, r"study\(\): x: row 1 holds nan; allowed: finite numbers"),
         ({"x": X[:3]}, r"study\(\): x \(3, 1\) and y \(4,\) do not agree"),
         ({"x": np.array([object()] * 4)}, r"study\(\): x: object \(4,\); allowed: finite numbers"),
+        (
+            {"x": np.array([1, 2, 3, 4], object)},
+            r"allowed: finite numbers, \(n,\) or \(n, d\), as x.astype\(float\) has them$",
+        ),
+        ({"x": np.ones((4, 2, 2))}, r"as x.reshape\(len\(x\), -1\) has them$"),
+        (
+            {"y": Y[:, None]},
+            r"study\(\): y: float64 \(4, 1\); allowed: finite numbers, \(n,\), as y.ravel\(\) has them$",
+        ),
+        ({"y": Y[:, None].astype(object)}, r"as y.astype\(float\).ravel\(\) has them$"),
+        ({"x": [], "y": []}, r"study\(\): x \(0, 1\) is empty; allowed: \(n, d\), at least two"),
+        ({"depth": 9, "seeds": 0}, r"study\(\): .*; 1 more mistake$"),
         ({"x": [[1.0], [1.0, 2.0]]}, r"study\(\): x: no array \(.*\); allowed: finite numbers"),
         ({"y": ["a", "b", "c", "d"]}, r"study\(\): y: <U1 \(4,\); allowed: finite numbers, \(n,\)$"),
         ({"y": np.ones((4, 2))}, r"study\(\): y: float64 \(4, 2\); allowed: finite numbers, \(n,\)$"),

@@ -163,6 +163,7 @@ def test_plan_and_run_tell_once_that_one_width_has_no_slope(tmp_path):
     spec.write_text(SMALL.replace("[10, 40]", "[20]"))  # with what is there, two widths
     assert told not in invoke("plan", spec, "--out", tmp_path / "out").stderr
     assert " s for fits and figures" in planned.stdout and " s to start and stop Ray" in planned.stdout
+    assert "; in all about " in planned.stdout
 
 
 @pytest.mark.parametrize(
@@ -457,7 +458,7 @@ def test_points_of_the_scaling_figure_are_chosen(sweep):
     out = sweep[0]
     before = sorted(out.rglob("*"))
     for points, said in (
-        (["0.5"], "--points: '0.5' is not supported; allowed: GAMMA,GAMMA_PRIME, two numbers, as in 0.9,0"),
+        (["0.5"], "--points: '0.5' is not supported; allowed: GAMMA,GAMMA_PRIME, two numbers, as in 0.5,0"),
         (["0.5,zero"], "--points: '0.5,zero' is not supported"),
         (["0.5,0", "1.7,0"], "points: 1.7,0 is not in the study; allowed: its points, the nearest 1.75,0"),
     ):

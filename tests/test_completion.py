@@ -66,6 +66,18 @@ def test_zsh_is_offered_names_with_a_line_on_each(folder):
     assert offered("phasediag fit res", folder, "zsh").strip() == "_files"
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
+def test_a_script_is_printed_for_the_shell_that_is_named(shell):
+    done = subprocess.run([*PROGRAM, "--show-completion", shell], capture_output=True, text=True)
+    assert done.returncode == 0 and f"complete_{shell}" in done.stdout
+
+
+@pytest.mark.parametrize("option", ["--install-completion", "--show-completion"])
+def test_an_unknown_shell_is_refused(option):
+    done = subprocess.run([*PROGRAM, option, "zhs"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "'zsh'" in done.stderr
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 def test_the_script_for_bash_completes(folder):
     script = subprocess.run(

@@ -55,10 +55,15 @@ def test_points_without_a_scale_are_refused(x, y, words):
 
 
 @pytest.mark.parametrize(
-    ("x", "y"), [(np.ones(3), np.ones(3)), (np.ones((3, 1)), np.ones(2)), (np.ones((3, 0)), [])]
+    ("x", "y", "said"),
+    [
+        (np.ones(3), np.ones(3), "do not agree"),
+        (np.ones((3, 1)), np.ones(2), "do not agree"),
+        (np.ones((3, 0)), [], r"x \(3, 0\) is empty"),
+    ],
 )
-def test_shapes_must_agree(x, y):
-    with pytest.raises(InputError, match="do not agree"):
+def test_shapes_must_agree(x, y, said):
+    with pytest.raises(InputError, match=said):
         make_dataset(x, y, "x.toml")
 
 

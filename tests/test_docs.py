@@ -1,7 +1,8 @@
 """The documentation as users follow it: the blocks of a page run in their order, in a folder that looks like a checkout.
 
 A block with a title is a file that the reader writes. A block of text shows what the block before it prints: each of its lines begins one
-of the printed ones, whatever the numbers are. What is not run says why, in a comment before it.
+of the printed ones, whatever the numbers are; after Python, none of the printed ones is left out. What is not run
+says why, in a comment before it.
 
 The first block of the README runs exactly as typed. After that, `phasediag run` starts no Ray and draws nothing (`stand_in_phasediag.py`);
 what is submitted to a cluster runs there, as it is.
@@ -174,7 +175,7 @@ def follow(page: Path, folder: Path, dashboard: str, stand_in: Path) -> None:
     """
     programs = None if page == README else stand_in
     names: dict[str, Any] = {"__name__": "__main__"}
-    printed = ""
+    printed, whole = "", False
     with chdir(folder):
         for sweep in set(re.findall(r"results/\w+", "".join(block.code for block in blocks_of(page)))):
             if (ROOT / sweep).exists():
@@ -185,7 +186,7 @@ def follow(page: Path, folder: Path, dashboard: str, stand_in: Path) -> None:
             code = block.code.replace(HEAD, dashboard).replace("/shared", str(folder.parent / "shared"))
             where = f"{name_of(page)}, line {block.line}"
             if block.language == "text":
-                check_shown(code, printed, where)
+                check_shown(code, printed, where, whole)
             elif block.title:
                 Path(block.title).parent.mkdir(parents=True, exist_ok=True)
                 # What a page says of a phase diagram is true of the grid that it shows.
@@ -194,9 +195,9 @@ def follow(page: Path, folder: Path, dashboard: str, stand_in: Path) -> None:
             elif block.language == "toml":
                 parse_spec(completed(code), where)
             elif block.language == "python":
-                printed = run_python(code, page, block.line, names)
+                printed, whole = run_python(code, page, block.line, names), True
             else:
-                printed = run_shell(code, where, programs)
+                printed, whole = run_shell(code, where, programs), False
                 programs = stand_in
 
 
@@ -240,11 +241,12 @@ def completed(code: str) -> str:
     return tomli_w.dumps(spec | fragment)
 
 
-def check_shown(shown: str, printed: str, where: str) -> None:
-    """Numbers and spaces aside, each line that is shown begins one that was printed."""
+def check_shown(shown: str, printed: str, where: str, whole: bool) -> None:
+    """Numbers and spaces aside, each line that is shown begins one that was printed; with `whole`, as many are shown as were printed."""
     lines = [pattern(line) for line in printed.splitlines()]
     for line in shown.splitlines():
         assert any(one.startswith(pattern(line)) for one in lines), f"{where}: {line!r} is not in\n{printed}"
+    assert not whole or len(shown.splitlines()) == len(lines), f"{where}: a part of\n{printed}"
 
 
 def pattern(line: str) -> str:

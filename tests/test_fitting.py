@@ -136,16 +136,11 @@ def test_a_run_that_is_there_twice_is_refused():
     assert len(fitting.fit(pd.concat([runs.drop_duplicates("width"), again.assign(seed=1)]))) == 1
 
 
-def test_widths_that_have_no_logarithm_are_refused():
-    with pytest.raises(InputError, match="runs: width: 0 is not supported"):
-        fitting.fit(make_runs({(1.0, 0.0): 0.1}).assign(width=0))
-
-
 def test_a_status_that_no_run_has_is_refused():
     """Otherwise all of a reader's own runs would be left out in silence."""
     with pytest.raises(
         InputError,
-        match=r"runs: status: 'Converged' is not supported; did you mean 'converged'\? allowed: converged, ",
+        match=r"runs: status: 'Converged' is not supported, in 15 of 15 rows; did you mean 'converged'\? allowed: converged, ",
     ):
         fitting.fit(make_runs({(1.0, 0.0): 0.1}).assign(status="Converged"))
 
@@ -184,23 +179,68 @@ def test_a_missing_column_with_a_name_like_it_is_asked_for():
 
 
 @pytest.mark.parametrize(
+    ("column", "name"),
+    [("status", "Status"), ("gamma_1", "gamma1"), ("seed", "seeds"), ("neurons", "neuron")],
+)
+def test_an_optional_column_with_a_name_like_it_is_asked_for(column, name):
+    """Without its column, a run that did not converge would be fitted in silence."""
+    runs = (
+        make_runs({(0.5, 0.0): -0.5})
+        .drop_duplicates("width")
+        .assign(seed=0, loss=0.0)
+        .drop(columns=column, errors="ignore")
+    )
+    with pytest.warns(
+        UserWarning, match=f"runs: column '{name}' is ignored; did you mean '{column}'[?]$"
+    ) as told:
+        fitting.fit(runs.assign(**{name: 0}))
+    assert [warning.filename for warning in told] == [__file__]
+
+
+@pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("gamma", "half", "runs: gamma: 'half' is not supported; allowed: numbers"),
-        ("relative_change", "0.5", "runs: relative_change: '0.5' is not supported; allowed: numbers"),
-        ("width", None, "runs: width: nan is not supported; allowed: finite numbers"),
-        ("gamma_prime", np.nan, "runs: gamma_prime: nan is not supported; allowed: finite numbers"),
-        ("gamma", np.inf, "runs: gamma: inf is not supported; allowed: finite numbers"),
-        ("layer", np.nan, "runs: layer: nan is not supported; allowed: names, such as W1, W2, a"),
-        ("layer", 1, "runs: layer: 1 is not supported; allowed: names, such as W1, W2, a"),
+        ("gamma", "half", "runs: gamma: 'half' is not supported, in 1 of 15 rows; allowed: numbers"),
+        (
+            "relative_change",
+            "0.5",
+            "runs: relative_change: '0.5' is not supported, in 1 of 15 rows; allowed: numbers",
+        ),
+        ("width", None, "runs: width: nan is not supported, in 1 of 15 rows; allowed: finite numbers"),
+        (
+            "gamma_prime",
+            np.nan,
+            "runs: gamma_prime: nan is not supported, in 1 of 15 rows; allowed: finite numbers",
+        ),
+        ("gamma", np.inf, "runs: gamma: inf is not supported, in 1 of 15 rows; allowed: finite numbers"),
+        (
+            "relative_change",
+            -0.2,
+            "runs: relative_change: -0.2 is not supported, in 1 of 15 rows; allowed: numbers from 0, and NaN where there is none",
+        ),
+        ("width", 0, "runs: width: 0 is not supported, in 1 of 15 rows; allowed: numbers above 0"),
+        ("depth", 1, "runs: depth: 1 is not supported, in 1 of 15 rows; allowed: whole numbers from 2"),
+        ("depth", 2.5, "runs: depth: 2.5 is not supported, in 1 of 15 rows; allowed: whole numbers from 2"),
+        (
+            "layer",
+            np.nan,
+            "runs: layer: nan is not supported, in 1 of 15 rows; allowed: names, such as W1, W2, a",
+        ),
+        ("layer", 1, "runs: layer: 1 is not supported, in 1 of 15 rows; allowed: names, such as W1, W2, a"),
     ],
 )
-def test_values_of_another_type_are_refused(column, value, said):
+def test_values_that_are_not_allowed_are_refused(column, value, said):
     runs = make_runs({(0.5, 0.0): -0.5}).astype({column: object})
     runs.loc[3, column] = value
     with pytest.raises(InputError) as error:
         fitting.fit(runs.infer_objects())
     assert str(error.value) == said
+
+
+def test_no_neurons_are_refused():
+    runs = make_runs({(0.5, 0.0): -0.5}).drop_duplicates("width").assign(seed=0, neurons=0)
+    with pytest.raises(InputError, match="runs: neurons: 0 is not supported, in 5 of 5 rows"):
+        fitting.fit(runs)
 
 
 def test_numbers_in_a_column_of_objects_are_numbers():

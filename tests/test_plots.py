@@ -178,7 +178,22 @@ def test_without_axes_there_is_a_figure_of_pyplot_with_the_look_of_the_folder(ru
             lambda f: phasediag.plot_regimes(f.drop(columns="regime")),
             "slopes: missing columns regime; needed: depth, .*regime",
         ),
-        (lambda f: phasediag.plot_map(f, column="nothing"), "slopes: missing columns nothing; needed: "),
+        (
+            lambda f: phasediag.plot_map(f, column="nothing"),
+            "column: 'nothing' is not in slopes; allowed: slope, slope_low, ",
+        ),
+        (
+            lambda f: phasediag.plot_map(f, column="slop"),
+            "column: 'slop' is not in slopes; did you mean 'slope'[?] allowed: slope, ",
+        ),
+        (
+            lambda f: phasediag.critical_line(f, "W1", "slop"),
+            "column: 'slop' is not supported; did you mean 'slope'[?] allowed: slope, slope_infinite",
+        ),
+        (
+            lambda f: phasediag.critical_line(f.drop(columns="slope_low"), "W1"),
+            "slopes: missing columns slope_low; ",
+        ),
         (lambda f: phasediag.plot_map({}), "slopes: a dict is not supported; allowed: a pandas.DataFrame"),
         (lambda f: phasediag.plot_scaling(f), "runs: missing columns width, relative_change; .*needed"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -82,3 +83,23 @@ def test_nothing_is_shown_where_no_one_looks(capsys: pytest.CaptureFixture[str])
         progress.phase("training")
         progress._next_line = 0.0
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_log_shows_a_line_again_only_while_jobs_are_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("phasediag.display.progress.LINE_SECONDS", 0.0)
+    progress = Progress()
+    with progress.shown():
+        progress.start(total=1, done=0, failed=0, cost=1.0)
+        progress.phase("training")
+        progress.compiling(30.0)
+        progress._next_line = 0.0
+        time.sleep(1.0)
+        progress.compiling(0.0)
+        progress.advance(jobs=1, failed=0, cost=1.0)
+        progress.phase("drawing")
+        time.sleep(1.0)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines.count("training: 0/1 jobs, compiling (once on this machine, about 30 s), 0 failed") > 1
+    assert lines.count("drawing: 1/1 jobs, 0 failed") == 1

@@ -23,7 +23,7 @@ from phasediag.phase_diagram.training import failed_rows
 from phasediag.storage.store import Store
 from phasediag.sweep.drawing import is_drawn, plot_folder
 from phasediag.sweep.load import Results
-from phasediag.sweep.results import current_fit, fit_folder
+from phasediag.sweep.results import fit_folder
 
 WIDTHS = (10, 100, 1000)
 
@@ -57,8 +57,8 @@ def test_slopes_are_out_of_date_once_a_failed_job_was_tried_again(store: Store) 
     change_of_largest(store, math.sqrt(10.0))
     assert len(store.runs()) == number
     assert not Results(store).is_fitted
-    assert current_fit(store, store.runs())["slope"].to_numpy() == pytest.approx(0.25)
-    assert store.fitted()["slope"].tolist() == [0.0, 0.0], "current_fit writes nothing"
+    assert Results(store).fitted["slope"].to_numpy() == pytest.approx(0.25)
+    assert store.fitted()["slope"].tolist() == [0.0, 0.0], "asking writes nothing"
     fit_folder(store)
     assert Results(store).is_fitted
 
@@ -86,7 +86,7 @@ def test_what_says_not_to_which_rows_it_was_fitted_or_is_damaged_is_fitted_again
     file = Path(store.out, "slopes.parquet")
     store.write_table("slopes.parquet", fitted, store.tables.fitted)  # as earlier versions wrote it
     assert not Results(store).is_fitted
-    pd.testing.assert_frame_equal(current_fit(store, store.runs()), fitted)
+    pd.testing.assert_frame_equal(Results(store).fitted, fitted)
     file.write_bytes(file.read_bytes()[:100])
     assert not Results(store).is_fitted
     pd.testing.assert_frame_equal(fit_folder(store), fitted)
@@ -175,7 +175,7 @@ def test_some_figures_in_some_formats_leave_the_others_as_they_are(store: Store)
     assert set(plot_folder(Results(store))) == every
     with pytest.raises(
         InputError,
-        match=r"--only: 'scalin' is no figure of .*; did you mean 'scaling_a'\? allowed: scaling_W1, scaling_a",
+        match=r"--only: 'scalin' is no figure of .*; did you mean 'scaling'\? allowed: scaling_W1, scaling_a",
     ):
         list(plot_folder(Results(store), ["scalin"]))
     with pytest.raises(InputError, match=r"--format: 'jpg' is not supported; allowed: png, svg, pdf"):
@@ -208,7 +208,9 @@ def test_rows_are_read_once_and_only_what_is_asked_for_is_drawn(
         examples, "scaling", lambda *given, of=examples.scaling: drawn.append(given[2]) or of(*given)
     )
     results = Results(store)
-    assert results.keep_fit() and not Results(store).keep_fit()
+    assert (
+        results.keep_fit() and results.is_fitted and not results.keep_fit() and not Results(store).keep_fit()
+    )
     read.clear()
     assert list(plot_folder(results, ["scaling_a"], ["png"])) == ["figures/scaling_a.png"]
     assert (len(read), drawn) == (0, ["a"])
@@ -219,7 +221,7 @@ def test_chosen_points_have_files_of_their_own(store: Store) -> None:
     list(plot_folder(Results(store)))
     folder = Path(store.out, "figures")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    point = [(0.5, 0.0)]
+    point = ["0.5,0"]
     some = list(plot_folder(Results(store), ["scaling_W1"], ["svg"], point))
     assert some == ["figures/scaling_W1_points.svg"]
     assert set(plot_folder(Results(store), points=point)) == {
@@ -231,7 +233,7 @@ def test_chosen_points_have_files_of_their_own(store: Store) -> None:
     with pytest.raises(
         InputError, match=r"points: 0.6,0 is not in the study; allowed: its points, the nearest 0.5,0"
     ):
-        list(plot_folder(Results(store), points=[(0.6, 0.0)]))
+        list(plot_folder(Results(store), points=["0.6,0"]))
     with pytest.raises(
         InputError,
         match=r"--only: 'functions' is no figure of .*; allowed: scaling_W1_points, scaling_a_points",

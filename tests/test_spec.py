@@ -251,7 +251,7 @@ def test_seeds_are_a_number_or_a_list():
         ("[[-1.0], [0.5]]", "[[-1.0], [0.5, 1.0]]", ["data: the rows of x differ in length"]),
         ("[[-1.0], [0.5]]", "[[-1.0]]", ["data: x has 1 rows, y 2 numbers"]),
         ("[[-1.0], [0.5]]", "[]", ["data.x: an empty list"]),
-        ("y =", "z =", ["data.z: unknown key", "allowed: kind, x, y", "; 1 more mistake in this file"]),
+        ("y =", "z =", ["data.z: unknown key", "allowed: kind, x, y", "; 1 more mistake"]),
         ("[network]\ndepth = 2", "", ["network: required, but missing", "[network]"]),
         ("[grid]", "[grid", ["not valid TOML", "line 10"]),
     ],

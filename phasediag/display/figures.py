@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -92,7 +93,7 @@ def render(figure: Figure, formats: Sequence[str] = ("png", "svg")) -> dict[str,
     """
     title = figure.get_label() or "phasediag"
     files = {}
-    with rc_context(STYLE):
+    with rc_context(STYLE), _dates_of_fonts_unheeded():
         figure.dpi = DPI
         for name in ("png", *(name for name in formats if name != "png")):
             canvas, left_out = FORMATS[name]
@@ -101,3 +102,18 @@ def render(figure: Figure, formats: Sequence[str] = ("png", "svg")) -> dict[str,
             figure.set_layout_engine("none")
             files[name] = content.getvalue()
     return {name: files[name] for name in formats}
+
+
+@contextmanager
+def _dates_of_fonts_unheeded() -> Iterator[None]:
+    """Without the warnings of fontTools, in a PDF, that matplotlib's own font has an early date."""
+    fonts = logging.getLogger("fontTools.ttLib.tables._h_e_a_d")
+    fonts.addFilter(_is_not_about_dates)
+    try:
+        yield
+    finally:
+        fonts.removeFilter(_is_not_about_dates)
+
+
+def _is_not_about_dates(record: logging.LogRecord) -> bool:
+    return "timestamp" not in record.getMessage()

@@ -179,10 +179,14 @@ class Progress:
         )
 
     def _tick(self, stop: threading.Event) -> None:
+        shown = ""
         while not stop.wait(0.2):
             if time.monotonic() >= self._next_line:
                 self._next_line = time.monotonic() + LINE_SECONDS
-                self._print(self.line())
+                # the same line again shows that jobs are still waited for
+                if (line := self.line()) != shown or self.done < self.total:
+                    self._print(line)
+                shown = line
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False)

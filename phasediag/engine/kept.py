@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 
 FOLDERS = 5
@@ -22,8 +24,8 @@ COMPILING_SECONDS = 30.0
 
 @cache
 def digest() -> str:
-    """A hash of the content of all modules beside this one, of nothing where there are none to read, as in an archive."""
-    content = sha256()
+    """A hash of what compiled code depends on: numba, Python, and the content of all modules beside this one (of none in an archive)."""
+    content = sha256(f"numba {version('numba')} {sys.implementation.cache_tag}\n".encode())
     for module in sorted(Path(__file__).parent.glob("*.py")):
         content.update(f"{module.name} {module.stat().st_size}\n".encode())
         content.update(module.read_bytes())

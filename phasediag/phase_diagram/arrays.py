@@ -106,12 +106,31 @@ def _numbers(values: ArrayLike, name: str, dimensions: tuple[int, ...]) -> NDArr
         # rows of unequal length; tensors of another device
         raise InputError(f"{_SOURCE}: {name}: no array ({one_line(error)}); {allowed}") from None
     if array.dtype.kind not in "iufb" or array.ndim not in dimensions:
-        raise InputError(f"{_SOURCE}: {name}: {array.dtype} {array.shape}; {allowed}")
+        raise InputError(
+            f"{_SOURCE}: {name}: {array.dtype} {array.shape}; {allowed}{_remedy(array, name, dimensions)}"
+        )
     numbers = array.astype(np.float64)
     bad = np.argwhere(~np.isfinite(numbers))
     if len(bad):
         raise InputError(f"{_SOURCE}: {name}: row {bad[0][0]} holds {numbers[tuple(bad[0])]}; {allowed}")
     return numbers
+
+
+def _remedy(array: NDArray[Any], name: str, dimensions: tuple[int, ...]) -> str:
+    """What makes an array that is allowed of this one, if that is simple: ", as y.ravel() has them"."""
+    calls = ""
+    if array.dtype.kind not in "iufb":
+        try:
+            array.astype(object).astype(float)  # dates and complex numbers are none
+        except (TypeError, ValueError):
+            return ""
+        calls = ".astype(float)"
+    if array.ndim > max(dimensions):
+        if max(dimensions) == 2:
+            calls += f".reshape(len({name}), -1)"
+        elif array.size == len(array):
+            calls += ".ravel()"
+    return f", as {name}{calls} has them" if calls else ""
 
 
 def _given(**values: Any) -> dict[str, Any]:

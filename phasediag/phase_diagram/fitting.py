@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError, choices
+from ..errors import InputError, choices, hint
 from ..storage.schema import STATUSES, require_columns
 from . import theory
 from .columns import SLOPES
@@ -25,6 +26,8 @@ LINE_SLOPES = ("slope", "slope_infinite")
 """The slopes whose zero is a critical line: the plain slope, and the slope at infinite width."""
 DEFAULTS: dict[str, Any] = {"depth": 2, "gamma_1": 0.0, "status": "converged"}
 """Columns of runs that a reader's own table may lack, and what they then hold."""
+OPTIONAL = (*DEFAULTS, "seed", "neurons")
+"""Columns of runs that are used if they are there."""
 REGIMES = ("linear", "critical", "condensed", "undetermined")
 
 CONFIDENCE = 0.95
@@ -45,7 +48,8 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
     Args:
         runs: one row per run and layer, with the columns layer, gamma, gamma_prime, width and relative_change. Without them, depth is 2,
             gamma_1 is 0 and every status is "converged"; layers other than W1 and a need depth. With seed, a run that appears
-            twice is an error; represented networks need neurons and seed. Other columns are ignored.
+            twice is an error; represented networks need neurons and seed. Other columns are ignored, with a warning if a name is nearly
+            one of these.
         operator_norm: fit the relative change in the operator norm (column relative_change_spectral) instead, and predict its
             slope.
 
@@ -54,16 +58,10 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
 
     Raises:
         InputError: runs are no table, columns are missing (the message names all of them), a value is not a number where one belongs,
-            a status is unknown, a width is not above 0, a run appears twice, or gamma_1 of two layers is not 0.
+            a status is unknown, a relative change is negative, a width is not above 0, a run appears twice, or gamma_1 of two layers is not
+            0. A message on values names the column, and says how many rows hold such values.
     """
     runs = complete_runs(runs, _measure(operator_norm))
-    unknown = runs.loc[~runs["status"].isin(STATUSES), "status"]
-    if len(unknown):
-        raise InputError(
-            f"runs: status: {unknown.iloc[0]!r} is not supported; {choices(unknown.iloc[0], STATUSES)}"
-        )
-    if not (runs["width"] > 0).all():
-        raise InputError(f"runs: width: {runs['width'].min()} is not supported; allowed: numbers above 0")
     if "seed" in runs:
         keys = [*POINT_KEYS, "width", "seed", *(["neurons"] if "neurons" in runs else [])]
         twice = runs.loc[runs.duplicated(keys), keys]
@@ -87,34 +85,52 @@ def complete_runs(runs: pd.DataFrame, measure: str = "relative_change") -> pd.Da
         measure: the column of the relative change.
 
     Raises:
-        InputError: runs are no table, lack a column without a default, or hold a value that is no number, or none at all.
+        InputError: runs are no table, lack a column without a default, or hold values that are not allowed.
     """
     two_layers = (
         isinstance(runs, pd.DataFrame) and runs.get("layer", pd.Series()).isin(theory.LAYERS[2]).all()
     )
     needed = [key for key in POINT_KEYS if key not in DEFAULTS or (key == "depth" and not two_layers)]
     require_columns(runs, [*needed, "width", measure, *(["seed"] if "neurons" in runs else [])])
+    absent = [key for key in OPTIONAL if key not in runs]
+    for other in runs.columns.difference([*POINT_KEYS, *OPTIONAL, "width", "relative_change"], sort=False):
+        if asked := hint(other, absent):  # it would change what is fitted
+            warnings.warn(f"runs: column {other!r} is ignored; {asked.strip()}", stacklevel=3)
     runs = runs.assign(**{key: value for key, value in DEFAULTS.items() if key not in runs})
-    nameless = [layer for layer in runs["layer"].unique() if not isinstance(layer, str)]
-    if nameless:
-        raise InputError(f"runs: layer: {nameless[0]!r} is not supported; allowed: names, such as W1, W2, a")
-    numeric = [key for key in (*POINT_KEYS, "width", "neurons") if key in runs and key != "layer"]
-    return runs.assign(
-        **{key: _numbers(runs[key], finite=True) for key in numeric}, **{measure: _numbers(runs[measure])}
+    _refuse(
+        runs["layer"],
+        [not isinstance(name, str) for name in runs["layer"]],
+        "allowed: names, such as W1, W2, a",
     )
+    unknown = ~runs["status"].isin(STATUSES)
+    _refuse(runs["status"], unknown, choices(next(iter(runs.loc[unknown, "status"]), None), STATUSES))
+    numeric = [key for key in (*POINT_KEYS, "width", "neurons") if key in runs and key != "layer"]
+    runs = runs.assign(**{key: _numbers(runs[key]) for key in [*numeric, measure]})
+    values = {key: runs[key].to_numpy(float, na_value=np.nan) for key in [*numeric, measure]}
+    for key in numeric:
+        _refuse(runs[key], ~np.isfinite(values[key]), "allowed: finite numbers")
+        if key in ("width", "neurons"):
+            _refuse(runs[key], values[key] <= 0, "allowed: numbers above 0")
+    _refuse(runs["depth"], (values["depth"] < 2) | (values["depth"] % 1 > 0), "allowed: whole numbers from 2")
+    _refuse(runs[measure], values[measure] < 0, "allowed: numbers from 0, and NaN where there is none")
+    return runs
 
 
-def _numbers(column: pd.Series[Any], finite: bool = False) -> pd.Series[Any]:
+def _numbers(column: pd.Series[Any]) -> pd.Series[Any]:
     """A column of numbers, if it holds nothing else."""
-    if not pd.api.types.is_numeric_dtype(column):
-        others = [value for value in column if not isinstance(value, Real)]
-        if others:
-            raise InputError(f"runs: {column.name}: {others[0]!r} is not supported; allowed: numbers")
-        column = pd.to_numeric(column.astype(object))
-    without = column[~np.isfinite(column.to_numpy(float, na_value=np.nan))]
-    if finite and len(without):
-        raise InputError(f"runs: {column.name}: {without.iloc[0]} is not supported; allowed: finite numbers")
-    return column
+    if pd.api.types.is_numeric_dtype(column):
+        return column
+    _refuse(column, [not isinstance(value, Real) for value in column], "allowed: numbers")
+    return pd.to_numeric(column.astype(object))
+
+
+def _refuse(column: pd.Series[Any], wrong: ArrayLike, allowed: str) -> None:
+    """Raises `InputError` if values of a column are wrong: it shows the first one, and says how many rows hold such values."""
+    values = column[np.asarray(wrong, dtype=bool)]
+    if len(values):
+        rows, first = f"in {len(values)} of {len(column)} rows", values.iloc[0]
+        shown = first if isinstance(first, Real) else repr(first)
+        raise InputError(f"runs: {column.name}: {shown} is not supported, {rows}; {allowed}")
 
 
 def slopes_of(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
@@ -332,8 +348,11 @@ def critical_line(
         the map.
 
     Raises:
-        InputError: the rows of the layer are of several planes.
+        InputError: the rows of the layer are of several planes, ``slopes`` lacks columns, or ``column`` is not one of the two.
     """
+    if column not in LINE_SLOPES:
+        raise InputError(f"column: {column!r} is not supported; {choices(column, LINE_SLOPES)}")
+    require_columns(slopes, [*POINT_KEYS, *(f"{column}{end}" for end in ("", "_low", "_high"))], "slopes")
     of_layer = slopes.loc[slopes["layer"] == layer]
     require_one_plane(of_layer)
     box = of_layer["gamma"].min(), of_layer["gamma"].max()

@@ -98,7 +98,7 @@ class PhaseDiagram(Kind["Spec", "PhaseDiagramStudy", Job]):
             drawn["refinement"] = partial(refinement_map, slopes, placement)
         return drawn
 
-    def scaling(self, results: Held, points: Sequence[tuple[float, float]]) -> dict[str, Drawing]:
+    def scaling(self, results: Held, points: Sequence[str]) -> dict[str, Drawing]:
         from .figures.all import scalings
         from .folder import depth_and_name
 

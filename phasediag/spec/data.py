@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError, some_of
-from .paths import at_home
+from .paths import at_home, hint_beside
 from .tables import DataSpec, DigitsData, FileData, PointsData, SubsetData
 
 Array = NDArray[np.float64]
@@ -76,11 +76,13 @@ def make_dataset(x: ArrayLike, y: ArrayLike, source: str) -> Dataset:
     """A valid `Dataset` of x (n, d) and y (n,); -0.0 becomes 0.0.
 
     Raises:
-        InputError: the shapes do not agree, a number is not finite or too large to be squared, all rows of x are the
+        InputError: x is empty, the shapes do not agree, a number is not finite or too large to be squared, all rows of x are the
             same, or y is zero (the loss is measured relative to the loss of f = 0). The message begins with `source`.
     """
     x, y = np.asarray(x, dtype=np.float64) + 0.0, np.asarray(y, dtype=np.float64) + 0.0
-    if x.ndim != 2 or y.ndim != 1 or len(x) != len(y) or x.size == 0:
+    if x.size == 0:
+        raise InputError(f"{source}: x {x.shape} is empty; allowed: (n, d), at least two distinct rows")
+    if x.ndim != 2 or y.ndim != 1 or len(x) != len(y):
         raise InputError(f"{source}: x {x.shape} and y {y.shape} do not agree; allowed: (n, d) and (n,)")
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         sum_x, sum_y = np.sum(x * x), np.sum(y * y)
@@ -179,7 +181,8 @@ def _load_mnist(path: Path, source: str) -> tuple[Array, NDArray[np.int64]]:
         labels = _read_idx(labels_path, _LABEL_MAGIC)
     else:
         raise InputError(
-            f"{source}: data.path: {path} is not a folder; allowed: one with the MNIST files, or Keras' mnist.npz"
+            f"{source}: data.path: {path} is not a folder; {hint_beside(path, folders=True)}"
+            "allowed: one with the MNIST files, or Keras' mnist.npz"
         )
     if len(images) != len(labels):
         raise InputError(
@@ -249,7 +252,9 @@ def _load_file(data: FileData, path: Path, source: str) -> Dataset:
         raise InputError(f"{source}: data.path: {path.name} is not supported; allowed: .csv, .parquet, .npz")
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{source}: data.path: {path} {what}; allowed: a .csv, .parquet or .npz file")
+        raise InputError(
+            f"{source}: data.path: {path} {what}; {hint_beside(path)}allowed: a .csv, .parquet or .npz file"
+        )
     columns, names = read(path)
     x, y = _design(columns, names, path)
     samples = min(_FILE_DEFAULT_SAMPLES, len(y)) if data.samples is None else data.samples

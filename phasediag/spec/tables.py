@@ -224,7 +224,7 @@ def explain(spec: type[Table], errors: Sequence[ErrorDetails]) -> str:
     """The most telling of the errors of a spec, as "key: what is wrong; allowed: ...", and how many more there are."""
     first = min(errors, key=_rank)
     more = len(errors) - 1
-    note = f"; {more} more {'mistake' if more == 1 else 'mistakes'} in this file" if more else ""
+    note = f"; {more} more {'mistake' if more == 1 else 'mistakes'}" if more else ""
     table, path = _locate(spec, first["loc"])
     if path == ["data"] and first["type"].startswith("union_tag"):
         path = ["data", "kind"]

@@ -6,10 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from ..devices import cores
-from ..errors import InputError, choices
+from ..errors import InputError, choices, hint
 from ..kinds import kind_in
 from ..storage.schema import VERSION, digest
 from .load import Results
@@ -17,11 +18,9 @@ from .load import Results
 if TYPE_CHECKING:
     from ..display.figures import Drawing
 
-Points = Sequence[tuple[float, float]]
-
 
 def plot_folder(
-    results: Results, only: Sequence[str] = (), formats: Sequence[str] = (), points: Points = ()
+    results: Results, only: Sequence[str] = (), formats: Sequence[str] = (), points: Sequence[str] = ()
 ) -> Iterator[str]:
     """Draws every figure that a folder allows into its `figures/`; yields the name of each file.
 
@@ -31,7 +30,7 @@ def plot_folder(
         results: the folder.
         only: names of figures, or what names begin with ("scaling"): no others are drawn.
         formats: png, svg and pdf; PNG and SVG unless given.
-        points: draw only the scaling figures, at these points of the plane, into files of their own.
+        points: draw only the scaling figures, at these points of the plane ("0.5,0"), into files of their own.
 
     Raises:
         InputError: the folder holds no runs, or there is no such figure, format or point.
@@ -64,7 +63,9 @@ def _chosen(out: str, drawings: Mapping[str, Drawing], only: Sequence[str]) -> d
     """The drawings that are meant by names, or by what names begin with; all if there is none."""
     for part in only:
         if not any(_is_part(key, part) for key in drawings):
-            raise InputError(f"--only: {part!r} is no figure of {out}; {choices(part, drawings)}")
+            starts = [start for key in drawings for start in accumulate(key.split("_"), "{}_{}".format)]
+            close = hint(part, starts)
+            raise InputError(f"--only: {part!r} is no figure of {out}; {close}allowed: {', '.join(drawings)}")
     return {
         key: drawing
         for key, drawing in drawings.items()

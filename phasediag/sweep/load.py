@@ -12,9 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..errors import choices
-from ..kinds import open_store, require_study
+from ..kinds import kind_in, open_store, require_study
 from ..storage.store import Store
-from .results import current_fit, require_runs
+from .results import require_runs
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,12 +37,19 @@ class Results:
     @cached_property
     def fitted(self) -> pd.DataFrame:
         """The slopes, or counts, of exactly these runs: those in the folder, or fitted here if they are out of date."""
-        return current_fit(self.store, self.runs)
+        if self.runs.empty:
+            return self.store.tables.fitted.empty_frame()
+        return kind_in(self.store).fit(self.runs) if self._kept_fit is None else self._kept_fit
+
+    @cached_property
+    def _kept_fit(self) -> pd.DataFrame | None:
+        """What is fitted in the folder, if that was to these runs, content for content."""
+        return self.store.fitted_to(self.runs)
 
     @property
     def is_fitted(self) -> bool:
         """Whether what is fitted in the folder was fitted to the runs that it holds, content for content."""
-        return self.store.fitted_to(self.runs) is not None
+        return self._kept_fit is not None
 
     def keep_fit(self) -> bool:
         """Writes what is fitted to the folder if it is not there, and tells whether it was not.
@@ -54,6 +61,7 @@ class Results:
             return False
         require_runs(self.runs, self.store)
         self.store.write_fitted(self.fitted, self.runs)
+        self.__dict__["_kept_fit"] = self.fitted
         return True
 
     @cached_property

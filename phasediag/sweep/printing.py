@@ -38,7 +38,8 @@ def print_plan(planned: Plan) -> None:
         "for fits and figures": planned.finishing_seconds,
     }
     if parts := [f"{seconds:.0f} s {what}" for what, seconds in beside.items() if seconds]:
-        say(f"in addition, about: {', '.join(parts)}")
+        total = planned.wall_seconds + sum(beside.values())
+        say(f"in addition, about: {', '.join(parts)}; in all about {format_duration(total)}")
     if planned.more_jobs:
         say(
             f"refinement may add up to {planned.more_jobs} jobs; "

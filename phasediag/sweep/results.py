@@ -33,11 +33,3 @@ def fit_folder(store: Store) -> pd.DataFrame:
     fitted = kind_in(store).fit(runs)
     store.write_fitted(fitted, runs)
     return fitted
-
-
-def current_fit(store: Store, runs: pd.DataFrame) -> pd.DataFrame:
-    """What is fitted in a folder if it was fitted to these runs, all of the folder's; else fitted here and now, and not written."""
-    if runs.empty:
-        return store.tables.fitted.empty_frame()
-    fitted = store.fitted_to(runs)
-    return kind_in(store).fit(runs) if fitted is None else fitted

@@ -60,19 +60,18 @@ def drawings(
 
 
 def scalings(
-    runs: pd.DataFrame, slopes: pd.DataFrame, depth: int, points: Sequence[theory.Exponents]
+    runs: pd.DataFrame, slopes: pd.DataFrame, depth: int, points: Sequence[str]
 ) -> dict[str, Drawing]:
-    """What draws the scaling figure of every layer at chosen points: file name without ending -> drawing.
+    """What draws the scaling figure of every layer at chosen points ("0.5,0"): file name without ending -> drawing.
 
     Raises:
-        InputError: a point is not in the study.
+        InputError: a point cannot be read, or is not in the study.
     """
+    at = [examples.read_point(text, slopes) for text in points]
     layers = [layer for layer in theory.LAYERS[depth] if (slopes["layer"] == layer).any()]
     for layer in layers:
-        examples.chosen(slopes, layer, points)
-    return {
-        f"scaling_{layer}_points": partial(examples.scaling, runs, slopes, layer, points) for layer in layers
-    }
+        examples.chosen(slopes, layer, at)
+    return {f"scaling_{layer}_points": partial(examples.scaling, runs, slopes, layer, at) for layer in layers}
 
 
 def _of_layer(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> dict[str, Drawing]:

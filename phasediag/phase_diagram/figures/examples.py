@@ -106,6 +106,18 @@ def examples_of(table: pd.DataFrame, layer: str) -> list[Example]:
     return examples
 
 
+def read_point(text: str, table: pd.DataFrame) -> theory.Exponents:
+    """The point that somebody types as "0.5,0". Raises `InputError`, with a point of ``table`` as an example, if it is none."""
+    try:
+        gamma, gamma_prime = map(float, text.split(","))
+    except ValueError:
+        example = ",".join(f"{number:g}" for number in points_of(table).iloc[0])
+        raise InputError(
+            f"--points: {text!r} is not supported; allowed: GAMMA,GAMMA_PRIME, two numbers, as in {example}"
+        ) from None
+    return gamma, gamma_prime
+
+
 def chosen(table: pd.DataFrame, layer: str, points: Sequence[theory.Exponents]) -> list[Example]:
     """Points of ``table`` that somebody has chosen, in this order, with the regime of a layer that is predicted there.
 

@@ -91,10 +91,11 @@ def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None, co
         InputError: ``slopes`` lacks columns, has no row of this layer or rows of several planes, or ``column`` holds no number.
     """
     lines = [column] if column in LINE_SLOPES else LINE_SLOPES
-    of_layer = _one_plane(slopes, layer, dict.fromkeys([column, *_with_intervals(lines)]))
-    if not pd.api.types.is_numeric_dtype(of_layer[column]):
+    of_layer = _one_plane(slopes, layer, _with_intervals(lines))
+    if column not in of_layer or not pd.api.types.is_numeric_dtype(of_layer[column]):
         numbers = of_layer.select_dtypes("number").columns.difference(POINT_KEYS, sort=False)
-        raise InputError(f"column: {column!r} holds no numbers; {choices(column, numbers)}")
+        wrong = "holds no numbers" if column in of_layer else "is not in slopes"
+        raise InputError(f"column: {column!r} {wrong}; {choices(column, numbers)}")
     if not np.isfinite(of_layer[column].to_numpy(float)).any():
         least = {"slope": "two widths have converged", "slope_infinite": "four widths have converged"}
         where = f", where {least[column]}" if column in least else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import operator
+import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ...errors import InputError, one_line
+from ...errors import InputError, hint, one_line
 from ..theory import MAX_DEPTH, exponents_from_powers
 from .formulas import shortened
 from .location import Location
@@ -122,12 +123,25 @@ def load_factory(text: str) -> Factory:
         with redirect_stdout(sys.stderr):
             factory: Factory = getattr(importlib.import_module(module), name)
     except (Exception, SystemExit) as error:  # whatever importing somebody's code raises
-        raise InputError(f"locate: {text}: {_in_words(error)}; {allowed}") from None
+        raise InputError(
+            f"locate: {text}: {_in_words(error)}; {_meant(error, module, name)}{allowed}"
+        ) from None
     finally:
         sys.path.remove(here)
     if not callable(factory):
         raise InputError(f"locate: {text}: is of type {type(factory).__name__}; {allowed}")
     return factory
+
+
+def _meant(error: BaseException, module: str, name: str) -> str:
+    """A hint for the name of a module, or of what it should hold, that is not there."""
+    if isinstance(error, AttributeError) and module in sys.modules:
+        return hint(name, dir(sys.modules[module]))
+    if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+        package, _, missing = str(error.name).rpartition(".")
+        path = getattr(sys.modules[package], "__path__", []) if package else None
+        return hint(missing, [found.name for found in pkgutil.iter_modules(path)])
+    return ""
 
 
 def _whole(widths: Sequence[int]) -> list[int]:

@@ -22,7 +22,7 @@ from ...display.terminal import format_duration, json_ready
 from ...kinds import Progress
 from ...storage.schema import FAILED, STATUSES, VERSION
 from ...storage.store import Store
-from ...sweep.results import current_fit
+from ...sweep.load import Results
 from .. import info
 from ..figures.maps import COMBINED_COLOURS, PREDICTED_COLOUR, REGIME_COLOURS
 from ..fitting import LINE_SLOPES, POINT, REGIMES, line_distances, regime_counts, usable_runs
@@ -56,8 +56,8 @@ def gather(store: Store, status: Progress | None) -> Content:
         InputError: the folder holds no study, or a file of it is damaged.
     """
     depth, name = depth_and_name(store)
-    runs = store.runs()
-    slopes, samples, data = current_fit(store, runs), store.samples(), store.read_data()
+    results = Results(store)
+    runs, slopes, samples, data = results.runs, results.fitted, results.samples, store.read_data()
     study = {"name": name, "depth": depth, "text": store.read_study(), "folder": store.out}
     return {
         "study": study,
