@@ -1,13 +1,13 @@
 """Phase diagrams of neural network initialisations: in which regime does this initialisation train?
 
-    study = phasediag.read_study("sweeps/quickstart.toml")     # or of arrays: phasediag.study(x, y, width=..., ...)
+    study = phasediag.read_study("sweeps/quickstart.toml")     # or from arrays: phasediag.study(x, y, width=..., ...)
     runs = phasediag.train(study)                 # in this process, without Ray
     slopes = phasediag.fit(runs)
     ax = phasediag.plot_map(slopes, layer="W1")
 
-Of a condensation study, the counts of lines in the place of slopes: ``phasediag.count(runs)``, ``phasediag.summarise(runs)``.
+A condensation study has counts of lines in place of slopes: ``phasediag.count(runs)``, ``phasediag.summarise(runs)``.
 
-Each name is imported when it is first used: reading, fitting and plotting need neither torch nor ray.
+Each name is imported on first use, so reading, fitting and plotting need neither torch nor ray.
 """
 
 from importlib import import_module

@@ -1,7 +1,6 @@
 """The command line. Wiring only: every command parses its arguments, calls the package and prints.
 
-Heavy imports are inside the commands, so that `--help` is quick, and `fit` and `plot` need neither torch nor
-Ray.
+Commands import large packages inside their functions, so that `--help` is quick, and `fit` and `plot` need neither torch nor Ray.
 """
 
 from __future__ import annotations

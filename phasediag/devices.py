@@ -1,6 +1,6 @@
-"""The devices that networks are trained on: which there are, what they are called, their threads and their memory.
+"""The devices that networks are trained on: their kinds, names, threads and memory.
 
-A kind of device is "cpu" or "cuda". What a batch may hold and how long it takes depend on it, here and nowhere else.
+A kind of device is "cpu" or "cuda". The size and the time of a batch depend on it, here and nowhere else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Exceptions of the package, and their words. Numerical failure is never one of them: it is a status in the row of its run."""
+"""Exceptions of the package, and the wording of their messages. Numerical failure is no exception: it is a status in the row of a run."""
 
 import difflib
 from collections.abc import Iterable, Sequence

@@ -1,8 +1,8 @@
 """What a kind of study is, and which kinds there are.
 
-A kind is one object: its spec, its jobs and their training, what is fitted and drawn. No other module asks of which kind a study is. The
-kinds of the package, and those that other packages bring by an entry point in the group ``phasediag.kinds``, are imported when they are
-asked for:
+A kind is one object: its spec, its jobs and their training, its fits and its figures. No other module asks of which kind a study is. The
+kinds of the package, and the kinds that other packages bring by an entry point in the group ``phasediag.kinds``, are imported on first
+use:
 
     [project.entry-points."phasediag.kinds"]
     my-kind = "my_package.kind:KIND"          # an instance of a subclass of `Kind`

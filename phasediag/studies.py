@@ -1,7 +1,7 @@
-"""What every kind of study is made of: the study, its jobs, what these cost, and what trains them.
+"""The parts of every kind of study: the study, its jobs, their costs, and their trainer.
 
-A job is one network to train. Its id is a hash of its content, so that the same network has the same id in every
-study, whatever the study's name, the order of its grid or the resources it runs on.
+A job is one network to train. Its id is a hash of its content, so the same network has the same id in every study, whatever the study's
+name, the order of its grid or its resources.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Activation functions, and their multiplicity at 0.
 
-To add one, write it into ``ACTIVATIONS``: a function of a torch tensor that calls only its methods. A package of its own can bring further
-ones without any change here, by an entry point of the group ``phasediag.activations``, with the name of the activation:
+A new activation is a line in ``ACTIVATIONS``: a function of a torch tensor that calls only the tensor's methods. Automatic
+differentiation derives everything else. Another package can bring activations without any change here, by an entry point in the group
+``phasediag.activations``, with the name of the activation:
 
     [project.entry-points."phasediag.activations"]
     gelu = "my_package:gelu"        # def gelu(z): return 0.5 * z * (1 + (z / 2**0.5).erf())
 
-It has to be installed wherever networks are trained. Its name has letters, digits, _ and -, and is none of those here. Jobs are
-identified by the names of their activations: what a name stands for must not change. Everything else is derived from the function by
-automatic differentiation.
+Such a package has to be installed wherever networks are trained. A name has letters, digits, _ and -, and none of the names here can be
+used again. Names identify jobs, so the function of a name must not change.
 """
 
 from __future__ import annotations

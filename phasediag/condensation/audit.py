@@ -1,4 +1,4 @@
-"""Several condensation studies together: where the bound of p lines holds, and from when to when neurons have condensed.
+"""Several condensation studies together: where the bound of p lines holds, and in which epochs neurons have condensed.
 
     python -m phasediag.condensation.audit OUT [OUT ...] [-o audit.png]
 

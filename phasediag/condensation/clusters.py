@@ -1,8 +1,8 @@
 """How far input weights have condensed: which neurons are active, and on how many lines they lie.
 
-Directions are grouped by average linkage on their angles, which needs no number of groups beforehand: two groups are one as long as
-the mean angle between their neurons is at most a threshold. The angle between undirected lines is arccos |D(u, v)|;
-between orientations arccos D(u, v), with D the inner product of normalised input weights (Zhou 2022b, equation 4).
+Average linkage groups directions by their angles, and needs no number of groups beforehand: it joins two groups as long as the mean angle
+between their neurons is at most a threshold. The angle between undirected lines is arccos |D(u, v)|, and between orientations
+arccos D(u, v), with D the inner product of normalised input weights (Zhou 2022b, equation 4).
 """
 
 from __future__ import annotations

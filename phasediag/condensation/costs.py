@@ -1,4 +1,4 @@
-"""What training a network of a condensation study costs, predicted. Measured on one core; no result depends on it."""
+"""The predicted cost of training a network of a condensation study. Measured on one core; no result depends on it."""
 
 from __future__ import annotations
 

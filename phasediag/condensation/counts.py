@@ -1,4 +1,4 @@
-"""From runs to counts: how many lines the neurons of a layer lie on, over the seeds, and from when to when they have condensed."""
+"""From runs to counts: on how many lines the neurons of a layer lie, over the seeds, and in which epochs they have condensed."""
 
 from __future__ import annotations
 

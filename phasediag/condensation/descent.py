@@ -1,11 +1,11 @@
-"""Training with steps of a fixed size, one per epoch: full-batch gradient descent, the same with normalised steps, and Adam.
+"""Training with fixed steps, one per epoch: full-batch gradient descent, normalised gradient descent, and Adam.
 
 With the gradient g of R = 1/n sum_i e_i^2 and the learning rate eta,
 
 ``gd``             theta <- theta - eta g.
-``normalized-gd``  every neuron moves by the length eta along its own part of -g: its input weight, and of the last hidden layer its
-                   output weight with it. The directions agree with gradient descent; the speeds are equal, so that no neuron outgrows the
-                   others long before these have turned.
+``normalized-gd``  every neuron moves by the length eta along its own part of -g. This part belongs to its input weight, and in the last
+                   hidden layer to its output weight as well. Directions agree with gradient descent. Speeds are equal, so that no neuron
+                   outgrows the others long before these have turned.
 ``adam``           Adam (Kingma and Ba, ICLR 2015; 0.9, 0.999, 1e-8).
 """
 

@@ -1,23 +1,23 @@
 """Where input weights should point early in training: the directions that leading order predicts.
 
-As long as weights are small, the output is f = 0 up to small terms, the residual e_i = f(x_i) - y_i hardly moves, and an activation of
+As long as weights are small, the output is f = 0 up to small terms, the residual e_i = f(x_i) - y_i hardly changes, and an activation of
 multiplicity p is c z^p. The input weight w and output weight a of a neuron then follow the potential of the residual alone,
 
     dw/dt = -a grad Phi(w),    da/dt = -Phi(w),    Phi(w) = sum_i e_i (w . x_i)^p,    x_i with the constant 1 last,
 
-up to units of time: whatever the sign of a, it ends as the sign of -Phi(w), and w climbs |Phi|. Under steps along the gradient, plain or
-normalised, directions settle at the local maxima of |Phi| on the unit *sphere* (physics.md, "Initial condensation"; Zhou 2022b, section 5):
+up to units of time. From either sign at the start, a ends with the sign of -Phi(w), and w climbs |Phi|. Under steps along the gradient,
+plain or normalised, directions settle at the local maxima of |Phi| on the unit *sphere* (Zhou 2022b, section 5):
 
     p = 1: one line, sum_i e_i x_i;
     p = 2: two lines, the eigenvectors of sum_i e_i x_i x_i^T with the largest and the smallest eigenvalue;
-    one input: the at most p real roots r of sum_i (r x_i + 1)^(p-1) e_i x_i = r sum_i (r x_i + 1)^(p-1) e_i, along (r, 1);
-    otherwise as many lines as |Phi| has maxima, which no bound limits to p; found here by climbing from many starts.
+    one input: along (r, 1), for the at most p real roots r of sum_i (r x_i + 1)^(p-1) e_i x_i = r sum_i (r x_i + 1)^(p-1) e_i;
+    otherwise: the maxima of |Phi|, of which there can be more than p; found here by climbing from many starts.
 
 Adam's first steps have the same size in every coordinate, whatever the gradient: they go along sign(grad Phi), which is steepest
-ascent in the maximum norm, and settles at the local maxima of |Phi| over the *cube* max |w_j| <= 1. For p = 1 that is the line of
+ascent in the maximum norm, and settle at the local maxima of |Phi| over the *cube* max |w_j| <= 1. For p = 1 there is one line, along
 sign(sum_i e_i x_i); for p > 1 there can be many more than p.
 
-An activation with a kink at 0 is c z to the right and c' z to the left of it: the same holds with that in the place of z^p, for
+An activation with a kink at 0 is c z to the right of it and c' z to the left. With this function in place of z^p the same holds for
 directions instead of lines.
 """
 

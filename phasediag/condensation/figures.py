@@ -1,6 +1,6 @@
 """Figures of a condensation study: inner products of input weights, outputs, direction fields, and counts of lines.
 
-Nothing is computed here but what is drawn: DataFrames in, matplotlib figures out. Frames have the columns of the files of a study.
+DataFrames in, matplotlib figures out; nothing else is computed. Frames have the columns of the files of a study.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
 """Gradient flow d theta/dt = -grad R of networks of any depth, with error control.
 
-Dormand and Prince's pair of orders 5 and 4 (J. Comp. Appl. Math. 6, 1980), with steps of its own for every job. The error of a step is
-that of the input weights of each neuron, and of the output weights, relative to their size: neurons grow at different times, and the
-small ones are as much of interest as the large ones. Early in training, where weights grow out of a small initialisation, the flow is
-not stiff.
+Every job has its own steps, by Dormand and Prince's pair of orders 5 and 4 (J. Comp. Appl. Math. 6, 1980). The error of a step is the
+error of each neuron's input weights, and of the output weights, relative to their size: neurons grow at different times, and small ones
+matter as much as large ones. Early in training, where weights grow out of a small initialisation, the flow is not stiff.
 
-An epoch is the time ``learning_rate``: gradient descent with that step and the flow are at the same place at the same epoch, but for
-the error of the former.
+An epoch is the time ``learning_rate``. Gradient descent with this learning rate is at the same place as the flow at the same epoch, up to
+the error of descent.
 """
 
 from __future__ import annotations

@@ -5,10 +5,9 @@
 with skip connections between hidden layers if the network is residual. The loss is the mean squared error R = 1/n sum_i e_i^2 with
 the residual e_i = f(x_i) - y_i, as in Zhou 2022b (1/n, not 1/(2n)). Every weight is N(0, std^2) at the start.
 
-Tensors carry jobs first, then points, then neurons; W_l is (B, k, m), what each of m neurons receives from k - 1 inputs and, last,
-from the constant 1, in a column; a is (B, m, 1). k and m are padded with inputs that are zero and neurons that have no effect, to
-multiples of ALIGNMENT: what becomes of a job then does not depend, to the last bit, on the others of its batch, as long as there is
-another one (products of single matrices go a way of their own).
+Tensors carry jobs first, then points, then neurons. W_l is (B, k, m): each of m neurons receives k - 1 inputs and, last, the constant 1.
+a is (B, m, 1). Inputs that are zero and neurons without effect pad k and m to multiples of ALIGNMENT. The result of a job then does not
+depend, to the last bit, on the other jobs of its batch, as long as there is another one (torch multiplies single matrices by other code).
 """
 
 from __future__ import annotations

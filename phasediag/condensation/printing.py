@@ -1,4 +1,4 @@
-"""What commands print of condensation studies."""
+"""What commands print for condensation studies."""
 
 from __future__ import annotations
 

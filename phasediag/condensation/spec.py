@@ -1,4 +1,4 @@
-"""The spec of a condensation study: which networks, on what data, trained how, looked at when."""
+"""The spec of a condensation study: networks, data, training and snapshots."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What the shell offers for the arguments of a command when its user presses the tab key.
 
-Each function takes what was typed of a word. Where it returns nothing, the shell offers files and folders as it always does.
+Each function takes the typed part of a word. If it returns nothing, the shell offers files and folders as usual.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Standard output and standard error while a command works: writing to them never raises.
+"""Standard output and standard error of a command: writing to them never raises.
 
-A disk may be full, a reader gone, the stream closed, its encoding without the letter, its terminal paused: none of that ends what is under
-way. A command whose purpose is what it prints looks at its end whether that was written (`check_written`); a sweep goes on (`unheeded`).
+A disk may be full, a reader gone, the stream closed, its terminal paused, or its encoding without the letter: the work goes on. A command
+whose purpose is its output checks at its end that the output was written (`check_written`); a sweep does not (`unheeded`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lines and tables for people, JSON for machines: what is printed, is printed here."""
+"""All printing: lines and tables for people, JSON for machines."""
 
 from __future__ import annotations
 

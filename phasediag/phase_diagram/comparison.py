@@ -1,17 +1,17 @@
 """The difference of two phase diagrams on one grid: of their slopes, and of their critical lines. Frames in, frames out.
 
-The same job of both studies is a pair. The slope is linear in log RD, so S_B - S_A is the slope of log(RD_B / RD_A) against
-log m: pairs are fitted like runs. Where the networks have as many layers and inputs, one seed stands for the same initial weights in
-both studies. Most of the scatter of the runs is theirs: it cancels in the ratio, and the interval of the difference is much shorter than
-those of the slopes suggest. Where the weights differ, so does the scatter, which does not cancel. The pairing is then merely
-harmless: which seed goes with which does not matter, and the interval is about as long as for slopes that have nothing in common.
+The same job of both studies is a pair. The slope is linear in log RD, so S_B - S_A is the slope of log(RD_B / RD_A) against log m: pairs
+are fitted like runs. If the networks have as many layers and inputs, one seed has the same initial weights in both studies. Initial
+weights cause most of the scatter, so it cancels in the ratio, and the interval of the difference is much shorter than the intervals of the
+slopes suggest. If the initial weights differ, the scatter does not cancel. Pairing then does no harm: it does not matter which seeds make
+a pair, and the interval is about as long as for two independent slopes.
 
-Where scatter cancels, the error of training is what is left. Seeds share it, at one width and point, so that a fit that takes runs for
-independent would trust its slope too much: the interval of the plain difference has it in quadrature. Like that of a slope, it takes
-scatter for equal at all widths, and is a little short where it is not. The limit of infinite width is that of `phasediag.extrapolation`, as
-it is, which has an error of training already. For a ratio, that and the amplitude of corrections are up to sqrt(2) times larger; but
-the amplitude is averaged over, from 0.01 to 4 in steps of 1.6, and what exceeds the error counts as scatter or as correction: in
-simulations of two independent errors and of two sets of corrections, about 95 % of the intervals hold the difference all the same
+Where scatter cancels, the error of training remains. The seeds of one width and point share this error, so a fit that takes runs for
+independent would trust its slope too much. The interval of the plain difference therefore adds the error in quadrature. Like the interval
+of a slope, it assumes equal scatter at all widths, and is a little short where the scatter differs. `phasediag.extrapolation` gives the
+limit of infinite width unchanged, with its own error of training. For a ratio, this error and the amplitude of corrections are up to
+sqrt(2) times larger. The amplitude is averaged over, from 0.01 to 4 in steps of 1.6, and a larger error counts as scatter or as
+correction. In simulations of two independent errors and of two sets of corrections, about 95 % of the intervals contain the difference
 (tests/test_comparison.py).
 """
 

@@ -1,6 +1,6 @@
-"""What training a network of a phase diagram costs, predicted.
+"""The predicted cost of training a network of a phase diagram.
 
-The model only shapes the batches, orders them and predicts how long a sweep takes; no result depends on it.
+The model only shapes the batches, orders them and predicts the time of a sweep; no result depends on it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the points of one row of a map tell of a layer's critical line: where it crosses, how well, and between which points."""
+"""The critical line of a layer in one row of a map: where the slope crosses zero, how certain this is, and between which points."""
 
 from __future__ import annotations
 

@@ -1,24 +1,24 @@
-"""The slope at infinite width: log RD against log m with corrections to scaling, and an interval that admits what they may be.
+"""The slope at infinite width: log RD against log m with corrections to scaling, and an interval that allows for unknown corrections.
 
 At finite width the relative change is a power law with corrections,
 
     log RD = c + S log m + g(m) + noise,        g(m) = sum over omega of b_omega (m / m_1)^(-omega),
 
-where m_1 is the smallest width, the b_omega are independent and normal with one standard deviation A, and the exponents
-omega are those of `exponents`: a Gaussian process (finite-size scaling calls g the corrections to scaling). Where widths span more than
-three decades, there are slow corrections too, which is what powers of log m look like, of a standard deviation `_SLOW` at least.
+where m_1 is the smallest width, the b_omega are independent and normal with one standard deviation A, and `exponents` gives the omega: a
+Gaussian process. (Finite-size scaling calls g the corrections to scaling.) If the widths span more than three decades, there are slow
+corrections too, with a standard deviation of at least `_SLOW`; powers of log m look like slow corrections.
 
-S is free, and so is the intercept c of each *group* of runs: all whole networks are one group, for those of each width have weights of
-their own; represented networks of one seed are another, for they are the same draws at every width. What two seeds differ by at all widths
-alike says nothing of S then. The noise of a run is normal with standard deviation s (m / m_1)^(-nu): the sums over m neurons that make up
-a run scatter as m^(-1/2), but some limits keep a scatter of their own (nu = 0). Training adds a small error that all runs of a width share.
+S is free, and so is the intercept c of each *group* of runs. All whole networks are one group, since each width has its own weights.
+Represented networks of one seed are a group, since they have the same weights at every width: a difference between two seeds that is the
+same at all widths then says nothing about S. The noise of a run is normal with standard deviation s (m / m_1)^(-nu): sums over m neurons
+scatter as m^(-1/2), but some limits keep a scatter of their own (nu = 0). Training adds a small error that all runs of a width share.
 
-Given A, s and nu, the restricted likelihood of the runs leaves a normal S with a known variance. The three are not fixed at a best value
-but averaged over, with a flat prior on a grid of log A, log s and nu: a handful of widths does not determine them, and an interval that
-pretends it did is too short. Resampling seeds has the same purpose as s; but three seeds resampled understate their scatter by sqrt(2/3).
+Given A, s and nu, the restricted likelihood of the runs leaves a normal S with a known variance. A handful of widths does not determine
+these three, and an interval for their best values would be too short. So they are averaged over, with a flat prior on a grid of log A,
+log s and nu. Resampling of seeds has the same purpose as s, but three resampled seeds understate their scatter by a factor of sqrt(2/3).
 
-What no such method can see is a crossover that has not begun at the widths measured: a correction with an omega below those
-assumed looks like a slope.
+No such method sees a crossover that has not begun at the measured widths: a correction with a smaller omega than assumed looks like a
+slope.
 """
 
 from __future__ import annotations

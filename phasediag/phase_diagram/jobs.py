@@ -1,4 +1,4 @@
-"""The networks of a phase diagram, and which of them a grid holds."""
+"""The networks of a phase diagram, and the networks of a grid."""
 
 from __future__ import annotations
 

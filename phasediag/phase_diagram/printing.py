@@ -1,4 +1,4 @@
-"""What commands print of phase diagrams: regimes, critical lines, their refinement, and differences."""
+"""What commands print for phase diagrams: regimes, critical lines, their refinement, and differences."""
 
 from __future__ import annotations
 

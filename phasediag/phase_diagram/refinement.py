@@ -1,21 +1,23 @@
 """Where to train further networks: at the points that narrow the critical lines most.
 
-A row of the map has one gamma_prime. As long as the 95 % band of a layer's line is wider there than the target, or the points beside the
-crossing are too far apart for S to be straight between them (a band knows the noise of S, not its bends), a step adds, in this order,
+A row of the map has one gamma_prime. A step is due while the 95 % band of a layer's line is wider in this row than the target, or while
+the points beside the crossing are too far apart for S to be straight between them (a band knows the noise of S, not its bends). It adds
+the first of these that applies:
 
 - points on both sides of the crossing, where the points beside it are further apart than the width of the band, with as few of the
   smaller widths as give an interval of S;
-- the larger widths at the points beside the crossing: finite size dominates;
-- points at the ends of the band, where these lie far from any;
-- more seeds beside the crossing, if they can be expected to narrow the interval of S: noise dominates. If not, the widths of the study
-  give no more: the band is at its floor.
+- the larger widths at the points beside the crossing, if finite size dominates;
+- points at the ends of the band, if no point is near;
+- more seeds beside the crossing, if noise dominates, that is, if they can be expected to narrow the interval of S. If not, these widths
+  leave the limit open: the band is at its floor.
 
-Between two rows another one is begun where the line cannot be interpolated: where it is farther, by more than the target, from both
-straight continuations of the line beyond these rows (where a straight line has its corner in one of them, one of the two is right).
+A row begins between two rows where the line bends too much to be interpolated: where both straight continuations of the line, from beyond
+these rows, miss the interpolated line by more than the target. (If a straight line has its corner in one of the two rows, one continuation
+is right.)
 
-The steps of a row depend on its own runs alone, and a row between others on rows that have ended. So nothing waits for a round to end,
-and which points are placed follows from the study and its results, however many workers there are and whatever died in between. Only a
-round that `max_jobs` may not suffice for waits for the one before it; its widest bands come first.
+The steps of a row depend on its own runs alone, and a row between two rows depends on rows that have ended. So nothing waits for a round to
+end, and the study and its results determine the points, for any number of workers and after any crash. Only a round for which `max_jobs`
+may be too small waits for the round before it; its widest bands come first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The spec of a phase diagram: what its TOML file may hold, and the messages for what it may not."""
+"""The spec of a phase diagram: the keys of its TOML file, and the messages for mistakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A phase diagram as a study: its spec together with its data, and the jobs that follow from them."""
+"""A phase diagram as a study: its spec together with its data, and the jobs that follow from both."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ The three-layer network ``f(x) = (1/alpha) a . relu(W_2 (relu(W_1 (x, 1)), beta_
     gamma = -log(beta_1 beta_2 beta_3 / alpha) / log m,  gamma_prime = -log(beta_1 / beta_3) / log m,
     gamma_1 = -log(beta_1 / beta_2) / log m;
 
-its plane is one of constant gamma_1, 0 unless said otherwise. (Zhou 2022 calls them gamma_3, gamma_2 and gamma_1.)
+its plane has a constant gamma_1, 0 by default. (Zhou 2022 calls the three gamma_3, gamma_2 and gamma_1.)
 
-What happens as m goes to infinity follows, for every layer and any depth, from one rule. In normalised weights, N(0, 1) at the start,
+One rule gives the limit of infinite m for every layer and any depth. In normalised weights, N(0, 1) at the start,
 layer l follows the gradient flow at a rate ``m^(-2 g_l)``, ``g_l = -log(beta_a / beta_l) / log m``: 0 for the output weights a, gamma_prime
 for W1, gamma_1 for all matrices between hidden layers. With L hidden layers and ``t = gamma - (L + 1) / 2``,
 
@@ -22,9 +22,9 @@ for W1, gamma_1 for all matrices between hidden layers. With L hidden layers and
 - in the Frobenius norm the slope is ``S = s`` for W1 and a, and ``S = s - 1/2`` for matrices between hidden layers, as their change
   has low rank and their initial value has not.
 
-For two layers, W1, the sign of S is a theorem (Luo 2021). All else is a scaling argument of this project: layers that grow share one
-level, since the flow conserves the differences of ``|W_l|^2 m^(2 g_l)``, and the product of what they have grown by is m^t.
-`docs/maps.md` derives it and says how well measurements agree.
+For W1 of two layers, the sign of S is a theorem (Luo 2021). All else is a scaling argument of this project: layers that grow share one
+level, since the flow conserves the differences of ``|W_l|^2 m^(2 g_l)``, and the product of their growth factors is m^t.
+`docs/maps.md` derives the rule and says how well measurements agree.
 
 References:
     Luo 2021: Luo, Xu, Ma, Zhang, "Phase diagram for two-layer ReLU neural networks at infinite-width limit",

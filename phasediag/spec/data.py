@@ -1,7 +1,7 @@
 """Training data: from the `[data]` table of a spec to two arrays.
 
-Points are used as they are. Everything else is a subset of `samples` rows drawn with `seed`: of the digits an equal
-number of each class, as far as there are enough; of a file, whose `y` is used as it is, any rows.
+Points are used unchanged. All other data are a subset of `samples` rows, drawn with `seed`: of the digits, an equal number of each class if
+there are enough; of a file, any rows, with its `y` unchanged.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""From TOML to a valid spec and back: the reading and writing that all kinds of study have in common.
+"""From TOML to a valid spec and back, for all kinds of study.
 
-What `validate` returns is frozen and valid, so that nothing downstream checks again. `format_spec` writes the normal form of a spec, which
+The result of `validate` is frozen and valid, so nothing downstream checks again. `format_spec` writes the normal form of a spec, which
 parses to an equal one.
 """
 

@@ -1,4 +1,4 @@
-"""Paths as people write them: "~" is their home, also where no shell has seen it."""
+"""Paths as people write them: "~" is the home folder, also where no shell has expanded it."""
 
 from __future__ import annotations
 

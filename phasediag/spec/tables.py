@@ -1,4 +1,4 @@
-"""What specs of every kind are made of: values, the tables they have in common, and messages for what is not allowed.
+"""The parts of specs of every kind: values, common tables, and messages for mistakes.
 
 The description of a field says what it allows; error messages quote it.
 """

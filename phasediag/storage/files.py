@@ -1,7 +1,7 @@
-"""Files of a folder that is local or in a bucket: reading, listing, and publication that shows a file complete or not at all.
+"""Files of a local folder or a bucket: reading, listing, and publication of complete files only.
 
-A file is written aside, in `.staging`, and moved into place when it is complete; on an object store, which shows objects when they are
-complete, it is written in one go under its final name.
+A file is written aside, in `.staging`, and moved into place when it is complete. An object store shows only complete objects, so there a
+file is written in one go under its final name.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the Parquet files of a study hold: each column declared once, with its type, its unit and its meaning.
+"""The columns of a study's Parquet files: each declared once, with its type, its unit and its meaning.
 
-Arrow schemas, the rows of jobs that failed, what is checked of a row, and the reference of the documentation follow from the declarations.
+From the declarations follow Arrow schemas, the rows of failed jobs, the checks of a row, and the reference of the documentation.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """The folder of a study.
 
-    study.toml, data.npz      what is trained, on which data
+    study.toml, data.npz      the networks to train, and their data
     runs/*.parquet            one row per job and layer (and snapshot); finished files only, at every instant
     samples/JOB_ID.parquet    networks kept whole
-    slopes.parquet, figures/  what was fitted and drawn (counts.parquet of a condensation study)
+    slopes.parquet, figures/  the fits and the figures (counts.parquet of a condensation study)
     report.html               the results as an interactive page
     driver.json               sign of life of the process that runs the sweep
     damaged/                  files of runs/ and samples/ that could not be read, set aside
 
-What the tables hold depends on the kind of the study (`phasediag.storage.schema.Tables`). Every page of a Parquet file has a checksum,
-which every reading verifies.
+The columns of the tables depend on the kind of the study (`phasediag.storage.schema.Tables`). Every page of a Parquet file has a checksum,
+which every read verifies.
 """
 
 from __future__ import annotations

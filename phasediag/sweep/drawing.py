@@ -1,4 +1,4 @@
-"""From the results in a folder to the files of its figures, whatever the kind of its study. Needs neither torch nor Ray."""
+"""From the results in a folder to the files of its figures, for every kind of study. Needs neither torch nor Ray."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Where the tasks of a sweep run: the interface between what has to be done and who does it.
+"""Where the tasks of a sweep run: the interface between a sweep and the processes that work for it.
 
-A sweep hands batches to an executor and takes in what became of them. `ray_cluster` spreads them over a cluster, `local` runs them in this
-process.
+A sweep hands batches to an executor and takes their outcomes back. `ray_cluster` spreads batches over a cluster, `local` trains them in
+this process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a process that runs a sweep is interrupted: by Ctrl-C or SIGTERM in good order, by a second one at once."""
+"""How a process that runs a sweep ends early: in good order on Ctrl-C or SIGTERM, and at once on the second one."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Who runs a sweep: one driver at a time, which shows that it is alive through `driver.json`.
+"""Who runs a sweep: one driver at a time, which shows through `driver.json` that it is alive.
 
-A driver that finds another one alive refuses to start; the place of one that is gone is taken at once.
-Workers check before they publish that their own driver still holds the lease, so that those of a killed
-driver cannot add rows that its successor is computing as well.
+A driver that finds another one alive refuses to start. If the other one is gone, it takes over at once. Before workers publish rows, they
+check that their own driver still holds the lease, so that workers of a killed driver cannot add rows that its successor computes as well.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Whether a driver is still there, where its machine can tell: a lock that its process holds, and that the system drops when it ends.
+"""Whether a driver still runs, as its machine can tell: its process holds a lock, and the system drops the lock when the process ends.
 
-The lock is on a file in the temporary folder of the machine, which holds the driver's token. Host names and numbers of processes are no
-identity: containers share the one and have the other twice, and a machine that is cloned has both. A file that is not here, or that an
-earlier start of this machine has left behind, says nothing.
+The lock is on a file in the temporary folder of the machine, which holds the driver's token. Host names and process numbers do not identify
+a driver: containers can share a host name and reuse process numbers, and a cloned machine has both. A file that is not on this machine, or
+that is left from before it restarted, says nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A sweep in this process, on all of its cores and without Ray; and `train`, which leaves no folder behind.
+"""A sweep in this process, on all of its cores and without Ray; and `train`, which writes no folder.
 
-One batch is trained at a time, its jobs side by side on the cores. A batch that raises is halved and tried again like any other. What an
-own process for every task would outlive ends the sweep: a crash, or memory that the system takes back. Running again resumes.
+One batch is trained at a time, its jobs side by side on the cores. A batch that raises is halved and tried again, as on Ray. A crash, or a
+kill by the system for memory, ends the sweep, since tasks have no process of their own. Running again resumes.
 """
 
 from __future__ import annotations

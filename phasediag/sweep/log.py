@@ -1,4 +1,4 @@
-"""What happened in a sweep, for machines: one line of JSON per event, in a file on this host or on standard output."""
+"""The events of a sweep, for machines: one line of JSON each, in a file on this host or on standard output."""
 
 from __future__ import annotations
 

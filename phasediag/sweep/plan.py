@@ -1,4 +1,4 @@
-"""Which jobs are missing, and how they are grouped into batches: one shape each, bounded in time and memory."""
+"""Which jobs are missing, and their batches: one shape each, bounded in time and memory."""
 
 from __future__ import annotations
 

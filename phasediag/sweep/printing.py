@@ -1,4 +1,4 @@
-"""What commands print of a sweep: its plan, its state, what failed, and a job that was trained again."""
+"""What commands print about a sweep: its plan, its state, its failures, and a job that was trained again."""
 
 from __future__ import annotations
 

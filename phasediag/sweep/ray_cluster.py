@@ -1,7 +1,7 @@
 """A sweep on a Ray cluster: the only module that imports Ray.
 
-A cluster is joined or started for the duration of a sweep. A task trains one batch of jobs and publishes its rows itself; what comes back
-is a receipt. What a sweep changes in this process, the environment and Ray itself, is as it was before when the sweep ends.
+A cluster is joined or started for the duration of a sweep. A task trains one batch of jobs, publishes the rows itself and returns a
+receipt. When the sweep ends, everything that it changed in this process, the environment and Ray itself, is as it was before.
 """
 
 from __future__ import annotations

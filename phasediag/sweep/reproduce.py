@@ -1,4 +1,4 @@
-"""Training one stored job again, to compare the result with its rows and to look at its weights."""
+"""Training of one stored job again, to compare the result with its rows and to look at its weights."""
 
 from __future__ import annotations
 

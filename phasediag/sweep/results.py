@@ -1,4 +1,4 @@
-"""From the rows in a folder to what is fitted, whatever the kind of its study. Needs neither torch nor Ray."""
+"""From the rows in a folder to the fitted table, for every kind of study. Needs neither torch nor Ray."""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
-"""What becomes of a batch that came back without its rows: tried again, split, run alone, or given up. Decides, and does nothing.
+"""What to do with a batch that came back without its rows: try it again, split it, run it alone, or give up. Decides, and does nothing.
 
-Separate budgets for separate misfortunes. A node that is preempted or dies, and whatever else befalls the cluster, says nothing of the
-jobs: these are run again, up to `MAX_LOSSES` times. A training that raises, and a worker that dies (crashed, out of memory, or ended
-since it took too long), may be the fault of a job: a batch is halved until the job stands alone, which is then tried `MAX_FAILURES`
-times; at last, where memory may be what it lacks, once with nothing else on the cluster, on the node with most memory. One that gets stuck
-costs its whole time limit, so that it has fewer tries, and none alone. Rows that cannot be stored are nobody's fault: after
-`MAX_UNSTORED` times, if no other could be stored meanwhile, the sweep has to end.
+Each kind of misfortune has its own budget.
+
+- Loss of a node, or any other trouble of the cluster, says nothing about the jobs: they run again, up to `MAX_LOSSES` times.
+- A training that raises, or a worker that dies (it crashed, ran out of memory, or took too long), may be the fault of a job. The batch is
+  halved until the job stands alone. The job is then tried `MAX_FAILURES` times and, where memory may be the reason, at last once with
+  nothing else on the cluster, on the node with most memory.
+- A job that hangs costs its whole time limit, so it has fewer tries, and none alone.
+- Rows that cannot be stored are no fault of a job. After `MAX_UNSTORED` times, if no other batch could be stored meanwhile, the sweep ends.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How far a sweep is, read from its folder alone."""
+"""The progress of a sweep, read from its folder alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The batches of one sweep on their way: what is in flight, what comes back, what is tried again. Knows no Ray.
+"""The batches of one sweep: which are in flight, what comes back, and what is tried again. Does not know Ray.
 
 A bounded number of tasks is in flight, the longest first. All state is in the folder of the study: running again resumes.
 """

@@ -1,4 +1,4 @@
-"""What a task does: trains one batch of jobs, publishes its rows, and leaves a receipt. Nothing of Ray."""
+"""A task: it trains one batch of jobs, publishes its rows, and leaves a receipt. Does not know Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every figure of a sweep: which of them the data allow, and what draws each.
+"""All figures of a sweep: which figures the data allow, and which function draws each of them.
 
 Nothing is read from disk: DataFrames in, drawings of matplotlib figures out.
 """

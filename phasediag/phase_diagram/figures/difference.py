@@ -1,4 +1,4 @@
-"""The figure of a comparison: where two phase diagrams differ in the slope, and by how much their critical lines do."""
+"""The figure of a comparison: where the slopes of two phase diagrams differ, and by how much their critical lines do."""
 
 from __future__ import annotations
 

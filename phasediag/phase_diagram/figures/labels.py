@@ -1,4 +1,4 @@
-"""Words on a map: named initialisations and regimes, written where they cover least."""
+"""Words on a map: named initialisations and regimes, where they cover least."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One initialisation on the map of what is predicted, for every layer."""
+"""One initialisation on the predicted map of every layer."""
 
 from __future__ import annotations
 

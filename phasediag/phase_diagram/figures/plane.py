@@ -1,4 +1,4 @@
-"""How the points of a map are drawn: those of a product grid as cells, the others as markers."""
+"""How the points of a map are drawn: points of a product grid as cells, all others as markers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figure of a refinement: where points were placed in which round, and the critical lines that these narrowed."""
+"""The figure of a refinement: the points that each round placed, and the critical lines that they narrowed."""
 
 from __future__ import annotations
 

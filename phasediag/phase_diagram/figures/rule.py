@@ -1,4 +1,4 @@
-"""Measured slopes beside the rule for them, all layers of a study at once."""
+"""Measured slopes beside the predicted ones, for all layers of a study."""
 
 from __future__ import annotations
 

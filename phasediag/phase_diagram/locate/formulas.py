@@ -1,4 +1,4 @@
-"""Scales as formulas of the width m: their leading term as m grows. Nothing is evaluated but numbers, m, d, + - * / ** and sqrt."""
+"""Scales as formulas of the width m: their leading term as m grows. Formulas have numbers, m, d, + - * / ** and sqrt, and nothing else."""
 
 from __future__ import annotations
 

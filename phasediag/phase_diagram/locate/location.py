@@ -1,4 +1,4 @@
-"""A place in the phase diagram: exponents with an uncertainty, and what is predicted there."""
+"""A place in the phase diagram: exponents with an uncertainty, and the prediction for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a torch module lies in the phase diagram: its scales, measured at several widths. Nothing is trained."""
+"""Where a torch module lies in the phase diagram: its scales at several widths. Nothing is trained."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the page of a phase diagram holds: from the tables of a folder to plain lists and numbers, as JSON can hold them.
+"""The content of a phase diagram's page: from the tables of a folder to plain lists and numbers, as JSON can hold them.
 
-Numbers are rounded to what a reader can use, since the page carries all of them; exponents are exact. NaN becomes None.
+The page carries all of its numbers, so they are rounded to a useful precision; exponents are exact. NaN becomes None.
 """
 
 from __future__ import annotations

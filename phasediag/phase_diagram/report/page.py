@@ -1,6 +1,6 @@
 """From the content of a page to one HTML file that needs nothing else: styles, scripts and numbers are all inside.
 
-A policy in the file allows the scripts that it was written with, by their hashes, and nothing from elsewhere.
+A policy in the file allows only the scripts that it was written with, by their hashes.
 """
 
 from __future__ import annotations
