@@ -66,12 +66,16 @@ RUNS = columns(
     ),
     Column("loss_initial", FLOAT, "R = Σ (f − y)² / 2n over the n points, at the start"),
     Column("loss_final", FLOAT, "R after training"),
-    Column("evaluations", INT, "full-batch forward and backward passes, rejected steps included"),
+    Column(
+        "evaluations",
+        INT,
+        "full-batch forward and backward passes, rejected steps and repeated trainings included",
+    ),
     Column(
         "status",
         STR,
         "`converged`; `evaluation_limit`: not converged after `max_evaluations`; `stalled`: stationary above the tolerance, for example "
-        "with contradictory labels; `diverged`: the numbers grew without bound; `failed`: could not be run, has no measures",
+        "with contradictory labels (where N neurons represent more: in three trainings, each more accurate); `diverged`: the numbers grew without bound; `failed`: could not be run, has no measures",
     ),
     ORIGIN,
 )

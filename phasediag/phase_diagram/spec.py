@@ -146,7 +146,8 @@ class TrainSpec(Table):
     `accuracy` is the relative error allowed in the relative change. It belongs to the `method` gradient-flow. Its default is 0.03 for
     more than two layers, where seeds of one point scatter by 3 to 15 %. Gradient descent (gd) and adam take steps of fixed size,
     the required `learning_rate`, without control of the error. A run has converged when its loss is at most `loss_tolerance` times
-    the loss of f = 0. It ends after `max_evaluations` (full-batch forward and backward passes) in any case. `dtype` holds for the
+    the loss of f = 0. It ends after `max_evaluations` (full-batch forward and backward passes) in any case; a represented network that
+    stalls is trained up to twice again, with as many each time. `dtype` holds for the
     weights of whole networks; represented networks use float64.
     """
 
