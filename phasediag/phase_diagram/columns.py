@@ -75,7 +75,8 @@ RUNS = columns(
         "status",
         STR,
         "`converged`; `evaluation_limit`: not converged after `max_evaluations`; `stalled`: stationary above the tolerance, for example "
-        "with contradictory labels (where N neurons represent more: in three trainings, each more accurate); `diverged`: the numbers grew without bound; `failed`: could not be run, has no measures",
+        "with contradictory labels (where N neurons represent more: in three trainings, each more accurate); `diverged`: the numbers "
+        "grew without bound; `failed`: could not be run, has no measures",
     ),
     ORIGIN,
 )
