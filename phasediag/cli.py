@@ -379,6 +379,34 @@ def status(
     raise typer.Exit(SOME_FAILED if final.failed or final.missing else DONE)
 
 
+@app.command("list")
+def list_(
+    root: Annotated[
+        str,
+        typer.Argument(
+            metavar="[ROOT]",
+            help="Folder or URI below which the studies are: the working directory, if not given.",
+            show_default=False,
+            autocompletion=completion.study_folders,
+        ),
+    ] = ".",
+    as_json: Json = False,
+) -> None:
+    """List the studies below a folder, and how far they are.
+
+    Reads folders alone. The result of a phase diagram is the mean distance in gamma between the measured and the predicted
+    critical line, of the layer where it is largest. A study that cannot be read has the state "damaged"; standard error says why.
+
+    \b
+    Example:
+      phasediag list results
+    """
+    from .sweep.listing import list_studies
+    from .sweep.printing import print_listed
+
+    print_listed(list_studies(root), as_json)
+
+
 @app.command()
 def fit(out: Out, as_json: Json = False) -> None:
     """Fit the slopes, or count the lines, and compare with theory.

@@ -104,6 +104,10 @@ class Kind(ABC, Generic[SpecT, StudyT, JobT]):
     def print_summary(self, summary: Mapping[str, object]) -> None:
         """Prints what `summary` returns, for people."""
 
+    def finding(self, fitted: pd.DataFrame) -> str:
+        """The main result in what was fitted, in a few words."""
+        return ""
+
     @abstractmethod
     def figures(self, results: Held) -> Mapping[str, Drawing]:
         """What draws every figure that a folder allows, by the name of its file without the ending."""
@@ -388,7 +392,10 @@ def require_study(store: Store) -> str:
     text = store.read_study()
     if text is None:
         close = hint_beside(store.out, folders=True)
+        files = store.files
+        below = sum(files.is_file(f"{name}/study.toml") for name in files.folders())
+        among = f"'phasediag list {store.out}' shows {below} below it; " if below else close
         raise InputError(
-            f"{store.out}: holds no study; {close}allowed: a folder that 'phasediag run' has written"
+            f"{store.out}: holds no study; {among}allowed: a folder that 'phasediag run' has written"
         )
     return text

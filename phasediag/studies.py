@@ -11,7 +11,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,6 +124,14 @@ class StudyData(Protocol):
         ...
 
 
+class Outline(NamedTuple):
+    """A study in a few words: its networks, their data, and the grid that it spans."""
+
+    networks: str
+    data: str
+    grid: str
+
+
 @dataclass(frozen=True, repr=False)
 class Study(ABC, Generic[CellT, JobT]):
     """What to train (`spec`) on which data; `source` names where it was read, for error messages."""
@@ -138,6 +146,11 @@ class Study(ABC, Generic[CellT, JobT]):
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in self.data.arrays().items())
         return f"{self.spec.name} ({self.kind}), {len(self.cells()):,} networks on {shapes}"
+
+    def outline(self) -> Outline:
+        """The study in a few words."""
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in self.data.arrays().items())
+        return Outline(f"{len(self.cells()):,} networks", shapes, "")
 
     def notes(self) -> Iterator[str]:
         """What its author may not expect: "key: what is the case"."""

@@ -35,6 +35,7 @@ COMMANDS = (
     "plan",
     "run",
     "status",
+    "list",
     "fit",
     "plot",
     "compare",

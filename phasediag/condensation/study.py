@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..spec.data import Dataset, load_data, make_dataset
-from ..studies import Cost, Row, Study, hash_of
+from ..studies import Cost, Outline, Row, Study, hash_of
 from .costs import cost_of
 from .jobs import Job, Names
 from .spec import SEPARATOR, CondensationSpec, FunctionData, TrainSpec, name_of
@@ -149,6 +149,23 @@ class CondensationStudy(Study[Cell, Job]):
     data: Datasets
 
     grouped_by = "activation"
+
+    def outline(self) -> Outline:
+        grids, hidden = self.spec.grids, self.spec.network.hidden
+        activations = {name_of(names) for grid in grids for names in grid.activation}
+        seeds = {seed for grid in grids for seed in grid.seeds}
+        equal = f"{len(hidden)} × {hidden[0]}" if len(hidden) > 1 else str(hidden[0])
+        neurons = equal if len(set(hidden)) == 1 else ", ".join(map(str, hidden))
+        shared = self.data.shared
+        dimensions = self._dimensions if shared is None else [shared.x.shape[1]]
+        span = " – ".join(str(end) for end in dict.fromkeys((min(dimensions), max(dimensions))))
+        several = f"{len(activations)} activations" if len(activations) > 1 else "mixed"
+        single = activations.pop() if len(activations) == 1 else SEPARATOR
+        return Outline(
+            f"{several if SEPARATOR in single else single}, {neurons} neurons",
+            f"n = {self.data.points}, d = {span}",
+            f"{len({std for grid in grids for std in grid.std})} scales, {len(seeds)} seeds",
+        )
 
     def notes(self) -> Iterator[str]:
         if self.data.shared is not None:

@@ -79,6 +79,15 @@ class PhaseDiagram(Kind["Spec", "PhaseDiagramStudy", Job]):
             **refinement,
         }
 
+    def finding(self, fitted: pd.DataFrame) -> str:
+        from .fitting import line_distances
+
+        measured = {
+            layer: list(by_slope.values())[-1]["mean"] for layer, by_slope in line_distances(fitted).items()
+        }
+        layer = max(measured, key=lambda name: np.nan_to_num(measured[name], nan=-1.0), default="")
+        return f"{layer} off {measured[layer]:.3f}" if layer and np.isfinite(measured[layer]) else ""
+
     def print_summary(self, summary: Mapping[str, Any]) -> None:
         from .printing import print_slopes
 

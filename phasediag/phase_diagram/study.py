@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from ..spec.data import Dataset
 from ..spec.parse import format_spec, parse_document, validate
-from ..studies import Cost, Row, Study, hash_of
+from ..studies import Cost, Outline, Row, Study, hash_of
 from .costs import cost_of, seconds_near_lines
 from .jobs import Cell, Job
 from .refinement import Placement, Refinement, refinement_of
@@ -61,6 +61,16 @@ class PhaseDiagramStudy(Study[Cell, Job]):
             yield f"network.neurons: {neurons} changes nothing, no width is larger"
         elif neurons < points:
             yield f"network.neurons: {neurons} for {points} data points: the error of sampling may be large"
+
+    def outline(self) -> Outline:
+        network, grids, (points, inputs) = self.spec.network, self.spec.grids, self.data.x.shape
+        widths = sorted({width for grid in grids for width in grid.width})
+        exponents = {point for grid in grids for point in grid.exponents()}
+        return Outline(
+            f"{network.depth} layers, m to {_short(widths[-1])}",
+            f"n = {points}, d = {inputs}",
+            f"{len(exponents)} points, {len(widths)} widths, {len(self._seeds())} seeds",
+        )
 
     def _seeds(self) -> set[int]:
         return {seed for grid in self.spec.grids for seed in grid.seeds}
@@ -170,3 +180,8 @@ class PhaseDiagramStudy(Study[Cell, Job]):
         text = format_spec(spec.document())  # what is stored has to be readable again
         validate(parse_document(text, self.source), Spec, self.source)
         return replace(self, spec=spec)
+
+
+def _short(width: int) -> str:
+    """A width as specs write it: 1600, 1e18."""
+    return str(width) if width < 10**6 else f"{width:.3g}".replace("e+0", "e").replace("e+", "e")

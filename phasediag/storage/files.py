@@ -119,17 +119,26 @@ class Files:
 
     def parquet(self, folder: str) -> list[str]:
         """Paths, on the file system, of the Parquet files in a folder. Like all readers of Parquet, ignores names with `_` or `.` first."""
-        selector = fs.FileSelector(self._path(folder), allow_not_found=True)
-        try:
-            infos = self.filesystem.get_file_info(selector)
-        except OSError as error:
-            raise InputError(f"{self.name(folder)}: cannot be listed ({one_line(error)})") from None
-        visible = [info for info in infos if not info.base_name.startswith(("_", "."))]
+        visible = [info for info in self._listed(folder) if not info.base_name.startswith(("_", "."))]
         for info in visible:
             if info.type != fs.FileType.File or info.extension != "parquet":
                 stray = self.name(f"{folder}/{info.base_name}")
                 raise InputError(f"{stray}: does not belong there; allowed: Parquet files")
         return sorted(info.path for info in visible)
+
+    def folders(self, path: str = "") -> list[str]:
+        """The names of the folders in a folder, sorted, without hidden ones."""
+        return sorted(
+            info.base_name
+            for info in self._listed(path)
+            if info.type == fs.FileType.Directory and not info.base_name.startswith((".", "_"))
+        )
+
+    def changed(self, path: str) -> float | None:
+        """When a file, or the newest file in a folder, was written, in seconds since the epoch; None if there is none."""
+        there = self._info(path)
+        files = self._listed(path) if there.type == fs.FileType.Directory else [there]
+        return max((file.mtime_ns / 1e9 for file in files if file.type == fs.FileType.File), default=None)
 
     def for_each(self, folder: str, work: Callable[[str], _T]) -> list[_T]:
         """What `work` returns for the path of every Parquet file in a folder, several at a time."""
@@ -201,6 +210,15 @@ class Files:
             return
         if not there:
             raise InputError(f"{self.out}: there is no bucket {bucket}; allowed: an existing bucket")
+
+    def _listed(self, folder: str) -> list[fs.FileInfo]:
+        """What is in a folder; nothing in one that is not there."""
+        selector = fs.FileSelector(self._path(folder), allow_not_found=True)
+        try:
+            infos: list[fs.FileInfo] = self.filesystem.get_file_info(selector)
+        except OSError as error:
+            raise InputError(f"{self.name(folder)}: cannot be listed ({one_line(error)})") from None
+        return infos
 
     def _path(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root

@@ -392,6 +392,11 @@ class Store:
 
     # The driver.
 
+    def changed(self) -> float | None:
+        """When its rows, or its driver's sign of life, were last written, in seconds since the epoch; None if there are none."""
+        times = [time for path in ("runs", "driver.json") if (time := self.files.changed(path)) is not None]
+        return max(times, default=None)
+
     def write_driver(self, state: Mapping[str, object]) -> None:
         """Writes the sign of life of the running driver, anything that JSON can hold."""
         self.files.publish("driver.json", json.dumps(state).encode())

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from ..display.terminal import format_duration, new_table, print_json, print_table, say
 from .lease import BROKEN_OFF, INTERRUPTED, RUNNING
+from .listing import Listed
 from .plan import Plan
 from .reproduce import Reproduction
 from .status import Status
@@ -55,6 +56,47 @@ def print_status(status: Status, as_json: bool) -> None:
         say(_status_line(status))
         for line in _next_steps(status):
             say(line)
+
+
+def print_listed(studies: Sequence[Listed], as_json: bool) -> None:
+    """Prints studies in a table, and why some cannot be read."""
+    if as_json:
+        print_json([study.to_dict() for study in studies])
+        return
+    table = new_table("study", "networks", "data", "jobs", "changed", "result")
+    for column in table.columns:
+        column.justify, column.no_wrap = "left", column.header in ("study", "networks", "jobs", "result")
+    for study in studies:
+        if study.status and study.outline:
+            networks, data, _ = study.outline
+            table.add_row(
+                study.folder, networks, data, _jobs(study.status), _ago(study.changed), study.finding
+            )
+        else:
+            table.add_row(study.folder, "", "", study.state)
+    print_table(table)
+    for study in studies:
+        if study.error:
+            say(study.error, error=True)
+
+
+def _jobs(status: Status) -> str:
+    """How many jobs are done; in what state their sweep is, and how long it takes yet, unless it is complete."""
+    done = status.finished + status.failed
+    parts = [f"{done:,}" if status.state == "complete" else f"{done:,} of {status.total:,} {status.state}"]
+    if status.failed:
+        parts.append(f"{status.failed:,} failed")
+    if status.seconds_left is not None:
+        parts.append(f"{format_duration(status.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def _ago(moment: float | None) -> str:
+    """How long ago, in one unit: who looks over a list wants no more."""
+    if moment is None:
+        return ""
+    number, unit, *_ = format_duration(max(time.time() - moment, 0.0)).split()
+    return f"{float(number):.0f} {unit} ago"
 
 
 def _next_steps(status: Status) -> list[str]:
