@@ -408,6 +408,41 @@ def list_(
 
 
 @app.command()
+def serve(
+    root: Annotated[
+        str,
+        typer.Argument(
+            metavar="[ROOT]",
+            help="Folder or URI below which the studies are: the working directory, if not given.",
+            show_default=False,
+            autocompletion=completion.study_folders,
+        ),
+    ] = ".",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
+    host: Annotated[
+        str, typer.Option(help="Interface to listen on. Others than loopback need a token.")
+    ] = "127.0.0.1",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            parser=_path, metavar="FILE", help="File with the password of the pages.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Show the studies below a folder in a browser, live.
+
+    Reads folders alone, and writes nothing. Pages follow sweeps while these run.
+
+    \b
+    Example:
+      phasediag serve results
+    """
+    from .sweep.serve.server import serve as run_server
+
+    run_server(root, host, port, token_file)
+
+
+@app.command()
 def fit(out: Out, as_json: Json = False) -> None:
     """Fit the slopes, or count the lines, and compare with theory.
 

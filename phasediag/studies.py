@@ -124,6 +124,11 @@ class StudyData(Protocol):
         ...
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things: "1 seed", "3 seeds"."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 class Outline(NamedTuple):
     """A study in a few words: its networks, their data, and the grid that it spans."""
 

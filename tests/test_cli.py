@@ -36,6 +36,7 @@ COMMANDS = (
     "run",
     "status",
     "list",
+    "serve",
     "fit",
     "plot",
     "compare",

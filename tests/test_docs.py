@@ -50,6 +50,7 @@ ELSEWHERE = "the README has it"
 REASONS = {
     ELSEWHERE,
     "it is the tests themselves",
+    "it runs until it is interrupted",
     "takes minutes",
     "needs a bucket",
     "needs Slurm",

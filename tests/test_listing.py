@@ -36,7 +36,7 @@ def test_it_tells_what_studies_are_and_what_they_found(root: Path) -> None:
     assert list(studies) == ["early", "maps/scaling"]
     early, scaling = studies.values()
     assert (early.kind, scaling.kind) == ("condensation", "phase-diagram")
-    assert early.outline == ("x2_tanh, 30 neurons", "n = 1000, d = 784", "1 scales, 50 seeds")
+    assert early.outline == ("x2_tanh, 30 neurons", "n = 1000, d = 784", "1 scale, 50 seeds")
     assert scaling.outline == ("3 layers, m to 10000", "n = 4, d = 1", "3 points, 5 widths, 3 seeds")
     assert scaling.state == early.state == "complete"
     assert scaling.status and (scaling.status.total, scaling.status.missing) == (45, 0)

@@ -28,6 +28,7 @@ class Condensation(Kind["CondensationSpec", "CondensationStudy", Job]):
 
     name = "condensation"
     tables = TABLES
+    portraits = ("evolution.png", "heatmap.png")
 
     def spec(self) -> type[CondensationSpec]:
         from .spec import CondensationSpec

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..spec.data import Dataset, load_data, make_dataset
-from ..studies import Cost, Outline, Row, Study, hash_of
+from ..studies import Cost, Outline, Row, Study, counted, hash_of
 from .costs import cost_of
 from .jobs import Job, Names
 from .spec import SEPARATOR, CondensationSpec, FunctionData, TrainSpec, name_of
@@ -164,7 +164,7 @@ class CondensationStudy(Study[Cell, Job]):
         return Outline(
             f"{several if SEPARATOR in single else single}, {neurons} neurons",
             f"n = {self.data.points}, d = {span}",
-            f"{len({std for grid in grids for std in grid.std})} scales, {len(seeds)} seeds",
+            f"{counted(len({std for grid in grids for std in grid.std}), 'scale')}, {counted(len(seeds), 'seed')}",
         )
 
     def notes(self) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from ..spec.data import Dataset
 from ..spec.parse import format_spec, parse_document, validate
-from ..studies import Cost, Outline, Row, Study, hash_of
+from ..studies import Cost, Outline, Row, Study, counted, hash_of
 from .costs import cost_of, seconds_near_lines
 from .jobs import Cell, Job
 from .refinement import Placement, Refinement, refinement_of
@@ -69,7 +69,13 @@ class PhaseDiagramStudy(Study[Cell, Job]):
         return Outline(
             f"{network.depth} layers, m to {_short(widths[-1])}",
             f"n = {points}, d = {inputs}",
-            f"{len(exponents)} points, {len(widths)} widths, {len(self._seeds())} seeds",
+            ", ".join(
+                (
+                    counted(len(exponents), "point"),
+                    counted(len(widths), "width"),
+                    counted(len(self._seeds()), "seed"),
+                )
+            ),
         )
 
     def _seeds(self) -> set[int]:

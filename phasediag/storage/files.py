@@ -60,6 +60,10 @@ def patiently(
     return work()
 
 
+Mark = tuple[tuple[str, int, int], ...]
+"""Name, size and time of writing, in nanoseconds since the epoch, of files."""
+
+
 class Files:
     """The files below one folder. Opening it creates nothing.
 
@@ -134,11 +138,10 @@ class Files:
             if info.type == fs.FileType.Directory and not info.base_name.startswith((".", "_"))
         )
 
-    def changed(self, path: str) -> float | None:
-        """When a file, or the newest file in a folder, was written, in seconds since the epoch; None if there is none."""
-        there = self._info(path)
-        files = self._listed(path) if there.type == fs.FileType.Directory else [there]
-        return max((file.mtime_ns / 1e9 for file in files if file.type == fs.FileType.File), default=None)
+    def mark(self, path: str = "") -> Mark:
+        """Name, size and time of writing (ns) of each file in a folder: another mark, another content."""
+        files = [info for info in self._listed(path) if info.type == fs.FileType.File]
+        return tuple(sorted((info.base_name, info.size, info.mtime_ns) for info in files))
 
     def for_each(self, folder: str, work: Callable[[str], _T]) -> list[_T]:
         """What `work` returns for the path of every Parquet file in a folder, several at a time."""

@@ -393,9 +393,8 @@ class Store:
     # The driver.
 
     def changed(self) -> float | None:
-        """When its rows, or its driver's sign of life, were last written, in seconds since the epoch; None if there are none."""
-        times = [time for path in ("runs", "driver.json") if (time := self.files.changed(path)) is not None]
-        return max(times, default=None)
+        """When its rows were last written, in seconds since the epoch; None if there are none."""
+        return max((time / 1e9 for _, _, time in self.files.mark("runs")), default=None)
 
     def write_driver(self, state: Mapping[str, object]) -> None:
         """Writes the sign of life of the running driver, anything that JSON can hold."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import InputError, one_line
 from ..kinds import kind_in, open_store, stored_study
 from ..storage.files import READERS, Files
+from ..storage.store import Store
 from ..studies import Outline
 from .status import Status, read_status
 
@@ -25,21 +26,23 @@ class Listed:
 
     Attributes:
         folder: where it is, from the root on.
+        name: name of the study.
         kind: kind of the study.
         outline: its networks, data and grid, a few words each; None where the study cannot be read.
         status: how far its sweep is; None where the study cannot be read.
-        changed: seconds since the epoch when its rows, or its driver's sign of life, were last written; None if there are none.
+        changed: seconds since the epoch when its rows were last written; None if there are none.
         finding: the main result in a few words, once the sweep is complete and fitted; else empty.
         error: why the study cannot be read; else empty.
     """
 
     folder: str
-    kind: str
-    outline: Outline | None
-    status: Status | None
-    changed: float | None
-    finding: str
-    error: str
+    name: str = ""
+    kind: str = ""
+    outline: Outline | None = None
+    status: Status | None = None
+    changed: float | None = None
+    finding: str = ""
+    error: str = ""
 
     @property
     def state(self) -> str:
@@ -59,31 +62,42 @@ def list_studies(root: str) -> list[Listed]:
         InputError: there is no such folder, it cannot be reached, or no study is in it.
     """
     files = Files(root)
-    if not files.is_folder():
-        raise InputError(f"{root}: is not there; allowed: a folder, or a URI such as s3://bucket/prefix")
     with ThreadPoolExecutor(READERS) as pool:
-        listed = list(pool.map(lambda folder: _look(files.name(folder), folder), _folders(files)))
-    if not listed:
-        raise InputError(
-            f"{root}: no study.toml in it, nor {LEVELS} levels down; allowed: a folder below which 'phasediag run' has written"
+        return list(
+            pool.map(lambda folder: describe(files.name(folder), folder, read_status), require(files))
         )
-    return listed
 
 
-def _folders(files: Files, path: str = "", levels: int = LEVELS) -> Iterator[str]:
-    """The folders that hold a study; below a study there is none."""
+def require(files: Files) -> list[str]:
+    """The folders below a root that hold a study.
+
+    Raises:
+        InputError: there is no such folder, it cannot be reached, or no study is in it.
+    """
+    if not files.is_folder():
+        raise InputError(f"{files.out}: is not there; allowed: a folder, or a URI such as s3://bucket/prefix")
+    if found := list(folders(files)):
+        return found
+    raise InputError(
+        f"{files.out}: no study.toml in it, nor {LEVELS} levels down; allowed: a folder below which 'phasediag run' has written"
+    )
+
+
+def folders(files: Files, path: str = "", levels: int = LEVELS) -> Iterator[str]:
+    """The folders below a root that hold a study; "" is the root itself. Below a study there is none."""
     if files.is_file(f"{path}/study.toml".lstrip("/")):
         yield path
     elif levels:
         for name in files.folders(path):
-            yield from _folders(files, f"{path}/{name}".lstrip("/"), levels - 1)
+            yield from folders(files, f"{path}/{name}".lstrip("/"), levels - 1)
 
 
-def _look(out: str, folder: str) -> Listed:
+def describe(out: str, folder: str, status_of: Callable[[Store], Status]) -> Listed:
+    """The line of the study in the folder `out`, which is `folder` from the root on."""
     try:
         store = open_store(out)
-        kind, outline, status = kind_in(store), stored_study(store).outline(), read_status(store)
+        kind, study, status = kind_in(store), stored_study(store), status_of(store)
         finding = kind.finding(store.fitted()) if status.state == "complete" else ""
-        return Listed(folder or ".", kind.name, outline, status, store.changed(), finding, "")
+        return Listed(folder, study.spec.name, kind.name, study.outline(), status, store.changed(), finding)
     except InputError as error:
-        return Listed(folder or ".", "", None, None, None, "", one_line(error))
+        return Listed(folder, error=one_line(error))

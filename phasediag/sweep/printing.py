@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ..display.terminal import format_duration, new_table, print_json, print_table, say
-from .lease import BROKEN_OFF, INTERRUPTED, RUNNING
 from .listing import Listed
 from .plan import Plan
 from .reproduce import Reproduction
@@ -70,10 +69,10 @@ def print_listed(studies: Sequence[Listed], as_json: bool) -> None:
         if study.status and study.outline:
             networks, data, _ = study.outline
             table.add_row(
-                study.folder, networks, data, _jobs(study.status), _ago(study.changed), study.finding
+                study.folder or ".", networks, data, _jobs(study.status), _ago(study.changed), study.finding
             )
         else:
-            table.add_row(study.folder, "", "", study.state)
+            table.add_row(study.folder or ".", "", "", study.state)
     print_table(table)
     for study in studies:
         if study.error:
@@ -101,17 +100,11 @@ def _ago(moment: float | None) -> str:
 
 def _next_steps(status: Status) -> list[str]:
     """What to know, and to do, about a sweep that has ended but is not all there."""
-    ends = {
-        RUNNING: "its driver gives no sign of life any more",
-        INTERRUPTED: "its driver was interrupted",
-        BROKEN_OFF: "its driver ended with an error",
-    }
-    end = ends.get((status.driver or {}).get("state", ""))
     lines = []
     if status.state == "stopped":
-        lines.append(f"  {end or 'no driver runs'}; the same 'phasediag run' goes on from here")
-    elif status.state == "complete" and end:
-        lines.append(f"  {end}; the same 'phasediag run' fits and draws what may be missing")
+        lines.append(f"  {status.end or 'no driver runs'}; the same 'phasediag run' goes on from here")
+    elif status.state == "complete" and status.end:
+        lines.append(f"  {status.end}; the same 'phasediag run' fits and draws what may be missing")
     if status.failed and status.state != "running":
         lines.append(
             f"  {status.failed} failed: column 'error' of runs/ says why; 'phasediag run' tries them again with --retry-failed"

@@ -11,11 +11,18 @@ from ..kinds import kind_in, stored_study
 from ..storage.schema import FAILED
 from ..storage.store import Store
 from ..studies import AnyStudy
-from .lease import RUNNING, SILENCE_SECONDS, is_alive, process_is_there
+from .lease import BROKEN_OFF, INTERRUPTED, RUNNING, SILENCE_SECONDS, is_alive, process_is_there
 
 POLL_SECONDS = 1.0
 # Watching takes at most this fraction of the time, however long it takes to list a folder.
 _BUSY_FRACTION = 0.2
+
+
+_ENDS = {
+    RUNNING: "its driver gives no sign of life any more",
+    INTERRUPTED: "its driver was interrupted",
+    BROKEN_OFF: "its driver ended with an error",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,11 @@ class Status:
     seconds_left: float | None
     driver: dict[str, Any] | None
 
+    @property
+    def end(self) -> str:
+        """How the last driver ended, if it did not end well: a sentence without its end; else empty."""
+        return _ENDS.get((self.driver or {}).get("state", ""), "") if self.state != "running" else ""
+
     def to_dict(self) -> dict[str, Any]:
         """The status as JSON can hold it."""
         return asdict(self)
@@ -69,7 +81,7 @@ def wait(store: Store, report: Callable[[Status | None], None]) -> Status:
         store: the folder.
         report: called with every state that was read, None as long as there is no study.
     """
-    watch = _Watch(store)
+    watch = Watch(store)
     while True:
         started = time.monotonic()
         status = watch.look()
@@ -79,8 +91,8 @@ def wait(store: Store, report: Callable[[Status | None], None]) -> Status:
         time.sleep(max(POLL_SECONDS, (time.monotonic() - started) / _BUSY_FRACTION))
 
 
-class _Watch:
-    """What repeated looks at one folder remember."""
+class Watch:
+    """What repeated looks at one folder remember, so that none of them waits for a sign of life."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

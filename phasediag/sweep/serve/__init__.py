@@ -1,0 +1,1 @@
+"""A web page over a folder of studies, which shows them while their sweeps run."""

@@ -1,0 +1,167 @@
+"""The web server over a library of studies. It answers GET and HEAD alone, and no request makes it write."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ...display.terminal import json_ready
+from ...errors import InputError
+from ..listing import Listed
+from .library import Library
+
+LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+"""What a browser on this machine calls it. Without a token, other names are refused: a page from elsewhere may have made them mean this
+machine (DNS rebinding)."""
+_STATIC = {
+    "serve.css": "text/css",
+    "live.js": "text/javascript",
+    "list.js": "text/javascript",
+    "study.js": "text/javascript",
+}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; frame-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-cache",
+}
+
+
+def make_app(library: Library, token: str | None) -> Starlette:
+    """The application over a library; whoever asks needs the token, if there is one, as the password of HTTP's basic authentication."""
+
+    def studies(request: Request) -> Response:
+        found = [
+            {**_shown(study), "portrait": library.has_portrait(study.folder)} for study in library.studies()
+        ]
+        return _json(request, {"root": library.name, "studies": found})
+
+    def state(request: Request) -> Response:
+        study = library.study(folder := request.path_params["folder"])
+        if study is None:
+            return _missing()
+        return _json(request, {**_shown(study), "tag": library.tag(folder)})
+
+    def page(request: Request) -> Response:
+        # a page has a policy of its own, which allows the scripts that are in it
+        more = {"content-security-policy": "frame-ancestors 'self'"}
+        try:
+            found = library.page(request.path_params["folder"])
+        except InputError as error:
+            return PlainTextResponse(str(error), 409, more)
+        return _missing() if found is None else _tagged(request, found.content, found.tag, "text/html", more)
+
+    def portrait(request: Request) -> Response:
+        found = library.portrait(request.path_params["folder"])
+        return _missing() if found is None else _tagged(request, found, _hash(found), "image/png")
+
+    def static(request: Request) -> Response:
+        name = request.path_params["name"]
+        return _own(request, name, _STATIC[name]) if name in _STATIC else _missing()
+
+    return Starlette(
+        routes=[
+            Route("/", lambda request: _own(request, "list.html", "text/html")),
+            Route("/static/{name}", static),
+            Route("/studies.json", studies),
+            Route("/study/{folder:path}", lambda request: _own(request, "study.html", "text/html")),
+            Route("/state/{folder:path}", state),
+            Route("/page/{folder:path}", page),
+            Route("/portrait/{folder:path}", portrait),
+        ],
+        middleware=[Middleware(_Guard, token=token)],
+    )
+
+
+class _Guard:
+    """Refuses what is not meant for this server, and adds the headers that every answer has."""
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self._app, self._token = app, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in {**_HEADERS, "content-security-policy": _POLICY}.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        refusal = self._refusal(scope["method"], Headers(scope=scope))
+        await (refusal or self._app)(scope, receive, send_with_headers)
+
+    def _refusal(self, method: str, headers: Headers) -> Response | None:
+        if method not in ("GET", "HEAD"):
+            return PlainTextResponse("only GET and HEAD", 405, {"allow": "GET, HEAD"})
+        if self._token is None:
+            named = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
+            local = named in LOCAL_NAMES or headers.get("host") in LOCAL_NAMES
+            return None if local else PlainTextResponse("not a name of this machine", 421)
+        if hmac.compare_digest(_password(headers.get("authorization", "")), self._token.encode()):
+            return None
+        return PlainTextResponse(
+            "the token is the password", 401, {"www-authenticate": 'Basic realm="phasediag"'}
+        )
+
+
+def _password(authorization: str) -> bytes:
+    """The password of a header of basic authentication; empty if there is none."""
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        return base64.b64decode(encoded, validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
+
+
+def _shown(study: Listed) -> dict[str, Any]:
+    return {**study.to_dict(), "end": study.status.end if study.status else ""}
+
+
+def _json(request: Request, content: Any) -> Response:
+    body = json.dumps(json_ready(content), allow_nan=False).encode()
+    return _tagged(request, body, _hash(body), "application/json")
+
+
+def _own(request: Request, name: str, kind: str) -> Response:
+    content = files(__package__).joinpath("page", name).read_bytes()
+    return _tagged(request, content, _hash(content), kind)
+
+
+def _tagged(
+    request: Request, content: bytes, tag: str, kind: str, more: dict[str, str] | None = None
+) -> Response:
+    """The content, or 304 if whoever asks has it already."""
+    headers = {"etag": f'"{tag}"', **(more or {})}
+    if request.headers.get("if-none-match") == headers["etag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=kind, headers=headers)
+
+
+def _hash(content: bytes) -> str:
+    return sha256(content).hexdigest()[:20]
+
+
+def _missing() -> Response:
+    return PlainTextResponse("no such study", 404)

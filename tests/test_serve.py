@@ -1,0 +1,201 @@
+"""The server over a folder of studies: what it answers, what it refuses, and that it follows a sweep."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from phasediag.errors import InputError
+from phasediag.kinds import open_store
+from phasediag.sweep.lease import hold
+from phasediag.sweep.serve import library as libraries
+from phasediag.sweep.serve.app import make_app
+from phasediag.sweep.serve.library import Library
+from phasediag.sweep.serve.server import serve
+
+RESULTS = Path(__file__).parent.parent / "results"
+TOKEN = "0123456789abcdef"
+EVIL = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two published studies, one in a folder of folders, whose names are hostile."""
+    for name, folder in (("papers/zhou_2022a_scaling", f"maps/{EVIL}"), ("condensation_mnist", "early")):
+        shutil.copytree(RESULTS / name, tmp_path / folder)
+    return tmp_path
+
+
+@pytest.fixture
+def client(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    monkeypatch.setattr(libraries, "FRESH_SECONDS", 0.0)
+    with TestClient(make_app(Library(str(root)), None), base_url="http://127.0.0.1:8080") as client:
+        yield client
+
+
+def test_it_lists_studies_and_shows_each(client: TestClient, root: Path) -> None:
+    found = {study["folder"]: study for study in client.get("/studies.json").json()["studies"]}
+    assert list(found) == ["early", f"maps/{EVIL}"]
+    study = found[f"maps/{EVIL}"]
+    assert (study["state"], study["status"]["total"], study["finding"]) == ("complete", 45, "W1 off 0.000")
+    page = client.get(f"/page/maps/{EVIL}")
+    assert page.status_code == 200 and b"scaling" in page.content
+    assert client.get(f"/state/maps/{EVIL}").json()["tag"] == page.headers["etag"].strip('"')
+    for address in (
+        "/",
+        "/static/list.js",
+        "/static/study.js",
+        "/static/live.js",
+        "/static/serve.css",
+        "/study/early",
+    ):
+        assert client.get(address).status_code == 200
+    portraits = {
+        folder: client.get(f"/portrait/{folder}").status_code
+        for folder, one in found.items()
+        if one["portrait"]
+    }
+    assert set(portraits.values()) <= {200}
+
+
+def test_what_has_not_changed_is_not_sent_again(client: TestClient, root: Path) -> None:
+    for address in ("/studies.json", "/state/early", f"/page/maps/{EVIL}", "/"):
+        first = client.get(address)
+        again = client.get(address, headers={"if-none-match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+
+
+def test_a_sweep_is_followed_from_its_start_to_its_end(
+    client: TestClient, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libraries, "PAGE_SHARE", float("inf"))
+    out, address = root / "maps" / EVIL, f"maps/{EVIL}"
+    files = list((out / "runs").iterdir())
+    rows = [file.read_bytes() for file in files]
+    for file in files:
+        file.unlink()
+
+    def look() -> tuple[str, int, str]:
+        state = client.get(f"/state/{address}").json()
+        page = client.get(f"/page/{address}")
+        assert page.headers["etag"].strip('"') == state["tag"]
+        return state["state"], state["status"]["missing"], state["tag"]
+
+    state, missing, stopped = look()
+    assert (state, missing) == ("stopped", 45)
+    with hold(open_store(out)):
+        state, missing, begun = look()
+        assert (state, missing) == ("running", 45)
+        for file, content in zip(files, rows, strict=True):
+            file.write_bytes(content)
+        state, missing, filled = look()
+        assert (state, missing) == ("running", 0)
+    assert look()[:2] == ("complete", 0)
+    assert len({stopped, begun, filled, look()[2]}) == 4
+
+
+def test_a_page_under_way_is_not_made_again_at_once(
+    client: TestClient, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tag stays that of the page that is there, or a browser would take an old page for a new one."""
+    monkeypatch.setattr(libraries, "PAGE_SHARE", 1e-9)
+    address = f"maps/{EVIL}"
+    before = client.get(f"/page/{address}").headers["etag"]
+    next((root / address / "runs").iterdir()).unlink()
+    assert client.get(f"/state/{address}").json()["status"]["missing"] > 0
+    assert client.get(f"/page/{address}").headers["etag"] == before
+    assert client.get(f"/state/{address}").json()["tag"] == before.strip('"')
+
+
+def test_studies_appear_and_vanish_and_damaged_ones_say_so(client: TestClient, root: Path) -> None:
+    shutil.copytree(root / "early", root / "new")
+    (root / "new" / "data.npz").write_text("no data")
+    found = {study["folder"]: study for study in client.get("/studies.json").json()["studies"]}
+    assert found["new"]["state"] == "damaged" and "data.npz" in found["new"]["error"]
+    assert client.get("/page/new").status_code == 409
+    shutil.rmtree(root / "new")
+    assert client.get("/state/new").status_code == client.get("/page/new").status_code == 404
+    shutil.rmtree(root)
+    assert client.get("/studies.json").json()["studies"] == []
+
+
+def test_it_answers_get_alone_and_writes_nothing(client: TestClient, root: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+        assert client.request(method, "/studies.json").status_code == 405
+    for address in ("/", "/studies.json", f"/page/maps/{EVIL}", "/portrait/early"):
+        assert client.get(address).status_code in (200, 404)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+@pytest.mark.parametrize("what", ["page", "state", "portrait", "static"])
+@pytest.mark.parametrize(
+    "path", ["../early", "early/../../early", "%2e%2e/early", "/etc", "early/runs", "app.py", ""]
+)
+def test_no_path_leaves_the_root(client: TestClient, what: str, path: str) -> None:
+    assert client.get(f"/{what}/{path}").status_code == 404
+
+
+def test_links_do_not_leave_the_root(
+    client: TestClient, root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    shutil.copytree(root / "early", elsewhere / "secret")
+    (root / "link").symlink_to(elsewhere / "secret")
+    (elsewhere / "secret.png").write_bytes(b"secret")
+    shutil.rmtree(root / "early" / "figures", ignore_errors=True)
+    (root / "early" / "figures").mkdir()
+    (root / "early" / "figures" / "heatmap.png").symlink_to(elsewhere / "secret.png")
+    assert "link" not in {study["folder"] for study in client.get("/studies.json").json()["studies"]}
+    assert client.get("/page/link").status_code == 404
+    assert client.get("/portrait/early").status_code == 404
+
+
+def test_every_answer_forbids_what_it_does_not_need(client: TestClient) -> None:
+    for address in ("/", "/studies.json", "/nothing", "/state/early"):
+        headers = client.get(address).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+    policy = client.get(f"/page/maps/{EVIL}").headers["content-security-policy"]
+    assert policy == "frame-ancestors 'self'"  # and its own, in the page
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("127.0.0.1:8080", 200), ("localhost", 200), ("[::1]:1", 200), ("evil.com", 421)]
+)
+def test_without_a_token_it_answers_to_names_of_this_machine_alone(
+    client: TestClient, host: str, status: int
+) -> None:
+    assert client.get("/studies.json", headers={"host": host}).status_code == status
+
+
+def test_with_a_token_it_asks_for_it(root: Path) -> None:
+    with TestClient(make_app(Library(str(root)), TOKEN), base_url="http://node:8080") as client:
+        assert client.get("/").status_code == 401
+        assert client.get("/", headers={"authorization": "Basic !"}).status_code == 401
+        assert client.get("/", auth=("anybody", TOKEN[:-1])).status_code == 401
+        assert client.get("/", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 401
+        assert client.get("/studies.json", auth=("anybody", TOKEN)).status_code == 200
+
+
+def test_what_cannot_be_served_is_refused(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("tokens")
+    (folder / "short").write_text("secret")
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
+        with pytest.raises(InputError, match="--token-file with a file"):
+            serve(str(root), host, 0, None)
+    with pytest.raises(InputError, match="at least 16 characters"):
+        serve(str(root), "0.0.0.0", 0, folder / "short")
+    with pytest.raises(InputError, match="No such file"):
+        serve(str(root), "127.0.0.1", 0, folder / "none")
+    with pytest.raises(InputError, match="is not there"):
+        serve(str(root / "nowhere"), "127.0.0.1", 0, None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port}"):
+            serve(str(root), "127.0.0.1", port, None)
