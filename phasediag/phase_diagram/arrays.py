@@ -44,14 +44,16 @@ def study(
         x: inputs (n, d), or (n,) for d = 1, used as they are: numbers of order one train best.
         y: targets (n,).
         width: neurons per hidden layer, several of them: slopes need two, their limit of infinite width four.
-        gamma, gamma_prime: the axes of the grid of exponents.
+        gamma: one axis of the grid of exponents.
+        gamma_prime: the other axis.
         points: further (gamma, gamma_prime) pairs, or the only ones.
         seeds: how many, or which.
         depth: layers of weights, 2 to 8.
         neurons: how many of each hidden layer are simulated in wider networks; all of them unless given.
         gamma_1: the exponent of hidden-to-hidden matrices (three layers and more); 0 unless given.
         name: of the study.
-        refine, samples: the tables [refine] and [samples] of a spec.
+        refine: the table [refine] of a spec.
+        samples: the table [samples] of a spec.
         **train: keys of the table [train], such as ``accuracy`` or ``loss_tolerance``.
 
     Returns:
