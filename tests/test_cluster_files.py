@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -212,6 +213,25 @@ def test_shellcheck_has_nothing_to_say() -> None:
 def test_the_slurm_script_refuses_what_it_cannot_run(slurm, arguments: list[str], words: str) -> None:  # type: ignore[no-untyped-def]
     result, calls = slurm(*arguments)
     assert result.returncode == 2 and words in result.stderr and calls == []
+
+
+def test_the_manifest_of_the_server_runs_a_command_that_exists_and_reads_a_token(tmp_path: Path) -> None:
+    """Its command, as it is, with a folder for the bucket: it stops at the root, behind the token."""
+    deployment, service = yaml.safe_load_all((CLUSTER / "serve.yaml").read_text())
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    (tmp_path / "token").write_text("0" * 32)
+    program, *arguments = [
+        {"s3://BUCKET": str(tmp_path), "/etc/phasediag/token": str(tmp_path / "token")}.get(word, word)
+        for word in container["command"]
+    ]
+    assert program == "phasediag"
+    done = subprocess.run(
+        [sys.executable, "-m", program, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and f"{tmp_path}: no study.toml in it" in done.stderr
+    [port] = service["spec"]["ports"]
+    assert port["targetPort"] == container["ports"][0]["name"]
+    assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"]
 
 
 def test_the_image_is_made_of_files_that_are_there_and_not_ignored() -> None:
