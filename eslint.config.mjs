@@ -12,7 +12,7 @@ const BROWSER = `document location history navigator matchMedia getComputedStyle
 // What each file shares with the others, in the order in which they run. All else is its own.
 const SHARED = {
   "dom.js": `content byId make makeTable show setOptions known minus decimals digits raised exponent symbol interval plural
-    plain colour axis draw announce`,
+    plain colour axis draw onPoint announce`,
   "map.js": `points regimes jobsAt QUANTITIES logTicks widthText lineColumn lineLayers drawMap at placeText
     missingTrace bandTraces slopeText regimeText neighbour`,
   "legend.js": "drawLegend",

@@ -197,6 +197,26 @@ def test_points_off_the_grid_can_be_clicked(view):
     assert title(page) == "γ = 1.1, γ′ = 0.1"
 
 
+def test_a_tap_selects_the_point_that_is_tapped_and_leaves_the_axes(browser, store):
+    """After a tap, a browser makes up a click: only then is a point chosen for good."""
+    phone = browser.new_context(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844})
+    page = phone.new_page()
+    page.goto((Path(store.out) / "report.html").as_uri())
+    made_up = (
+        "addEventListener('click', event => { window.clicks = (window.clicks ?? 0) + event.isTrusted; })"
+    )
+    ranges = "['xaxis', 'yaxis'].map(name => document.getElementById('map')._fullLayout[name].range)"
+    page.evaluate(made_up)
+    page.locator("#map").scroll_into_view_if_needed()
+    before = page.evaluate(ranges)
+    for taps, point in enumerate([(1.25, 0.3), (0.75, -0.25), (1.1, 0.1), (1.7, 0.3), (0.5, 0.0)], start=1):
+        page.touchscreen.tap(*place(page, *point))
+        page.wait_for_function("taps => window.clicks === taps", arg=taps)
+        assert title(page) == "γ = {:g}, γ′ = {:g}".format(*point)
+    assert page.evaluate(ranges) == before
+    phone.close()
+
+
 def test_selectors_change_the_map_and_the_address_keeps_the_view(view):
     page = view()
     page.locator("#layer").select_option(label="a")

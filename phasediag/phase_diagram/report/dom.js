@@ -97,7 +97,13 @@ function draw(id, traces, layout) {
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
   };
   const bar = { displaylogo: false, displayModeBar: id === "map" ? "hover" : false };
-  const config = { responsive: true, ...bar, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] };
+  // A browser follows a tap with a click, which is a double click to Plotly: it must not move the axes.
+  const config = {
+    responsive: true,
+    doubleClick: "reset",
+    ...bar,
+    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+  };
   const plot = byId(id);
   resized.observe(plot);
   const drawn = Plotly.react(plot, traces, { ...base, ...layout }, config);
@@ -111,6 +117,21 @@ function fit(plot) {
 }
 
 const resized = new ResizeObserver((entries) => entries.forEach((entry) => fit(entry.target)));
+
+/**
+ * Calls `act` with the number of the point that is clicked or tapped, of the traces that number their points (customdata).
+ *
+ * Plotly looks for what is under the pointer at intervals, so a click, above all a tap, may come with the point before: look again.
+ */
+function onPoint(id, act) {
+  const plot = byId(id);
+  plot.on("plotly_click", ({ event }) => {
+    Plotly.Fx.unhover(plot); // ends the interval, too
+    Plotly.Fx.hover(plot, event, "xy");
+    const number = plot._hoverdata?.[0].customdata;
+    if (known(number)) act(number);
+  });
+}
 
 /** Describes a plot to those who do not see it, and shows or hides it. */
 function announce(id, visible, description = "") {

@@ -143,8 +143,8 @@ function wire() {
   onChange("gamma-prime", (value) => ({ point: nearest(points.gamma[state.point], Number(value)) }));
   byId("to-cell").addEventListener("click", () => byId("cell-title").focus());
   byId("map").addEventListener("keydown", onKey);
-  byId("map").on("plotly_click", ({ points: [clicked] }) => choose(clicked.customdata));
-  byId("scaling").on("plotly_click", ({ points: [clicked] }) => known(clicked.customdata) && update({ job: clicked.customdata }));
+  onPoint("map", choose);
+  onPoint("scaling", (job) => update({ job }));
   addEventListener("hashchange", () => update(fromAddress()));
   wirePrint();
 }
