@@ -1,4 +1,5 @@
-// Rules for the scripts of the interactive page; .ci/lint-page runs them. The scripts become one script with one global scope.
+// Rules for the scripts of the interactive pages; .ci/lint-page runs them. The scripts of a page become one script with one global
+// scope: those that every page has, then those of its kind.
 
 import { readFileSync, readdirSync, realpathSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -6,50 +7,60 @@ import { createRequire } from "node:module";
 // The recommended rules come with ESLint: from where it runs, since the repository has no node_modules.
 const { configs } = createRequire(realpathSync(process.argv[1]))("@eslint/js");
 
-const FOLDER = "phasediag/phase_diagram/report";
-const BROWSER = `document location history navigator matchMedia getComputedStyle getSelection addEventListener ResizeObserver
+const BROWSER = `document history location navigator matchMedia getComputedStyle getSelection addEventListener ResizeObserver
   URLSearchParams Plotly`.split(/\s+/);
-// What each file shares with the others, in the order in which they run. All else is its own.
+// What each file shares with the others of its pages, in the order in which they run. All else is its own.
+const EVERY_PAGE = "phasediag/display/page";
 const SHARED = {
-  "dom.js": `content byId make makeTable show setOptions known minus decimals digits raised exponent symbol interval plural
-    plain colour axis draw announce`,
-  "map.js": `points regimes jobsAt QUANTITIES logTicks widthText lineColumn lineLayers drawMap at placeText
-    missingTrace bandTraces slopeText regimeText neighbour`,
-  "legend.js": "drawLegend",
-  "cell.js": "jobs drawCell widthOf statusCell",
-  "tables.js": "drawHead drawSummary drawFailures drawOrigin",
-  "page.js": "update choose",
+  [EVERY_PAGE]: {
+    "dom.js": `content jobs byId make makeTable show setOptions onChange known minus decimals digits tickText exponent symbol
+      interval plural plain`,
+    "plots.js": `colour axis draw onPoint announce logTicks logAxis drawCourses showLegend swatch sample`,
+    "frame.js": "start keep statusCell runButton drawFiles",
+  },
+  "phasediag/phase_diagram/report": {
+    "map.js": `points regimes jobsAt QUANTITIES widthText lineColumn lineLayers drawMap at placeText missingTrace bandTraces slopeText
+      regimeText neighbour`,
+    "legend.js": "drawLegend",
+    "cell.js": "drawCell widthOf",
+    "summary.js": "drawSummary",
+    "page.js": "update choose",
+  },
 };
-const shared = Object.fromEntries(Object.entries(SHARED).map(([file, names]) => [file, names.split(/\s+/)]));
-const others = (file) => Object.entries(shared).flatMap(([other, names]) => (other === file ? [] : names));
+const files = Object.entries(SHARED).flatMap(([folder, scripts]) =>
+  Object.entries(scripts).map(([name, names]) => {
+    const path = `${folder}/${name}`;
+    return { folder, path, names: names.split(/\s+/), text: readFileSync(new URL(path, import.meta.url), "utf8") };
+  }),
+);
+for (const folder of Object.keys(SHARED))
+  for (const name of readdirSync(new URL(folder, import.meta.url)))
+    if (name.endsWith(".js") && !(name in SHARED[folder])) throw new Error(`${folder}/${name}: not in SHARED`);
+
+/** The other files of the pages that a file is in, as far as it may use them. */
+const around = (file) => files.filter(({ path, folder }) => path !== file.path && [file.folder, EVERY_PAGE].includes(folder));
 
 // A name stays in the list as long as another file uses it.
-const texts = Object.fromEntries(
-  readdirSync(new URL(FOLDER, import.meta.url))
-    .filter((file) => file.endsWith(".js"))
-    .map((file) => [file, readFileSync(new URL(`${FOLDER}/${file}`, import.meta.url), "utf8")]),
-);
-for (const file of Object.keys(texts)) if (!(file in shared)) throw new Error(`${file}: not in SHARED`);
-for (const [file, names] of Object.entries(shared))
-  for (const name of names)
-    if (!Object.entries(texts).some(([other, text]) => other !== file && new RegExp(`\\b${name}\\b`).test(text)))
-      throw new Error(`${file}: no other file uses ${name}; take it out of SHARED`);
+for (const file of files)
+  for (const name of file.names)
+    if (!files.some((other) => around(other).includes(file) && new RegExp(`\\b${name}\\b`).test(other.text)))
+      throw new Error(`${file.path}: no other file uses ${name}; take it out of SHARED`);
 
 const markup = "Text from the study is never markup: make elements, and append text.";
 
 export default [
   { linterOptions: { reportUnusedDisableDirectives: "error" } },
-  ...Object.entries(shared).map(([file, names]) => ({
-    files: [`${FOLDER}/${file}`],
+  ...files.map((file) => ({
+    files: [file.path],
     languageOptions: {
       ecmaVersion: 2022,
       sourceType: "script",
       parserOptions: { ecmaFeatures: { impliedStrict: true } }, // the first file says "use strict" for all
-      globals: Object.fromEntries([...BROWSER, ...others(file)].map((name) => [name, "readonly"])),
+      globals: Object.fromEntries([...BROWSER, ...around(file).flatMap(({ names }) => names)].map((name) => [name, "readonly"])),
     },
     rules: {
       ...configs.recommended.rules,
-      "no-unused-vars": ["error", { varsIgnorePattern: `^(${names.join("|")})$` }],
+      "no-unused-vars": ["error", { varsIgnorePattern: `^(${file.names.join("|")})$` }],
       eqeqeq: "error",
       "no-var": "error",
       "prefer-const": "error",

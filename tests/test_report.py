@@ -18,13 +18,15 @@ from test_figures import make_samples, slope_at
 from typer.testing import CliRunner
 
 from phasediag.cli import app
+from phasediag.display.page.render import to_json
 from phasediag.kinds import open_store, read_study
 from phasediag.phase_diagram import theory
 from phasediag.phase_diagram.columns import TABLES
 from phasediag.phase_diagram.fitting import fit
-from phasediag.phase_diagram.report.content import FAILURES_LISTED, NEURONS_SHOWN, gather
-from phasediag.phase_diagram.report.page import render, to_json
+from phasediag.phase_diagram.report.content import NEURONS_SHOWN, gather
+from phasediag.phase_diagram.report.page import page
 from phasediag.phase_diagram.training import failed_rows
+from phasediag.sweep.report import FAILURES_LISTED
 from phasediag.sweep.status import read_status
 
 EVIL = "<img src=x onerror=\"document.title='run'\"></script><b>bold</b>\u2028&amp;"
@@ -370,14 +372,13 @@ def test_one_width_and_three_have_notes_on_their_slopes(tmp_path):
 
 
 def test_the_page_is_one_file_that_allows_its_own_scripts_alone(small):
-    html = render(gather(small, None)).decode()
-    page = Page(html)
-    assert not {tag for tag, _ in page.tags} & {"link", "img", "iframe", "object", "embed", "base"}
-    assert not [at for _, at in page.tags if {"src", "href"} & set(at) or any(k.startswith("on") for k in at)]
-    [policy] = [at["content"] for tag, at in page.tags if at.get("http-equiv") == "Content-Security-Policy"]
+    held = Page(page(small, None).decode())
+    assert not {tag for tag, _ in held.tags} & {"link", "img", "iframe", "object", "embed", "base"}
+    assert not [at for _, at in held.tags if {"src", "href"} & set(at) or any(k.startswith("on") for k in at)]
+    [policy] = [at["content"] for tag, at in held.tags if at.get("http-equiv") == "Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe-inline'; img-src" in policy and "http" not in policy and "unsafe-eval" not in policy
-    assert len(page.scripts) == 3
+    assert len(held.scripts) == 3
 
 
 def test_a_report_of_the_largest_published_map_is_below_8_megabytes(tmp_path):
@@ -395,12 +396,11 @@ def test_text_of_the_study_cannot_leave_its_element(tmp_path):
         rows=lambda study: with_status(rows_of(study), [0], "failed", EVIL),
         text=f"name = '{evil}'\nkind = \"phase-diagram\"\n[network]\ndepth = 2\n# {evil}\n",
     )
-    html = render(gather(store, None)).decode()
-    page = Page(html)
-    assert "img" not in {tag for tag, _ in page.tags} and len(page.scripts) == 3
-    assert page.content["study"]["name"] == evil and page.content["study"]["folder"] == str(out)
-    assert page.content["failures"]["reasons"][0][1] == " ".join(EVIL.split())
-    assert evil in page.content["study"]["text"]
+    held = Page(page(store, None).decode())
+    assert "img" not in {tag for tag, _ in held.tags} and len(held.scripts) == 3
+    assert held.content["study"]["name"] == evil and held.content["study"]["folder"] == str(out)
+    assert held.content["failures"]["reasons"][0][1] == " ".join(EVIL.split())
+    assert evil in held.content["study"]["text"]
 
 
 def test_json_in_a_page_has_no_markup_and_no_line_ends_of_javascript():
@@ -466,10 +466,9 @@ def test_folders_without_a_phase_diagram_are_refused(tmp_path):
 def test_the_page_needs_neither_torch_nor_ray(small, tmp_path):
     script = (
         "import sys\n"
-        "from phasediag.phase_diagram.report.content import gather\n"
-        "from phasediag.phase_diagram.report.page import render\n"
+        "from phasediag.phase_diagram.report.page import page\n"
         "from phasediag.kinds import open_store\n"
-        f"render(gather(open_store({small.out!r}), None))\n"
+        f"page(open_store({small.out!r}), None)\n"
         "print(*{'torch', 'ray', 'pydantic', 'typer', 'rich', 'sklearn', 'plotly.graph_objects'} & set(sys.modules))"
     )
     output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)

@@ -15,8 +15,7 @@ from test_report import EVIL, GRID, SPEC, make_folder, rows_of, two_networks, wi
 from waiting import PATIENCE
 
 from phasediag.phase_diagram.fitting import fit
-from phasediag.phase_diagram.report.content import gather
-from phasediag.phase_diagram.report.page import render
+from phasediag.phase_diagram.report.page import page as page_of
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -46,7 +45,7 @@ def store(tmp_path_factory):
 
     text = f"name = '{EVIL_NAME}'\nkind = \"phase-diagram\"\n[network]\ndepth = 2\n# {EVIL_NAME}\n"
     store = make_folder(out, SPEC.replace(GRID, points), rows, two_networks(), text)
-    store.write_report(render(gather(store, None)))
+    store.write_report(page_of(store, None))
     return store
 
 
@@ -110,18 +109,24 @@ def place(page, gamma, gamma_prime):
     return page.evaluate(script, [gamma, gamma_prime])
 
 
-def click(page, gamma, gamma_prime):
+def hover(page, gamma, gamma_prime):
+    """Moves the pointer to a point of the map; returns where this is, and the name of the point."""
     page.locator("#map").scroll_into_view_if_needed()
     name, pointed_at = f"γ = {gamma:g}, γ′ = {gamma_prime:g}".replace("-", "−"), []
 
     def hovers():
-        # The map may still be moving. Plotly looks for what is under the pointer now and then, and tells of that what is clicked.
+        # The map may still be moving, and Plotly looks for what is under the pointer at intervals.
         pointed_at[:] = place(page, gamma, gamma_prime)
         page.mouse.move(pointed_at[0] - 3, pointed_at[1])
         page.mouse.move(*pointed_at)
         return page.evaluate("document.getElementById('map')._hoverdata?.[0]?.text ?? ''").startswith(name)
 
     wait_for(hovers, page)
+    return pointed_at, name
+
+
+def click(page, gamma, gamma_prime):
+    pointed_at, name = hover(page, gamma, gamma_prime)
     page.mouse.click(*pointed_at)
     wait_for(lambda: page.locator("#cell-title").text_content() == name, page)
 
@@ -177,12 +182,12 @@ def test_the_lines_of_pandas_give_the_rows_that_are_shown(view, store):
     row = runs.loc[runs["job_id"] == job_id].iloc[0]
     assert (row["gamma"], row["gamma_prime"], row["width"]) == (0.75, -0.25, 300)
     page.locator("[data-copy=job-code]").click()
-    page.wait_for_selector("#copied:not(:empty)")
+    page.wait_for_selector("#files [role=status]:not(:empty)")
 
 
 def test_hovering_tells_interval_regime_and_runs(view):
     page = view()
-    page.mouse.move(*place(page, 1.7, 0.02))
+    hover(page, 1.7, 0)
     page.wait_for_selector("#map .hoverlayer .hovertext")
     text = page.locator("#map .hoverlayer .hovertext").text_content()
     assert re.search(
@@ -195,6 +200,26 @@ def test_points_off_the_grid_can_be_clicked(view):
     page = view()
     click(page, 1.1, 0.1)
     assert title(page) == "γ = 1.1, γ′ = 0.1"
+
+
+def test_a_tap_selects_the_point_that_is_tapped_and_leaves_the_axes(browser, store):
+    """After a tap, a browser makes up a click: only then is a point chosen for good."""
+    phone = browser.new_context(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844})
+    page = phone.new_page()
+    page.goto((Path(store.out) / "report.html").as_uri())
+    made_up = (
+        "addEventListener('click', event => { window.clicks = (window.clicks ?? 0) + event.isTrusted; })"
+    )
+    ranges = "['xaxis', 'yaxis'].map(name => document.getElementById('map')._fullLayout[name].range)"
+    page.evaluate(made_up)
+    page.locator("#map").scroll_into_view_if_needed()
+    before = page.evaluate(ranges)
+    for taps, point in enumerate([(1.25, 0.3), (0.75, -0.25), (1.1, 0.1), (1.7, 0.3), (0.5, 0.0)], start=1):
+        page.touchscreen.tap(*place(page, *point))
+        page.wait_for_function("taps => window.clicks === taps", arg=taps)
+        assert title(page) == "γ = {:g}, γ′ = {:g}".format(*point)
+    assert page.evaluate(ranges) == before
+    phone.close()
 
 
 def test_selectors_change_the_map_and_the_address_keeps_the_view(view):
@@ -361,7 +386,7 @@ def test_scattered_points_alone_are_markers_to_click_and_to_walk_between(view, s
     grid = f"grid = {{ width = [100, 300], gamma = [], gamma_prime = [], {SCATTERED}, seeds = 2 }}"
     spec = re.sub("samples = .*", "samples = { points = [] }", SPEC.replace(GRID, grid))
     other = make_folder(folder, spec)
-    other.write_report(render(gather(other, None)))
+    other.write_report(page_of(other, None))
     page = view(folder="scattered")
     click(page, 1.93, 0.61)
     assert title(page) == "γ = 1.93, γ′ = 0.61"
@@ -374,10 +399,10 @@ def test_scattered_points_alone_are_markers_to_click_and_to_walk_between(view, s
 def test_a_study_without_rows_shows_its_spec_and_what_is_missing(view, store):
     folder = Path(store.out).parent / "empty"
     other = make_folder(folder, rows=None)
-    other.write_report(render(gather(other, None)))
+    other.write_report(page_of(other, None))
     page = view(folder="empty")
     assert "No job has rows yet" in page.locator("#notes").text_content()
-    assert page.locator("#main").is_hidden() and page.locator("#failures-section").is_hidden()
+    assert page.locator("main").is_hidden() and page.locator("#failures").is_hidden()
     assert "gradient-flow" in page.locator("#study").text_content()
 
 
@@ -385,11 +410,11 @@ def test_three_layers_have_a_map_of_both_regimes_with_the_lines_of_both(view, st
     folder = Path(store.out).parent / "three"
     spec = SPEC.replace("depth = 2", "depth = 3")
     other = make_folder(folder, spec, lambda study: rows_of(study, ("W1", "W2", "a")))
-    other.write_report(render(gather(other, None)))
+    other.write_report(page_of(other, None))
     page = view("#quantity=combined", folder="three")
     assert "both linear" in page.locator("#legend").text_content()
     assert page.locator("#legend").text_content().count("measured") == 2
-    page.mouse.move(*place(page, 1.7, 0.02))
+    hover(page, 1.7, 0)
     page.wait_for_selector("#map .hoverlayer .hovertext")
     assert re.search("W₁: .*W₂: ", page.locator("#map .hoverlayer .hovertext").text_content())
     assert [row[0] for row in cells(page, "#cell-slopes")] == ["W₁", "W₂", "a"]

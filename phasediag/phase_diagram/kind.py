@@ -126,10 +126,9 @@ class PhaseDiagram(Kind["Spec", "PhaseDiagramStudy", Job]):
         return Reproducible(network, "relative change", changes)
 
     def report(self, store: Store, progress: Progress | None) -> bytes:
-        from .report.content import gather
-        from .report.page import render
+        from .report.page import page
 
-        return render(gather(store, progress))
+        return page(store, progress)
 
     def compare(self, a: Store, b: Store, common: bool) -> Comparison:
         from .comparison import CELL, check_grids, compare

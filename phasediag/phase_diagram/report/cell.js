@@ -1,7 +1,5 @@
 // The selected point: slopes of every layer, RD against the width, every run, and the network that was kept.
 
-const jobs = content.jobs;
-
 function drawCell(state) {
   byId("cell").hidden = state.point === null;
   if (state.point === null) return;
@@ -12,19 +10,8 @@ function drawCell(state) {
   drawScaling(layer, state.point);
   drawRuns(layer, state);
   drawNetwork(layer, state);
-  byId("rows-code").textContent = rowsCode(layer.name, gamma, prime);
-  byId("job-code").textContent = state.job === null ? "no run at this point" : `${content.code.reproduce} ${jobs.id[state.job]}`;
-}
-
-function rowsCode(layer, gamma, prime) {
   const columns = ["width", "seed", "relative_change", "loss_initial", "loss_final", "evaluations", "status"];
-  return [
-    "import pandas as pd",
-    "",
-    `runs = pd.read_parquet(${content.code.runs})`,
-    `cell = runs[(runs.layer == "${layer}") & (runs.gamma == ${gamma}) & (runs.gamma_prime == ${prime})]`,
-    `print(cell[[${columns.map((name) => `"${name}"`).join(", ")}]].to_string())`,
-  ].join("\n");
+  drawFiles({ layer: layer.name, gamma, gamma_prime: prime }, columns, state.job);
 }
 
 function drawSlopes(point) {
@@ -151,15 +138,6 @@ function widthTicks() {
   };
 }
 
-/** A logarithmic axis; where there is little to tell apart on it, Plotly spaces the ticks evenly. */
-function logAxis(values) {
-  const logs = values.map(Math.log10);
-  const [low, high] = [Math.min(...logs), Math.max(...logs)];
-  if (high - low < 0.35) return { type: "log" };
-  const ticks = logTicks(low - 0.2, high + 0.2, 1.4);
-  return { type: "log", tickvals: ticks.map(([power]) => 10 ** power), ticktext: ticks.map(([, text]) => text) };
-}
-
 // Runs.
 
 function drawRuns(layer, state) {
@@ -191,23 +169,12 @@ function drawRuns(layer, state) {
   show("cell-runs", rows.length ? makeTable(columns, rows, { words: ["status"] }) : make("p", {}, "No run at this point."));
 }
 
-function statusCell(job) {
-  const status = content.statuses[jobs.status[job]],
-    error = jobs.error[job];
-  return error ? make("div", { class: "error" }, `${status}: ${error}`) : status;
-}
-
 function jobButton(job, state) {
-  const chosen = job === state.job;
   const choose = () => {
     update({ job });
     byId("cell-runs").querySelector("[aria-pressed=true]").focus();
   };
-  return make(
-    "button",
-    { type: "button", "aria-pressed": String(chosen), "aria-label": `run ${jobs.id[job]}`, onclick: choose },
-    jobs.id[job].slice(0, 8),
-  );
+  return runButton(job, "run", choose, { "aria-pressed": String(job === state.job) });
 }
 
 // The network that was kept.
@@ -222,9 +189,10 @@ function drawNetwork(layer, state) {
   const name = layer.name in network.layers ? layer.name : Object.keys(network.layers)[0];
   drawFunction(network);
   drawFeatures(network.layers[name], name);
-  drawCourse("loss", { loss: network.loss }, network.evaluations, "loss R");
-  const changes = Object.fromEntries(Object.entries(network.layers).map(([key, { change }]) => [symbol(key), change]));
-  drawCourse("course", changes, network.evaluations, "relative change RD");
+  const evaluations = axis("evaluations", { rangemode: "tozero" });
+  drawCourses("loss", { loss: [network.evaluations, network.loss] }, evaluations, "loss R");
+  const changes = Object.entries(network.layers).map(([key, { change }]) => [symbol(key), [network.evaluations, change]]);
+  drawCourses("course", Object.fromEntries(changes), evaluations, "relative change RD");
 }
 
 function networkChoice(kept, state) {
@@ -303,29 +271,4 @@ function drawFeatures(neurons, name) {
   });
   const shown = neurons.horizontal[1].length;
   if (shown < neurons.neurons) byId("network-text").textContent = `${shown} of ${neurons.neurons} neurons are shown.`;
-}
-
-function drawCourse(id, curves, evaluations, title) {
-  const names = Object.keys(curves),
-    dashes = ["solid", "dash", "dot"],
-    tints = ["accent", "second", "third"];
-  announce(id, true, `${title} along the training`);
-  const traces = names.map((name, i) => {
-    const shown = evaluations.map((_, k) => k).filter((k) => known(curves[name][k]) && curves[name][k] > 0);
-    return {
-      type: "scatter",
-      mode: "lines",
-      name: plain(name),
-      x: shown.map((k) => evaluations[k]),
-      y: shown.map((k) => curves[name][k]),
-      line: { color: colour(tints[i]), width: 2, dash: dashes[i] },
-    };
-  });
-  const values = traces.flatMap((trace) => trace.y);
-  draw(id, traces, {
-    xaxis: axis("evaluations", { rangemode: "tozero" }),
-    yaxis: axis(title, values.length ? logAxis(values) : {}),
-    showlegend: names.length > 1,
-    margin: { l: 68, r: 10, t: names.length > 1 ? 34 : 14, b: 48 },
-  });
 }

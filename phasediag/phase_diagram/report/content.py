@@ -1,28 +1,22 @@
 """The content of a phase diagram's page: from the tables of a folder to plain lists and numbers, as JSON can hold them.
 
-The page carries all of its numbers, so they are rounded to a useful precision; exponents are exact. NaN becomes None.
+The page carries all of its numbers, so they are rounded to a useful precision; exponents are exact.
 """
 
 from __future__ import annotations
 
-import math
-import shlex
-import time
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.colors import to_hex
-from numpy.typing import NDArray
 
-from ...display.terminal import format_duration, json_ready
+from ...display.page.numbers import CURVE_POINTS, codes, curve, rounded, shades, spread
+from ...display.terminal import json_ready
 from ...kinds import Progress
-from ...storage.schema import FAILED, STATUSES, VERSION
 from ...storage.store import Store
 from ...sweep.load import Results
+from ...sweep.report import Content, frame, job_columns, jobs_of, missing
 from .. import info
 from ..figures.maps import COMBINED_COLOURS, PREDICTED_COLOUR, REGIME_COLOURS
 from ..fitting import LINE_SLOPES, POINT, REGIMES, line_distances, regime_counts, usable_runs
@@ -31,16 +25,9 @@ from ..info import Plane
 from ..refinement import Placement, refined
 from ..theory import LAYERS
 
-Content = dict[str, Any]
-
 SLOPES = [f"{column}{end}" for column in LINE_SLOPES for end in ("", "_low", "_high")]
-FAILURES_LISTED = 100
-"""Runs that did not converge, listed one by one; all are counted."""
 NEURONS_SHOWN = 40_000
 """Most neurons of all kept networks together; of wider networks, neurons at even distances in their order, which is random."""
-_REASONS_LISTED, _ERRORS_HELD, _ERROR_LENGTH = 10, 500, 500
-_CURVE_POINTS = 401
-_SHADES = 33
 
 
 def gather(store: Store, status: Progress | None) -> Content:
@@ -55,15 +42,12 @@ def gather(store: Store, status: Progress | None) -> Content:
     Raises:
         InputError: the folder holds no study, or a file of it is damaged.
     """
-    depth, name = depth_and_name(store)
+    depth, _ = depth_and_name(store)
     results = Results(store)
     runs, slopes, samples, data = results.runs, results.fitted, results.samples, store.read_data()
-    study = {"name": name, "depth": depth, "text": store.read_study(), "folder": store.out}
     return {
-        "study": study,
-        "code": _code(store.out),
-        "origin": _origin(runs, store.read_driver()),
-        "progress": None if status is None else _progress(status),
+        **frame(store, runs, status),
+        "depth": depth,
         "notes": notes(runs, slopes, samples, data is not None, status),
         **tables(runs, slopes, samples, depth),
         **_refinement(refined(store.read_document(), runs), _points(runs, samples)),
@@ -75,7 +59,7 @@ def tables(runs: pd.DataFrame, slopes: pd.DataFrame, samples: pd.DataFrame, dept
     """The maps, the runs and the networks, all of which name points of the plane by their number in ``points``."""
     points = _points(runs, samples)
     plane = info.split_points(points)
-    jobs = runs.drop_duplicates("job_id").reset_index(drop=True)
+    jobs = jobs_of(runs)
     widths = sorted({int(width) for width in jobs["width"]})
     layers = [layer for layer in LAYERS[depth] if (runs["layer"] == layer).any()]
     gamma_1 = float(runs["gamma_1"].iloc[0]) if len(runs) else 0.0
@@ -84,18 +68,16 @@ def tables(runs: pd.DataFrame, slopes: pd.DataFrame, samples: pd.DataFrame, dept
         "points": {key: points[key].tolist() for key in POINT},
         "plane": _plane(plane, points, gamma_1),
         "colours": _colours(),
-        "statuses": _statuses(jobs),
         "regimes": list(REGIMES),
         "widths": widths,
         "layers": [_layer(runs, slopes, layer, points, plane, widths) for layer in layers],
         "combined": _combined(slopes, points) if {"W1", "W2"} <= set(layers) else None,
         "evaluations": _by_width(info.evaluations_by_width(runs, points, widths)),
-        "not_converged": _rounded(share.reindex(pd.MultiIndex.from_frame(points))),
+        "not_converged": rounded(share.reindex(pd.MultiIndex.from_frame(points))),
         "regime_counts": regime_counts(slopes),
         "line_distances": _line_distances(slopes),
         "named": _named(depth, gamma_1, plane) if len(points) else [],
         "jobs": _jobs(runs, jobs, layers, points, widths),
-        "failures": _failures(jobs),
         "networks": _networks(samples, points),
     }
 
@@ -104,22 +86,10 @@ def notes(
     runs: pd.DataFrame, slopes: pd.DataFrame, samples: pd.DataFrame, has_data: bool, status: Progress | None
 ) -> list[str]:
     """What a page lacks and why, a sentence each."""
-    found = []
-    if status is not None and status.missing:
-        found.append(
-            f"{status.missing} of {status.total} jobs have no rows yet; the sweep is {status.state}."
-        )
-    if not has_data:
-        found.append(
-            "There is no data.npz: functions are shown without the data, and jobs cannot be reproduced."
-        )
-    if status is None:
-        found.append("It is not known whether jobs are missing.")
-    if runs.empty:
-        found.append("No job has rows yet: there is nothing to show but the spec.")
-    elif not slopes["slope"].notna().any():
+    found = missing(runs, has_data, status)
+    if len(runs) and not slopes["slope"].notna().any():
         found.append("No slope is fitted: it needs converged runs of two widths at a point.")
-    elif not slopes["slope_infinite"].notna().any():
+    elif len(runs) and not slopes["slope_infinite"].notna().any():
         found.append("No slope at infinite width is fitted: it needs four widths.")
     if samples.empty:
         found.append("No network is kept whole (samples of the spec): functions and features are not shown.")
@@ -177,9 +147,9 @@ def _layer(
     orientations = info.orientations_by_width(runs, layer, points, widths)
     return {
         "name": layer,
-        "slopes": {column: _rounded(at_points[column]) for column in SLOPES},
+        "slopes": {column: rounded(at_points[column]) for column in SLOPES},
         "limits": {column: info.slope_limit(of_layer[column].to_numpy(float)) for column in LINE_SLOPES},
-        **{key: _codes(at_points[key], REGIMES) for key in ("regime", "predicted_regime")},
+        **{key: codes(at_points[key], REGIMES) for key in ("regime", "predicted_regime")},
         **{key: _counts(at_points[key]) for key in ("widths", "runs", "left_out")},
         "change": _by_width(info.changes_by_width(runs, layer, points, widths)),
         "orientations": _by_width(orientations) if orientations.notna().any(axis=None) else None,
@@ -192,8 +162,8 @@ def _layer(
 def _by_width(table: pd.DataFrame) -> Content:
     """The values of a table with a row per point and a column per width, [width][point], and the ends of their logarithmic scale."""
     return {
-        "values": [_rounded(table[width]) for width in table],
-        "range": _rounded(info.log_range(table.to_numpy(float), least=4.0)),
+        "values": [rounded(table[width]) for width in table],
+        "range": rounded(info.log_range(table.to_numpy(float), least=4.0)),
     }
 
 
@@ -204,20 +174,20 @@ def _combined(slopes: pd.DataFrame, points: pd.DataFrame) -> Content:
         name.replace("$W_1$", "W₁").replace("$W_2$", "W₂"): colour
         for name, colour in COMBINED_COLOURS.items()
     }
-    return {"colours": colours, "regime": _codes(found["regime"], COMBINED_COLOURS)}
+    return {"colours": colours, "regime": codes(found["regime"], COMBINED_COLOURS)}
 
 
 def _measured(of_layer: pd.DataFrame, plane: Plane, column: str) -> Content:
     line = info.measured_line(of_layer, plane, column).reset_index()
-    return {key: _rounded(line[key]) for key in ("gamma_prime", "gamma", "gamma_low", "gamma_high")}
+    return {key: rounded(line[key]) for key in ("gamma_prime", "gamma", "gamma_low", "gamma_high")}
 
 
 def _predicted(of_layer: pd.DataFrame, plane: Plane) -> Content | None:
     line = info.predicted_line(of_layer)
     if line is None:
         return None
-    gamma_prime = np.linspace(*plane.limits[1], _CURVE_POINTS)
-    return {"gamma_prime": _rounded(gamma_prime), "gamma": _rounded(line(gamma_prime))}
+    gamma_prime = np.linspace(*plane.limits[1], CURVE_POINTS)
+    return {"gamma_prime": rounded(gamma_prime), "gamma": rounded(line(gamma_prime))}
 
 
 def _named(depth: int, gamma_1: float, plane: Plane) -> list[Content]:
@@ -230,7 +200,7 @@ def _line_distances(slopes: pd.DataFrame) -> Content:
     found = line_distances(slopes)
     return {
         layer: {
-            column: {key: _rounded([number])[0] for key, number in distance.items()}
+            column: {key: rounded([number])[0] for key, number in distance.items()}
             for column, distance in columns.items()
         }
         for layer, columns in found.items()
@@ -239,61 +209,37 @@ def _line_distances(slopes: pd.DataFrame) -> Content:
 
 def _colours() -> Content:
     """The colours of the figures: of regimes by name, and two scales from the lowest value to the highest."""
-    shades = np.linspace(0.0, 1.0, _SHADES)
-    scales = {"diverging": "RdBu_r", "sequential": "viridis"}
     return {
         "regimes": REGIME_COLOURS,
         "predicted": PREDICTED_COLOUR,
-        **{key: [to_hex(matplotlib.colormaps[name](s)) for s in shades] for key, name in scales.items()},
+        "diverging": shades("RdBu_r"),
+        "sequential": shades("viridis"),
     }
 
 
 # Runs.
 
 
-def _statuses(jobs: pd.DataFrame) -> list[str]:
-    return [*STATUSES, *sorted(set(jobs["status"]) - set(STATUSES))]
-
-
 def _jobs(
     runs: pd.DataFrame, jobs: pd.DataFrame, layers: list[str], points: pd.DataFrame, widths: list[int]
 ) -> Content:
-    """Every run, column by column; what depends on the layer by layer. ``width`` and ``status`` count in their lists."""
+    """Every run, column by column; what depends on the layer by layer. ``width`` counts in its list."""
     by_layer = {layer: runs.loc[runs["layer"] == layer].set_index("job_id") for layer in layers}
     ids = jobs["job_id"].tolist()
-    failed = jobs.loc[jobs["error"] != "", "error"].str.slice(0, _ERROR_LENGTH).iloc[:_ERRORS_HELD]
     return {
-        "id": ids,
+        **job_columns(jobs),
         "point": _numbers_of(jobs, points),
         "width": [widths.index(width) for width in jobs["width"]],
-        "seed": jobs["seed"].tolist(),
-        "loss_initial": _rounded(jobs["loss_initial"], 4),
-        "loss_final": _rounded(jobs["loss_final"], 4),
-        "evaluations": jobs["evaluations"].tolist(),
-        "status": _codes(jobs["status"], _statuses(jobs)),
-        "error": {str(index): text for index, text in failed.items()},
-        "change": {layer: _rounded(of["relative_change"].reindex(ids)) for layer, of in by_layer.items()},
-        "orientations": {layer: _rounded(of["orientations"].reindex(ids)) for layer, of in by_layer.items()},
+        "loss_initial": rounded(jobs["loss_initial"], 4),
+        "loss_final": rounded(jobs["loss_final"], 4),
+        "change": {layer: rounded(of["relative_change"].reindex(ids)) for layer, of in by_layer.items()},
+        "orientations": {layer: rounded(of["orientations"].reindex(ids)) for layer, of in by_layer.items()},
         "usable": {layer: _usable(of).reindex(ids).tolist() for layer, of in by_layer.items()},
     }
 
 
 def _usable(of_layer: pd.DataFrame) -> pd.Series[Any]:
     return usable_runs(of_layer).astype("int64")
-
-
-def _failures(jobs: pd.DataFrame) -> Content:
-    """Runs that did not converge: how many of each status, the most frequent errors, and the numbers of the first, failed first."""
-    others = jobs.loc[jobs["status"] != "converged"]
-    order = np.argsort((others["status"] != FAILED).to_numpy(), kind="stable")
-    reasons = Counter(" ".join(text.split())[:_ERROR_LENGTH] for text in others["error"] if text)
-    return {
-        "total": len(others),
-        "counts": dict(Counter(others["status"].tolist()).most_common()),
-        "reasons": [[count, text] for text, count in reasons.most_common(_REASONS_LISTED)],
-        "more_reasons": max(len(reasons) - _REASONS_LISTED, 0),
-        "jobs": others.index[order][:FAILURES_LISTED].tolist(),
-    }
 
 
 # Networks kept whole.
@@ -317,11 +263,11 @@ def _network(rows: pd.DataFrame, point: int, neurons: int) -> Content:
         "width": int(first["width"]),
         "seed": int(first["seed"]),
         "status": str(first["status"]),
-        "x": _curve(first["x"]),
-        "f_initial": _curve(first["f_initial"]),
-        "f_final": _curve(first["f_final"]),
-        "evaluations": _curve(first["evaluations"]),
-        "loss": _curve(first["loss"]),
+        "x": curve(first["x"]),
+        "f_initial": curve(first["f_initial"]),
+        "f_final": curve(first["f_final"]),
+        "evaluations": curve(first["evaluations"]),
+        "loss": curve(first["loss"]),
         "layers": {str(row["layer"]): _neurons(row, neurons) for _, row in rows.iterrows()},
     }
 
@@ -329,83 +275,22 @@ def _network(rows: pd.DataFrame, point: int, neurons: int) -> Content:
 def _neurons(row: pd.Series[Any], most: int) -> Content:
     """Where the neurons of a layer are in the figure of features, before and after; and the change of the layer along the training."""
     planar, horizontals, amplitudes = info.neurons_of(row)
-    shown = _spread(len(amplitudes[1]), most)
+    shown = spread(len(amplitudes[1]), most)
     return {
         "planar": planar,
         "neurons": len(amplitudes[1]),
-        "horizontal": [_rounded(values[shown], 4) for values in horizontals],
-        "amplitude": [_rounded(values[shown], 4) for values in amplitudes],
-        "change": _curve(row["relative_change"]),
+        "horizontal": [rounded(values[shown], 4) for values in horizontals],
+        "amplitude": [rounded(values[shown], 4) for values in amplitudes],
+        "change": curve(row["relative_change"]),
     }
-
-
-def _spread(length: int, most: int) -> NDArray[np.int64]:
-    """At most so many numbers below a length, at even distances, the first and the last one among them."""
-    return np.unique(np.linspace(0, max(length - 1, 0), min(length, most)).round().astype(np.int64))
-
-
-def _curve(values: Any) -> list[float | None]:
-    array = np.asarray(values, float)
-    return _rounded(array[_spread(len(array), _CURVE_POINTS)])
 
 
 def _points_of_data(data: Mapping[str, Any] | None) -> Content | None:
     """The training data where they can be drawn: of one input."""
     if data is None or data["x"].ndim != 2 or data["x"].shape[1] != 1:
         return None
-    return {"x": _curve(data["x"][:, 0]), "y": _curve(data["y"])}
-
-
-# Where it comes from.
-
-
-def _code(folder: str) -> Content:
-    """How to get at the rows and at a job; the page completes both."""
-    place = folder.rstrip("/")
-    return {"runs": repr(f"{place}/runs"), "reproduce": f"phasediag reproduce {shlex.quote(folder)}"}
-
-
-def _origin(runs: pd.DataFrame, driver: Mapping[str, Any] | None) -> Content:
-    jobs = runs.drop_duplicates("job_id")
-    times = {key: _date((driver or {}).get(key)) for key in ("started", "heartbeat")}
-    return {
-        "report_version": VERSION,
-        "report_date": _date(time.time()),
-        "versions": sorted(set(jobs["version"])),
-        "devices": dict(Counter(jobs["device"].tolist()).most_common()),
-        "training": format_duration(float(jobs["wall_seconds"].sum())),
-        "driver": str(driver.get("state", "")) if driver else "",
-        **times,
-    }
-
-
-def _progress(status: Progress) -> Content:
-    keys = ("state", "total", "finished", "failed", "missing")
-    return {key: getattr(status, key) for key in keys}
-
-
-def _date(seconds: Any) -> str | None:
-    """A time of the clock in words, to the minute, in UTC; None for what is none."""
-    try:
-        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(float(seconds)))
-    except (TypeError, ValueError, OverflowError, OSError):
-        return None
-
-
-# Numbers.
-
-
-def _rounded(values: Any, digits: int = 5) -> list[float | None]:
-    """Numbers with so many significant digits; None where they are not finite."""
-    numbers: Iterable[float] = np.asarray(values, float).tolist()
-    return [float(f"{number:.{digits}g}") if math.isfinite(number) else None for number in numbers]
+    return {"x": curve(data["x"][:, 0]), "y": curve(data["y"])}
 
 
 def _counts(values: pd.Series[Any]) -> list[int]:
     return [int(value) for value in values.fillna(0)]
-
-
-def _codes(values: pd.Series[Any], words: Iterable[str]) -> list[int]:
-    """The number of each word in a list of words; -1 for others."""
-    code = {word: index for index, word in enumerate(words)}
-    return [code.get(word, -1) for word in values]

@@ -106,26 +106,6 @@ function logScale(table, width, title) {
   };
 }
 
-/** Decades between two powers of ten; with more between them where these are few, `fine` or less. */
-function logTicks(low, high, fine = 1) {
-  const parts = high - low > 2.5 ? [1] : high - low > fine ? [1, 2, 5] : [1, 1.5, 2, 3, 5, 7];
-  const step = Math.ceil((high - low) / 6);
-  const ticks = [];
-  for (let power = Math.floor(low); power <= high; power += 1) {
-    for (const part of parts) {
-      const at = power + Math.log10(part);
-      if (at >= low && at <= high && (parts.length > 1 || power % step === 0)) ticks.push([at, tickText(part, power)]);
-    }
-  }
-  return ticks;
-}
-
-function tickText(part, power, most = 4) {
-  return power >= -4 && power <= most
-    ? String(Number((part * 10 ** power).toPrecision(2)))
-    : `${part === 1 ? "" : part + "·"}10${raised(String(power))}`;
-}
-
 /** A width: round ones of five digits and more by their power of ten. */
 function widthText(width) {
   const power = Math.floor(Math.log10(width));
@@ -162,15 +142,20 @@ function drawMap(state) {
   if (painted && scale.ticks) (painted.marker || painted).colorbar = colourBar(scale);
   byId("map").classList.toggle("flat", new Set(points.gamma_prime).size < 2);
   const plane_1 = plane.gamma_1 ? `   (γ₁ = ${exponent(plane.gamma_1)})` : "";
-  return draw("map", traces, {
-    xaxis: axis(`γ${plane_1}`, { range: plane.limits[0], showgrid: false }),
-    yaxis: axis("γ′", { range: plane.limits[1], showgrid: false }),
-    plot_bgcolor: colour("plot"),
-    annotations: namedLabels(), // Fixed margins: Plotly would leave twice the room that the colour bar takes.
-    margin: { l: 58, r: 16, t: scaleRoom(scale), b: 52, autoexpand: false },
-    shapes: selectedShapes(state.point),
-    uirevision: "map",
-  });
+  return draw(
+    "map",
+    traces,
+    {
+      xaxis: axis(`γ${plane_1}`, { range: plane.limits[0], showgrid: false }),
+      yaxis: axis("γ′", { range: plane.limits[1], showgrid: false }),
+      plot_bgcolor: colour("plot"),
+      annotations: namedLabels(), // Fixed margins: Plotly would leave twice the room that the colour bar takes.
+      margin: { l: 58, r: 16, t: scaleRoom(scale), b: 52, autoexpand: false },
+      shapes: selectedShapes(state.point),
+      uirevision: "map",
+    },
+    { buttons: true },
+  );
 }
 
 const nested = (values, map) =>

@@ -9,7 +9,7 @@ function update(changes) {
   if ("point" in changes && !("job" in changes)) state.job = firstJob(state.point);
   if (!available().includes(state.quantity)) state.quantity = "slope";
   render();
-  history.replaceState(null, "", address());
+  keep(view());
 }
 
 function firstJob(point) {
@@ -76,10 +76,10 @@ function nearest(gamma, prime) {
 
 // The address.
 
-function address() {
-  const view = { layer: content.layers[state.layer].name, quantity: state.quantity, width: content.widths[state.width] };
-  if (state.point !== null) [view.gamma, view.gamma_prime] = at(state.point);
-  return "#" + new URLSearchParams(view);
+function view() {
+  const shown = { layer: content.layers[state.layer].name, quantity: state.quantity, width: content.widths[state.width] };
+  if (state.point !== null) [shown.gamma, shown.gamma_prime] = at(state.point);
+  return shown;
 }
 
 /** The state that the address names, as far as there is such a thing here. */
@@ -98,6 +98,12 @@ function fromAddress() {
   return found;
 }
 
+function subtitle() {
+  const depth = ["two", "three", "four", "five", "six", "seven", "eight"][content.depth - 2];
+  const size = [plural(points.gamma.length, "point"), plural(content.widths.length, "width"), plural(jobs.id.length, "run")];
+  return `Phase diagram, ${depth} layers: ${size.join(", ")}`;
+}
+
 // Wiring.
 
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
@@ -110,68 +116,32 @@ function onKey(event) {
   event.preventDefault();
 }
 
-function onChange(id, change) {
-  byId(id).addEventListener("change", (event) => update(change(event.target.value)));
-}
-
-async function copy(button) {
-  const block = byId(button.dataset.copy);
-  getSelection().selectAllChildren(block);
-  try {
-    await navigator.clipboard.writeText(block.textContent);
-    byId("copied").textContent = "Copied.";
-  } catch {
-    byId("copied").textContent = "Selected: copy it with the keyboard.";
-  }
-}
-
-const dark = matchMedia("(prefers-color-scheme: dark)");
-const themeNow = () => document.documentElement.dataset.theme || (dark.matches ? "dark" : "light");
-
-function setTheme(theme) {
-  if (theme) document.documentElement.dataset.theme = theme;
-  else delete document.documentElement.dataset.theme;
-  byId("theme").textContent = themeNow() === "dark" ? "Light" : "Dark";
-  if (content.layers.length) render();
-}
-
 function wire() {
-  onChange("layer", (value) => ({ layer: Number(value) }));
-  onChange("quantity", (value) => ({ quantity: value }));
-  onChange("width", (value) => ({ width: Number(value) }));
-  onChange("gamma", (value) => ({ point: nearest(Number(value), points.gamma_prime[state.point]) }));
-  onChange("gamma-prime", (value) => ({ point: nearest(points.gamma[state.point], Number(value)) }));
+  onChange("layer", (value) => update({ layer: Number(value) }));
+  onChange("quantity", (value) => update({ quantity: value }));
+  onChange("width", (value) => update({ width: Number(value) }));
+  onChange("gamma", (value) => choose(nearest(Number(value), points.gamma_prime[state.point])));
+  onChange("gamma-prime", (value) => choose(nearest(points.gamma[state.point], Number(value))));
   byId("to-cell").addEventListener("click", () => byId("cell-title").focus());
   byId("map").addEventListener("keydown", onKey);
-  byId("map").on("plotly_click", ({ points: [clicked] }) => choose(clicked.customdata));
-  byId("scaling").on("plotly_click", ({ points: [clicked] }) => known(clicked.customdata) && update({ job: clicked.customdata }));
+  onPoint("map", choose);
+  onPoint("scaling", (job) => update({ job }));
   addEventListener("hashchange", () => update(fromAddress()));
-  wirePrint();
 }
 
-/** On paper the page is light, and plots are as wide as the column. */
-function wirePrint() {
-  let before;
-  addEventListener("beforeprint", () => {
-    before = document.documentElement.dataset.theme;
-    setTheme("light");
-  });
-  addEventListener("afterprint", () => setTheme(before));
-}
-
-function start() {
-  drawHead();
-  drawFailures();
-  drawOrigin();
-  document.querySelectorAll("[data-copy]").forEach((button) => button.addEventListener("click", () => copy(button)));
-  byId("theme").addEventListener("click", () => setTheme(themeNow() === "dark" ? "light" : "dark"));
-  dark.addEventListener("change", () => setTheme(document.documentElement.dataset.theme));
-  setTheme();
-  byId("main").hidden = !content.layers.length;
-  if (!content.layers.length) return;
-  const first = content.networks.length ? content.networks[0].point : 0;
-  update({ point: first, ...fromAddress() });
-  wire();
-}
-
-start();
+start({
+  subtitle: subtitle(),
+  failed: {
+    columns: ["γ", "γ′", "m", "seed"],
+    cells: (job) => [...at(jobs.point[job]).map(exponent), widthText(widthOf(job)), String(jobs.seed[job])],
+    see(job) {
+      choose(jobs.point[job], { job });
+      byId("cell-title").focus();
+    },
+  },
+  render,
+  begin() {
+    update({ point: content.networks.length ? content.networks[0].point : 0, ...fromAddress() });
+    wire();
+  },
+});

@@ -1,61 +1,15 @@
-"""From the content of a page to one HTML file that needs nothing else: styles, scripts and numbers are all inside.
-
-A policy in the file allows only the scripts that it was written with, by their hashes.
-"""
+"""The interactive page of a phase diagram."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import json
-from collections.abc import Mapping
-from importlib.resources import files
-from string import Template
-from typing import Any
+from ...display.page.render import render
+from ...kinds import Progress
+from ...storage.store import Store
+from .content import gather
 
-_SCRIPTS = ("dom.js", "map.js", "legend.js", "cell.js", "tables.js", "page.js")
-_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
+_SCRIPTS = ("map.js", "legend.js", "cell.js", "summary.js", "page.js")
 
 
-def render(content: Mapping[str, Any]) -> bytes:
-    """The page as one file of HTML in UTF-8."""
-    from plotly.offline import get_plotlyjs
-
-    library, script = (_script_text(text) for text in (get_plotlyjs(), "\n".join(map(_file, _SCRIPTS))))
-    page = Template(_file("page.html")).substitute(
-        policy=_policy([library, script]),
-        title=html.escape(str(content["study"]["name"])),
-        style=_file("page.css"),
-        content=to_json(content),
-        library=library,
-        script=script,
-    )
-    return page.encode()
-
-
-def to_json(content: Any) -> str:
-    """JSON that may stand within a script element: no text in it can end that element, or begin another."""
-    return json.dumps(content, allow_nan=False, ensure_ascii=True, separators=(",", ":")).translate(_ESCAPES)
-
-
-def _file(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _script_text(text: str) -> str:
-    """A script as a browser hashes it: with the line ends that a parser of HTML leaves."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if "</script" in text.lower():
-        raise ValueError("a script that ends its own element")
-    return text
-
-
-def _policy(scripts: list[str]) -> str:
-    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
-    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
-    # Plotly writes style elements and attributes, and paints heatmaps as images of its own.
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )
+def page(store: Store, progress: Progress | None) -> bytes:
+    """The page of a folder, as `Kind.report` returns it."""
+    return render(gather(store, progress), __package__, _SCRIPTS)

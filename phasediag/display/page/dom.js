@@ -1,7 +1,8 @@
 "use strict";
-// Elements, numbers in words, and what all plots have in common. Text from the study only ever becomes text nodes.
+// Elements, and numbers in words. Text from the study only ever becomes text nodes.
 
 const content = JSON.parse(document.getElementById("content").textContent);
+const jobs = content.jobs;
 const byId = (id) => document.getElementById(id);
 
 /** An element with attributes and children; a string among them becomes text. */
@@ -34,6 +35,11 @@ function setOptions(select, options, chosen) {
   select.value = String(chosen);
 }
 
+/** Calls `act` with the value that a control is changed to. */
+function onChange(id, act) {
+  byId(id).addEventListener("change", (event) => act(event.target.value));
+}
+
 // Numbers in words.
 
 const known = (number) => number !== null && number !== undefined;
@@ -58,6 +64,13 @@ function raised(power) {
   return [...power].map((sign) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign] || "⁻").join("");
 }
 
+/** A factor times a power of ten, written out up to the power `most`. */
+function tickText(part, power, most = 4) {
+  return power >= -4 && power <= most
+    ? String(Number((part * 10 ** power).toPrecision(2)))
+    : `${part === 1 ? "" : part + "·"}10${raised(String(power))}`;
+}
+
 const exponent = (number) => minus(String(number));
 const symbol = (layer) => layer.replace(/\d/, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]);
 const interval = (middle, low, high) =>
@@ -67,53 +80,4 @@ const plural = (count, one, many = one + "s") => `${count} ${count === 1 ? one :
 /** Text in a plot: Plotly takes a little HTML for markup, which text from the study must not be. */
 function plain(text) {
   return String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-}
-
-// Plots.
-
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-const coarse = matchMedia("(pointer: coarse)");
-
-function axis(title, options = {}) {
-  const lines = { gridcolor: colour("line"), linecolor: colour("field"), tickcolor: colour("field"), zeroline: false };
-  return { title: { text: title, standoff: 22 }, automargin: false, showline: true, ticks: "outside", ...lines, ...options };
-}
-
-function draw(id, traces, layout) {
-  const base = {
-    paper_bgcolor: "rgba(0,0,0,0)",
-    plot_bgcolor: "rgba(0,0,0,0)",
-    hovermode: "closest",
-    showlegend: false,
-    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("text") },
-    margin: { l: 56, r: 14, t: 14, b: 46 },
-    dragmode: coarse.matches ? false : "zoom",
-    hoverlabel: {
-      bgcolor: colour("panel"),
-      bordercolor: colour("field"),
-      font: { color: colour("text"), size: 12 },
-      align: "left",
-    },
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
-  };
-  const bar = { displaylogo: false, displayModeBar: id === "map" ? "hover" : false };
-  const config = { responsive: true, ...bar, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] };
-  const plot = byId(id);
-  resized.observe(plot);
-  const drawn = Plotly.react(plot, traces, { ...base, ...layout }, config);
-  drawn.then(() => fit(plot));
-  return drawn;
-}
-
-/** Makes a plot as wide as its place. Plotly looks at the window alone, and misses a change that comes while it draws. */
-function fit(plot) {
-  if (!plot.hidden && plot.clientWidth && plot._fullLayout?.width !== plot.clientWidth) Plotly.Plots.resize(plot);
-}
-
-const resized = new ResizeObserver((entries) => entries.forEach((entry) => fit(entry.target)));
-
-/** Describes a plot to those who do not see it, and shows or hides it. */
-function announce(id, visible, description = "") {
-  byId(id).hidden = !visible;
-  byId(id).setAttribute("aria-label", description);
 }

@@ -1,0 +1,176 @@
+// What every page has around the part of its kind: title, notes, failures, spec, origin; the theme, copying, printing, the address.
+
+/**
+ * Fills in the frame, and begins the part of the kind, if there is anything to show in it.
+ *
+ * @param subtitle what the study is
+ * @param failed see drawFailures
+ * @param render draws all that depends on the view or on the theme
+ * @param begin shows the first view, and connects what changes it
+ */
+function start({ subtitle, failed, render, begin }) {
+  const there = jobs.id.length > 0;
+  drawHead(subtitle);
+  drawOrigin();
+  document.querySelectorAll(".of-runs").forEach((part) => (part.hidden = !there));
+  if (there) {
+    drawFailures(failed);
+    begin();
+  }
+  wireTheme(there ? render : () => {});
+}
+
+/** Light and dark, as the screen or the button says. On paper the page is light. */
+function wireTheme(render) {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const root = document.documentElement;
+  const other = () => ((root.dataset.theme || (dark.matches ? "dark" : "light")) === "dark" ? "light" : "dark");
+  const label = () => (byId("theme").textContent = other() === "light" ? "Light" : "Dark");
+  const set = (theme) => {
+    if (theme) root.dataset.theme = theme;
+    else delete root.dataset.theme;
+    label();
+    render();
+  };
+  let before;
+  label();
+  byId("theme").addEventListener("click", () => set(other()));
+  dark.addEventListener("change", () => set(root.dataset.theme));
+  addEventListener("beforeprint", () => {
+    before = root.dataset.theme;
+    set("light");
+  });
+  addEventListener("afterprint", () => set(before));
+}
+
+/** Keeps a view in the address. */
+function keep(view) {
+  history.replaceState(null, "", "#" + new URLSearchParams(view));
+}
+
+function drawHead(subtitle) {
+  const { name, folder, text } = content.study;
+  byId("title").textContent = name;
+  byId("subtitle").textContent = `${subtitle} · ${folder}`;
+  show("notes", ...content.notes.map((text) => make("li", {}, text)));
+  byId("notes").hidden = !content.notes.length;
+  show("spec", codeBlock("study", text));
+}
+
+// Runs.
+
+function statusCell(job) {
+  const status = content.statuses[jobs.status[job]],
+    error = jobs.error[job];
+  return error ? make("div", { class: "error" }, `${status}: ${error}`) : status;
+}
+
+/** A button with the beginning of the id of a run. */
+function runButton(job, label, onclick, attributes = {}) {
+  const text = jobs.id[job].slice(0, 8);
+  return make("button", { type: "button", "aria-label": `${label} ${jobs.id[job]}`, onclick, ...attributes }, text);
+}
+
+/** The runs that did not converge; `columns` and `cells` tell them apart, `see` shows one. */
+function drawFailures({ columns, cells, see }) {
+  const { total, counts, reasons, more_reasons: more, jobs: listed } = content.failures;
+  if (!total) return show("failures", make("p", {}, `None: all ${plural(jobs.id.length, "run")} converged.`));
+  const parts = [
+    make(
+      "p",
+      {},
+      `${total} of ${plural(jobs.id.length, "run")}: ` +
+        Object.entries(counts)
+          .map(([status, count]) => `${count} ${status}`)
+          .join(", ") +
+        ".",
+    ),
+  ];
+  if (reasons.length) {
+    const table = makeTable(
+      ["runs", "error"],
+      reasons.map(([count, text]) => [String(count), text]),
+      { words: ["error"], caption: "Why runs failed" },
+    );
+    parts.push(
+      make("div", { class: "scroll" }, table),
+      make("p", { class: "help" }, more ? `${plural(more, "other error")}: column error of runs/.` : ""),
+    );
+  }
+  const rows = listed.map((job) => [runButton(job, "show run", () => see(job)), ...cells(job), statusCell(job)]);
+  const caption = listed.length < total ? `The first ${listed.length} of ${total}` : "";
+  const table = makeTable(["run", ...columns, "status"], rows, { words: ["status"], caption });
+  parts.push(
+    make("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "Runs that did not converge" }, table),
+  );
+  return show("failures", ...parts);
+}
+
+// Code.
+
+/** Code with a button that copies it. */
+function codeBlock(id, text) {
+  const block = make("pre", { id, tabindex: "0" }, text);
+  const status = make("p", { class: "help", role: "status" });
+  const button = make("button", { type: "button", "data-copy": id, onclick: () => copy(block, status) }, "Copy");
+  return make("div", { class: "code" }, block, button, status);
+}
+
+/** How to read the rows of runs with these values, and how to train a run of them again. */
+function drawFiles(values, columns, job) {
+  const again = job === null ? "no run here" : `${content.code.reproduce} ${jobs.id[job]}`;
+  show(
+    "files",
+    make("h3", {}, "From the files"),
+    codeBlock("rows-code", rowsCode(values, columns)),
+    make("p", { class: "help" }, "Train one of these runs again, and compare it with its row; choose the run in the table:"),
+    codeBlock("job-code", again),
+  );
+}
+
+function rowsCode(values, columns) {
+  const conditions = Object.entries(values).map(([name, value]) => `(runs["${name}"] == ${JSON.stringify(value)})`);
+  return [
+    "import pandas as pd",
+    "",
+    `runs = pd.read_parquet(${content.code.runs})`,
+    `rows = runs[${conditions.join(" & ")}]`,
+    `print(rows[[${columns.map((name) => `"${name}"`).join(", ")}]].to_string())`,
+  ].join("\n");
+}
+
+async function copy(block, status) {
+  getSelection().selectAllChildren(block);
+  try {
+    await navigator.clipboard.writeText(block.textContent);
+    status.textContent = "Copied.";
+  } catch {
+    status.textContent = "Selected: copy it with the keyboard.";
+  }
+}
+
+// Where it comes from.
+
+function drawOrigin() {
+  const { origin, progress } = content;
+  const sweep = progress
+    ? `${progress.state}: ${progress.finished} of ${plural(progress.total, "job")} finished, ${progress.failed} failed, ${progress.missing} missing`
+    : "";
+  const driver = origin.started
+    ? `from ${origin.started} to ${origin.heartbeat || "?"} (the last driver; ${origin.driver})`
+    : "not recorded";
+  const devices = Object.entries(origin.devices)
+    .map(([device, count]) => `${device} (${plural(count, "run")})`)
+    .join(", ");
+  const facts = {
+    folder: content.study.folder,
+    sweep,
+    "date of the sweep": driver,
+    "trained by": origin.versions.map((one) => `phasediag ${one}`).join(", "),
+    devices,
+    "time of training": jobs.id.length ? `${origin.training}, summed over the runs` : "",
+    "this page": `phasediag ${origin.report_version}, ${origin.report_date}`,
+  };
+  const shown = Object.entries(facts).filter(([, text]) => text);
+  show("origin", ...shown.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
+}

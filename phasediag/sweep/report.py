@@ -1,0 +1,141 @@
+"""What the page of every kind of study says of its folder: spec, progress, origin, runs and failures, and what is missing."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..display.page.numbers import codes
+from ..display.terminal import format_duration
+from ..kinds import Progress, require_study
+from ..storage.schema import FAILED, STATUSES, VERSION
+from ..storage.store import Store
+
+Content = dict[str, Any]
+
+FAILURES_LISTED = 100
+"""Runs that did not converge, listed one by one; all are counted."""
+_REASONS_LISTED, _ERRORS_HELD, _ERROR_LENGTH = 10, 500, 500
+
+
+def frame(store: Store, runs: pd.DataFrame, progress: Progress | None) -> Content:
+    """The parts of a page around the kind's own.
+
+    Args:
+        store: the folder.
+        runs: its rows.
+        progress: how far its sweep is; None where that is not known.
+
+    Raises:
+        InputError: the folder holds no study.
+    """
+    text, jobs = require_study(store), jobs_of(runs)
+    name = str((store.read_document() or {}).get("name", store.out))
+    return {
+        "study": {"name": name, "text": text, "folder": store.out},
+        "code": _code(store.out),
+        "origin": _origin(jobs, store.read_driver()),
+        "progress": None if progress is None else _progress(progress),
+        "statuses": statuses(jobs),
+        "failures": failures(jobs),
+    }
+
+
+def missing(runs: pd.DataFrame, has_data: bool, progress: Progress | None) -> list[str]:
+    """What the page of any kind may lack and why, a sentence each."""
+    found = []
+    if progress is not None and progress.missing:
+        found.append(
+            f"{progress.missing} of {progress.total} jobs have no rows yet; the sweep is {progress.state}."
+        )
+    if not has_data:
+        found.append(
+            "There is no data.npz: functions are shown without the data, and jobs cannot be reproduced."
+        )
+    if progress is None:
+        found.append("It is not known whether jobs are missing.")
+    if runs.empty:
+        found.append("No job has rows yet: there is nothing to show but the spec.")
+    return found
+
+
+# Runs.
+
+
+def jobs_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row for each job, numbered from 0: its first one that did not converge, if there is such a one, else its first."""
+    runs = runs.reset_index(drop=True)
+    first = (runs["status"] != "converged").groupby(runs["job_id"], sort=False).idxmax()
+    return runs.loc[first].reset_index(drop=True)
+
+
+def statuses(jobs: pd.DataFrame) -> list[str]:
+    """All statuses of runs, those of newer versions last."""
+    return [*STATUSES, *sorted(set(jobs["status"]) - set(STATUSES))]
+
+
+def job_columns(jobs: pd.DataFrame) -> Content:
+    """What every run has, column by column; ``status`` counts in `statuses`. Errors are by number, as text."""
+    failed = jobs.loc[jobs["error"] != "", "error"].str.slice(0, _ERROR_LENGTH).iloc[:_ERRORS_HELD]
+    return {
+        "id": jobs["job_id"].tolist(),
+        "seed": jobs["seed"].tolist(),
+        "evaluations": jobs["evaluations"].tolist(),
+        "status": codes(jobs["status"], statuses(jobs)),
+        "error": {str(index): text for index, text in failed.items()},
+    }
+
+
+def failures(jobs: pd.DataFrame) -> Content:
+    """Runs that did not converge: how many of each status, the most frequent errors, and the numbers of the first, failed first."""
+    others = jobs.loc[jobs["status"] != "converged"]
+    order = np.argsort((others["status"] != FAILED).to_numpy(), kind="stable")
+    reasons = Counter(" ".join(text.split())[:_ERROR_LENGTH] for text in others["error"] if text)
+    return {
+        "total": len(others),
+        "counts": dict(Counter(others["status"].tolist()).most_common()),
+        "reasons": [[count, text] for text, count in reasons.most_common(_REASONS_LISTED)],
+        "more_reasons": max(len(reasons) - _REASONS_LISTED, 0),
+        "jobs": others.index[order][:FAILURES_LISTED].tolist(),
+    }
+
+
+# Where it comes from.
+
+
+def _code(folder: str) -> Content:
+    """How to get at the rows and at a job; the page completes both."""
+    place = folder.rstrip("/")
+    return {"runs": repr(f"{place}/runs"), "reproduce": f"phasediag reproduce {shlex.quote(folder)}"}
+
+
+def _origin(jobs: pd.DataFrame, driver: Mapping[str, Any] | None) -> Content:
+    times = {key: _date((driver or {}).get(key)) for key in ("started", "heartbeat")}
+    return {
+        "report_version": VERSION,
+        "report_date": _date(time.time()),
+        "versions": sorted(set(jobs["version"])),
+        "devices": dict(Counter(jobs["device"].tolist()).most_common()),
+        "training": format_duration(float(jobs["wall_seconds"].sum())),
+        "driver": str(driver.get("state", "")) if driver else "",
+        **times,
+    }
+
+
+def _progress(status: Progress) -> Content:
+    keys = ("state", "total", "finished", "failed", "missing")
+    return {key: getattr(status, key) for key in keys}
+
+
+def _date(seconds: Any) -> str | None:
+    """A time of the clock in words, to the minute, in UTC; None for what is none."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(float(seconds)))
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
