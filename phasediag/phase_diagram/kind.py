@@ -81,13 +81,15 @@ class PhaseDiagram(Kind["Spec", "PhaseDiagramStudy", Job]):
         }
 
     def finding(self, fitted: pd.DataFrame) -> str:
-        from .fitting import line_distances
+        from .fitting import critical_line, line_distance
+        from .theory import LAYERS
 
-        measured = {
-            layer: list(by_slope.values())[-1]["mean"] for layer, by_slope in line_distances(fitted).items()
-        }
-        layer = max(measured, key=lambda name: np.nan_to_num(measured[name], nan=-1.0), default="")
-        return f"{layer} off {measured[layer]:.3f}" if layer and np.isfinite(measured[layer]) else ""
+        column = "slope_infinite" if fitted["slope_infinite"].notna().any() else "slope"
+        layers = [layer for depth in fitted["depth"].unique() for layer in LAYERS[depth]]
+        means = {layer: line_distance(critical_line(fitted, layer, column))[0] for layer in layers}
+        measured = {layer: mean for layer, mean in means.items() if np.isfinite(mean)}
+        layer = max(measured, key=lambda name: measured[name], default="")
+        return f"{layer} off {measured[layer]:.3f}" if layer else ""
 
     def print_summary(self, summary: Mapping[str, Any]) -> None:
         from .printing import print_slopes
