@@ -8,15 +8,21 @@ import { createRequire } from "node:module";
 const { configs } = createRequire(realpathSync(process.argv[1]))("@eslint/js");
 
 const BROWSER = `document history location navigator matchMedia getComputedStyle getSelection addEventListener ResizeObserver
-  URLSearchParams Plotly`.split(/\s+/);
+  URLSearchParams Plotly atob`.split(/\s+/);
 // What each file shares with the others of its pages, in the order in which they run. All else is its own.
 const EVERY_PAGE = "phasediag/display/page";
 const SHARED = {
   [EVERY_PAGE]: {
-    "dom.js": `content jobs byId make makeTable show setOptions onChange known minus decimals digits tickText exponent symbol
+    "dom.js": `content jobs byId make makeTable show setOptions onChange known minus decimals digits raised tickText exponent symbol
       interval plural plain`,
-    "plots.js": `colour axis draw onPoint announce logTicks logAxis drawCourses showLegend swatch sample`,
+    "plots.js": `colour axis draw onPoint announce logTicks spacedTicks logAxis drawCourses showLegend swatch sample`,
     "frame.js": "start keep statusCell runButton drawFiles",
+  },
+  "phasediag/condensation/report": {
+    "lines.js": `epochs networks layers lastEpoch placeOf epochAxis snapshotLine percent stdText layerText drawSummary drawLines
+      drawShares summaryText`,
+    "network.js": "drawSnapshot",
+    "page.js": "update choose",
   },
   "phasediag/phase_diagram/report": {
     "map.js": `points regimes jobsAt QUANTITIES widthText lineColumn lineLayers drawMap at placeText missingTrace bandTraces slopeText

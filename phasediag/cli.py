@@ -600,11 +600,12 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Write one interactive page of a phase diagram.
+    """Write one interactive page of a study.
 
-    The file needs nothing else: it opens in any browser, without a network. It shows maps of every layer, and for every
-    point the runs, the fit and the kept network. Without -o, outdated slopes in the folder are fitted first; with it,
-    nothing is written to the folder.
+    The file needs nothing else: it opens in any browser, without a network. Of a phase diagram, it shows maps of every
+    layer, and for every point the runs, the fit and the kept network; of a condensation study, the lines of every layer
+    along the training, the runs and the kept networks. Without -o, outdated slopes or counts in the folder are made
+    first; with it, nothing is written to the folder.
 
     \b
     Example:

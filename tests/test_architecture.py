@@ -214,6 +214,7 @@ def test_reading_fitting_and_plotting_need_little() -> None:
         "from phasediag.phase_diagram.figures import all, difference\n"
         "from phasediag.condensation import clusters, counts, directions, figures\n"
         "from phasediag.phase_diagram.report import page\n"
+        "from phasediag.condensation.report import page\n"
         "[kinds.named(name, '').tables for name in kinds.names()]\n"
         "phasediag.compare, phasediag.fit, phasediag.plot_map, phasediag.critical_line\n"
         "print(*{'torch', 'ray', 'pydantic', 'typer', 'rich', 'sklearn', 'tomli_w', 'numba', 'plotly'} & set(sys.modules))"

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from studies import starter
 from test_figures import make_samples, slope_at
 from typer.testing import CliRunner
 
@@ -453,14 +452,9 @@ def test_a_file_that_must_not_be_written_is_refused(small, tmp_path, file, words
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_folders_without_a_phase_diagram_are_refused(tmp_path):
+def test_folders_without_a_study_are_refused(tmp_path):
     result = invoke("report", tmp_path / "nowhere")
     assert result.exit_code == 2 and "holds no study" in result.stderr
-    (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "study.toml").write_text(starter("condensation"))
-    result = invoke("report", tmp_path / "c")
-    assert result.exit_code == 2 and "allowed: phase-diagram" in result.stderr
-    assert [path.name for path in (tmp_path / "c").iterdir()] == ["study.toml"]
 
 
 def test_the_page_needs_neither_torch_nor_ray(small, tmp_path):

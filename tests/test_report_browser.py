@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
-import time
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browsers import chromium, needs_chromium, new_tab, wait_for
 from test_report import EVIL, GRID, SPEC, make_folder, rows_of, two_networks, with_status
-from waiting import PATIENCE
 
 from phasediag.phase_diagram.fitting import fit
 from phasediag.phase_diagram.report.page import page as page_of
 
-sync_api = pytest.importorskip("playwright.sync_api")
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
-FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
-MORE_FLAGS = "--disable-background-networking --disable-component-update --disable-sync"
 FOLDER = "<img src=x onerror=document.title='run'>"
 EVIL_NAME = EVIL.replace("'", "").replace('"', "")
 
@@ -31,7 +24,7 @@ CHANGE_ADDRESS = """address => new Promise(done => {
     if (location.hash === before) return done();
     addEventListener("hashchange", () => done(), { once: true });  // after those of the page itself
 })"""
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt install chromium")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -51,21 +44,13 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=f"{FLAGS} {MORE_FLAGS}".split())
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
 def tab(browser):
-    """A page of the browser, and what it complains about or asks the network for."""
-    page, faults = browser.new_page(), []
-    page.set_default_timeout(1000 * PATIENCE)
-    page.on("console", lambda message: faults.append(message.text))
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("request", lambda request: asks_network(request.url) and faults.append(request.url))
-    return page, faults
+    return new_tab(browser)
 
 
 @pytest.fixture
@@ -86,18 +71,6 @@ def view(tab, store):
 
     yield show
     assert faults == []
-
-
-def wait_for(condition, page):
-    """Plotly draws anew when a window has kept its size for a moment."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        page.wait_for_timeout(20)
-
-
-def asks_network(url):
-    return not url.startswith(("file:", "data:", "blob:"))
 
 
 def place(page, gamma, gamma_prime):

@@ -9,14 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_report_browser import CHROMIUM, FLAGS, MORE_FLAGS, pytestmark, sync_api
-from waiting import PATIENCE
+from browsers import chromium, needs_chromium, new_tab, sync_api
 
 from phasediag.kinds import open_store
 from phasediag.sweep.lease import hold
 
-__all__ = ["pytestmark"]
-
+pytestmark = needs_chromium
 RESULTS = Path(__file__).parent.parent / "results"
 EVIL = "<img src=x onerror=document.title='run'>"
 
@@ -41,19 +39,10 @@ def address(root):
 @pytest.fixture
 def page(address):
     """A page of a browser; what it complains about, or asks others for, fails the test."""
-    faults = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=f"{FLAGS} {MORE_FLAGS}".split())
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(1000 * PATIENCE)
-        page.on("console", lambda message: faults.append(message.text))
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on(
-            "request",
-            lambda request: request.url.startswith((address, "data:", "blob:")) or faults.append(request.url),
-        )
+    with chromium() as browser:
+        page, faults = new_tab(browser, own=address)
+        page.set_viewport_size({"width": 1440, "height": 900})
         yield page
-        browser.close()
     assert not faults
 
 

@@ -99,7 +99,7 @@ def title_of(activation: str) -> str:
     return NAMES.get(activation, activation)
 
 
-class _Panel(NamedTuple):
+class Panel(NamedTuple):
     """What a panel shows: a network, or a layer of one.
 
     Attributes:
@@ -113,7 +113,7 @@ class _Panel(NamedTuple):
     title: str
 
 
-def _panels(table: pd.DataFrame) -> list[_Panel]:
+def panels_of(table: pd.DataFrame) -> list[Panel]:
     """The panels of a table, by multiplicity and layer; without multiplicity last."""
     found = [
         ((str(key[0]), str(key[1])), rows)
@@ -129,7 +129,7 @@ def _panels(table: pd.DataFrame) -> list[_Panel]:
         return (not alone, (first or 99) if alone else 0, order.get(network, 99), network, layer)
 
     layers, networks = table["layer"].nunique() > 1, table["activations"].nunique() > 1
-    return [_Panel(key, rows, _title(key, rows, layers, networks)) for key, rows in sorted(found, key=place)]
+    return [Panel(key, rows, _title(key, rows, layers, networks)) for key, rows in sorted(found, key=place)]
 
 
 def _title(key: tuple[str, str], rows: pd.DataFrame, several_layers: bool, several_networks: bool) -> str:
@@ -177,7 +177,8 @@ def _at(rows: pd.DataFrame, epoch: int) -> pd.Series[Any] | None:
     return None if there.empty else there.iloc[0]
 
 
-def _matrix(value: Any) -> Array:
+def matrix(value: Any) -> Array:
+    """A matrix of a table, which holds it as a list of rows."""
     rows = [np.asarray(row, dtype=float) for row in value]
     return np.stack(rows) if rows else np.empty((0, 0))
 
@@ -192,7 +193,7 @@ def heatmap(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     One column for each activation, or for each layer of a network that has several (Zhou 2022b, figures 2 and 3). Below each: the
     share of neurons on a line, and the number of lines where this network has condensed.
     """
-    panels, epochs = _panels(samples), _epochs(runs)
+    panels, epochs = panels_of(samples), _epochs(runs)
     figure, axes = _grid(len(panels), _PANEL + 0.3, rows=2, share=False, least=2.1)
     figure.set_layout_engine("constrained", h_pad=0.06)
     norm = Normalize(-1.0, 1.0)
@@ -218,7 +219,7 @@ def _draw_products(ax: Axes, sample: pd.Series[Any] | None, norm: Normalize) -> 
     if sample is None:
         _say_not_reached(ax)
         return
-    found = Directions.of(_matrix(sample["input"]))
+    found = Directions.of(matrix(sample["input"]))
     order = found.in_order()
     if not len(order):
         ax.text(0.5, 0.5, "no active\nneuron", ha="center", va="center", transform=ax.transAxes)
@@ -240,7 +241,7 @@ def _draw_products(ax: Axes, sample: pd.Series[Any] | None, norm: Normalize) -> 
 @rc_context(STYLE)
 def counts(runs: pd.DataFrame) -> Figure:
     """The number of lines over the seeds, for every activation or layer, beside the bound p, where condensation is strongest."""
-    panels, epochs = _panels(runs), _epochs(runs)
+    panels, epochs = panels_of(runs), _epochs(runs)
     figure = new_figure(min(max(SINGLE_COLUMN, 0.62 * len(panels) + 1.0), DOUBLE_COLUMN), 2.7)
     ax = figure.subplots()
     labels, highest = [], 1.0
@@ -288,7 +289,7 @@ def counts(runs: pd.DataFrame) -> Figure:
 def evolution(runs: pd.DataFrame) -> Figure:
     """When condensation appears and dissolves: above, the number of lines over the seeds at every snapshot, with the bound p; below,
     the shares of active neurons on their lines and near predicted directions, median and quartiles."""
-    panels = _panels(runs)
+    panels = panels_of(runs)
     figure, axes = _grid(len(panels), 1.25, rows=2, width=1.25)
     most = float(np.nanmax(runs[["lines", "multiplicity"]].to_numpy(float)))
     for panel, (_, rows, name) in enumerate(panels):
@@ -356,15 +357,16 @@ def _stretches(epochs: Array, yes: NDArray[np.bool_]) -> Iterator[tuple[float, f
         yield epochs[first], epochs[after - 1]
 
 
-_SHARES: dict[str, tuple[str, Any, str]] = {
+SHARES: dict[str, tuple[str, Any, str]] = {
     "aligned_fraction": ("black", "-", "on their lines"),
     "predicted_fraction": (_GREEN, "-", "as predicted (gradient)"),
     "sign_fraction": (_RED, "--", "as predicted (sign)"),
 }
+"""Shares of active neurons: colour, style and meaning."""
 
 
 def _draw_shares(ax: Axes, rows: pd.DataFrame) -> None:
-    for column, (colour, style, _) in _SHARES.items():
+    for column, (colour, style, _) in SHARES.items():
         known = rows.dropna(subset=[column])
         if known.empty:
             continue
@@ -376,7 +378,7 @@ def _draw_shares(ax: Axes, rows: pd.DataFrame) -> None:
 
 
 def _evolution_handles(runs: pd.DataFrame) -> list[Any]:
-    shown = [(column, look) for column, look in _SHARES.items() if runs[column].notna().any()]
+    shown = [(column, look) for column, look in SHARES.items() if runs[column].notna().any()]
     lines = [Line2D([], [], color=colour, linestyle=style, label=text) for _, (colour, style, text) in shown]
     condensed = Line2D([], [], color="#fee08b", linewidth=6, label="half of the seeds condensed")
     dot = Line2D(
@@ -402,14 +404,14 @@ def thresholds(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 
     The curve belongs to a kept network; the dots are means over all seeds, with their standard deviation.
     """
-    panels, epochs = _panels(samples), _epochs(runs)
+    panels, epochs = panels_of(samples), _epochs(runs)
     figure, axes = _grid(len(panels), 1.5)
     for panel, (key, rows, name) in enumerate(panels):
         ax, epoch = axes[0, panel], epochs.get(key, int(rows["epoch"].max()))
         ax.set_title(f"{name}\nepoch {epoch}", fontsize=7.5)
         sample = _at(rows, epoch)
         if sample is not None:
-            found = Directions.of(_matrix(sample["input"]))
+            found = Directions.of(matrix(sample["input"]))
             ax.step(
                 _THRESHOLDS,
                 [found.count_lines(t) for t in _THRESHOLDS],
@@ -448,7 +450,7 @@ def thresholds(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 @rc_context(STYLE)
 def overview(runs: pd.DataFrame) -> Figure:
     """The number of lines over dimensions and scales of initial weights, one panel for each activation (see `draw_overview`)."""
-    panels = _panels(summarise(runs))
+    panels = panels_of(summarise(runs))
     figure, axes = _grid(len(panels), 1.2, share=False, width=1.5)
     figure.set_figheight(figure.get_figheight() + 0.7)  # for the bar and the legend
     for panel, (_, rows, name) in enumerate(panels):
@@ -524,7 +526,7 @@ def names_of_stds(stds: Sequence[float]) -> list[str]:
 @rc_context(STYLE)
 def outputs(samples: pd.DataFrame, runs: pd.DataFrame, data: Mapping[str, NDArray[Any]]) -> Figure:
     """The function of kept networks of one input, where condensation is strongest and at the end, and its best polynomial of degree p."""
-    panels, epochs = _panels(samples), _epochs(runs)
+    panels, epochs = panels_of(samples), _epochs(runs)
     figure, axes = _grid(len(panels), 1.35, rows=2, share=False, width=1.6)
     for panel, (key, rows, name) in enumerate(panels):
         last = int(rows["epoch"].max())
@@ -533,7 +535,7 @@ def outputs(samples: pd.DataFrame, runs: pd.DataFrame, data: Mapping[str, NDArra
             title = f"{name}\n" if row == 0 else ""
             ax.set_title(f"{title}epoch {epoch}", fontsize=7.5)
             if sample is not None:
-                _draw_output(ax, sample, _points(data, sample) if row else None)
+                _draw_output(ax, sample, training_data(data, sample) if row else None)
             else:
                 _say_not_reached(ax)
             ax.tick_params(labelsize=6.5)
@@ -549,10 +551,10 @@ def outputs(samples: pd.DataFrame, runs: pd.DataFrame, data: Mapping[str, NDArra
     return figure
 
 
-def _points(
+def training_data(
     data: Mapping[str, NDArray[Any]], sample: pd.Series[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """The training data of a kept network."""
+    """The training data x (n, d) and y (n,) of a kept network; None if there are none."""
     if not data:
         return None
     if data["x"].ndim == 2:
@@ -579,7 +581,7 @@ def directions(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     goes the other way. A neuron that the field of earlier epochs has moved may lie where this one leads away from. Dots: the neurons,
     by the sign of their output weight. Lines: the directions that leading order predicts.
     """
-    panels, epochs = _panels(samples), _epochs(runs)
+    panels, epochs = panels_of(samples), _epochs(runs)
     figure, axes = _grid(len(panels), 1.9, share=False, width=1.95)
     for panel, (key, rows, name) in enumerate(panels):
         ax, epoch = axes[0, panel], epochs.get(key, int(rows["epoch"].max()))
@@ -606,8 +608,8 @@ def directions(samples: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 
 
 def _draw_field(ax: Axes, sample: pd.Series[Any]) -> None:
-    places, field = _matrix(sample["field_at"]), _matrix(sample["field"])
-    weights, output = _matrix(sample["input"]), _matrix(sample["output"])[:, 0]
+    places, field = matrix(sample["field_at"]), matrix(sample["field"])
+    weights, output = matrix(sample["input"]), matrix(sample["output"])[:, 0]
     reach = float(np.abs(places).max())
     lengths = np.linalg.norm(field, axis=1, keepdims=True)
     arrows = np.divide(field, lengths, out=np.zeros_like(field), where=lengths > 0)
@@ -622,7 +624,7 @@ def _draw_field(ax: Axes, sample: pd.Series[Any]) -> None:
         pivot="mid",
         zorder=1,
     )
-    for direction in _matrix(sample["predicted"]):
+    for direction in matrix(sample["predicted"]):
         end = 2 * reach * direction
         ax.plot([-end[0], end[0]], [-end[1], end[1]], color=_GREEN, linewidth=1.0, zorder=2)
     for sign, colour in ((output > 0, _RED), (output <= 0, _BLUE)):
@@ -645,7 +647,7 @@ def training(samples: pd.DataFrame) -> Figure:
     ax = figure.subplots()
     traced = samples.loc[[len(losses) > 0 for losses in samples["losses"]]]
     colours = ["#2166ac", "#b2182b", "#1b9e4b", "#b8860b", "#6a51a3", "#444444"]
-    for index, ((network, _), rows, _) in enumerate(_panels(traced)):
+    for index, ((network, _), rows, _) in enumerate(panels_of(traced)):
         epochs, losses = (np.asarray(rows[key].iloc[0], dtype=float) for key in ("epochs", "losses"))
         label = " / ".join(title_of(name) for name in network.split("/"))
         style = "-" if index < len(colours) else "--"

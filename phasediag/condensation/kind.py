@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..kinds import Held, Kind, Reproducible
+from ..kinds import Held, Kind, Progress, Reproducible
 from ..storage.store import Store
 from ..sweep.results import stored_runs
 from .columns import TABLES
@@ -85,6 +85,11 @@ class Condensation(Kind["CondensationSpec", "CondensationStudy", Job]):
             f"{row['method']}"
         )
         return Reproducible(network, "loss and lines", _losses_and_lines(rows))
+
+    def report(self, store: Store, progress: Progress | None) -> bytes:
+        from .report.page import page
+
+        return page(store, progress)
 
 
 def _losses_and_lines(rows: pd.DataFrame) -> dict[str, float]:

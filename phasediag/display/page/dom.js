@@ -37,7 +37,7 @@ function setOptions(select, options, chosen) {
 
 /** Calls `act` with the value that a control is changed to. */
 function onChange(id, act) {
-  byId(id).addEventListener("change", (event) => act(event.target.value));
+  byId(id).addEventListener("input", (event) => act(event.target.value));
 }
 
 // Numbers in words.

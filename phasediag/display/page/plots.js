@@ -83,6 +83,18 @@ function logTicks(low, high, fine = 1) {
   return ticks;
 }
 
+/** Ticks of a plot as pairs of a place and a text, whose axis has this length; without a text where the one before is too near. */
+function spacedTicks(id, ticks, length) {
+  const room = (byId(id).clientWidth - 72) / length;
+  let last = -Infinity;
+  const texts = ticks.map(([place, text]) => {
+    const fits = (place - last) * room > 36;
+    if (fits) last = place;
+    return fits ? text : "";
+  });
+  return { tickvals: ticks.map(([place]) => place), ticktext: texts, tickangle: 0 };
+}
+
 /** A logarithmic axis; where there is little to tell apart on it, Plotly spaces the ticks evenly. */
 function logAxis(values) {
   const logs = values.map(Math.log10);
@@ -93,7 +105,7 @@ function logAxis(values) {
 }
 
 /** Positive quantities along the training on a logarithmic axis, by name: [x, y] of each. */
-function drawCourses(id, courses, horizontal, title) {
+function drawCourses(id, courses, horizontal, title, layout = {}) {
   const names = Object.keys(courses),
     dashes = ["solid", "dash", "dot"],
     tints = ["accent", "second", "third"];
@@ -116,6 +128,7 @@ function drawCourses(id, courses, horizontal, title) {
     yaxis: axis(title, values.length ? logAxis(values) : {}),
     showlegend: names.length > 1,
     margin: { l: 68, r: 10, t: names.length > 1 ? 34 : 14, b: 48 },
+    ...layout,
   });
 }
 
@@ -139,6 +152,7 @@ const SAMPLES = {
   band: ["M1 2 H25 V12 H1 Z", { fill: "#8a8a8a" }],
   diamond: ["M13 2 L18 7 L13 12 L8 7 Z", { stroke: "#1b1f24", "stroke-width": 1.5 }],
   circle: ["M13 4 A3 3 0 1 1 12.99 4 Z", { stroke: "#1b1f24", "stroke-width": 1.5 }],
+  dot: ["M13 2 A5 5 0 1 1 12.99 2 Z", {}],
   cross: ["M9 3 L17 11 M17 3 L9 11", { "stroke-width": 1.8 }],
 };
 

@@ -120,21 +120,13 @@ function fittedTraces(layer, point, used) {
   return [...traces, ...(known(low) && known(high) ? [fan] : []), middle];
 }
 
-/** Ticks at the widths; without a label where the one before is too near. */
 function widthTicks() {
   const logs = content.widths.map(Math.log10);
-  const room = (byId("scaling").clientWidth - 82) / (Math.log10(4) + logs[logs.length - 1] - logs[0]);
-  let last = -Infinity;
-  const fits = logs.map((log) => {
-    const fit = (log - last) * room > 36;
-    if (fit) last = log;
-    return fit;
-  });
+  const ticks = content.widths.map((width, i) => [logs[i], widthText(width)]);
   return {
     type: "log",
+    ...spacedTicks("scaling", ticks, Math.log10(4) + logs[logs.length - 1] - logs[0]),
     tickvals: content.widths,
-    ticktext: content.widths.map((width, i) => (fits[i] ? widthText(width) : "")),
-    tickangle: 0,
   };
 }
 

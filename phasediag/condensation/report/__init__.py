@@ -1,0 +1,1 @@
+"""A condensation folder as one interactive page."""

@@ -1,0 +1,235 @@
+"""The content of a condensation study's page: from the tables of a folder to plain lists and numbers, as JSON can hold them."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ...display.page.numbers import codes, curve, rounded, shades, spread
+from ...kinds import Progress
+from ...storage.store import Store
+from ...sweep.load import Results
+from ...sweep.report import Content, frame, job_columns, jobs_of, missing
+from ..clusters import Directions
+from ..counts import CONDENSED, LAYER_KEYS, SUMMARY_COLUMNS, condensed_share, summarise
+from ..figures import SHARES, matrix, panels_of, training_data
+
+NETWORK = ["activations", "dimension", "std"]
+"""The columns that identify a network of a study, whatever the seed."""
+COSINES_SHOWN = 1_800_000
+"""Most inner products of all kept networks together; of larger layers, neurons at even distances in their order."""
+_MEASURES = ("lines", "aligned_fraction", "active_neurons")
+_SUMMARY = [name for name in SUMMARY_COLUMNS if name not in LAYER_KEYS]
+_NAMES = {"x_tanh": "x tanh x", "x2_tanh": "x² tanh x", "relu": "ReLU"}
+
+
+def gather(store: Store, progress: Progress | None) -> Content:
+    """Everything that the page of a folder shows.
+
+    Counts that are out of date are made here, and not written.
+
+    Args:
+        store: the folder.
+        progress: how far its sweep is; None where that is not known.
+
+    Raises:
+        InputError: the folder holds no study, or a file of it is damaged.
+    """
+    results = Results(store)
+    runs, samples, data = results.runs, results.samples, store.read_data()
+    return {
+        **frame(store, runs, progress),
+        "notes": notes(runs, samples, data is not None, progress),
+        **tables(runs, results.fitted, samples, data or {}),
+    }
+
+
+def notes(runs: pd.DataFrame, samples: pd.DataFrame, has_data: bool, progress: Progress | None) -> list[str]:
+    """What a page lacks and why, a sentence each."""
+    found = missing(runs, has_data, progress)
+    left_out = int(runs["lines"].isna().sum())
+    if left_out:
+        found.append(f"{left_out} of {len(runs)} rows have no count: their runs failed or ended earlier.")
+    if samples.empty:
+        found.append(
+            "No network is kept whole (samples of the spec): inner products, functions and losses are not shown."
+        )
+    return found
+
+
+def tables(
+    runs: pd.DataFrame, counts: pd.DataFrame, samples: pd.DataFrame, data: Mapping[str, NDArray[Any]]
+) -> Content:
+    """Layers, runs and kept networks, which name networks by their number in ``networks`` and snapshots by their number in ``epochs``."""
+    jobs, epochs = jobs_of(runs), sorted({int(epoch) for epoch in runs["epoch"]})
+    ordered = pd.concat([panel.rows for panel in panels_of(runs)]) if len(runs) else runs
+    networks: list[tuple[Any, ...]] = list(
+        ordered[NETWORK].drop_duplicates().itertuples(index=False, name=None)
+    )
+    return {
+        "epochs": epochs,
+        "methods": sorted(set(runs["method"])),
+        "condensed": CONDENSED,
+        "diverging": shades("RdBu_r"),
+        "shares": {column: text for column, (_, _, text) in SHARES.items()},
+        "networks": [
+            {"activations": name, "title": _title(name), "dimension": int(dimension), "std": float(std)}
+            for name, dimension, std in networks
+        ],
+        "layers": _layers(runs, counts, networks, epochs),
+        "jobs": _jobs(runs, jobs, networks, epochs),
+        "kept": _kept(samples, jobs, networks, epochs, data),
+    }
+
+
+def _title(activations: str) -> str:
+    return " / ".join(_NAMES.get(name, name) for name in activations.split("/"))
+
+
+# Layers.
+
+
+def _layers(
+    runs: pd.DataFrame, counts: pd.DataFrame, networks: list[tuple[Any, ...]], epochs: list[int]
+) -> list[Content]:
+    """Every layer of every network, in the order of the figures."""
+    counted = dict(iter(counts.groupby(LAYER_KEYS)))
+    found = []
+    for key, rows in runs.groupby(LAYER_KEYS):
+        first = rows.iloc[0]
+        [network] = codes([tuple(first[NETWORK])], networks)
+        layer = _layer(rows, counted.get(key), epochs)
+        found.append({"network": network, "name": str(first["layer"]), **layer})
+    return sorted(found, key=lambda layer: (layer["network"], len(layer["name"]), layer["name"]))
+
+
+def _layer(rows: pd.DataFrame, counts: pd.DataFrame | None, epochs: list[int]) -> Content:
+    """A layer: its summary, the seeds by number of lines, and what neurons do, over the snapshots."""
+    summary = summarise(rows).iloc[0]
+    first = rows.iloc[0]
+    counts = rows.iloc[:0].assign(count=0) if counts is None else counts
+    by_epoch = rows.groupby("epoch")
+    quartiles = {
+        column: [rounded(by_epoch[column].quantile(q).reindex(epochs), 4) for q in (0.25, 0.5, 0.75)]
+        for column in SHARES
+        if rows[column].notna().any()
+    }
+    return {
+        "activation": _title(str(first["activation"])),
+        "multiplicity": int(first["multiplicity"]),
+        "hidden": int(first["hidden"]),
+        "summary": dict(zip(_SUMMARY, rounded([summary[name] for name in _SUMMARY]), strict=True)),
+        "counts": {
+            "epoch": codes(counts["epoch"], epochs),
+            "lines": [int(lines) for lines in counts["lines"]],
+            "count": [int(count) for count in counts["count"]],
+        },
+        "condensed": rounded(condensed_share(rows).reindex(epochs), 4),
+        "shares": quartiles,
+    }
+
+
+# Runs.
+
+
+def _jobs(
+    runs: pd.DataFrame, jobs: pd.DataFrame, networks: list[tuple[Any, ...]], epochs: list[int]
+) -> Content:
+    """Every run, column by column; by layer what depends on it, [job][snapshot]."""
+    ids = jobs["job_id"].tolist()
+    layers = {
+        str(layer): {column: _by_epoch(rows, column, ids, epochs) for column in _MEASURES}
+        for layer, rows in runs.groupby("layer")
+    }
+    return {
+        **job_columns(jobs),
+        "network": codes(jobs[NETWORK].itertuples(index=False, name=None), networks),
+        "loss": _by_epoch(runs.drop_duplicates(["job_id", "epoch"]), "loss", ids, epochs),
+        "layers": layers,
+    }
+
+
+def _by_epoch(rows: pd.DataFrame, column: str, ids: list[str], epochs: list[int]) -> list[list[float | None]]:
+    table = rows.pivot(index="job_id", columns="epoch", values=column).reindex(index=ids, columns=epochs)
+    return [rounded(values, 4) for values in table.to_numpy(float)]
+
+
+# Networks kept whole.
+
+
+def _kept(
+    samples: pd.DataFrame,
+    jobs: pd.DataFrame,
+    networks: list[tuple[Any, ...]],
+    epochs: list[int],
+    data: Mapping[str, NDArray[Any]],
+) -> list[Content]:
+    """The kept networks of the runs, at the snapshots that each has reached."""
+    number = {job_id: index for index, job_id in enumerate(jobs["job_id"])}
+    most = math.isqrt(2 * COSINES_SHOWN // max(len(samples), 1))
+    found = []
+    for job_id, rows in samples.groupby("job_id", sort=False):
+        if job_id not in number:
+            continue
+        first, layers = rows.iloc[0], rows.groupby("layer")
+        [network] = codes([tuple(first[NETWORK])], networks)
+        found.append(
+            {
+                "job": number[job_id],
+                "network": network,
+                "layers": {
+                    str(name): {
+                        "snapshots": codes(of_layer["epoch"], epochs),
+                        "products": [_products(matrix(weights), most) for weights in of_layer["input"]],
+                    }
+                    for name, of_layer in layers
+                },
+                **_course(rows),
+                **_functions(rows.drop_duplicates("epoch"), epochs, data),
+            }
+        )
+    return found
+
+
+def _products(weights: NDArray[np.float64], most: int) -> Content:
+    """Inner products of the active neurons, ordered by line: those above the diagonal, row by row, in steps of 1/127, as base64."""
+    found = Directions.of(weights)
+    order, groups = found.in_order(), found.groups()
+    shown = spread(len(order), most)
+    products = found.cosines[np.ix_(order[shown], order[shown])][np.triu_indices(len(shown), 1)]
+    return {
+        "neurons": len(shown),
+        "active": len(order),
+        "edges": np.searchsorted(shown, np.cumsum([len(group) for group in groups])).tolist(),
+        "aligned": rounded([found.aligned_fraction()])[0],
+        "cosines": base64.b64encode(np.rint(127 * products).astype(np.int8).tobytes()).decode(),
+    }
+
+
+def _course(rows: pd.DataFrame) -> Content:
+    """The loss along the training, which one of the rows holds."""
+    longest = rows.iloc[int(rows["losses"].map(len).to_numpy().argmax())]
+    return {"epochs": curve(longest["epochs"]), "losses": curve(longest["losses"])}
+
+
+def _functions(rows: pd.DataFrame, epochs: list[int], data: Mapping[str, NDArray[Any]]) -> Content:
+    """The function at every snapshot with the coefficients of its best polynomial of degree p, and the data: of one input."""
+    first = rows.iloc[0]
+    points, degree = training_data(data, first), int(first["multiplicity"])
+    if not len(first["x"]):
+        return {"x": [], "functions": [], "polynomials": [], "data": None}
+    return {
+        "x": curve(first["x"]),
+        "functions": [curve(f) for f in rows["f"]],
+        "polynomials": [
+            rounded(np.polynomial.Polynomial.fit(x, f, degree).convert().coef, 8) if degree else None
+            for x, f in zip(rows["x"], rows["f"], strict=True)
+        ],
+        "data": None if points is None else {"x": curve(points[0][:, 0]), "y": curve(points[1])},
+    }
