@@ -52,6 +52,17 @@ class Dataset:
         if self.unused:
             yield f"data: not used: {some_columns(self.unused)}"
 
+    def contradictions(self) -> tuple[int, float]:
+        """How many rows have the x of another row and a different y, and the least loss that any function leaves, relative to f = 0."""
+        _, group = np.unique(self.x, axis=0, return_inverse=True)
+        group = group.ravel()  # some versions of NumPy give it a second axis
+        some = np.zeros(len(self.y))
+        some[group] = self.y  # the y of one row of each group
+        differ = np.isin(group, group[self.y != some[group]])
+        mean = np.bincount(group, self.y) / np.bincount(group)
+        off = np.where(differ, self.y - mean[group], 0.0)
+        return int(differ.sum()), float((off @ off) / (self.y @ self.y))
+
     @cached_property
     def digest(self) -> str:
         """sha256, in hexadecimal, over the shapes and the little-endian float64 bytes of x and y."""
