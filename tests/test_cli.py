@@ -379,6 +379,18 @@ def test_init_lists_the_sweeps_that_it_writes(tmp_path, monkeypatch):
         line = next(line for line in listed.splitlines() if line.startswith(f"{name} "))
         assert sweep.title.split()[0] in line and sweep.title.endswith((".", "?")) and len(sweep.title) < 120
         assert invoke("init", "--from", name).exit_code == 0
+@pytest.mark.parametrize("out", ["relative", "./a/b", "{here}/absolute", "file://{here}/uri"])
+def test_a_folder_that_ray_deletes_after_the_job_is_refused(tmp_path, monkeypatch, out):
+    here = tmp_path / "session_1/runtime_resources/working_dir_files/_ray_pkg_0123456789abcdef"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    Path("spec.toml").write_text(SPEC)
+    result = invoke("run", "spec.toml", "--out", out.format(here=here))
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert "which Ray deletes after the job; allowed: an absolute path" in result.stderr
+    assert [path.name for path in here.iterdir()] == ["spec.toml"]
+
+
         written = Path(f"{name}.toml").read_text()
         assert f"phasediag run {name}.toml" in written or "phasediag run" not in written
         parse_spec(written, f"{name}.toml")
