@@ -40,7 +40,7 @@ def this_process(study: AnyStudy, progress: Progress) -> Iterator[Executor]:
     Raises:
         InputError: the study needs a GPU, and there is none.
     """
-    device = resolve_device(study.spec.resources.device)
+    device = resolve_device(study.spec.resources.device, f"{study.source}: resources.device")
     yield LocalExecutor(device)
 
 
