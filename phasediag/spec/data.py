@@ -281,11 +281,11 @@ def _design(columns: Mapping[str, Array], names: Sequence[str], path: Path) -> t
         raise InputError(f"{path}: has a column x beside numbered ones; allowed: x or x1, x2, ..., and y")
     first = 0 if "x0" in columns else 1
     wanted = ["x"] if "x" in columns else [f"x{k}" for k in range(first, first + max(numbered, 1))]
-    for name in [*wanted, "y"]:
-        if name not in columns:
-            raise InputError(
-                f"{path}: has no column {name} ({_found(names)}); allowed: x, or x1, x2, ... or x0, x1, ... without gaps, and y"
-            )
+    if missing := [name for name in [*wanted, "y"] if name not in columns]:
+        raise InputError(
+            f"{path}: has no {'column' if len(missing) == 1 else 'columns'} {some_of(missing)} ({_found(names)}); "
+            "allowed: x, or x1, x2, ... or x0, x1, ... without gaps, and y: rename the columns"
+        )
     rows = {len(columns[name]) for name in [*wanted, "y"]}
     if len(rows) > 1 or rows == {0}:
         raise InputError(f"{path}: the columns are empty or differ in length; allowed: equal lengths")
@@ -378,8 +378,11 @@ def _wanted(names: Sequence[str], path: Path) -> dict[str, int]:
         if re.fullmatch(_COLUMN, name):
             wanted[name] = index
         elif re.fullmatch(_NEARLY, name.casefold()):
+            meant = re.sub(r"[^xy\d]", "", name.casefold())
+            asked = f"did you mean '{meant}'? " if re.fullmatch(_COLUMN, meant) and meant not in names else ""
             raise InputError(
-                f"{path}: the column {name!r} looks like an input, but is not used; allowed: x, or x1, x2, ... or x0, x1, ..., and y"
+                f"{path}: the column {name!r} looks like {'the target' if meant == 'y' else 'an input'}, but is not used; "
+                f"{asked}allowed: x, or x1, x2, ... or x0, x1, ..., and y"
             )
     return wanted
 
@@ -441,9 +444,10 @@ def _load_npz(
     """The arrays of an archive that are chosen from the names of all, and these names."""
     try:
         with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ValueError("not an archive of arrays, as numpy.savez writes it")
+            file.seek(0)
             archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("a single array, not an archive")
             with archive:
                 return {name: archive[name] for name in choose(archive.files)}, archive.files
     except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
