@@ -882,6 +882,7 @@ def _united(study: AnyStudy, out: str, writable: bool = False) -> tuple[AnyStudy
 
     store = Store(out, named(study.kind).tables)
     if writable:
+        store.files.check_lasting()
         store.check_writable()
     else:
         store.files.check_folder()

@@ -56,8 +56,8 @@ def _driver() -> bool:
     return True
 
 
-def resolve_device(device: str) -> str:
-    """ "cpu" or "cuda"; "auto" takes a GPU where there is one.
+def resolve_device(device: str, key: str = "resources.device") -> str:
+    """ "cpu" or "cuda"; "auto" takes a GPU where there is one. Messages begin with the key.
 
     Raises:
         InputError: "cuda" was asked for and torch finds no GPU.
@@ -67,7 +67,7 @@ def resolve_device(device: str) -> str:
     if gpus():
         return "cuda"
     if device == "cuda":
-        raise InputError("resources.device: 'cuda', but torch finds no GPU here; allowed: auto, cpu")
+        raise InputError(f"{key}: 'cuda', but torch finds no GPU on this machine; allowed: auto, cpu")
     return "cpu"
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from phasediag import InputError
 from phasediag.storage.store import Store
 
 X, Y = np.array([-1.0, -0.35, 0.3, 1.0]), np.array([0.6, -0.4, 0.5, -0.2])
-GRID = {"width": [20, 40], "gamma": np.linspace(0.5, 1.5, 3), "gamma_prime": [0], "seeds": 2}
+GRID = {"width": [20, 40, 80], "gamma": np.linspace(0.5, 1.5, 3), "gamma_prime": [0], "seeds": 2}
 
 
 def test_a_study_of_arrays_has_the_jobs_and_the_rows_of_the_file_with_the_same_points(tmp_path: Path) -> None:
@@ -24,7 +25,7 @@ def test_a_study_of_arrays_has_the_jobs_and_the_rows_of_the_file_with_the_same_p
         kind = "phase-diagram"
         network = {{ depth = 2 }}
         data = {{ kind = "points", x = {[[x] for x in X.tolist()]}, y = {Y.tolist()} }}
-        grid = {{ width = [20, 40], gamma = [0.5, 1.0, 1.5], gamma_prime = [0], seeds = 2 }}
+        grid = {{ width = [20, 40, 80], gamma = [0.5, 1.0, 1.5], gamma_prime = [0], seeds = 2 }}
         train = {{ accuracy = 0.05 }}
         """
     )
@@ -35,6 +36,18 @@ def test_a_study_of_arrays_has_the_jobs_and_the_rows_of_the_file_with_the_same_p
     assert list(runs.columns) == list(expected.columns)
     numbers = ["job_id", "layer", "status", "evaluations", "relative_change", "loss_final"]
     pd.testing.assert_frame_equal(runs[numbers], expected[numbers], check_exact=True)
+
+
+def test_training_warns_once_of_what_plan_notes() -> None:
+    study = phasediag.study(X, Y, width=[10], gamma=[0.5], gamma_prime=[0.0], seeds=1, neurons=1000)
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        phasediag.train(study)
+    assert [str(warning.message) for warning in caught] == [f"study(): {note}" for note in study.notes()]
+    assert [str(warning.message)[:30] for warning in caught] == [
+        "study(): grid.width: one width",
+        "study(): network.neurons: 1000",
+    ]
+    assert {(warning.category, warning.filename) for warning in caught} == {(UserWarning, __file__)}
 
 
 def test_the_folder_of_such_a_study_is_a_spec_with_its_data(tmp_path: Path) -> None:
@@ -127,7 +140,7 @@ def test_the_name_is_the_function_whatever_has_been_imported() -> None:
 
 
 def test_studies_say_what_they_are() -> None:
-    assert repr(phasediag.study(X, Y, **GRID)) == "study (phase-diagram), 12 networks on x (4, 1), y (4,)"
+    assert repr(phasediag.study(X, Y, **GRID)) == "study (phase-diagram), 18 networks on x (4, 1), y (4,)"
 
 
 def test_a_path_is_no_study() -> None:

@@ -218,7 +218,14 @@ BAD_INPUT = {
     "unknown scheme": (["run", "spec.toml", "--out", "what://out"], ["what://out"]),
     "more CPUs than there are": (["run", "greedy.toml", "--out", "out"], ["cpus_per_task", "100000"]),
     "more GPUs than there are": (["run", "gpus.toml", "--out", "out"], ["gpus_per_task", "up to"]),
-    "GPU without a share": (["run", "gpu.toml", "--out", "out"], ["gpus_per_task"]),
+    "GPU without a GPU": (
+        ["run", "gpu.toml", "--out", "out"],
+        ["gpu.toml: resources.device: 'cuda', but torch finds no GPU on this machine; allowed: auto, cpu"],
+    ),
+    "GPU without a GPU, in this process": (
+        ["run", "gpu.toml", "--out", "out", "--local"],
+        ["gpu.toml: resources.device: 'cuda', but torch finds no GPU on this machine; allowed: auto, cpu"],
+    ),
     "status of nothing": (["status", "out"], ["out", "no study"]),
     "fit of nothing": (["fit", "out"], ["out", "no study"]),
     "plot of nothing": (["plot", "out"], ["out", "no study"]),
@@ -267,6 +274,7 @@ BAD_INPUT = {
 
 @pytest.mark.parametrize(("arguments", "parts"), BAD_INPUT.values(), ids=BAD_INPUT)
 def test_bad_input_is_one_clear_line_and_writes_nothing(arguments, parts, tmp_path, monkeypatch):
+    monkeypatch.setattr("phasediag.devices._driver", lambda: False)
     monkeypatch.chdir(tmp_path)
     Path("spec.toml").write_text(SPEC)
     Path("typo.toml").write_text(SPEC.replace("gamma =", "gama ="))
@@ -369,6 +377,18 @@ def test_what_is_nearly_a_uri_is_refused_and_nothing_is_written(tmp_path, monkey
     result = invoke("run", "spec.toml", "--out", out, "--local")
     assert result.exit_code == 2 and "a URI with ://" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["spec.toml"]
+
+
+@pytest.mark.parametrize("out", ["relative", "./a/b", "{here}/absolute", "file://{here}/uri"])
+def test_a_folder_that_ray_deletes_after_the_job_is_refused(tmp_path, monkeypatch, out):
+    here = tmp_path / "session_1/runtime_resources/working_dir_files/_ray_pkg_0123456789abcdef"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    Path("spec.toml").write_text(SPEC)
+    result = invoke("run", "spec.toml", "--out", out.format(here=here))
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert "which Ray deletes after the job; allowed: an absolute path" in result.stderr
+    assert [path.name for path in here.iterdir()] == ["spec.toml"]
 
 
 def test_init_lists_the_sweeps_that_it_writes(tmp_path, monkeypatch):

@@ -281,14 +281,14 @@ name = "{name}"
 kind = "phase-diagram"
 network = {{ depth = {depth} }}
 data = {{ kind = "points", x = [[-1.0], [0.5]], y = [{y}, -0.5] }}
-grid = {{ width = [100, 300, 1000, 3000], gamma = [0.5, 1.0, 1.5, 2.0], gamma_prime = {primes}, seeds = 2 }}
+grid = {{ width = {widths}, gamma = [0.5, 1.0, 1.5, 2.0], gamma_prime = {primes}, seeds = 2 }}
 """
 
 
-def write_study(folder, name, y=0.5, depth=2, critical=1.0, primes=(0.0, 0.5), missing=0):
+def write_study(folder, name, y=0.5, depth=2, critical=1.0, primes=(0.0, 0.5), missing=0, widths=WIDTHS):
     """A folder as a sweep leaves it, with relative changes of known slope; the last jobs may be missing."""
     spec = folder / f"{name}.toml"
-    spec.write_text(SPEC.format(name=name, y=y, depth=depth, primes=list(primes)))
+    spec.write_text(SPEC.format(name=name, y=y, depth=depth, primes=list(primes), widths=list(widths)))
     study, store = read_study(spec), open_store(folder / name)
     store.write_study(study.to_toml())
     store.write_data({"x": study.data.x, "y": study.data.y})
@@ -391,6 +391,18 @@ def test_other_grids_need_to_be_allowed(folders):
         f"4 of 12 points of {folders.other} are not in {folders.a}, e.g. (0.5, 1); allowed:" in result.stderr
     )
     assert "8 of 8" in invoke(folders.a, folders.other, "--common").stdout
+
+
+def test_one_common_width_is_told_to_give_no_slope(folders, tmp_path):
+    narrow, wide = (
+        write_study(tmp_path, name, widths=widths)
+        for name, widths in (("narrow", [50, 100]), ("wide", [100]))
+    )
+    for first, second in ((folders.a, narrow), (folders.a, wide)):
+        result = invoke(first, second, "--common")
+        told = f"no slopes: {first} and {second} have one width in common (100), and a slope needs two\n"
+        assert result.exit_code == 0 and result.stderr == told and "0 of 8" in result.stdout
+    assert invoke(narrow, write_study(tmp_path, "same", widths=[50, 100])).stderr == ""
 
 
 @pytest.mark.parametrize(

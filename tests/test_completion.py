@@ -26,9 +26,22 @@ def offered(line, cwd, shell="bash"):
 @pytest.fixture
 def folder(tmp_path):
     """A folder with specs, and a study with a figure among others."""
-    for name in ("results/one/figures", "results/one/runs", "results/two", "results/.staging", "sweeps"):
+    for name in (
+        "results/one/figures",
+        "results/one/runs",
+        "results/two",
+        "results/spec",
+        "results/.staging",
+        "sweeps",
+    ):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("study.toml", "notes.txt", "sweeps/small.toml", "results/one/study.toml"):
+    for name in (
+        "study.toml",
+        "notes.txt",
+        "sweeps/small.toml",
+        "results/one/study.toml",
+        "results/spec/study.toml",
+    ):
         (tmp_path / name).touch()
     for name in ("slope_map_W1.png", "slope_map_W1.svg", "scaling_W1.png", ".drawn"):
         (tmp_path / "results" / "one" / "figures" / name).touch()
@@ -43,10 +56,12 @@ def folder(tmp_path):
         ("phasediag plan s", ["study.toml", "sweeps/"]),
         ("phasediag plan sweeps/", ["sweeps/small.toml"]),
         ("phasediag plan n", [""]),
-        ("phasediag run study.toml --out results/", ["results/one", "results/two/"]),
+        ("phasediag run study.toml --out results/", ["results/one", "results/spec/", "results/two/"]),
         ("phasediag fit res", [""]),  # the shell's own completion of folders
         ("phasediag fit missing/", [""]),
-        ("phasediag compare results/one results/", ["results/one", "results/two/"]),
+        ("phasediag compare results/one results/", ["results/one", "results/spec/", "results/two/"]),
+        ("phasediag status results/s", [""]),  # a spec alone
+        ("phasediag plot results/one --only ", ["scaling_W1", "slope_map_W1"]),
         ("phasediag plot results/one --only s", ["scaling_W1", "slope_map_W1"]),
         ("phasediag plot missing --only s", [""]),
         ("phasediag plot results/one --format p", ["png", "pdf"]),

@@ -230,7 +230,8 @@ def test_a_long_file_is_cut_to_the_default(tmp_path):
         ("x,y\n", "columns are empty"),
         ("", "is empty; allowed: a CSV file"),
         ("x1,x3,y\n1,2,3\n", "no column x2"),
-        ("a,b\n1,2\n", "no column x1"),
+        ("a,b\n1,2\n", "no columns x1, y (found: a, b); allowed: "),
+        ("x1,x5,z\n1,2,3\n", "no columns x2, y (found: x1, x5, z); allowed: "),
         ("x,z\n1,2\n", "no column y"),
         ("x,x1,y\n1,2,3\n", "column x beside numbered ones"),
         ("x,x,y\n1,2,3\n", "two columns are named x"),
@@ -257,7 +258,9 @@ def test_bad_npz(tmp_path):
     file = FileData(kind="file", path="d.npz")
     np.save(tmp_path / "d.npy", np.arange(4.0))
     (tmp_path / "d.npy").rename(tmp_path / "d.npz")
-    assert "a single array, not an archive" in refusal(file, tmp_path)
+    assert "cannot be read (not an archive of arrays, as numpy.savez writes it)" in refusal(file, tmp_path)
+    (tmp_path / "d.npz").write_text("x1,y\n1,2\n3,4\n")
+    assert "cannot be read (not an archive of arrays, as numpy.savez writes it)" in refusal(file, tmp_path)
     np.savez(tmp_path / "d.npz", x=np.array([1, "a", None], dtype=object), y=Y)
     assert "allowed: a .npz file of plain arrays" in refusal(file, tmp_path)
     np.savez(tmp_path / "d.npz", x=np.array(["1", "2", "3"]), y=Y)
@@ -314,7 +317,18 @@ def test_a_column_that_may_be_meant_is_not_left_out_in_silence(tmp_path, name):
     np.savez(tmp_path / "d.npz", **{"x1": X[:, 0], name: X[:, 1], "y": Y})
     for file in ("d.csv", "d.parquet", "d.npz"):
         message = refusal(FileData(kind="file", path=file), tmp_path)
-        assert file in message and repr(name) in message and "looks like an input" in message
+        assert file in message and repr(name) in message
+        assert f"looks like {'the target' if 'y' in name.lower() else 'an input'}, but is not used" in message
+
+
+@pytest.mark.parametrize(
+    ("header", "meant"),
+    [("x1,Y", "y"), ("X,y", "x"), ("x_1,y", "x1"), ("x01,y", None), ("x1,Y,y", None), ("x1,x_1,y", None)],
+)
+def test_the_name_that_is_nearly_written_is_asked_for(tmp_path, header, meant):
+    (tmp_path / "d.csv").write_text(f"{header}\n{','.join('1' * len(header.split(',')))}\n")
+    message = refusal(FileData(kind="file", path="d.csv"), tmp_path)
+    assert (f"did you mean '{meant}'? allowed: " in message) if meant else ("did you mean" not in message)
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ def test_a_task_without_gpus_never_looks_for_one(monkeypatch):
 def test_auto_takes_what_there_is_and_cuda_insists(monkeypatch):
     monkeypatch.setattr(devices, "gpus", lambda: 0)
     assert devices.resolve_device("auto") == devices.device_of_task("auto", 1.0) == "cpu"
-    with pytest.raises(InputError, match="allowed: auto, cpu"):
-        devices.resolve_device("cuda")
+    with pytest.raises(InputError, match=r"^key: 'cuda', but torch finds no GPU .*allowed: auto, cpu"):
+        devices.resolve_device("cuda", "key")
     assert devices.device_of_row("cuda: NVIDIA H100") == "cpu"
     monkeypatch.setattr(devices, "gpus", lambda: 2)
     assert devices.resolve_device("auto") == devices.resolve_device("cuda") == "cuda"

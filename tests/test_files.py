@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,21 @@ def test_a_disk_that_fails_to_synchronise_is_an_error(
     with pytest.raises(OSError, match="Input/output"):
         Files(tmp_path / "out").publish("b", b"content")
     assert not (tmp_path / "out/b").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "lasts"),
+    [
+        ("{0}/runtime_resources/working_dir_files/pkg/out", False),
+        ("{0}/link", False),
+        ("{0}/out", True),
+        ("{0}/working_dir_files/out", True),
+    ],
+)
+def test_a_folder_lasts_unless_ray_deletes_what_is_above_it(tmp_path: Path, out: str, lasts: bool) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "runtime_resources/working_dir_files/pkg")
+    with nullcontext() if lasts else pytest.raises(InputError, match="Ray deletes after the job; allowed: "):
+        Files(out.format(tmp_path)).check_lasting()
 
 
 @pytest.mark.parametrize("reads", [3, 1000])

@@ -166,7 +166,10 @@ def test_five_columns_are_enough():
 def test_a_layer_of_deeper_networks_needs_the_depth():
     """Predictions for the depth 2 would be wrong for it."""
     few = make_runs({(0.5, 0.0): -0.5}, layer="W2").drop(columns=["depth", "gamma_1", "status"])
-    with pytest.raises(InputError, match="runs: missing columns depth; needed: depth, layer, "):
+    with pytest.raises(
+        InputError,
+        match="runs: missing columns depth; layers other than W1 and a need depth; needed: depth, layer, ",
+    ):
         fitting.fit(few)
     assert fitting.fit(few.assign(depth=3))["predicted_regime"].tolist() == ["linear"]
 

@@ -58,12 +58,16 @@ def test_files_and_folders_that_are_not_there_are_looked_for_beside(folder):
         ("hinted_models.wide:mak", "make"),
         ("hinted_models.wide.deep:make", None),
         ("hinted_models.wide:other", None),
+        ("nofile:make", None),  # not profile, of the standard library
+        ("wide.py:make", "wide:make"),
+        ("hinted_models/wide.py:make", "hinted_models.wide:make"),
+        ("./wide.py:make", "wide:make"),
     ],
 )
 def test_modules_and_functions_that_are_not_there_are_looked_for(text, meant, folder):
     asked = rf"did you mean '{meant}'\? " if meant else ""
     with pytest.raises(
         InputError,
-        match=f"locate: {text}: [^;]*(; 'hinted_models.wide' is not a package)?; {asked}allowed: PACK",
+        match=f"locate: {text}: [^;]*(; '[a-z_.]*' is not a package)?; {asked}allowed: PACK",
     ):
         load_factory(text)

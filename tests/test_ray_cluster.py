@@ -90,6 +90,15 @@ def test_impossible_requests_are_refused_and_nothing_is_written(store, resources
     assert not Path(store.out).exists()
 
 
+@pytest.mark.parametrize("share", [0, 1])
+def test_a_cluster_without_gpus_is_told_first(monkeypatch, share):
+    monkeypatch.setattr(ray_cluster, "_resources", lambda: [{"CPU": 2.0}])
+    here = study(resources=f'device = "cuda", gpus_per_task = {share}')
+    told = "^sweep.toml: resources.device: 'cuda', but no node of the cluster has a GPU; allowed: auto, cpu$"
+    with pytest.raises(InputError, match=told):
+        ray_cluster._checked(ray_cluster.RayCluster(here, borrowed=True), "sweep.toml")
+
+
 def test_a_job_that_kills_its_worker_fails_alone(store):
     outcome = run(study(5), store, die_for_seed_3)
     assert (outcome.finished, outcome.failed) == (8, 2)

@@ -252,6 +252,29 @@ def test_few_widths_are_told_to_determine_no_slope_or_no_interval(study_of, widt
     assert [note.startswith(f"grid.width: {told}") for note in notes] == ([True] if told else [])
 
 
+@pytest.mark.parametrize(
+    ("y", "rows", "least"),
+    [
+        ([1.0, 1.0, 1.0, 1.0], 0, 0.0),  # the same row twice is no contradiction
+        ([1.0, 3.0, 1.0, 1.0], 2, 2 / 12),
+        ([1.0, 1.0, 2.0, 3.0], 2, 0.5 / 15),
+        ([1.0, 3.0, 2.0, 3.0], 4, 2.5 / 23),
+        ([1.0, 1.0 + 1e-6, 1.0, 1.0], 2, 1.25e-13),
+    ],
+)
+def test_rows_that_no_network_fits_are_told(study_of, y, rows, least):
+    data = ("x = [[-1.0], [-0.35], [0.3], [1.0]]", "x = [[0.1], [0.1], [0.7], [0.7]]")
+    edits = THREE_WIDTHS, data, ("y = [0.6, -0.4, 0.5, -0.2]", f"y = {y}")
+    study = study_of(*edits)
+    assert study.data.contradictions() == (rows, pytest.approx(least, rel=1e-4))
+    told = list(study.notes())
+    assert len(told) == (least > 1e-6)
+    for note in told:
+        assert note.startswith(f"data: {rows} of 4 rows ") and note.endswith(f" above {least:.3g}")
+    easier = ("seeds = 2", "seeds = 2\n[train]\nloss_tolerance = 0.2")
+    assert not list(study_of(*edits, easier).notes())
+
+
 def test_few_neurons_for_many_points_are_told(study_of):
     x, y = [[float(i)] for i in range(12)], [1.0] * 12
     old = ("x = [[-1.0], [-0.35], [0.3], [1.0]]", f"x = {x}"), ("y = [0.6, -0.4, 0.5, -0.2]", f"y = {y}")

@@ -192,7 +192,7 @@ def test_from_a_spec_to_a_map(tmp_path) -> None:  # type: ignore[no-untyped-def]
     spec.write_text(
         'name = "api"\nkind = "phase-diagram"\nnetwork = { depth = 2 }\n'
         'data = { kind = "points", x = [[-1.0], [-0.35], [0.3], [1.0]], y = [0.6, -0.4, 0.5, -0.2] }\n'
-        "grid = { width = [50, 200], gamma = [0.5, 1.0, 1.75], gamma_prime = [0.0, 0.2], seeds = 2 }\n"
+        "grid = { width = [50, 100, 200], gamma = [0.5, 1.0, 1.75], gamma_prime = [0.0, 0.2], seeds = 2 }\n"
     )
     calls: list[tuple[int, int]] = []
     for _ in range(2):
@@ -200,7 +200,7 @@ def test_from_a_spec_to_a_map(tmp_path) -> None:  # type: ignore[no-untyped-def]
         runs = phasediag.train(study, progress=lambda done, total: calls.append((done, total)))
         slopes = phasediag.fit(runs)
         ax = phasediag.plot_map(slopes, layer="W1")
-    assert calls[-1] == (24, 24)
+    assert calls[-1] == (36, 36)
     assert list(runs.columns) == TABLES.runs.names
     assert set(runs["job_id"]) == {job.job_id for job in study.jobs()}
     regimes = slopes[slopes.layer == "W1"].set_index(["gamma", "gamma_prime"])["regime"]

@@ -16,13 +16,17 @@ def spec_files(typed: str) -> list[str]:
 
 
 def study_folders(typed: str) -> list[str]:
-    """Folders that hold a study, and folders on the way to others."""
-    return _paths(typed, lambda path: (path / "study.toml").is_file())
+    """Folders that hold a study, not a spec alone, and folders on the way to others."""
+    return _paths(typed, _is_study)
 
 
 def figure_names(out: str) -> list[str]:
     """The figures that were drawn of the study in a folder."""
-    return sorted({file.stem for file in Path(out, "figures").glob("*.*")})
+    return sorted({file.stem for file in Path(out, "figures").glob("[!.]*.*")})
+
+
+def _is_study(path: Path) -> bool:
+    return (path / "study.toml").is_file() and any((path / part).exists() for part in ("data.npz", "runs"))
 
 
 def _paths(typed: str, wanted: Callable[[Path], bool]) -> list[str]:

@@ -91,7 +91,8 @@ def complete_runs(runs: pd.DataFrame, measure: str = "relative_change") -> pd.Da
         isinstance(runs, pd.DataFrame) and runs.get("layer", pd.Series()).isin(theory.LAYERS[2]).all()
     )
     needed = [key for key in POINT_KEYS if key not in DEFAULTS or (key == "depth" and not two_layers)]
-    require_columns(runs, [*needed, "width", measure, *(["seed"] if "neurons" in runs else [])])
+    needed += ["width", measure, *(["seed"] if "neurons" in runs else [])]
+    require_columns(runs, needed, why={"depth": "layers other than W1 and a need depth"})
     absent = [key for key in OPTIONAL if key not in runs]
     for other in runs.columns.difference([*POINT_KEYS, *OPTIONAL, "width", "relative_change"], sort=False):
         if asked := hint(other, absent):  # it would change what is fitted

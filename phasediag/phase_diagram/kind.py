@@ -148,8 +148,17 @@ class PhaseDiagram(Kind["Spec", "PhaseDiagramStudy", Job]):
             found,
             (names[0], names[1]),
             outs,
-            tuple(_left_out(outs, set(runs_a["layer"]), set(runs_b["layer"]))),
+            (
+                *_without_slopes(outs, set(cells[0]["width"]) & set(cells[1]["width"])),
+                *_left_out(outs, set(runs_a["layer"]), set(runs_b["layer"])),
+            ),
         )
+
+
+def _without_slopes(outs: tuple[str, str], widths: set[int]) -> Iterator[str]:
+    """Why there are no differences, if two studies have a single width in common."""
+    if len(widths) == 1:
+        yield f"no slopes: {outs[0]} and {outs[1]} have one width in common ({min(widths)}), and a slope needs two"
 
 
 def _left_out(outs: tuple[str, str], layers_a: set[str], layers_b: set[str]) -> Iterator[str]:

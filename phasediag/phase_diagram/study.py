@@ -38,6 +38,13 @@ class PhaseDiagramStudy(Study[Cell, Job]):
 
     def notes(self) -> Iterator[str]:
         yield from self.data.notes()
+        rows, least = self.data.contradictions()
+        if least > self.spec.train.loss_tolerance:
+            yield (
+                f"data: {rows} of {len(self.data.x)} rows have the x of another row and a different y, which no network fits: runs end "
+                "stalled, fits leave them out, and every regime will be undetermined; "
+                f"train.loss_tolerance would have to be above {least:.3g}"
+            )
         widths = {width for grid in self.spec.grids for width in grid.width}
         neurons, points = self.spec.network.neurons, len(self.data.x)
         if len(widths) == 1:

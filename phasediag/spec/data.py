@@ -52,6 +52,17 @@ class Dataset:
         if self.unused:
             yield f"data: not used: {some_columns(self.unused)}"
 
+    def contradictions(self) -> tuple[int, float]:
+        """How many rows have the x of another row and a different y, and the least loss that any function leaves, relative to f = 0."""
+        _, group = np.unique(self.x, axis=0, return_inverse=True)
+        group = group.ravel()  # some versions of NumPy give it a second axis
+        some = np.zeros(len(self.y))
+        some[group] = self.y  # the y of one row of each group
+        differ = np.isin(group, group[self.y != some[group]])
+        mean = np.bincount(group, self.y) / np.bincount(group)
+        off = np.where(differ, self.y - mean[group], 0.0)
+        return int(differ.sum()), float((off @ off) / (self.y @ self.y))
+
     @cached_property
     def digest(self) -> str:
         """sha256, in hexadecimal, over the shapes and the little-endian float64 bytes of x and y."""
@@ -270,11 +281,11 @@ def _design(columns: Mapping[str, Array], names: Sequence[str], path: Path) -> t
         raise InputError(f"{path}: has a column x beside numbered ones; allowed: x or x1, x2, ..., and y")
     first = 0 if "x0" in columns else 1
     wanted = ["x"] if "x" in columns else [f"x{k}" for k in range(first, first + max(numbered, 1))]
-    for name in [*wanted, "y"]:
-        if name not in columns:
-            raise InputError(
-                f"{path}: has no column {name} ({_found(names)}); allowed: x, or x1, x2, ... or x0, x1, ... without gaps, and y"
-            )
+    if missing := [name for name in [*wanted, "y"] if name not in columns]:
+        raise InputError(
+            f"{path}: has no {'column' if len(missing) == 1 else 'columns'} {some_of(missing)} ({_found(names)}); "
+            "allowed: x, or x1, x2, ... or x0, x1, ... without gaps, and y: rename the columns"
+        )
     rows = {len(columns[name]) for name in [*wanted, "y"]}
     if len(rows) > 1 or rows == {0}:
         raise InputError(f"{path}: the columns are empty or differ in length; allowed: equal lengths")
@@ -367,8 +378,11 @@ def _wanted(names: Sequence[str], path: Path) -> dict[str, int]:
         if re.fullmatch(_COLUMN, name):
             wanted[name] = index
         elif re.fullmatch(_NEARLY, name.casefold()):
+            meant = re.sub(r"[^xy\d]", "", name.casefold())
+            asked = f"did you mean '{meant}'? " if re.fullmatch(_COLUMN, meant) and meant not in names else ""
             raise InputError(
-                f"{path}: the column {name!r} looks like an input, but is not used; allowed: x, or x1, x2, ... or x0, x1, ..., and y"
+                f"{path}: the column {name!r} looks like {'the target' if meant == 'y' else 'an input'}, but is not used; "
+                f"{asked}allowed: x, or x1, x2, ... or x0, x1, ..., and y"
             )
     return wanted
 
@@ -430,9 +444,10 @@ def _load_npz(
     """The arrays of an archive that are chosen from the names of all, and these names."""
     try:
         with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ValueError("not an archive of arrays, as numpy.savez writes it")
+            file.seek(0)
             archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("a single array, not an archive")
             with archive:
                 return {name: archive[name] for name in choose(archive.files)}, archive.files
     except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -33,6 +34,8 @@ _OBJECT_STORES = ("s3", "gcs", "abfs")
 _SECRETS = ("access_key", "account_key", "secret", "password", "token", "credential", "sas", "@", "%40")
 # A URI that lacks a slash, which would be a folder here: s3:bucket/x as rclone takes it, file:/x.
 _NEARLY_URI = r"(file|s3|s3a|s3n|gs|gcs|abfss?|az|adl|wasbs?|hdfs|viewfs|https?):(?!//).*"
+# The folder of a Ray's session into which it copies the working directories of jobs.
+_RAYS_COPY = ("runtime_resources", "working_dir_files")
 # What a file system says that cannot make a folder, or a file, durable.
 _NOT_SYNCHRONISED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES)
 # While somebody reads a file, some systems let nobody replace it: Windows, and shares of it.
@@ -198,6 +201,15 @@ class Files:
             _check_writable_folder(Path(self.root, part), self.out)
         elif self.filesystem.type_name in _OBJECT_STORES:
             self._check_bucket()
+
+    def check_lasting(self) -> None:
+        """Raises `InputError` if the folder lies in Ray's copy of a job's working directory, which Ray deletes after the job."""
+        parts = Path(self.root).resolve().parts if self.local else ()
+        if _RAYS_COPY in pairwise(parts):
+            raise InputError(
+                f"{self.out}: lies in Ray's copy of --working-dir, which Ray deletes after the job; "
+                "allowed: an absolute path outside of it that all nodes see, or a URI such as s3://bucket/prefix"
+            )
 
     def check_outside(self, file: Path) -> None:
         """Raises `InputError` if a file lies within the folder, or within another study's: a study's folder holds its own files only."""

@@ -214,15 +214,20 @@ def check_schema(found: pa.Schema, expected: Columns, name: str) -> None:
             raise InputError(f"{name}: column {column.name} is not of type {column.type}")
 
 
-def require_columns(frame: pd.DataFrame, needed: Sequence[str], name: str = "runs") -> None:
-    """Raises `InputError` if what is called `name` is no table, or lacks columns: it names all of them."""
+def require_columns(
+    frame: pd.DataFrame, needed: Sequence[str], name: str = "runs", why: Mapping[str, str] | None = None
+) -> None:
+    """Raises `InputError` if what is called `name` is no table, or lacks columns: it names all of them, and `why` some are needed."""
     if not isinstance(frame, pd.DataFrame):
         raise InputError(f"{name}: a {type(frame).__name__} is not supported; allowed: a pandas.DataFrame")
     missing = [column for column in needed if column not in frame.columns]
     if missing:
         others = [column for column in frame.columns if column not in needed]
         close = "".join(f"{other!r}: {asked}" for other in others if (asked := hint(other, missing)))
-        raise InputError(f"{name}: missing columns {', '.join(missing)}; {close}needed: {', '.join(needed)}")
+        reasons = "".join(f"{reason}; " for column, reason in (why or {}).items() if column in missing)
+        raise InputError(
+            f"{name}: missing columns {', '.join(missing)}; {reasons}{close}needed: {', '.join(needed)}"
+        )
 
 
 def digest(frame: pd.DataFrame) -> str:

@@ -40,7 +40,7 @@ def this_process(study: AnyStudy, progress: Progress) -> Iterator[Executor]:
     Raises:
         InputError: the study needs a GPU, and there is none.
     """
-    device = resolve_device(study.spec.resources.device)
+    device = resolve_device(study.spec.resources.device, f"{study.source}: resources.device")
     yield LocalExecutor(device)
 
 
@@ -89,12 +89,14 @@ def train(study: AnyStudy, progress: Callable[[int, int], None] | None = None) -
 
     A terminal or a notebook shows how far it is; or ``progress(done, total)`` is called after every batch of jobs. Returns the rows that
     a sweep would have written to ``runs/``, sorted by job. A job that cannot be run has the status "failed", with the reason in
-    ``error``; a warning says how many there are.
+    ``error``; a warning says how many there are. What `phasediag plan` would note of the study is a warning too.
     """
     if isinstance(study, str | Path):
         raise InputError(
             f"train(): {type(study).__name__}; allowed: a study, as phasediag.read_study returns it"
         )
+    for note in study.notes():
+        warnings.warn(f"{study.source}: {note}", stacklevel=2)
     tables = named(study.kind).tables
     shown = Progress() if progress is None else _Told(progress)
     with TemporaryDirectory(prefix="phasediag-") as folder, ExitStack() as stack:

@@ -78,7 +78,6 @@ def ray_cluster(study: AnyStudy, progress: Progress) -> Iterator[Executor]:
         InputError: there is no cluster at RAY_ADDRESS, or a task asks for more than any node has.
     """
     resources = study.spec.resources
-    _check_device(resources, study.source)
     if ray.is_initialized():
         progress.phase("joining the Ray of this process")
         _await_node(resources, progress)
@@ -88,7 +87,9 @@ def ray_cluster(study: AnyStudy, progress: Progress) -> Iterator[Executor]:
     progress.phase("starting Ray" if address == "local" else f"joining the cluster at {address}")
     if address == "local":
         _check_fits("cpus_per_task", resources.cpus_per_task, float(cores()), study.source)
-        _check_fits("gpus_per_task", resources.gpus_per_task, _local_gpus(resources), study.source)
+        found = _local_gpus(resources)
+        _check_device(resources, found, "torch finds no GPU on this machine", study.source)
+        _check_fits("gpus_per_task", resources.gpus_per_task, found, study.source)
         _check_threads()
     _check_reachable(address)
     with _environment(local=address == "local"), _quiet_raylet():
@@ -299,6 +300,8 @@ def _checked(cluster: RayCluster, source: str) -> RayCluster:
     resources = cluster.resources
     for key, name in (("cpus_per_task", "CPU"), ("gpus_per_task", "GPU")):
         largest = max((node.get(name, 0.0) for node in _resources()), default=0.0)
+        if name == "GPU":
+            _check_device(resources, largest, "no node of the cluster has a GPU", source)
         _check_fits(key, getattr(resources, key), largest, source)
     if not count_slots(_resources(), resources):
         raise InputError(
@@ -310,7 +313,7 @@ def _checked(cluster: RayCluster, source: str) -> RayCluster:
 
 def _local_gpus(resources: ResourcesSpec) -> float:
     """Number of GPUs that torch can use on this machine; 0 without a look where none is needed."""
-    return float(gpus()) if resources.gpus_per_task else 0.0
+    return float(gpus()) if resources.gpus_per_task or resources.device == "cuda" else 0.0
 
 
 def _check_threads() -> None:
@@ -616,8 +619,13 @@ def _check_fits(key: str, wanted: float, largest: float, source: str) -> None:
         )
 
 
-def _check_device(resources: ResourcesSpec, source: str) -> None:
-    if resources.device == "cuda" and not resources.gpus_per_task:
+def _check_device(resources: ResourcesSpec, largest: float, none: str, source: str) -> None:
+    """Raises `InputError` if tasks need a GPU and get none: no node has one (`none` says so), or they do not ask for it."""
+    if resources.device != "cuda":
+        return
+    if not largest:
+        raise InputError(f"{source}: resources.device: 'cuda', but {none}; allowed: auto, cpu")
+    if not resources.gpus_per_task:
         raise InputError(
             f'{source}: resources.gpus_per_task: 0 hides the GPU that device = "cuda" needs; '
             "allowed: a fraction above 0, or a whole number"

@@ -43,6 +43,8 @@ class Formula:
         Raises:
             InputError: it holds anything but numbers, m, d, + - * / ** and sqrt(), or has no leading term above 0.
         """
+        if "^" in text:
+            raise _refused(option, text, f" (write {shortened(text.replace('^', '**'))})")
         try:
             tree = ast.parse(text.strip(), mode="eval").body
             leading = _term(tree)

@@ -116,7 +116,7 @@ def load_factory(text: str) -> Factory:
     module, _, name = text.partition(":")
     allowed = "allowed: PACKAGE:FUNCTION, a function that takes a width and returns a torch module"
     if not all(part.isidentifier() for part in [*module.split("."), name]):
-        raise InputError(f"locate: {text}: is not supported; {allowed}")
+        raise InputError(f"locate: {text}: is not supported; {_without_ending(module, name)}{allowed}")
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
@@ -137,11 +137,20 @@ def _meant(error: BaseException, module: str, name: str) -> str:
     """A hint for the name of a module, or of what it should hold, that is not there."""
     if isinstance(error, AttributeError) and module in sys.modules:
         return hint(name, dir(sys.modules[module]))
+    if asked := _without_ending(module, name):
+        return asked
     if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
         package, _, missing = str(error.name).rpartition(".")
-        path = getattr(sys.modules[package], "__path__", []) if package else None
+        path = getattr(sys.modules[package], "__path__", []) if package else [str(Path.cwd())]
         return hint(missing, [found.name for found in pkgutil.iter_modules(path)])
     return ""
+
+
+def _without_ending(module: str, name: str) -> str:
+    """A hint for the path of a file in the place of a module's name."""
+    if not module.endswith(".py"):
+        return ""
+    return f"did you mean '{module.removesuffix('.py').removeprefix('./').replace('/', '.')}:{name}'? "
 
 
 def _whole(widths: Sequence[int]) -> list[int]:
@@ -214,10 +223,25 @@ def _scales_of(made: object, where: str) -> _Scales:
     output = output.to(plain.dtype).reshape(plain.shape)
     factor = float((output * plain).sum() / plain.square().sum())  # of either sign: training is the same
     if not abs(factor) > 0 or float((output - factor * plain).norm()) > _TOLERANCE * float(output.norm()):
-        raise InputError(f"{where}: its output differs from its weights with ReLU between them; {_ALLOWED}")
+        raise InputError(
+            f"{where}: its output differs from its weights with ReLU between them{_others(module)}; {_ALLOWED}"
+        )
     scales = np.log([_scale(layer) for layer in order])
     hidden = tuple(layer.out_features for layer in order[:-1])
     return _Scales(-float(np.log(abs(factor))), tuple(map(float, scales)), hidden)
+
+
+def _others(module: torch.nn.Module) -> str:
+    """Which layers of a module may be why it is no such network: "; it has Dropout layers, ..."."""
+    import torch
+
+    plain = (torch.nn.Linear, torch.nn.ReLU, torch.nn.Identity, torch.nn.Flatten)
+    parts = [part for part in module.modules() if not (isinstance(part, plain) or [*part.children()])]
+    names = sorted({type(part).__name__ for part in parts})
+    if not names:
+        return ""
+    remedy = " (with p = 0 it does nothing)" if any("Dropout" in name for name in names) else ""
+    return f"; it also has {', '.join(names)}{remedy}"
 
 
 def _scale(layer: torch.nn.Linear) -> float:

@@ -65,7 +65,7 @@ def locate_scales(
     if missing:
         options = ", ".join(["--width", *needed])
         raise InputError(
-            f"locate: {', '.join(missing)} missing; needed: {options} (no width with formulas of m), or --name"
+            f"locate: {', '.join(missing)} missing; needed: {options} (no width with formulas of m), or --name, or PACKAGE:FUNCTION"
         )
     if width is None:
         for option, found in formulas.items():
