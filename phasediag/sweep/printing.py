@@ -34,7 +34,7 @@ def print_plan(planned: Plan) -> None:
     )
     beside = {
         "to start and stop Ray (none with --local)": planned.starting_seconds,
-        "to compile the engine (once on this machine)": planned.compiling_seconds,
+        f"to compile the {' and '.join(planned.compiles)} engine (once on this machine)": planned.compiling_seconds,
         "for fits and figures": planned.finishing_seconds,
     }
     if parts := [f"{seconds:.0f} s {what}" for what, seconds in beside.items() if seconds]:
