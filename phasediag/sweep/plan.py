@@ -45,7 +45,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class GroupPlan:
-    """The share of one group of jobs (of one width, say) in a plan; the other columns are as in `Plan`."""
+    """The share of one group of jobs (of one width, say) in a plan, with the counts of `Plan`; a batch counts in each of its groups."""
 
     group: object
     total: int

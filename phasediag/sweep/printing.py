@@ -28,8 +28,10 @@ def print_plan(planned: Plan) -> None:
         f"{planned.total} jobs: {planned.finished} finished, {planned.failed} failed, "
         f"{planned.missing} missing; {planned.samples} networks to be kept whole"
     )
+    mixed = sum(row.batches for row in planned.groups) > planned.batches
+    shared = f" (those with jobs of several {planned.grouped_by}s count in each)" if mixed else ""
     say(
-        f"{planned.batches} batches; predicted: {format_duration(planned.cpu_seconds)} of CPU time, "
+        f"{planned.batches} batches{shared}; predicted: {format_duration(planned.cpu_seconds)} of CPU time, "
         f"{format_duration(planned.wall_seconds)} of training here with {planned.slots} at a time"
     )
     beside = {
