@@ -90,12 +90,11 @@ class Example:
         return f"{self.words}: {where}"
 
     def measured(self, slopes: pd.DataFrame | None) -> Example:
-        """The same with the measured regime, which is what maps show; without slopes of it, the regime is marked as predicted."""
-        if slopes is None:
-            return replace(self, regime=f"{self.regime} (predicted)")
-        return replace(
-            self, regime=_at(slopes.loc[slopes["layer"] == self.layer], self.point)["regime"].iloc[0]
-        )
+        """The same with the measured regime, which is what maps show; marked as predicted where none is known."""
+        known: pd.Series[Any] = pd.Series(dtype=object)
+        if slopes is not None:
+            known = _at(slopes.loc[slopes["layer"] == self.layer], self.point)["regime"]
+        return replace(self, regime=next(iter(known), f"{self.regime} (predicted)"))
 
 
 Kept = tuple[Example, "pd.Series[Any]"]
