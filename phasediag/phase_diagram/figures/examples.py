@@ -90,7 +90,7 @@ class Example:
         return f"{self.words}: {where}"
 
     def measured(self, slopes: pd.DataFrame | None) -> Example:
-        """The same with the measured regime, which is what maps show; marked as predicted where none is known."""
+        """This example with its measured regime, which is what maps show; marked as predicted where none is known."""
         known: pd.Series[Any] = pd.Series(dtype=object)
         if slopes is not None:
             known = _at(slopes.loc[slopes["layer"] == self.layer], self.point)["regime"]
