@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import subprocess
 import sys
 from functools import partial
@@ -268,6 +269,20 @@ def test_functions_show_before_after_and_data():
         assert [line.get_label() for line in ax.lines] == ["before", "after training", "data"]
 
 
+def test_titles_and_legends_name_the_measured_regime():
+    """The grey points of a map are not called critical."""
+    runs, samples = make_runs(GRID), make_samples()
+    slopes = fit(runs)
+    slopes.loc[slopes["predicted_regime"] == "critical", "regime"] = "undetermined"
+    named = ["$W_1$ linear", "$W_1$ undetermined", "$W_1$ condensed"]
+    drawn = draw_all(runs, slopes, samples, DATA)
+    above = [text.get_text() for text in drawn["training"].legends[0].get_texts()]
+    labels = above, legend_labels(drawn["scaling_W1"].axes[0])
+    titles = [[ax.get_title() for ax in drawn[name].axes] for name in ("features_W1", "functions")]
+    for found in (*labels, *titles):
+        assert [re.split(r"[:\n]", words)[0] for words in found] == named
+
+
 def test_features_in_one_and_more_dimensions():
     plane = examples.features(make_samples(), "W1").axes
     assert plane[0].get_xlabel() == r"orientation $\theta$"
@@ -456,9 +471,11 @@ def test_a_point_beside_the_line_is_not_called_critical():
 
 def test_runs_that_all_converged_need_no_map_of_those_that_did_not():
     runs = make_runs(GRID)
-    assert [text.get_text() for text in maps.diagnosis(runs).axes[2].texts] == ["all runs converged"]
+    figure = maps.diagnosis(runs)
+    assert (figure.get_suptitle(), len(figure.axes)) == ("all runs converged", 4)  # maps and colour bars
     runs.loc[0, "status"] = "stalled"
-    assert not maps.diagnosis(runs).axes[2].texts
+    figure = maps.diagnosis(runs)
+    assert (figure.get_suptitle(), len(figure.axes)) == ("", 6)
 
 
 def test_agreement_shows_every_slope_and_its_difference_from_the_rule():
@@ -582,7 +599,7 @@ def test_a_kept_network_whose_second_layer_condenses_is_shown_beside_the_others(
     samples = pd.concat([samples, further], ignore_index=True)
     titles = [ax.get_title() for ax in examples.features(samples, "W2").axes]
     assert len(titles) == 4
-    assert titles[3].startswith("$W_2$ condensed\n")
+    assert titles[3].startswith("$W_2$ condensed (predicted)\n")
     assert len(examples.training(samples).axes[0].lines) == 4
 
 

@@ -58,6 +58,22 @@ def test_rows_are_those_of_the_points_whatever_their_order():
     np.testing.assert_array_equal(backwards.to_numpy()[::-1], table.to_numpy())
 
 
+def test_an_interval_of_the_line_that_is_open_goes_to_the_edge_of_the_map():
+    slopes = fit(make_runs(GRID, seeds=3)).query("layer == 'W1'").reset_index(drop=True)
+    plane = info.split_points(slopes)
+    closed = info.measured_line(slopes, plane, "slope")
+    first = slopes["gamma_prime"] == closed.index[0]
+    for end, at, edge in (("low", "gamma_high", 1), ("high", "gamma_low", 0)):
+        uncertain = slopes.copy()
+        uncertain.loc[first, f"slope_{end}"] = 9.0 if end == "high" else -9.0  # no sign there is certain
+        line = info.measured_line(uncertain, plane, "slope")
+        assert line[at].iloc[0] == plane.limits[0][edge]
+        line[at] = closed[at]
+        assert line.equals(closed)
+        uncertain.loc[first, ["slope_low", "slope_high"]] = -9.0, 9.0
+        assert info.measured_line(uncertain, plane, "slope")[["gamma_low", "gamma_high"]].iloc[0].isna().all()
+
+
 def test_a_layer_without_slopes_or_runs_has_no_numbers():
     runs = make_runs(GRID)
     slopes = fit(runs)

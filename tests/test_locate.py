@@ -315,7 +315,9 @@ def test_a_function_of_a_file_in_the_working_directory_is_found(here: Path) -> N
     assert (here / "where.png").read_bytes().startswith(b"\x89PNG")
     assert callable(load_factory("my_networks:make"))
     assert sys.path == path
+    assert found.stdout.splitlines()[-1].startswith("the exponents assume one learning rate for all layers")
     at_two = json.loads(invoke("my_networks:make", "--width", "100,1000", "--json").stdout)
+    assert "see --name muP" in at_two["notes"][-1]
     assert at_two["gamma"] == pytest.approx(0.5, abs=at_two["uncertainty"]["gamma"])
 
 

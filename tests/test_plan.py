@@ -16,19 +16,21 @@ from phasediag.spec.data import make_dataset
 from phasediag.studies import Cost
 from phasediag.sweep import plan
 from phasediag.sweep.plan import Batch, make_batches, make_plan, missing_batches, split
+from phasediag.sweep.printing import print_plan
 
 SPEC = """
 name = "plan"
 kind = "phase-diagram"
-network = {{ depth = 2 }}
+network = {{ depth = 2, neurons = {neurons} }}
 data = {{ kind = "points", x = [[-1.0], [0.5]], y = [0.5, -0.5] }}
 grid = {{ width = {width}, gamma = {gamma}, gamma_prime = [0.0], seeds = {seeds} }}
 samples = {{ points = {samples} }}
 """
 
 
-def study(width=(10, 100), gamma=(0.5, 1.0, 1.75), seeds=2, samples=()):
-    text = SPEC.format(width=list(width), gamma=list(gamma), seeds=seeds, samples=[list(p) for p in samples])
+def study(width=(10, 100), gamma=(0.5, 1.0, 1.75), seeds=2, samples=(), neurons=10**6):
+    points = [list(p) for p in samples]
+    text = SPEC.format(width=list(width), gamma=list(gamma), seeds=seeds, samples=points, neurons=neurons)
     return PhaseDiagramStudy(
         parse_spec(text, "plan.toml"), make_dataset([[-1.0], [0.5]], [0.5, -0.5], "data"), "plan.toml"
     )
@@ -143,6 +145,17 @@ def test_plan_counts_by_stage_and_width():
     assert planned.batches == sum(row.batches for row in planned.groups) == 11
     assert planned.cpu_seconds == pytest.approx(sum(row.cpu_seconds for row in planned.groups))
     assert planned.cpu_seconds / 2 <= planned.wall_seconds <= planned.cpu_seconds
+
+
+def test_a_batch_of_several_widths_is_told_to_count_in_each(capsys):
+    """Networks of several widths that as many neurons represent have one shape."""
+    for neurons, shared in ((10**6, False), (10, True)):
+        here = study(width=(100, 1000), neurons=neurons)
+        planned = make_plan(here, {}, [], 1)
+        print_plan(planned)
+        assert (sum(row.batches for row in planned.groups) > planned.batches) == shared
+        told = " (those with jobs of several widths count in each); predicted:"
+        assert (f"{planned.batches} batches{told}" in capsys.readouterr().out) == shared
 
 
 def test_plan_of_a_finished_study_is_empty():

@@ -126,7 +126,9 @@ def test_functions_are_those_of_the_kept_networks_at_these_points():
     np.testing.assert_array_equal(before.get_ydata(), samples.loc[2, "f_initial"])
     np.testing.assert_array_equal(after.get_xydata().T, samples.loc[2, ["x", "f_final"]].tolist())
     np.testing.assert_array_equal(data.get_xydata(), np.column_stack([DATA["x"], DATA["y"]]))
-    assert [ax.get_title().split(":")[0] for ax in axes] == ["$W_1$ condensed", "$W_1$ linear"]
+    assert [ax.get_title().split(":")[0] for ax in axes] == [
+        f"$W_1$ {regime} (predicted)" for regime in ("condensed", "linear")
+    ]
     assert legend_labels(axes[0]) == ["before", "after training", "data"]
     [one] = phasediag.plot_functions(samples, points=[(1.0, 0.0)], axes=[Figure().subplots()])
     assert len(one.lines) == 2, "no data, no dots"

@@ -30,12 +30,12 @@ def test_what_compiles_first_is_told_and_is_no_time_of_training(monkeypatch: pyt
     progress = Progress()
     progress.phase("training")
     progress.start(total=10, done=0, failed=0, cost=10.0)
-    progress.compiling(30.0)
-    first = "training: 0/10 jobs, compiling (once on this machine, about 30 s), 0 failed"
+    progress.compiling({"float64"}, 30.0)
+    first = "training: 0/10 jobs, compiling the float64 engine (once on this machine, about 30 s), 0 failed"
     assert progress.line() == first
     now = 132.0
     progress.advance(jobs=1, failed=0, cost=1.0)
-    progress.compiling(0.0)
+    progress.compiling(set(), 30.0)
     assert progress.seconds_left() == pytest.approx(3.2 * 9.0), (
         "a tenth of the time at least was for training"
     )
@@ -43,9 +43,9 @@ def test_what_compiles_first_is_told_and_is_no_time_of_training(monkeypatch: pyt
     progress.advance(jobs=4, failed=0, cost=4.0)
     assert progress.seconds_left() == 50.0
     assert progress.rate() == 0.1
-    progress.compiling(30.0)  # for the other precision
+    progress.compiling({"float64", "float32"}, 30.0)
     now = 200.0
-    assert progress.line() == first.replace("0/10", "5/10")
+    assert progress.line() == first.replace("0/10", "5/10").replace("float64", "float32 and float64")
     assert progress.rate() == 0.1
 
 
@@ -93,13 +93,18 @@ def test_a_log_shows_a_line_again_only_while_jobs_are_missing(
     with progress.shown():
         progress.start(total=1, done=0, failed=0, cost=1.0)
         progress.phase("training")
-        progress.compiling(30.0)
+        progress.compiling({"float64"}, 30.0)
         progress._next_line = 0.0
         time.sleep(1.0)
-        progress.compiling(0.0)
+        progress.compiling(set(), 30.0)
         progress.advance(jobs=1, failed=0, cost=1.0)
         progress.phase("drawing")
         time.sleep(1.0)
     lines = capsys.readouterr().err.splitlines()
-    assert lines.count("training: 0/1 jobs, compiling (once on this machine, about 30 s), 0 failed") > 1
+    assert (
+        lines.count(
+            "training: 0/1 jobs, compiling the float64 engine (once on this machine, about 30 s), 0 failed"
+        )
+        > 1
+    )
     assert lines.count("drawing: 1/1 jobs, 0 failed") == 1

@@ -127,7 +127,9 @@ def test_one_that_takes_too_long_is_told_of_and_given_up(monkeypatch: pytest.Mon
     monkeypatch.setattr(ray_cluster, "START_SECONDS", 1.0)
     monkeypatch.setattr(ray_cluster, "_SLOW_SECONDS", 0.2)
     progress, threads = Progress(), threading.active_count()
-    with pytest.raises(InputError, match=r"^a local Ray could not be started: not there after 1 s; --local"):
+    with pytest.raises(
+        InputError, match=r"^a local Ray could not be started: not there after 1 s; try again, or "
+    ):
         ray_cluster._start_ray("local", progress)
     assert (
         progress.line().startswith("starting Ray, which is slow here (")
@@ -155,7 +157,7 @@ ray_cluster._start_ray("local", Progress())
 
 def test_one_that_hangs_beyond_the_reach_of_signals_is_given_up_too() -> None:
     done = subprocess.run([sys.executable, "-c", STUCK], stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
-    message = "error: a local Ray could not be started: not there after 0 s; --local trains without it\n"
+    message = "error: a local Ray could not be started: not there after 0 s; try again, or train without it: --local\n"
     assert (done.returncode, done.stderr) == (2, message)
 
 

@@ -200,6 +200,12 @@ def test_selectors_change_the_map_and_the_address_keeps_the_view(view):
     page.locator("#layer").select_option(label="a")
     assert "orientations" not in page.locator("#quantity").text_content()
     page.locator("#layer").select_option(label="W₁")
+    for quantity, name in (
+        ("slope", "slope S over the widths"),
+        ("slope_infinite", "slope at infinite width"),
+    ):
+        page.locator("#quantity").select_option(quantity)
+        assert f"The measured critical line ({name}) is" in page.locator("#summary-text").text_content()
     page.locator("#quantity").select_option("orientations")
     page.locator("#width").select_option(label="300")
     page.locator("#gamma").select_option(label="1.7")

@@ -218,20 +218,20 @@ def test_what_may_be_unexpected_is_told(study_of, neurons, note):
 
 
 @pytest.mark.parametrize(
-    ("edits", "there", "times"),
+    ("edits", "there", "compiled"),
     [
-        ((), (), 1),
-        ((), ("float32",), 0),
-        ((), ("float64",), 1),
-        ((("depth = 2", "depth = 2\nneurons = 100"),), (), 2),
-        ((("depth = 2", "depth = 2\nneurons = 10"),), ("float64",), 0),
-        ((("seeds = 2", 'seeds = 2\n[train]\nmethod = "gd"\nlearning_rate = 0.1'),), (), 0),
+        ((), (), ("float32",)),
+        ((), ("float32",), ()),
+        ((), ("float64",), ("float32",)),
+        ((("depth = 2", "depth = 2\nneurons = 100"),), (), ("float32", "float64")),
+        ((("depth = 2", "depth = 2\nneurons = 10"),), ("float64",), ()),
+        ((("seeds = 2", 'seeds = 2\n[train]\nmethod = "gd"\nlearning_rate = 0.1'),), (), ()),
     ],
 )
-def test_what_is_compiled_first_is_predicted(study_of, monkeypatch, edits, there, times):
+def test_what_is_compiled_first_is_predicted(study_of, monkeypatch, edits, there, compiled):
     monkeypatch.setattr("phasediag.sweep.plan.is_compiled", lambda precision: precision in there)
     planned = make_plan(study_of(*edits), {}, set(), 2)
-    assert planned.compiling_seconds == times * COMPILING_SECONDS
+    assert (planned.compiles, planned.compiling_seconds) == (compiled, len(compiled) * COMPILING_SECONDS)
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_it_is_told_while_the_engine_is_compiled_for_each_precision(store, monke
     def work(jobs, *arguments):
         precision = "float64" if jobs[0].mass > 1 else "float32"
         lines.append(
-            (precision in compiled, "compiling (once on this machine, about 30 s)" in progress.line())
+            (precision in compiled, f"compiling the {precision} engine (once on this" in progress.line())
         )
         compiled.add(precision)
         return succeed(jobs, *arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task
@@ -36,6 +36,7 @@ class Progress:
         self._phase = ""
         self._cost_done = self._cost_total = 0.0
         self._done_at_start = 0
+        self._engines: tuple[str, ...] = ()
         # Seconds that are predicted for what is being compiled now, since when, and what was spent on that before.
         self._compiling = self._compiling_since = self._compiled = 0.0
         self._started: float | None = None
@@ -96,12 +97,13 @@ class Progress:
         self._started = time.monotonic()
         self._refresh()
 
-    def compiling(self, seconds: float) -> None:
-        """Tells that the engine is being compiled from here on, in so many seconds, about; 0: that it is not."""
+    def compiling(self, engines: Iterable[str], seconds: float) -> None:
+        """Tells that these parts of the engine ("float32") are compiled from here on, in so many seconds, about; none: that it is over."""
         now = time.monotonic()
         if self._compiling:
             self._compiled += now - self._compiling_since
-        self._compiling, self._compiling_since = seconds, now
+        self._engines = tuple(sorted(engines))
+        self._compiling, self._compiling_since = seconds if self._engines else 0.0, now
         self._refresh()
 
     def grow(self, jobs: int, cost: float) -> None:
@@ -146,7 +148,9 @@ class Progress:
             return f"{self._phase}: {self.done}/{self.total} jobs, {self.failed} failed"
         left = self.seconds_left()
         if self._compiling:
-            pace = [f"compiling (once on this machine, about {format_duration(self._compiling)})"]
+            engines = " and ".join(self._engines)
+            duration = format_duration(self._compiling)
+            pace = [f"compiling the {engines} engine (once on this machine, about {duration})"]
         elif left is None:
             pace = ["first batch under way"]
         else:

@@ -59,6 +59,15 @@ class Plane:
         )
         return gamma, gamma_prime
 
+    def row_edges(self, gamma_prime: float) -> tuple[float, float]:
+        """Edges of the row of cells that this value lies in; off the grid, a thirtieth of the map below and above it."""
+        edges = self.edges[1]
+        at = int(np.searchsorted(edges, gamma_prime))
+        if len(self.gamma_primes) and 0 < at < len(edges):
+            return float(edges[at - 1]), float(edges[at])
+        low, high = self.limits[1]
+        return gamma_prime - (high - low) / 30, gamma_prime + (high - low) / 30
+
     def rows_with(self, gamma_primes: pd.Index[float]) -> pd.Index[float]:
         """The rows of the grid and these, sorted: a line over them is interrupted where it has no value."""
         rows: pd.Index[float] = pd.Index(sorted({*gamma_primes, *self.gamma_primes}), name="gamma_prime")
@@ -233,10 +242,17 @@ def _combined_name(first: str, second: str) -> str:
 
 def measured_line(of_layer: pd.DataFrame, plane: Plane, column: str) -> pd.DataFrame:
     """The measured critical line by gamma_prime (index), from the slopes of one layer: gamma, gamma_low, gamma_high, and NaN in rows
-    of the grid without a crossing, which interrupt the line. Without rows if there is no crossing.
+    of the grid without a crossing, which interrupt the line. Without rows if there is no crossing. An interval that is open at one end
+    goes to the edge of the map there.
     """
     line = critical_line(of_layer, next(iter(of_layer["layer"]), ""), column).set_index("gamma_prime")
-    return line if line.empty else line.reindex(plane.rows_with(line.index))
+    if line.empty:
+        return line
+    open_low, open_high = line["gamma_low"].isna(), line["gamma_high"].isna()
+    left, right = plane.limits[0]
+    line.loc[open_low & ~open_high, "gamma_low"] = left
+    line.loc[open_high & ~open_low, "gamma_high"] = right
+    return line.reindex(plane.rows_with(line.index))
 
 
 def predicted_line(of_layer: pd.DataFrame, operator_norm: bool = False) -> Line | None:

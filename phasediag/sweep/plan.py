@@ -45,7 +45,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class GroupPlan:
-    """The share of one group of jobs (of one width, say) in a plan; the other columns are as in `Plan`."""
+    """The share of one group of jobs (of one width, say) in a plan, with the counts of `Plan`; a batch counts in each of its groups."""
 
     group: object
     total: int
@@ -75,7 +75,8 @@ class Plan:
         more_jobs: most jobs that refinement may add to these.
         more_cpu_seconds: what those would take on one core.
         starting_seconds: what Ray takes to start on this machine, and to stop, about.
-        compiling_seconds: what the engine takes to be compiled, once on this machine, about.
+        compiles: the parts of the engine, such as "float32", that are compiled first, once on this machine.
+        compiling_seconds: what this takes, about.
         finishing_seconds: what fits and figures take, about.
     """
 
@@ -93,6 +94,7 @@ class Plan:
     more_jobs: int = 0
     more_cpu_seconds: float = 0.0
     starting_seconds: float = 0.0
+    compiles: tuple[str, ...] = ()
     compiling_seconds: float = 0.0
     finishing_seconds: float = 0.0
 
@@ -184,6 +186,7 @@ def make_plan(study: AnyStudy, statuses: Mapping[str, str], kept: Iterable[str],
     threads = study.spec.resources.threads
     batches = missing_batches(study, statuses, kept, slots, threads)
     groups = _group_plans(study, statuses, batches)
+    compiles = tuple(sorted(uncompiled(study, batches)))
     # Nothing is added any more when all that was added by now is there.
     more_jobs, seconds = study.more_jobs() if any(row.missing for row in groups) else (0, 0.0)
     return Plan(
@@ -201,7 +204,8 @@ def make_plan(study: AnyStudy, statuses: Mapping[str, str], kept: Iterable[str],
         more_jobs=more_jobs,
         more_cpu_seconds=more_jobs * seconds,
         starting_seconds=STARTING_SECONDS if batches else 0.0,
-        compiling_seconds=COMPILING_SECONDS * len(uncompiled(study, batches)),
+        compiles=compiles,
+        compiling_seconds=COMPILING_SECONDS * len(compiles),
         finishing_seconds=study.finishing_seconds() if batches else 0.0,
     )
 

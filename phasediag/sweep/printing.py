@@ -28,13 +28,15 @@ def print_plan(planned: Plan) -> None:
         f"{planned.total} jobs: {planned.finished} finished, {planned.failed} failed, "
         f"{planned.missing} missing; {planned.samples} networks to be kept whole"
     )
+    mixed = sum(row.batches for row in planned.groups) > planned.batches
+    shared = f" (those with jobs of several {planned.grouped_by}s count in each)" if mixed else ""
     say(
-        f"{planned.batches} batches; predicted: {format_duration(planned.cpu_seconds)} of CPU time, "
+        f"{planned.batches} batches{shared}; predicted: {format_duration(planned.cpu_seconds)} of CPU time, "
         f"{format_duration(planned.wall_seconds)} of training here with {planned.slots} at a time"
     )
     beside = {
         "to start and stop Ray (none with --local)": planned.starting_seconds,
-        "to compile the engine (once on this machine)": planned.compiling_seconds,
+        f"to compile the {' and '.join(planned.compiles)} engine (once on this machine)": planned.compiling_seconds,
         "for fits and figures": planned.finishing_seconds,
     }
     if parts := [f"{seconds:.0f} s {what}" for what, seconds in beside.items() if seconds]:

@@ -538,6 +538,8 @@ def _starting_hint(error: BaseException) -> str:
     """What to do about a Ray that does not start."""
     if isinstance(error, MemoryError) or "memory" in str(error).lower() or "allocate" in str(error).lower():
         return "; it needs some GB of memory and of address space (ulimit -v); --local trains without it"
+    if isinstance(error, _TooLate):
+        return "; try again, or train without it: --local"
     return "; --local trains without it"
 
 

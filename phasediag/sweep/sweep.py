@@ -286,7 +286,7 @@ class _Sweep:
         if self._executor.here:
             first = flying[: self._executor.slots()]  # those that wait for a slot compile nothing yet
             compiling = uncompiled(self._study, first) - self._compiled
-            self._progress.compiling(COMPILING_SECONDS if compiling else 0.0)
+            self._progress.compiling(compiling, COMPILING_SECONDS)
 
     def _fly(self, attempt: Attempt) -> None:
         place = Place.ALONE if attempt.alone else Place.ANYWHERE

@@ -55,7 +55,7 @@ def drawings(
     if several:
         found["diagnosis"] = partial(maps.diagnosis, runs)
     if len(samples):
-        found |= _of_samples(samples, data)
+        found |= _of_samples(samples, data, slopes)
     return found
 
 
@@ -95,12 +95,14 @@ def _operator_map(runs: pd.DataFrame) -> Figure:
     return maps.slope_map(slopes, "W2", info.deciding_slope(slopes), operator_norm=True)
 
 
-def _of_samples(samples: pd.DataFrame, data: Mapping[str, NDArray[Any]]) -> dict[str, Drawing]:
+def _of_samples(
+    samples: pd.DataFrame, data: Mapping[str, NDArray[Any]], slopes: pd.DataFrame
+) -> dict[str, Drawing]:
     found: dict[str, Drawing] = {
-        f"features_{layer}": partial(examples.features, samples, layer)
+        f"features_{layer}": partial(examples.features, samples, layer, slopes)
         for layer in sorted(set(samples["layer"]))
     }
-    found["training"] = partial(examples.training, samples)
+    found["training"] = partial(examples.training, samples, slopes)
     if all(len(x) for x in samples["x"]):
-        found["functions"] = partial(examples.functions, samples, data)
+        found["functions"] = partial(examples.functions, samples, data, slopes)
     return found

@@ -70,18 +70,31 @@ _FITTED = [f"{column}{end}" for column in LINE_SLOPES for end in ("", "_low", "_
 
 @dataclass(frozen=True)
 class Example:
-    """A point of the plane that stands for a regime, and how it is drawn."""
+    """A point of the plane that stands for a predicted regime of a layer, and how it is drawn."""
 
     point: theory.Exponents
-    words: str
+    layer: str
+    regime: str
     colour: str
     marker: str
+
+    @property
+    def words(self) -> str:
+        """The layer and its regime."""
+        return f"${layer_symbol(self.layer)}$ {self.regime}"
 
     @property
     def title(self) -> str:
         """The regime and the point, as a title or a legend shows them."""
         where = rf"$\gamma={self.point[0]:g},\ \gamma'={self.point[1]:g}$"
         return f"{self.words}: {where}"
+
+    def measured(self, slopes: pd.DataFrame | None) -> Example:
+        """This example with its measured regime, which is what maps show; marked as predicted where none is known."""
+        known: pd.Series[Any] = pd.Series(dtype=object)
+        if slopes is not None:
+            known = _at(slopes.loc[slopes["layer"] == self.layer], self.point)["regime"]
+        return replace(self, regime=next(iter(known), f"{self.regime} (predicted)"))
 
 
 Kept = tuple[Example, "pd.Series[Any]"]
@@ -101,8 +114,8 @@ def examples_of(table: pd.DataFrame, layer: str) -> list[Example]:
     examples = []
     for regime, point in chosen.items():
         there = theory.predicted_regime(layer, depth, *point, gamma_1) == regime
-        words = f"${layer_symbol(layer)}$ {'' if there else 'nearly '}{regime}"
-        examples.append(Example(point, words, COLOURS[regime], MARKERS[regime]))
+        words = regime if there else f"nearly {regime}"
+        examples.append(Example(point, layer, words, COLOURS[regime], MARKERS[regime]))
     return examples
 
 
@@ -135,7 +148,7 @@ def chosen(table: pd.DataFrame, layer: str, points: Sequence[theory.Exponents]) 
     for point in found:
         regime = theory.predicted_regime(layer, depth, *point, gamma_1)
         look = looks.pop(regime, None) or next(further)
-        examples.append(Example(point, f"${layer_symbol(layer)}$ {regime}", *look))
+        examples.append(Example(point, layer, regime, *look))
     return examples
 
 
@@ -188,7 +201,7 @@ def plot_scaling(
     """
     of_layer = select_layer(complete_runs(runs), layer)
     slopes = fit(of_layer) if slopes is None else slopes
-    require_columns(slopes, [*POINT_KEYS, *_FITTED], "slopes")
+    require_columns(slopes, [*POINT_KEYS, *_FITTED, "regime"], "slopes")
     require_one_plane(slopes)
     shown = _shown(select_layer(slopes, layer), layer, points)
     with shown_style():
@@ -210,11 +223,13 @@ def scaling(
 
 
 def _shown(of_layer: pd.DataFrame, layer: str, points: Sequence[theory.Exponents] | None) -> list[Example]:
-    """The points that were chosen, or else an example of every regime; all of a small study."""
+    """The points that were chosen, or else an example of every regime; all of a small study. With their measured regimes."""
     if points is not None:
-        return chosen(of_layer, layer, points)
-    examples = examples_of(of_layer, layer)
-    return [*examples, *_others(of_layer, examples)]
+        examples = chosen(of_layer, layer, points)
+    else:
+        examples = examples_of(of_layer, layer)
+        examples += _others(of_layer, layer, examples)
+    return [example.measured(of_layer) for example in examples]
 
 
 def _scaling_size(shown: list[Example]) -> tuple[float, float]:
@@ -238,14 +253,13 @@ def _draw_scalings(ax: Axes, of_layer: pd.DataFrame, slopes_of: pd.DataFrame, sh
     ax.legend(handles=handles, handlelength=1.4, **place)
 
 
-def _others(of_layer: pd.DataFrame, examples: list[Example]) -> list[Example]:
+def _others(of_layer: pd.DataFrame, layer: str, examples: list[Example]) -> list[Example]:
     """The points of a small study that are no examples: several are in one regime."""
     points = list(of_layer[POINT].itertuples(index=False, name=None))
     rest = sorted({*points} - {example.point for example in examples}) if len(points) <= _FEW else []
     regime = of_layer.set_index(POINT)["predicted_regime"]
-    symbol = layer_symbol(str(of_layer["layer"].iloc[0]))
     return [
-        Example(point, f"${symbol}$ {regime[point]}", colour, marker)
+        Example(point, layer, regime[point], colour, marker)
         for point, (colour, marker) in zip(rest, _FURTHER, strict=False)
     ]
 
@@ -332,9 +346,13 @@ def plot_functions(
 
 
 @rc_context(STYLE)
-def functions(samples: pd.DataFrame, data: Mapping[str, NDArray[Any]] | None = None) -> Figure:
-    """The figure of `plot_functions`."""
-    shown = _example_samples(samples, _first_layer(samples))
+def functions(
+    samples: pd.DataFrame,
+    data: Mapping[str, NDArray[Any]] | None = None,
+    slopes: pd.DataFrame | None = None,
+) -> Figure:
+    """The figure of `plot_functions`; with ``slopes``, it names the measured regimes."""
+    shown = _example_samples(samples, _first_layer(samples), slopes=slopes)
     return _panels(partial(_draw_functions, data=data), shown, new_figure)
 
 
@@ -380,9 +398,9 @@ def plot_features(
 
 
 @rc_context(STYLE)
-def features(samples: pd.DataFrame, layer: str) -> Figure:
-    """The figure of `plot_features`."""
-    return _panels(_draw_features, _example_samples(samples, layer), new_figure, _LARGER)
+def features(samples: pd.DataFrame, layer: str, slopes: pd.DataFrame | None = None) -> Figure:
+    """The figure of `plot_features`; with ``slopes``, it names the measured regimes."""
+    return _panels(_draw_features, _example_samples(samples, layer, slopes=slopes), new_figure, _LARGER)
 
 
 def _draw_features(axes: Sequence[Axes], shown: list[Kept]) -> None:
@@ -415,9 +433,9 @@ def _label_orientation(ax: Axes, planar: bool) -> None:
 
 
 @rc_context(STYLE)
-def training(samples: pd.DataFrame) -> Figure:
+def training(samples: pd.DataFrame, slopes: pd.DataFrame | None = None) -> Figure:
     """Loss and relative change of every layer along the training, at a point of each regime: against the time of the flow, or against
-    evaluations where a method has none.
+    evaluations where a method has none. With ``slopes``, it names the measured regimes.
     """
     flow = "time" in samples and all(_is_known(time) for time in samples["time"])
     along, label = ("time", "time $t$ of the flow") if flow else ("evaluations", "evaluations")
@@ -425,7 +443,7 @@ def training(samples: pd.DataFrame) -> Figure:
     loss_axes, change_axes = figure.subplots(1, 2)
     layers = sorted(set(samples["layer"]))
     for layer, line in zip(layers, _LAYER_LINES, strict=False):
-        for example, sample in _example_samples(samples, layer):
+        for example, sample in _example_samples(samples, layer, slopes=slopes):
             x, y = _positive(sample[along], sample["relative_change"])
             change_axes.plot(x, y, color=example.colour, linestyle=line)
             if layer == layers[0]:
@@ -469,9 +487,12 @@ def _require_samples(samples: pd.DataFrame, *needed: str) -> None:
 
 
 def _example_samples(
-    samples: pd.DataFrame, layer: str, points: Sequence[theory.Exponents] | None = None
+    samples: pd.DataFrame,
+    layer: str,
+    points: Sequence[theory.Exponents] | None = None,
+    slopes: pd.DataFrame | None = None,
 ) -> list[Kept]:
-    """The kept networks at the points: the widest one, of the first seed, if several were kept.
+    """The kept networks at the points: the widest one, of the first seed, if several were kept; with the measured regimes of slopes.
 
     Without points, they are the examples of the first layer, and of three layers one where the second one condenses.
     """
@@ -482,11 +503,11 @@ def _example_samples(
         examples += [
             replace(example, colour=_SECOND_COLOUR)
             for example in examples_of(samples, "W2")
-            if example.words.endswith("condensed") and example.point not in taken
+            if example.regime.endswith("condensed") and example.point not in taken
         ]
     else:
         examples = chosen(samples, layer, points)
-    return [(example, _at(of_layer, example.point).iloc[0]) for example in examples]
+    return [(example.measured(slopes), _at(of_layer, example.point).iloc[0]) for example in examples]
 
 
 def _first_layer(samples: pd.DataFrame) -> str:

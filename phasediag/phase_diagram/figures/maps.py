@@ -324,22 +324,21 @@ def diagnosis(runs: pd.DataFrame) -> Figure:
     """Three maps that tell how far the runs can be trusted, over all widths and seeds of a point.
 
     The median number of evaluations of finished runs; the largest final loss, as a fraction of the initial one (finite
-    losses only); the fraction of runs that did not converge (stalled, at the limit, diverged or failed).
+    losses only); the fraction of runs that did not converge (stalled, at the limit, diverged or failed), unless all converged.
     """
     plane = split_points(info.reliability(runs))
-    figure = new_figure(DOUBLE_COLUMN, 2.5 if plane.table["gamma_prime"].nunique() > 1 else 1.8)
+    figure = new_figure(DOUBLE_COLUMN, 2.5 if plane.table["gamma_prime"].nunique() > 1 else 2.2)
     panels: dict[str, tuple[str, Callable[[Array], Normalize]]] = {
         "evaluations": ("evaluations (median)", log_norm),
         "loss_fraction": ("final / initial loss (worst)", log_norm),
         "not_converged": ("fraction not converged", lambda values: Normalize(0.0, 1.0)),
     }
-    for ax, (column, (label, norm)) in zip(figure.subplots(1, 3, sharey=True), panels.items(), strict=True):
-        values = plane.table[column].to_numpy(float)
-        if column == "not_converged" and not values.any():
-            ax.text(0.5, 0.5, "all runs converged", transform=ax.transAxes, ha="center", va="center")
-            ax.set_axis_off()
-            continue
-        scale = norm(values)
+    if not plane.table["not_converged"].any():
+        del panels["not_converged"]
+        figure.suptitle("all runs converged", fontsize="medium")
+    axes = figure.subplots(1, len(panels), sharey=True)
+    for ax, (column, (label, norm)) in zip(axes, panels.items(), strict=True):
+        scale = norm(plane.table[column].to_numpy(float))
         paint(ax, plane, column, scale, matplotlib.colormaps["viridis"])
         bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=ax, location="top", aspect=18, pad=0.03)
         bar.set_label(label)
@@ -421,8 +420,10 @@ def draw_measured(
     symbol = slope_symbol(column)
     name = f"({layer_symbol(str(of_layer['layer'].iloc[0]))})" if style else ""
     drawn: dict[str, Any] = {"color": "black", "linewidth": 1.8, "zorder": 4, **(style or {})}
-    if line["gamma"].count() == 1:  # a crossing alone in its map is a tick
-        ax.plot(line["gamma"], line.index, marker="|", markersize=14, markeredgewidth=1.8, **drawn)
+    if line["gamma"].count() == 1:  # a crossing alone in its map is drawn over the height of its row
+        line = line.dropna(subset="gamma")
+        ends = plane.row_edges(float(line.index[0]))
+        line = pd.concat([line, line]).set_axis(pd.Index(ends, name=line.index.name))
     y = line.index.to_numpy(float)
     low, high = line["gamma_low"].to_numpy(float), line["gamma_high"].to_numpy(float)
     band = np.isfinite(low) & np.isfinite(high)
@@ -459,7 +460,7 @@ def _gamma_1(table: pd.DataFrame) -> float:
 def map_size(slopes: pd.DataFrame) -> tuple[float, float]:
     """Width and height of a map in inches: low if it has one row."""
     one_row = slopes["gamma_prime"].nunique() < 2
-    return SINGLE_COLUMN, 2.0 if one_row else 3.0
+    return SINGLE_COLUMN, 2.6 if one_row else 3.0
 
 
 def symmetric_norm(slopes: Array) -> tuple[Normalize, str]:

@@ -9,6 +9,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,6 +36,7 @@ _TOLERANCE = 1e-3
 """By how much, of itself, an output may differ from a multiple of that."""
 _SAME_POWER = 0.05
 """Powers of the width that differ by less are the same."""
+_ONE_RATE = "the exponents assume one learning rate for all layers; for rates per layer, as muP code has, see --name muP"
 _ALLOWED = "allowed: torch.nn.Linear layers with ReLU between them, and constant factors"
 
 
@@ -104,7 +106,8 @@ def locate_module(make: Factory, widths: Sequence[int] = WIDTHS, draws: int = DR
     # a function that seeds itself, or keeps what it has made: no scatter is known
     if (by_width == by_width[:, :1]).all():
         logs, draws = by_width[:, 0], 1
-    return from_logs(widths, logs, draws, len(found[0].weights))
+    location = from_logs(widths, logs, draws, len(found[0].weights))
+    return replace(location, notes=(*location.notes, _ONE_RATE))
 
 
 def load_factory(text: str) -> Factory:

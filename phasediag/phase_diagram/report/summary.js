@@ -6,7 +6,7 @@ function drawSummary(state) {
     symbol(name),
     ...regimes.map((regime) => String(content.regime_counts[name][regime])),
   ]);
-  byId("summary-text").textContent = summaryText(chosen);
+  byId("summary-text").textContent = summaryText(chosen, lineColumn(chosen, state.quantity));
   const parts = [
     make("div", { class: "scroll" }, makeTable(["layer", ...regimes], counts, { caption: "Points by measured regime" })),
   ];
@@ -42,14 +42,14 @@ function refinementTable() {
   return makeTable(["layer", "mean", "largest", ...Object.values(states)], rows, { caption });
 }
 
-/** What the map of a layer shows, in a sentence or two. */
-function summaryText(layer) {
+/** What the map of a layer shows, in a sentence or two; its line is the zero of a column. */
+function summaryText(layer, column) {
   const counts = content.regime_counts[layer.name];
   const total = regimes.reduce((sum, regime) => sum + counts[regime], 0);
   const parts = regimes.filter((regime) => counts[regime]).map((regime) => `${counts[regime]} ${regime}`);
   const first = `${symbol(layer.name)}: of ${plural(total, "point")}, ${parts.join(", ") || "none has a slope"}.`;
-  const distance = (content.line_distances[layer.name] || {})[layer.deciding];
+  const distance = (content.line_distances[layer.name] || {})[column];
   if (!distance || !distance.rows) return `${first} The measured line crosses no row of the map where one is predicted.`;
-  const limit = layer.deciding === "slope" ? "" : " at infinite width";
-  return `${first} The measured critical line${limit} is ${decimals(distance.mean)} in γ from the predicted one in the mean, ${decimals(distance.max)} at most.`;
+  const shown = QUANTITIES[column].name;
+  return `${first} The measured critical line (${shown}) is ${decimals(distance.mean)} in γ from the predicted one in the mean, ${decimals(distance.max)} at most.`;
 }
