@@ -379,13 +379,19 @@ def test_what_is_nearly_a_uri_is_refused_and_nothing_is_written(tmp_path, monkey
     assert [path.name for path in tmp_path.iterdir()] == ["spec.toml"]
 
 
-@pytest.mark.parametrize("out", ["relative", "./a/b", "{here}/absolute", "file://{here}/uri"])
-def test_a_folder_that_ray_deletes_after_the_job_is_refused(tmp_path, monkeypatch, out):
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["--out", out] for out in ("relative", "./a/b", "{here}/absolute", "file://{here}/uri")),
+        ["--out", "{here}/../../../out", "--log", "log.jsonl"],
+    ],
+)
+def test_a_folder_or_log_that_ray_deletes_after_the_job_is_refused(tmp_path, monkeypatch, arguments):
     here = tmp_path / "session_1/runtime_resources/working_dir_files/_ray_pkg_0123456789abcdef"
     here.mkdir(parents=True)
     monkeypatch.chdir(here)
     Path("spec.toml").write_text(SPEC)
-    result = invoke("run", "spec.toml", "--out", out.format(here=here))
+    result = invoke("run", "spec.toml", *(argument.format(here=here) for argument in arguments))
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert "which Ray deletes after the job; allowed: an absolute path" in result.stderr
     assert [path.name for path in here.iterdir()] == ["spec.toml"]

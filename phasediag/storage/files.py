@@ -204,15 +204,19 @@ class Files:
 
     def check_lasting(self) -> None:
         """Raises `InputError` if the folder lies in Ray's copy of a job's working directory, which Ray deletes after the job."""
-        parts = Path(self.root).resolve().parts if self.local else ()
-        if _RAYS_COPY in pairwise(parts):
+        if self.local and _is_rays_copy(Path(self.root)):
             raise InputError(
                 f"{self.out}: lies in Ray's copy of --working-dir, which Ray deletes after the job; "
                 "allowed: an absolute path outside of it that all nodes see, or a URI such as s3://bucket/prefix"
             )
 
     def check_outside(self, file: Path) -> None:
-        """Raises `InputError` if a file lies within the folder, or within another study's: a study's folder holds its own files only."""
+        """Raises `InputError` if a file lies within the folder, or within another study's: a study's folder holds its own files only. Or in
+        Ray's copy of a job's working directory, which Ray deletes after the job."""
+        if _is_rays_copy(file):
+            raise InputError(
+                f"{file}: lies in Ray's copy of --working-dir, which Ray deletes after the job; allowed: an absolute path outside of it"
+            )
         if self.local and Path(self.root).resolve() in file.resolve().parents:
             raise InputError(f"{file}: lies within {self.out}; allowed: a file outside of it")
         check_outside_studies(file)
@@ -291,6 +295,10 @@ def _with_single_put(uri: str) -> str:
     if not uri.startswith("s3://") or "allow_delayed_open" in uri:
         return uri
     return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
+
+
+def _is_rays_copy(path: Path) -> bool:
+    return _RAYS_COPY in pairwise(path.resolve().parts)
 
 
 def check_outside_studies(path: Path) -> None:
