@@ -100,10 +100,14 @@ def _cases(quick: bool) -> list[tuple[str, list[Job], tuple[np.ndarray, np.ndarr
                 flow = TrainSpec(loss_tolerance=1e-4 if quick else 1e-6)
                 cases.append((f"{name}, flow", jobs, data, flow))
             for method, step in (("gd", 0.01), ("adam", 1e-3)):
-                fixed = TrainSpec(
-                    method=method, learning_rate=step, max_evaluations=200 if quick else 1000, dtype="float64"
-                )
-                cases.append((f"{name}, {method}", jobs, data, fixed))
+                limit = 200 if quick else 1000
+                values = {
+                    "method": method,
+                    "learning_rate": step,
+                    "max_evaluations": limit,
+                    "dtype": "float64",
+                }
+                cases.append((f"{name}, {method}", jobs, data, TrainSpec.model_validate(values)))
     return cases
 
 
@@ -111,7 +115,8 @@ def _differences(rows: Rows, others: Rows) -> np.ndarray:
     """Relative differences of the relative changes, where both are finite."""
     these, those = (np.array([row["relative_change"] for row in part]) for part in (rows, others))
     both = np.isfinite(these) & np.isfinite(those)
-    return np.abs(these / those - 1)[both]
+    differences: np.ndarray = np.abs(these / those - 1)[both]
+    return differences
 
 
 def _timings(quick: bool) -> int:
@@ -183,7 +188,7 @@ def _busy(work: Callable[[], Any]) -> float:
     """The part of the time in which kernels run."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         _, seconds = timed(work)
-    return sum(event.self_device_time_total for event in profile.key_averages()) / 1e6 / seconds
+    return float(sum(event.self_device_time_total for event in profile.key_averages())) / 1e6 / seconds
 
 
 if __name__ == "__main__":

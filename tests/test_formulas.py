@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-import pytest
+from browsers import chromium, needs_chromium
 from test_docs import LINKING, ROOT
-from test_report_browser import CHROMIUM, browser  # noqa: F401  a fixture
 
 CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(?=\S)(.+?)(?<=\S)\$", re.DOTALL)
@@ -17,15 +16,15 @@ def formulas() -> set[str]:
     return {"".join(found) for text in texts for found in FORMULA.findall(text)}
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt install chromium")
-def test_katex_sets_every_formula(browser) -> None:  # noqa: F811
-    page = browser.new_page()
-    page.add_script_tag(path=ROOT / "docs/vendor/katex/katex.min.js")
+@needs_chromium
+def test_katex_sets_every_formula() -> None:
     found = formulas()
     assert len(found) > 50
-    assert [
-        one for one in found if "katex" not in page.evaluate("tex => katex.renderToString(tex)", one)
-    ] == []
+    with chromium() as browser:
+        page = browser.new_page()
+        page.add_script_tag(path=ROOT / "docs/vendor/katex/katex.min.js")
+        set_ = {one: page.evaluate("tex => katex.renderToString(tex)", one) for one in found}
+    assert [one for one, html in set_.items() if "katex" not in html] == []
 
 
 def test_markdown_leaves_formulas_alone() -> None:
