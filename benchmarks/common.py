@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import platform
 import sys
 import time
@@ -39,6 +40,17 @@ def machine() -> str:
     cpu = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "")
     versions = f"torch {torch.__version__}, numpy {np.__version__}"
     return f"{cpu or platform.processor() or platform.machine()}; {versions}; {torch.get_num_threads()} thread of torch"
+
+
+def chosen_parts(description: str, parts: Sequence[str]) -> tuple[Sequence[str], bool]:
+    """What the command line asks for: parts of a benchmark, all without any, and whether a few small jobs will do."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"any of {', '.join(parts)}; all without")
+    parser.add_argument("--quick", action="store_true", help="a few small jobs: does it run?")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - set(parts):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; allowed: {', '.join(parts)}")
+    return arguments.parts or parts, arguments.quick
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> None:

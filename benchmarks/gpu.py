@@ -6,7 +6,6 @@ gradient descent as one would write it in plain PyTorch on the same card; the la
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +19,7 @@ from phasediag.phase_diagram import training
 from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.spec import TrainSpec
 
-from .common import X, Y, jobs_at, machine, map_sample, percent, table, timed
+from .common import X, Y, chosen_parts, jobs_at, machine, map_sample, percent, table, timed
 from .plain import GradientDescent, Networks
 
 Rows = list[dict[str, Any]]
@@ -31,19 +30,14 @@ LOOSE = 3.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"any of {', '.join(PARTS)}; all without")
-    parser.add_argument("--quick", action="store_true", help="a few small jobs: does it run?")
-    arguments = parser.parse_args()
-    if unknown := set(arguments.parts) - set(PARTS):
-        parser.error(f"no such part: {', '.join(sorted(unknown))}; allowed: {', '.join(PARTS)}")
+    parts, quick = chosen_parts(str(__doc__), PARTS)
     if not torch.cuda.is_available():
         sys.exit("torch finds no GPU here")
     torch.set_num_threads(1)
     print(f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}; {cores()} cores, {machine()}")
     wrong = 0
-    for part in arguments.parts or PARTS:
-        wrong += _checks(arguments.quick) if part == "checks" else _timings(arguments.quick)
+    for part in parts:
+        wrong += _checks(quick) if part == "checks" else _timings(quick)
     sys.exit(1 if wrong else 0)
 
 

@@ -104,6 +104,15 @@ Out = Annotated[
         autocompletion=completion.study_folders,
     ),
 ]
+Root = Annotated[
+    str,
+    typer.Argument(
+        metavar="[ROOT]",
+        help="Folder or URI below which the studies are: the working directory, if not given.",
+        show_default=False,
+        autocompletion=completion.study_folders,
+    ),
+]
 SpecFile = Annotated[
     Path,
     typer.Argument(
@@ -381,15 +390,7 @@ def status(
 
 @app.command("list")
 def list_(
-    root: Annotated[
-        str,
-        typer.Argument(
-            metavar="[ROOT]",
-            help="Folder or URI below which the studies are: the working directory, if not given.",
-            show_default=False,
-            autocompletion=completion.study_folders,
-        ),
-    ] = ".",
+    root: Root = ".",
     as_json: Json = False,
 ) -> None:
     """List the studies below a folder, and how far they are.
@@ -409,15 +410,7 @@ def list_(
 
 @app.command()
 def serve(
-    root: Annotated[
-        str,
-        typer.Argument(
-            metavar="[ROOT]",
-            help="Folder or URI below which the studies are: the working directory, if not given.",
-            show_default=False,
-            autocompletion=completion.study_folders,
-        ),
-    ] = ".",
+    root: Root = ".",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
     host: Annotated[
         str, typer.Option(help="Interface to listen on. Others than loopback need a token.")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import pytest
 import tomli_w
 from browsers import chromium, needs_chromium, new_tab, wait_for
 from studies import store_of, trainer_of
-from test_report import EVIL, Page, invoke
+from test_report import EVIL, Page, heavy_imports_of_page, invoke
 
 import phasediag
 from phasediag.condensation.columns import TABLES
@@ -172,15 +170,7 @@ def test_the_page_of_the_largest_published_study_is_below_8_megabytes(tmp_path: 
 
 
 def test_the_page_needs_neither_torch_nor_ray(small: Store) -> None:
-    script = (
-        "import sys\n"
-        "from phasediag.condensation.report.page import page\n"
-        "from phasediag.kinds import open_store\n"
-        f"page(open_store({small.out!r}), None)\n"
-        "print(*{'torch', 'ray', 'pydantic', 'typer', 'rich', 'sklearn', 'plotly.graph_objects'} & set(sys.modules))"
-    )
-    output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    assert output.stdout.strip() == ""
+    assert heavy_imports_of_page("condensation", small.out) == ""
 
 
 # In a browser.

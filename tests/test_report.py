@@ -457,13 +457,18 @@ def test_folders_without_a_study_are_refused(tmp_path):
     assert result.exit_code == 2 and "holds no study" in result.stderr
 
 
-def test_the_page_needs_neither_torch_nor_ray(small, tmp_path):
+def heavy_imports_of_page(kind, out):
+    """What of all that is slow to import a process has imported that has made the page of a folder, by the kind's package."""
     script = (
         "import sys\n"
-        "from phasediag.phase_diagram.report.page import page\n"
+        f"from phasediag.{kind}.report.page import page\n"
         "from phasediag.kinds import open_store\n"
-        f"page(open_store({small.out!r}), None)\n"
+        f"page(open_store({out!r}), None)\n"
         "print(*{'torch', 'ray', 'pydantic', 'typer', 'rich', 'sklearn', 'plotly.graph_objects'} & set(sys.modules))"
     )
     output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    assert output.stdout.strip() == ""
+    return output.stdout.strip()
+
+
+def test_the_page_needs_neither_torch_nor_ray(small, tmp_path):
+    assert heavy_imports_of_page("phase_diagram", small.out) == ""

@@ -114,8 +114,8 @@ class _Guard:
         if method not in ("GET", "HEAD"):
             return PlainTextResponse("only GET and HEAD", 405, {"allow": "GET, HEAD"})
         if self._token is None:
-            named = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
-            local = named in LOCAL_NAMES or headers.get("host") in LOCAL_NAMES
+            host = headers.get("host", "")
+            local = host in LOCAL_NAMES or host.rpartition(":")[0] in LOCAL_NAMES
             return None if local else PlainTextResponse("not a name of this machine", 421)
         if hmac.compare_digest(_password(headers.get("authorization", "")), self._token.encode()):
             return None

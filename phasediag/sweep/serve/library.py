@@ -25,8 +25,6 @@ PAGE_SHARE = 0.2
 """Pages of running sweeps take at most this fraction of the time to make."""
 PAGES_KEPT = 8
 """Pages in memory, each of a few megabytes."""
-
-
 _NOT_SHOWN = {"driver.json", "report.html"}
 """Files of a study that its page does not show."""
 
@@ -48,7 +46,8 @@ class _Shelf:
             beside = self.files.mark()
             mark = beside, self.files.mark("runs"), self.files.mark("samples")
         except InputError as error:
-            return Listed(folder, error=one_line(error))
+            self.listed, self.mark = Listed(folder, error=one_line(error)), ()
+            return self.listed
         if self.listed is None or self.mark != mark or self.listed.state == "running":
             self.listed, self.mark = describe(self.files.out, folder, self._status), mark
             self.portrait = self._portrait()
@@ -116,7 +115,13 @@ class Library:
 
     def study(self, folder: str) -> Listed | None:
         """The study in a folder, from the root on; None if there is none."""
-        return next((study for study in self.studies() if study.folder == folder), None)
+        shelf = self._present(folder)
+        return shelf.listed if shelf else None
+
+    def _present(self, folder: str) -> _Shelf | None:
+        """What is known of a folder now; None if it holds no study."""
+        self.studies()
+        return self._shelves.get(folder)
 
     def page(self, folder: str) -> Page | None:
         """The page of a study, of its present state or a moment older; None if there is no such study.
@@ -124,24 +129,24 @@ class Library:
         Raises:
             InputError: the study cannot be read, or its kind has no page.
         """
-        study = self.study(folder)
-        if study is None:
+        shelf = self._present(folder)
+        if shelf is None or shelf.listed is None:
             return None
-        shelf = self._shelves[folder]
         with shelf.lock:
             tag = self._current(folder, shelf)
             page = self._pages.get(folder)
             if page is None or page.tag != tag:
                 started = time.monotonic()
                 store = open_store(shelf.files.out)
-                content = kind_in(store).report(store, study.status)
+                content = kind_in(store).report(store, shelf.listed.status)
                 page = Page(content, tag, time.monotonic(), time.monotonic() - started)
                 self._keep(folder, page)
             return page
 
     def tag(self, folder: str) -> str:
         """What tells the state that the page of a study shows, or would show, from others; empty if there is no such study."""
-        return self._current(folder, self._shelves[folder]) if self.study(folder) else ""
+        shelf = self._present(folder)
+        return self._current(folder, shelf) if shelf else ""
 
     def _current(self, folder: str, shelf: _Shelf) -> str:
         """The tag of the present state, or of a state before for which a page has just been made."""
@@ -158,18 +163,16 @@ class Library:
 
     def portrait(self, folder: str) -> bytes | None:
         """The figure that stands for a study, a PNG; None if it is not drawn."""
-        shelf = self._shelves[folder] if self.study(folder) else None
-        if (
-            shelf is None
-            or shelf.portrait is None
-            or not self._is_within(f"{folder}/figures/{shelf.portrait}")
-        ):
+        shelf = self._present(folder)
+        if shelf is None or shelf.portrait is None:
             return None
-        return shelf.files.read(f"figures/{shelf.portrait}")
+        figure = f"figures/{shelf.portrait}"
+        return shelf.files.read(figure) if self._is_within(f"{folder}/{figure}") else None
 
     def has_portrait(self, folder: str) -> bool:
-        """Whether there is a figure that stands for this study, one of `studies`."""
-        return self._shelves[folder].portrait is not None
+        """Whether there is a figure that stands for a study, as far as the last look knows."""
+        shelf = self._shelves.get(folder)
+        return shelf is not None and shelf.portrait is not None
 
     def _look(self) -> list[Listed]:
         try:
