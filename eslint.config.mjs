@@ -7,28 +7,35 @@ import { createRequire } from "node:module";
 // The recommended rules come with ESLint: from where it runs, since the repository has no node_modules.
 const { configs } = createRequire(realpathSync(process.argv[1]))("@eslint/js");
 
-const BROWSER = `document history location navigator matchMedia getComputedStyle getSelection addEventListener ResizeObserver
-  URLSearchParams Plotly atob`.split(/\s+/);
+const BROWSER =
+  `document history location window navigator matchMedia getComputedStyle getSelection addEventListener ResizeObserver
+  URLSearchParams Plotly atob fetch parent setTimeout setInterval structuredClone CSS`.split(/\s+/);
 // What each file shares with the others of its pages, in the order in which they run. All else is its own.
 const EVERY_PAGE = "phasediag/display/page";
 const SHARED = {
   [EVERY_PAGE]: {
-    "dom.js": `content jobs byId make makeTable show setOptions onChange known minus decimals digits raised tickText exponent symbol
+    "dom.js": `byId make makeTable show setOptions onChange known minus decimals digits raised tickText exponent symbol
       interval plural plain`,
     "plots.js": `colour axis draw onPoint announce logTicks spacedTicks logAxis drawCourses showLegend swatch sample`,
-    "frame.js": "start keep statusCell runButton drawFiles",
+    "frame.js": "content jobs start setKind connect renew keep takeRuns noRuns statusCell runButton drawFiles",
+  },
+  "phasediag/sweep/serve/page": {
+    "live.js": "follow sweepText bar duration",
+    "list.js": "",
+    "study.js": "",
+    "compare.js": "",
   },
   "phasediag/condensation/report": {
-    "lines.js": `epochs networks layers lastEpoch placeOf epochAxis snapshotLine percent stdText layerText drawSummary drawLines
+    "lines.js": `epochs networks layers receive lastEpoch placeOf epochAxis snapshotLine percent stdText layerText drawSummary drawLines
       drawShares summaryText`,
     "network.js": "drawSnapshot",
     "page.js": "update choose",
   },
   "phasediag/phase_diagram/report": {
-    "map.js": `points regimes jobsAt QUANTITIES widthText lineColumn lineLayers drawMap at placeText missingTrace bandTraces slopeText
+    "map.js": `points regimes receive QUANTITIES widthText lineColumn lineLayers drawMap at placeText missingTrace bandTraces slopeText
       regimeText neighbour`,
     "legend.js": "drawLegend",
-    "cell.js": "drawCell widthOf",
+    "cell.js": "drawCell",
     "summary.js": "drawSummary",
     "page.js": "update choose",
   },
@@ -36,7 +43,12 @@ const SHARED = {
 const files = Object.entries(SHARED).flatMap(([folder, scripts]) =>
   Object.entries(scripts).map(([name, names]) => {
     const path = `${folder}/${name}`;
-    return { folder, path, names: names.split(/\s+/), text: readFileSync(new URL(path, import.meta.url), "utf8") };
+    return {
+      folder,
+      path,
+      names: names.split(/\s+/).filter(Boolean),
+      text: readFileSync(new URL(path, import.meta.url), "utf8"),
+    };
   }),
 );
 for (const folder of Object.keys(SHARED))
@@ -66,7 +78,7 @@ export default [
     },
     rules: {
       ...configs.recommended.rules,
-      "no-unused-vars": ["error", { varsIgnorePattern: `^(${file.names.join("|")})$` }],
+      "no-unused-vars": ["error", { varsIgnorePattern: `^(${file.names.join("|") || "_"})$` }],
       eqeqeq: "error",
       "no-var": "error",
       "prefer-const": "error",

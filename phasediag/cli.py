@@ -604,6 +604,7 @@ def report(
     Example:
       phasediag report results/study -o study.html
     """
+    from .display.page.render import standalone
     from .kinds import kind_in, open_store
     from .storage.files import write_file
     from .sweep.load import Results
@@ -620,7 +621,7 @@ def report(
         if store.statuses() and Results(store).keep_fit():
             say(f"wrote {store.name(store.fitted_name)}")
     status = _status_of(store)
-    write(kind.report(store, status))
+    write(standalone(kind.report(store), status))
     _note_missing(status, store.out)
     say(f"wrote {name}")
 

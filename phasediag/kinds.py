@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # reading, fitting and plotting need none of it
     import pandas as pd
 
     from .display.figures import Drawing
+    from .display.page.report import Report
     from .spec.tables import Table
     from .studies import AnyStudy, Job, Trainer
 
@@ -129,12 +130,8 @@ class Kind(ABC, Generic[SpecT, StudyT, JobT]):
         """
         raise self._lacks("scaling", results.store)
 
-    def report(self, store: Store, progress: Progress | None) -> bytes:
-        """A folder as one interactive page of HTML.
-
-        Args:
-            store: the folder.
-            progress: how far its sweep is; None where that is not known.
+    def report(self, store: Store) -> Report:
+        """What makes the interactive page of a folder.
 
         Raises:
             InputError: the kind has no such page.
@@ -203,35 +200,6 @@ class Held(Protocol):
     @property
     def data(self) -> Mapping[str, NDArray[np.generic]]:
         """The arrays of ``data.npz``; none where the file is missing."""
-        ...
-
-
-class Progress(Protocol):
-    """How far the sweep of a study is."""
-
-    @property
-    def state(self) -> str:
-        """complete, running or stopped."""
-        ...
-
-    @property
-    def total(self) -> int:
-        """Number of jobs."""
-        ...
-
-    @property
-    def finished(self) -> int:
-        """Jobs that have rows, without the failed ones."""
-        ...
-
-    @property
-    def failed(self) -> int:
-        """Jobs that could not be run."""
-        ...
-
-    @property
-    def missing(self) -> int:
-        """Jobs without rows."""
         ...
 
 

@@ -22,8 +22,9 @@ from phasediag.condensation.columns import TABLES
 from phasediag.condensation.counts import count, summarise
 from phasediag.condensation.figures import matrix
 from phasediag.condensation.report import content
-from phasediag.condensation.report.content import gather
-from phasediag.condensation.report.page import page as page_of
+from phasediag.condensation.report.content import CondensationReport
+from phasediag.display.page.render import standalone
+from phasediag.display.page.report import Progress
 from phasediag.kinds import read_study
 from phasediag.storage.store import Store
 from phasediag.sweep.status import read_status
@@ -71,6 +72,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return make_folder(tmp_path_factory.mktemp("small") / "out", SPEC)
 
 
+def gather(store: Store, progress: Progress | None) -> dict[str, Any]:
+    """What the page shows, its runs among them."""
+    report = CondensationReport(store)
+    shown = report.content(progress)
+    return {**shown, "runs_of": {cell: report.runs(cell) for cell in shown["cells"]}}
+
+
 # What it holds.
 
 
@@ -90,12 +98,12 @@ def test_numbers_of_layers_and_runs_are_those_of_the_files(small: Store) -> None
         )
         for key, value in layer["summary"].items():
             assert value == (None if pd.isna(summary[key]) else pytest.approx(summary[key], rel=1e-4))
-    jobs = held["jobs"]
     for row in runs.to_dict("records"):
+        network = networks.index((row["activations"], row["dimension"], row["std"]))
+        jobs = held["runs_of"][held["cells"][network]]
         job, snapshot = jobs["id"].index(row["job_id"]), held["epochs"].index(row["epoch"])
         assert jobs["layers"]["H1"]["lines"][job][snapshot] == row["lines"]
         assert jobs["loss"][job][snapshot] == pytest.approx(row["loss"], rel=1e-3)
-        assert networks[jobs["network"][job]] == (row["activations"], row["dimension"], row["std"])
     assert held["notes"] == [] and held["failures"]["total"] == 0
 
 
@@ -103,7 +111,7 @@ def test_kept_networks_have_products_functions_and_losses(small: Store) -> None:
     held, samples = gather(small, None), small.samples()
     assert len(held["kept"]) == 8
     for kept in held["kept"]:
-        rows = samples.loc[samples["job_id"] == held["jobs"]["id"][kept["job"]]].reset_index(drop=True)
+        rows = samples.loc[samples["job_id"] == kept["id"]].reset_index(drop=True)
         for i, products in enumerate(kept["layers"]["H1"]["products"]):
             units = matrix(rows["input"][i])
             units = units / np.linalg.norm(units, axis=1, keepdims=True)
@@ -170,7 +178,7 @@ def test_the_page_of_the_largest_published_study_is_below_8_megabytes(tmp_path: 
 
 
 def test_the_page_needs_neither_torch_nor_ray(small: Store) -> None:
-    assert heavy_imports_of_page("condensation", small.out) == ""
+    assert heavy_imports_of_page(small.out) == ""
 
 
 # In a browser.
@@ -181,7 +189,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, list
     """A page of the browser, its faults, and the address of a page with hostile names and a run that failed."""
     out = tmp_path_factory.mktemp("browser") / FOLDER
     store = make_folder(out, SPEC, failed=True)
-    store.write_report(page_of(store, None))
+    store.write_report(standalone(CondensationReport(store), None))
     with chromium() as browser:
         yield *new_tab(browser), (out / "report.html").as_uri()
 
@@ -238,7 +246,7 @@ def test_the_summary_and_the_runs_lead_to_each_other(page: Any) -> None:
     page.locator("#cell-runs button").nth(1).click()
     chosen = page.locator("#cell-runs [aria-pressed=true]").get_attribute("aria-label").split()[-1]
     assert page.locator("#job-code").text_content().split()[-1] == chosen
-    assert page.locator("#network-choice select").input_value() == page.evaluate("String(state.job)")
+    assert page.locator("#network-choice select").input_value() == page.evaluate("state.job")
     page.get_by_role("button", name="show run").click()
     assert EVIL in page.locator("#cell-runs").text_content()
 

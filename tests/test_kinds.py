@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from heads import ONE_WORKER
+from test_report import Page
 
 from phasediag import kinds
 from phasediag.errors import InputError
@@ -64,7 +65,8 @@ def test_it_has_a_state_a_fit_figures_and_a_page(folder: Path) -> None:
     assert "figures/speeds.png" in phasediag(folder, "plot", "out").stdout
     assert (folder / "out" / "figures" / "speeds.svg").exists()
     assert phasediag(folder, "report", "out").returncode == 0
-    assert "3 of 3 jobs" in (folder / "out" / "report.html").read_text()
+    held = Page((folder / "out" / "report.html").read_text()).content
+    assert held["runs_of"]["all"]["rate"] == [0.1, 0.2, 0.5] and held["progress"]["finished"] == 3
 
 
 def test_its_jobs_are_reproduced_and_exported(folder: Path) -> None:

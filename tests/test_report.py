@@ -17,13 +17,14 @@ from test_figures import make_samples, slope_at
 from typer.testing import CliRunner
 
 from phasediag.cli import app
-from phasediag.display.page.render import to_json
+from phasediag.display.page import render
+from phasediag.display.page.render import standalone, to_json
 from phasediag.kinds import open_store, read_study
 from phasediag.phase_diagram import theory
 from phasediag.phase_diagram.columns import TABLES
 from phasediag.phase_diagram.fitting import fit
-from phasediag.phase_diagram.report.content import NEURONS_SHOWN, gather
-from phasediag.phase_diagram.report.page import page
+from phasediag.phase_diagram.report.content import MapReport
+from phasediag.phase_diagram.report.kept import NEURONS_SHOWN
 from phasediag.phase_diagram.training import failed_rows
 from phasediag.sweep.report import FAILURES_LISTED
 from phasediag.sweep.status import read_status
@@ -111,6 +112,17 @@ def table_of(frame, schema):
     return pa.Table.from_pandas(filled.assign(**lists)[schema.names], schema.schema, preserve_index=False)
 
 
+def gather(store, progress):
+    """What the page shows, its runs among them: of each, and of its point."""
+    report = MapReport(store)
+    content = report.content(progress)
+    return {**content, "runs_of": {cell: report.runs(cell) for cell in content["cells"]}}
+
+
+def page(store, progress):
+    return standalone(MapReport(store), progress)
+
+
 def two_networks():
     """A network of 60 neurons at each of two points."""
     return make_samples([(0.5, 0.0), (1.7, 0.0)])
@@ -153,22 +165,25 @@ class Page(HTMLParser):
 
 def test_every_number_of_a_run_is_that_of_its_row(small):
     content, runs = gather(small, status_of(small)), small.runs()
-    jobs = content["jobs"]
-    assert len(jobs["id"]) == runs["job_id"].nunique() == 120
-    for layer in ("W1", "a"):
-        rows = runs.loc[runs["layer"] == layer].set_index("job_id").loc[jobs["id"]]
-        np.testing.assert_allclose(jobs["change"][layer], rows["relative_change"], rtol=1e-4)
-    for column in ("loss_initial", "loss_final"):
-        np.testing.assert_allclose(jobs[column], runs.drop_duplicates("job_id")[column], rtol=1e-3)
-    rows = runs.loc[runs["layer"] == "W1"]
-    assert jobs["seed"] == rows["seed"].tolist()
-    assert jobs["evaluations"] == rows["evaluations"].tolist()
-    assert [content["widths"][i] for i in jobs["width"]] == rows["width"].tolist()
-    assert [content["points"]["gamma"][i] for i in jobs["point"]] == rows["gamma"].tolist()
-    assert [content["points"]["gamma_prime"][i] for i in jobs["point"]] == rows["gamma_prime"].tolist()
-    assert {content["statuses"][i] for i in jobs["status"]} == {"converged"}
-    np.testing.assert_allclose(jobs["orientations"]["W1"], rows["orientations"], rtol=1e-4)
-    assert set(jobs["orientations"]["a"]) == {None}
+    assert content["runs"] == sum(len(of["id"]) for of in content["runs_of"].values()) == 120
+    for point, cell in enumerate(content["cells"]):
+        jobs, gamma = content["runs_of"][cell], content["points"]["gamma"][point]
+        at = runs.loc[
+            (runs["gamma"] == gamma) & (runs["gamma_prime"] == content["points"]["gamma_prime"][point])
+        ]
+        assert sorted(jobs["id"]) == sorted(at["job_id"].unique())
+        for layer in ("W1", "a"):
+            rows = at.loc[at["layer"] == layer].set_index("job_id").loc[jobs["id"]]
+            np.testing.assert_allclose(jobs["change"][layer], rows["relative_change"], rtol=1e-4)
+        rows = at.loc[at["layer"] == "W1"].set_index("job_id").loc[jobs["id"]]
+        for column in ("loss_initial", "loss_final"):
+            np.testing.assert_allclose(jobs[column], rows[column], rtol=1e-3)
+        assert jobs["seed"] == rows["seed"].tolist()
+        assert jobs["evaluations"] == rows["evaluations"].tolist()
+        assert [content["widths"][i] for i in jobs["width"]] == rows["width"].tolist()
+        assert {content["statuses"][i] for i in jobs["status"]} == {"converged"}
+        np.testing.assert_allclose(jobs["orientations"]["W1"], rows["orientations"], rtol=1e-4)
+        assert set(jobs["orientations"]["a"]) == {None}
 
 
 def test_slopes_lines_and_counts_are_those_of_the_fit(small):
@@ -304,14 +319,17 @@ def test_failures_are_counted_and_listed_up_to_a_bound(tmp_path):
         return with_status(found, range(20, 118), "stalled")
 
     content = gather(make_folder(tmp_path / "out", rows=rows), None)
-    failures, jobs = content["failures"], content["jobs"]
+    failures = content["failures"]
     assert failures["total"] == 118 and failures["counts"] == {"stalled": 98, "failed": 20}
     assert failures["reasons"] == [[20, "MemoryError: no room"]]
-    assert len(failures["jobs"]) == FAILURES_LISTED
-    statuses = [content["statuses"][jobs["status"][job]] for job in failures["jobs"]]
+    listed = failures["listed"]
+    assert {len(listed[key]) for key in ("id", "point", "width", "seed")} == {FAILURES_LISTED}
+    statuses = [content["statuses"][status] for status in listed["status"]]
     assert statuses[:20] == ["failed"] * 20 and set(statuses[20:]) == {"stalled"}
-    assert len(jobs["error"]) == 20
-    assert jobs["change"]["W1"].count(None) == 20
+    assert len(listed["error"]) == 20
+    runs = content["runs_of"].values()
+    assert sum(len(of["error"]) for of in runs) == sum(of["change"]["W1"].count(None) for of in runs) == 20
+    assert listed["id"][0] in content["runs_of"][content["cells"][listed["point"][0]]]["id"]
 
 
 # What is missing.
@@ -325,7 +343,7 @@ def test_a_study_without_rows_has_a_page_that_says_so(tmp_path):
     store = make_folder(tmp_path / "out", rows=None)
     assert invoke("report", store.out).exit_code == 0
     content = Page((tmp_path / "out" / "report.html").read_text()).content
-    assert content["layers"] == [] and content["points"]["gamma"] == []
+    assert content["layers"] == [] and len(content["points"]["gamma"]) == 15 and content["runs"] == 0
     notes = " ".join(content["notes"])
     assert "120 of 120 jobs have no rows yet" in notes and "No job has rows yet" in notes
     assert "No network is kept whole" in notes
@@ -372,12 +390,49 @@ def test_one_width_and_three_have_notes_on_their_slopes(tmp_path):
 
 def test_the_page_is_one_file_that_allows_its_own_scripts_alone(small):
     held = Page(page(small, None).decode())
-    assert not {tag for tag, _ in held.tags} & {"link", "img", "iframe", "object", "embed", "base"}
-    assert not [at for _, at in held.tags if {"src", "href"} & set(at) or any(k.startswith("on") for k in at)]
+    assert [at for tag, at in held.tags if tag == "link"] == [{"rel": "icon", "href": "data:,"}]
+    assert not {tag for tag, _ in held.tags} & {"img", "iframe", "object", "embed", "base"}
+    others = [at for tag, at in held.tags if tag != "link"]
+    assert not [at for at in others if {"src", "href"} & set(at) or any(k.startswith("on") for k in at)]
     [policy] = [at["content"] for tag, at in held.tags if at.get("http-equiv") == "Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe-inline'; img-src" in policy and "http" not in policy and "unsafe-eval" not in policy
-    assert len(held.scripts) == 3
+    assert len(held.scripts) == 4
+
+
+def test_a_page_of_many_runs_shows_means_and_counts_alone(small, monkeypatch):
+    whole = Page(page(small, None).decode()).content
+    monkeypatch.setattr(render, "RUNS_HELD", 119)
+    held = Page(page(small, None).decode()).content
+    assert held.pop("runs_of") == {} and len(whole.pop("runs_of")) == 15
+    held["origin"].pop("report_date"), whole["origin"].pop("report_date")
+    assert held == whole
+    assert [sum(ended) for ended in zip(*held["ended"], strict=True)] == [8] * 15
+
+
+def test_a_folder_that_grows_is_shown_as_one_that_is_read_at_once(tmp_path):
+    """Points are computed anew when their rows change: new ones, repeated ones, those of another status, those that go."""
+    whole = make_folder(tmp_path / "whole", rows=lambda study: with_status(rows_of(study), [3], "stalled"))
+    (tmp_path / "grows").mkdir()
+    grows = make_folder(tmp_path / "grows" / "out", rows=None)
+    report, runs = MapReport(grows), whole.runs()
+    parts = [part for _, part in runs.groupby("width")] + [runs.loc[runs["gamma"] == 1.0]]
+    for part in [with_status(runs.loc[runs["seed"] == 1].copy(), range(40), "failed", "gone"), *parts]:
+        for _, rows in part.groupby("status"):
+            grows.publish_runs(table_of(rows, TABLES.runs))
+        shown = report.content(None)
+        assert shown["planned"] == [8] * 15 and sum(map(sum, shown["ended"])) == shown["runs"] > 0
+    for path in grows.run_files():
+        grows.files.delete(grows.files.within(path))
+    gone = report.content(None)
+    assert (gone["runs"], gone["layers"], gone["widths"], sum(map(sum, gone["ended"]))) == (0, [], [], 0)
+    for _, rows in runs.groupby("status"):
+        grows.publish_runs(table_of(rows, TABLES.runs))
+    expected, found = gather(whole, None), report.content(None)
+    assert [report.runs(cell) for cell in found["cells"]] == list(expected.pop("runs_of").values())
+    for content in (expected, found):
+        del content["study"], content["code"], content["origin"]
+    assert found == expected
 
 
 def test_a_report_of_the_largest_published_map_is_below_8_megabytes(tmp_path):
@@ -396,7 +451,7 @@ def test_text_of_the_study_cannot_leave_its_element(tmp_path):
         text=f"name = '{evil}'\nkind = \"phase-diagram\"\n[network]\ndepth = 2\n# {evil}\n",
     )
     held = Page(page(store, None).decode())
-    assert "img" not in {tag for tag, _ in held.tags} and len(held.scripts) == 3
+    assert "img" not in {tag for tag, _ in held.tags} and len(held.scripts) == 4
     assert held.content["study"]["name"] == evil and held.content["study"]["folder"] == str(out)
     assert held.content["failures"]["reasons"][0][1] == " ".join(EVIL.split())
     assert evil in held.content["study"]["text"]
@@ -457,13 +512,14 @@ def test_folders_without_a_study_are_refused(tmp_path):
     assert result.exit_code == 2 and "holds no study" in result.stderr
 
 
-def heavy_imports_of_page(kind, out):
-    """What of all that is slow to import a process has imported that has made the page of a folder, by the kind's package."""
+def heavy_imports_of_page(out):
+    """What of all that is slow to import a process has imported that has made the page of a folder."""
     script = (
         "import sys\n"
-        f"from phasediag.{kind}.report.page import page\n"
-        "from phasediag.kinds import open_store\n"
-        f"page(open_store({out!r}), None)\n"
+        "from phasediag.display.page.render import standalone\n"
+        "from phasediag.kinds import kind_in, open_store\n"
+        f"store = open_store({out!r})\n"
+        "standalone(kind_in(store).report(store), None)\n"
         "print(*{'torch', 'ray', 'pydantic', 'typer', 'rich', 'sklearn', 'plotly.graph_objects'} & set(sys.modules))"
     )
     output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
@@ -471,4 +527,4 @@ def heavy_imports_of_page(kind, out):
 
 
 def test_the_page_needs_neither_torch_nor_ray(small, tmp_path):
-    assert heavy_imports_of_page("phase_diagram", small.out) == ""
+    assert heavy_imports_of_page(small.out) == ""

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from browsers import chromium, needs_chromium, new_tab, wait_for
 from test_report import EVIL, GRID, SPEC, make_folder, rows_of, two_networks, with_status
+from test_report import page as page_of
 
 from phasediag.phase_diagram.fitting import fit
-from phasediag.phase_diagram.report.page import page as page_of
 
 FOLDER = "<img src=x onerror=document.title='run'>"
 EVIL_NAME = EVIL.replace("'", "").replace('"', "")

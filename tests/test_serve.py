@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
@@ -43,18 +46,21 @@ def test_it_lists_studies_and_shows_each(client: TestClient, root: Path) -> None
     assert list(found) == ["early", f"maps/{EVIL}"]
     study = found[f"maps/{EVIL}"]
     assert (study["state"], study["status"]["total"], study["finding"]) == ("complete", 45, "W1 off 0.000")
-    page = client.get(f"/page/maps/{EVIL}")
-    assert page.status_code == 200 and b"scaling" in page.content
-    assert client.get(f"/state/maps/{EVIL}").json()["tag"] == page.headers["etag"].strip('"')
-    for address in (
-        "/",
-        "/static/list.js",
-        "/static/study.js",
-        "/static/live.js",
-        "/static/serve.css",
-        "/study/early",
-    ):
-        assert client.get(address).status_code == 200
+    shown = client.get(f"/content/maps/{EVIL}")
+    assert client.get(f"/state/maps/{EVIL}").json()["tag"] == shown.headers["etag"].strip('"')
+    assert shown.json()["runs"] == 45 and "runs_of" not in shown.json()
+    runs = [
+        client.get(f"/runs/maps/{EVIL}", params={"cell": cell}).json()["id"] for cell in shown.json()["cells"]
+    ]
+    assert sum(map(len, runs)) == len({one for of in runs for one in of}) == 45
+    assert client.get(f"/runs/maps/{EVIL}", params={"cell": "1,2"}).json()["id"] == []
+    for page in ("/", f"/study/maps/{quote(EVIL)}", "/study/early"):
+        text = client.get(page).text
+        assert EVIL not in text
+        parts = re.findall('(?:src|href)="(/[^"]+)"', text)
+        assert len(parts) > 2 and {client.get(part).status_code for part in parts} == {200}
+    assert "drawScaling" in client.get(f"/script/maps/{quote(EVIL)}").text
+    assert "drawSnapshot" in client.get("/script/early").text
     portraits = {
         folder: client.get(f"/portrait/{folder}").status_code
         for folder, one in found.items()
@@ -64,7 +70,14 @@ def test_it_lists_studies_and_shows_each(client: TestClient, root: Path) -> None
 
 
 def test_what_has_not_changed_is_not_sent_again(client: TestClient, root: Path) -> None:
-    for address in ("/studies.json", "/state/early", f"/page/maps/{EVIL}", "/"):
+    for address in (
+        "/studies.json",
+        "/state/early",
+        f"/content/maps/{EVIL}",
+        "/",
+        "/study/early",
+        "/static/plotly.js",
+    ):
         first = client.get(address)
         again = client.get(address, headers={"if-none-match": first.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
@@ -73,7 +86,7 @@ def test_what_has_not_changed_is_not_sent_again(client: TestClient, root: Path) 
 def test_a_sweep_is_followed_from_its_start_to_its_end(
     client: TestClient, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(libraries, "PAGE_SHARE", float("inf"))
+    monkeypatch.setattr(libraries, "SHARE", float("inf"))
     out, address = root / "maps" / EVIL, f"maps/{EVIL}"
     files = list((out / "runs").iterdir())
     rows = [file.read_bytes() for file in files]
@@ -82,7 +95,7 @@ def test_a_sweep_is_followed_from_its_start_to_its_end(
 
     def look() -> tuple[str, int, str]:
         state = client.get(f"/state/{address}").json()
-        page = client.get(f"/page/{address}")
+        page = client.get(f"/content/{address}")
         assert page.headers["etag"].strip('"') == state["tag"]
         return state["state"], state["status"]["missing"], state["tag"]
 
@@ -103,13 +116,16 @@ def test_a_page_under_way_is_not_made_again_at_once(
     client: TestClient, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its tag stays that of the page that is there, or a browser would take an old page for a new one."""
-    monkeypatch.setattr(libraries, "PAGE_SHARE", 1e-9)
-    address = f"maps/{EVIL}"
-    before = client.get(f"/page/{address}").headers["etag"]
-    next((root / address / "runs").iterdir()).unlink()
-    assert client.get(f"/state/{address}").json()["status"]["missing"] > 0
-    assert client.get(f"/page/{address}").headers["etag"] == before
-    assert client.get(f"/state/{address}").json()["tag"] == before.strip('"')
+    monkeypatch.setattr(libraries, "SHARE", 1e-9)
+    out = f"maps/{EVIL}"
+    [file] = (root / out / "runs").iterdir()
+    tags = [client.get(f"/content/{out}").headers["etag"]]
+    with hold(open_store(root / out)):
+        for seconds in (1, 2):
+            os.utime(file, (seconds, seconds))
+            tags.append(client.get(f"/content/{out}").headers["etag"])
+            assert client.get(f"/state/{out}").json()["tag"] == tags[-1].strip('"')
+    assert tags[0] != tags[1] == tags[2]
 
 
 def test_studies_appear_and_vanish_and_damaged_ones_say_so(client: TestClient, root: Path) -> None:
@@ -117,9 +133,9 @@ def test_studies_appear_and_vanish_and_damaged_ones_say_so(client: TestClient, r
     (root / "new" / "data.npz").write_text("no data")
     found = {study["folder"]: study for study in client.get("/studies.json").json()["studies"]}
     assert found["new"]["state"] == "damaged" and "data.npz" in found["new"]["error"]
-    assert client.get("/page/new").status_code == 409
+    assert client.get("/content/new").status_code == 409
     shutil.rmtree(root / "new")
-    assert client.get("/state/new").status_code == client.get("/page/new").status_code == 404
+    assert client.get("/state/new").status_code == client.get("/content/new").status_code == 404
     shutil.rmtree(root)
     assert client.get("/studies.json").json()["studies"] == []
 
@@ -128,12 +144,14 @@ def test_it_answers_get_alone_and_writes_nothing(client: TestClient, root: Path)
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         assert client.request(method, "/studies.json").status_code == 405
-    for address in ("/", "/studies.json", f"/page/maps/{EVIL}", "/portrait/early"):
+    for address in ("/", "/studies.json", f"/content/maps/{EVIL}", "/portrait/early"):
         assert client.get(address).status_code in (200, 404)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
-@pytest.mark.parametrize("what", ["page", "state", "portrait", "static"])
+@pytest.mark.parametrize(
+    "what", ["study", "content", "runs", "state", "portrait", "script", "style", "static"]
+)
 @pytest.mark.parametrize(
     "path", ["../early", "early/../../early", "%2e%2e/early", "/etc", "early/runs", "app.py", ""]
 )
@@ -152,17 +170,15 @@ def test_links_do_not_leave_the_root(
     (root / "early" / "figures").mkdir()
     (root / "early" / "figures" / "heatmap.png").symlink_to(elsewhere / "secret.png")
     assert "link" not in {study["folder"] for study in client.get("/studies.json").json()["studies"]}
-    assert client.get("/page/link").status_code == 404
+    assert client.get("/content/link").status_code == 404
     assert client.get("/portrait/early").status_code == 404
 
 
 def test_every_answer_forbids_what_it_does_not_need(client: TestClient) -> None:
-    for address in ("/", "/studies.json", "/nothing", "/state/early"):
+    for address in ("/", "/studies.json", "/nothing", "/state/early", "/study/early"):
         headers = client.get(address).headers
-        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "default-src 'none'; script-src 'self'; " in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
-    policy = client.get(f"/page/maps/{EVIL}").headers["content-security-policy"]
-    assert policy == "frame-ancestors 'self'"  # and its own, in the page
 
 
 @pytest.mark.parametrize(

@@ -67,19 +67,18 @@ def test_a_study_is_followed_and_keeps_what_is_selected(page, address, root):
     page.goto(address)
     page.click(f"text={EVIL}")
     page.wait_for_selector("#progress >> text=complete")
-    frame = page.frame_locator("#page")
-    frame.locator("#layer").select_option(label="W₂")
+    page.locator("#layer").select_option(label="W₂")
     sync_api.expect(page).to_have_url(re.compile("layer=W2"))
     with hold(open_store(root / EVIL)):
         for file in files:
             file.unlink()
         page.wait_for_selector("#progress >> text=0 of 45 jobs")
-        frame.locator("text=No job has rows yet").wait_for()
+        page.locator("text=No job has rows yet").wait_for()
         for file, content in files.items():
             file.write_bytes(content)
         page.wait_for_selector("#progress >> text=running")
-        frame.locator("#map .plotly").first.wait_for()
+        page.locator("#map .plotly").first.wait_for()
     page.wait_for_selector("#progress >> text=complete")
-    frame.locator("#map .plotly").first.wait_for()
-    assert frame.locator("#layer").evaluate("select => select.selectedOptions[0].text") == "W₂"
+    page.locator("#map .plotly").first.wait_for()
+    assert page.locator("#layer").evaluate("select => select.selectedOptions[0].text") == "W₂"
     assert re.fullmatch(r"updated \d+ s ago", page.inner_text("#updated"))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..kinds import Held, Kind, Progress, Reproducible
+from ..kinds import Held, Kind, Reproducible
 from ..storage.store import Store
 from ..sweep.results import stored_runs
 from .columns import TABLES
@@ -18,6 +18,7 @@ from .jobs import Job
 
 if TYPE_CHECKING:  # each method imports what it needs
     from ..display.figures import Drawing
+    from ..display.page.report import Report
     from .spec import CondensationSpec
     from .study import CondensationStudy
     from .training import Trainer
@@ -86,10 +87,10 @@ class Condensation(Kind["CondensationSpec", "CondensationStudy", Job]):
         )
         return Reproducible(network, "loss and lines", _losses_and_lines(rows))
 
-    def report(self, store: Store, progress: Progress | None) -> bytes:
-        from .report.page import page
+    def report(self, store: Store) -> Report:
+        from .report.content import CondensationReport
 
-        return page(store, progress)
+        return CondensationReport(store)
 
 
 def _losses_and_lines(rows: pd.DataFrame) -> dict[str, float]:

@@ -43,6 +43,10 @@ class Job:
 
 def grid_cells(grid: Mapping[str, Any]) -> Iterator[Cell]:
     """The jobs of a grid, each once: every width and seed at every point, of the product of gamma and gamma_prime and of `points`."""
-    points = {*product(grid["gamma"], grid["gamma_prime"]), *map(tuple, grid["points"])}
-    for (gamma, gamma_prime), width, seed in product(points, grid["width"], grid["seeds"]):
+    for (gamma, gamma_prime), width, seed in product(grid_points(grid), grid["width"], grid["seeds"]):
         yield width, gamma, gamma_prime, seed
+
+
+def grid_points(grid: Mapping[str, Any]) -> set[tuple[float, float]]:
+    """The points of a grid: the product of gamma and gamma_prime, and `points`."""
+    return {*product(grid["gamma"], grid["gamma_prime"]), *map(tuple, grid["points"])}

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..kinds import Held, Kind, Progress, Reproducible, stored_study
+from ..kinds import Held, Kind, Reproducible, stored_study
 from ..storage.store import Store
 from ..sweep.results import stored_runs
 from .columns import DIFFERENCES, LINES, TABLES
@@ -20,6 +20,7 @@ from .jobs import Job
 
 if TYPE_CHECKING:  # each method imports what it needs
     from ..display.figures import Drawing
+    from ..display.page.report import Report
     from .comparison import Differences
     from .spec import Spec
     from .study import PhaseDiagramStudy
@@ -127,10 +128,10 @@ class PhaseDiagram(Kind["Spec", "PhaseDiagramStudy", Job]):
         changes = dict(zip(rows["layer"], rows["relative_change"].astype(float), strict=True))
         return Reproducible(network, "relative change", changes)
 
-    def report(self, store: Store, progress: Progress | None) -> bytes:
-        from .report.page import page
+    def report(self, store: Store) -> Report:
+        from .report.content import MapReport
 
-        return page(store, progress)
+        return MapReport(store)
 
     def compare(self, a: Store, b: Store, common: bool) -> Comparison:
         from .comparison import CELL, check_grids, compare

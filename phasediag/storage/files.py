@@ -63,8 +63,10 @@ def patiently(
     return work()
 
 
-Mark = tuple[tuple[str, int, int], ...]
-"""Name, size and time of writing, in nanoseconds since the epoch, of files."""
+Stamp = tuple[int, int]
+"""Size and time of writing, in nanoseconds since the epoch, of a file: another stamp, another content."""
+Mark = tuple[tuple[str, Stamp], ...]
+"""The names of files, and their stamps."""
 
 
 class Files:
@@ -124,14 +126,15 @@ class Files:
             hashes = ("" if content is None else sha256(content).hexdigest() for content in contents)
             return dict(zip(paths, hashes, strict=True))
 
-    def parquet(self, folder: str) -> list[str]:
-        """Paths, on the file system, of the Parquet files in a folder. Like all readers of Parquet, ignores names with `_` or `.` first."""
+    def parquet(self, folder: str) -> dict[str, Stamp]:
+        """Paths, on the file system, of the Parquet files in a folder, sorted, and the stamp of each. Like all readers of Parquet, ignores
+        names with `_` or `.` first."""
         visible = [info for info in self._listed(folder) if not info.base_name.startswith(("_", "."))]
         for info in visible:
             if info.type != fs.FileType.File or info.extension != "parquet":
                 stray = self.name(f"{folder}/{info.base_name}")
                 raise InputError(f"{stray}: does not belong there; allowed: Parquet files")
-        return sorted(info.path for info in visible)
+        return {info.path: (info.size, info.mtime_ns) for info in sorted(visible, key=lambda info: info.path)}
 
     def folders(self, path: str = "") -> list[str]:
         """The names of the folders in a folder, sorted, without hidden ones."""
@@ -142,9 +145,9 @@ class Files:
         )
 
     def mark(self, path: str = "") -> Mark:
-        """Name, size and time of writing (ns) of each file in a folder: another mark, another content."""
+        """Name and stamp of each file in a folder."""
         files = [info for info in self._listed(path) if info.type == fs.FileType.File]
-        return tuple(sorted((info.base_name, info.size, info.mtime_ns) for info in files))
+        return tuple(sorted((info.base_name, (info.size, info.mtime_ns)) for info in files))
 
     def for_each(self, folder: str, work: Callable[[str], _T]) -> list[_T]:
         """What `work` returns for the path of every Parquet file in a folder, several at a time."""

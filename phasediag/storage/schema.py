@@ -75,6 +75,11 @@ class Columns:
     def __iter__(self) -> Iterator[Column]:
         return iter(self.columns)
 
+    def only(self, names: Sequence[str]) -> Columns:
+        """Some of the columns, in the order of these names."""
+        by_name = {column.name: column for column in self.columns}
+        return Columns(tuple(by_name[name] for name in names))
+
     @cached_property
     def names(self) -> list[str]:
         """The names of the columns."""
@@ -87,19 +92,17 @@ class Columns:
 
     def read(self, file: pq.ParquetFile, wanted: Sequence[str]) -> pa.Table:
         """Columns of a file; columns newer than the file come from others, or are empty (see `Column`)."""
-        declared, held = {column.name: column for column in self.columns}, file.schema_arrow.names
-        sources = [name if name in held else declared[name].otherwise for name in wanted]
+        chosen, held = self.only(wanted), file.schema_arrow.names
+        sources = [column.name if column.name in held else column.otherwise for column in chosen]
         table = file.read(columns=sorted(filter(None, set(sources))), use_threads=False)
         lost = sorted(set(filter(None, sources)) - set(table.column_names))
         if lost:
             raise OSError(f"column {lost[0]} is in the metadata, but missing")
-        fields = [self.schema.field(name) for name in wanted]
-        schema = pa.schema(fields, metadata=table.schema.metadata)
         arrays = [
-            table.column(source) if source else pa.array([[]] * table.num_rows, field.type)
-            for source, field in zip(sources, fields, strict=True)
+            table.column(source) if source else pa.array([[]] * table.num_rows, column.type)
+            for source, column in zip(sources, chosen, strict=True)
         ]
-        return pa.Table.from_arrays(arrays, schema=schema)
+        return pa.Table.from_arrays(arrays, schema=chosen.schema.with_metadata(table.schema.metadata))
 
     def blank(self) -> dict[str, object]:
         """A row without content: empty text, 0, NaN. The measures of a job that failed."""

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from pyarrow import fs
 
 from ..errors import InputError, one_line
-from .files import Files, write_file
+from .files import Files, Stamp, write_file
 from .schema import (
     FAILED,
     METADATA,
@@ -245,9 +245,22 @@ class Store:
 
         A job that has rows twice (two drivers ran it) appears once, rather finished than failed.
         """
-        runs = _to_frame(self._read_folder("runs", self.tables.runs), self.tables.runs)
+        return self.in_order(_concatenated(self._read_folder("runs", self.tables.runs), self.tables.runs))
+
+    def in_order(self, rows: pa.Table) -> pd.DataFrame:
+        """Rows of ``runs/``, all or some, in the order of their content; of those that repeat one, rather a finished than a failed one."""
+        runs = _frame(rows)
         runs = runs.iloc[np.argsort(runs["status"].to_numpy() == FAILED, kind="stable")]
         return self._sorted(runs.drop_duplicates(list(self.tables.run_key)))
+
+    def run_files(self) -> dict[str, Stamp]:
+        """The files of ``runs/``, by their paths on the file system."""
+        return self.files.parquet("runs")
+
+    def run_file(self, path: str, columns: Sequence[str]) -> pa.Table:
+        """Columns of a file of ``runs/``; without rows if it is not there any more."""
+        table = self._read_parquet(path, self.tables.runs, columns)
+        return self.tables.runs.only(columns).schema.empty_table() if table is None else table
 
     def export_runs(self, file: Path) -> int:
         """Writes all runs, in the order of their content, to one file outside the folder, and returns the number of rows.
@@ -319,7 +332,7 @@ class Store:
     def samples(self) -> pd.DataFrame:
         """All kept networks; without rows if there are none."""
         declared = self.tables.samples
-        return self._sorted(_to_frame(self._read_folder("samples", declared), declared))
+        return self._sorted(_frame(_concatenated(self._read_folder("samples", declared), declared)))
 
     def sample_ids(self) -> set[str]:
         """The ids of the jobs whose networks are kept already."""
@@ -339,7 +352,7 @@ class Store:
         """The slopes, or counts; without rows if nothing was fitted."""
         declared = self.tables.fitted
         table = self._read_parquet(f"{self.files.root}/{self.fitted_name}", declared)
-        return _to_frame([] if table is None else [table], declared)
+        return declared.empty_frame() if table is None else _frame(table)
 
     def fitted_to(self, runs: pd.DataFrame) -> pd.DataFrame | None:
         """What was fitted to exactly these runs, all of the folder's; None if something else was, or nothing can be read."""
@@ -350,7 +363,7 @@ class Store:
         source = None if table is None else (table.schema.metadata or {}).get(SOURCE_KEY)
         if table is None or source is None or source.decode(errors="replace") != digest(runs):
             return None
-        return _to_frame([table], self.tables.fitted)
+        return _frame(table)
 
     def write_fitted(self, fitted: pd.DataFrame, runs: pd.DataFrame) -> None:
         """Writes the slopes, or counts, and to which runs they were fitted; the columns must be those declared."""
@@ -394,7 +407,7 @@ class Store:
 
     def changed(self) -> float | None:
         """When its rows were last written, in seconds since the epoch; None if there are none."""
-        return max((time / 1e9 for _, _, time in self.files.mark("runs")), default=None)
+        return max((time / 1e9 for _, (_, time) in self.files.mark("runs")), default=None)
 
     def write_driver(self, state: Mapping[str, object]) -> None:
         """Writes the sign of life of the running driver, anything that JSON can hold."""
@@ -555,6 +568,10 @@ def _check_rows(table: pa.Table) -> None:
         raise OSError(f"{table.num_rows} rows where {written.decode(errors='replace')} were written")
 
 
-def _to_frame(tables: Sequence[pa.Table], declared: Columns) -> pd.DataFrame:
-    frame: pd.DataFrame = pa.concat_tables([declared.schema.empty_table(), *tables]).to_pandas()
+def _concatenated(tables: Sequence[pa.Table], declared: Columns) -> pa.Table:
+    return pa.concat_tables([declared.schema.empty_table(), *tables])
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas()
     return frame

@@ -5,49 +5,49 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..display.page.numbers import codes
+from ..display.page.report import Content, Progress
 from ..display.terminal import format_duration
-from ..kinds import Progress, require_study
+from ..kinds import require_study
 from ..storage.schema import FAILED, STATUSES, VERSION
 from ..storage.store import Store
-
-Content = dict[str, Any]
 
 FAILURES_LISTED = 100
 """Runs that did not converge, listed one by one; all are counted."""
 _REASONS_LISTED, _ERRORS_HELD, _ERROR_LENGTH = 10, 500, 500
 
 
-def frame(store: Store, runs: pd.DataFrame, progress: Progress | None) -> Content:
+def frame(store: Store, jobs: pd.DataFrame, progress: Progress | None) -> Content:
     """The parts of a page around the kind's own.
 
     Args:
         store: the folder.
-        runs: its rows.
+        jobs: a row for each of its runs.
         progress: how far its sweep is; None where that is not known.
 
     Raises:
         InputError: the folder holds no study.
     """
-    text, jobs = require_study(store), jobs_of(runs)
+    text = require_study(store)
     name = str((store.read_document() or {}).get("name", store.out))
     return {
         "study": {"name": name, "text": text, "folder": store.out},
+        "runs": len(jobs),
         "code": _code(store.out),
         "origin": _origin(jobs, store.read_driver()),
         "progress": None if progress is None else _progress(progress),
         "statuses": statuses(jobs),
-        "failures": failures(jobs),
+        "failures": _failures(jobs),
     }
 
 
-def missing(runs: pd.DataFrame, has_data: bool, progress: Progress | None) -> list[str]:
+def missing(runs: int, has_data: bool, progress: Progress | None) -> list[str]:
     """What the page of any kind may lack and why, a sentence each."""
     found = []
     if progress is not None and progress.missing:
@@ -60,7 +60,7 @@ def missing(runs: pd.DataFrame, has_data: bool, progress: Progress | None) -> li
         )
     if progress is None:
         found.append("It is not known whether jobs are missing.")
-    if runs.empty:
+    if not runs:
         found.append("No job has rows yet: there is nothing to show but the spec.")
     return found
 
@@ -69,7 +69,7 @@ def missing(runs: pd.DataFrame, has_data: bool, progress: Progress | None) -> li
 
 
 def jobs_of(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row for each job, numbered from 0: its first one that did not converge, if there is such a one, else its first."""
+    """A row for each job: its first one that did not converge, if there is such a one, else its first."""
     runs = runs.reset_index(drop=True)
     first = (runs["status"] != "converged").groupby(runs["job_id"], sort=False).idxmax()
     return runs.loc[first].reset_index(drop=True)
@@ -77,32 +77,38 @@ def jobs_of(runs: pd.DataFrame) -> pd.DataFrame:
 
 def statuses(jobs: pd.DataFrame) -> list[str]:
     """All statuses of runs, those of newer versions last."""
-    return [*STATUSES, *sorted(set(jobs["status"]) - set(STATUSES))]
+    return [*STATUSES, *sorted(set(jobs["status"].unique()) - set(STATUSES))]
 
 
-def job_columns(jobs: pd.DataFrame) -> Content:
+def job_columns(jobs: pd.DataFrame, statuses: Sequence[str]) -> Content:
     """What every run has, column by column; ``status`` counts in `statuses`. Errors are by number, as text."""
+    jobs = jobs.reset_index(drop=True)
     failed = jobs.loc[jobs["error"] != "", "error"].str.slice(0, _ERROR_LENGTH).iloc[:_ERRORS_HELD]
     return {
         "id": jobs["job_id"].tolist(),
-        "seed": jobs["seed"].tolist(),
+        **({"seed": jobs["seed"].tolist()} if "seed" in jobs else {}),
         "evaluations": jobs["evaluations"].tolist(),
-        "status": codes(jobs["status"], statuses(jobs)),
+        "status": codes(jobs["status"], statuses),
         "error": {str(index): text for index, text in failed.items()},
     }
 
 
-def failures(jobs: pd.DataFrame) -> Content:
-    """Runs that did not converge: how many of each status, the most frequent errors, and the numbers of the first, failed first."""
+def listed_failures(jobs: pd.DataFrame) -> pd.DataFrame:
+    """The first of the runs that did not converge, failed ones first."""
     others = jobs.loc[jobs["status"] != "converged"]
-    order = np.argsort((others["status"] != FAILED).to_numpy(), kind="stable")
+    return others.iloc[np.argsort((others["status"] != FAILED).to_numpy(), kind="stable")[:FAILURES_LISTED]]
+
+
+def _failures(jobs: pd.DataFrame) -> Content:
+    """Runs that did not converge: how many of each status, the most frequent errors, and the first of them."""
+    others = jobs.loc[jobs["status"] != "converged"]
     reasons = Counter(" ".join(text.split())[:_ERROR_LENGTH] for text in others["error"] if text)
     return {
         "total": len(others),
         "counts": dict(Counter(others["status"].tolist()).most_common()),
         "reasons": [[count, text] for text, count in reasons.most_common(_REASONS_LISTED)],
         "more_reasons": max(len(reasons) - _REASONS_LISTED, 0),
-        "jobs": others.index[order][:FAILURES_LISTED].tolist(),
+        "listed": job_columns(listed_failures(jobs), statuses(jobs)),
     }
 
 
@@ -120,8 +126,8 @@ def _origin(jobs: pd.DataFrame, driver: Mapping[str, Any] | None) -> Content:
     return {
         "report_version": VERSION,
         "report_date": _date(time.time()),
-        "versions": sorted(set(jobs["version"])),
-        "devices": dict(Counter(jobs["device"].tolist()).most_common()),
+        "versions": sorted(jobs["version"].unique()),
+        "devices": jobs["device"].value_counts().to_dict(),
         "training": format_duration(float(jobs["wall_seconds"].sum())),
         "driver": str(driver.get("state", "")) if driver else "",
         **times,

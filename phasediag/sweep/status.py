@@ -7,8 +7,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from ..kinds import kind_in, stored_study
-from ..storage.schema import FAILED
+from ..storage.rows import Rows
+from ..storage.schema import FAILED, STR
 from ..storage.store import Store
 from ..studies import AnyStudy
 from .lease import BROKEN_OFF, INTERRUPTED, RUNNING, SILENCE_SECONDS, is_alive, process_is_there
@@ -17,6 +21,9 @@ POLL_SECONDS = 1.0
 # Watching takes at most this fraction of the time, however long it takes to list a folder.
 _BUSY_FRACTION = 0.2
 
+
+_COLUMNS = ("job_id", "status")
+_NO_IDS = pa.array([], STR)
 
 _ENDS = {
     RUNNING: "its driver gives no sign of life any more",
@@ -68,7 +75,9 @@ def read_status(store: Store) -> Status:
     record = store.read_driver()
     study = stored_study(store)
     ids = _job_ids(study.refined(store.runs))
-    return _status(study.spec.name, ids, store, record, record is not None and is_alive(store, record))
+    rows = Rows(store, _COLUMNS)
+    rows.look()
+    return _status(study.spec.name, ids, rows, record, record is not None and is_alive(store, record))
 
 
 def wait(store: Store, report: Callable[[Status | None], None]) -> Status:
@@ -92,13 +101,14 @@ def wait(store: Store, report: Callable[[Status | None], None]) -> Status:
 
 
 class Watch:
-    """What repeated looks at one folder remember, so that none of them waits for a sign of life."""
+    """What repeated looks at one folder remember: none of them waits for a sign of life, or reads rows again."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._text: str | None = None
         self._study: AnyStudy | None = None
-        self._ids = frozenset[str]()
+        self._rows = Rows(store, _COLUMNS)
+        self._ids = _NO_IDS
         self._beat: object = None
         self._beat_time = time.monotonic()
 
@@ -111,10 +121,11 @@ class Watch:
         if self._study is None or text != self._text:
             self._study, self._text = stored_study(self._store), text
             self._store = self._store.with_tables(kind_in(self._store).tables)
+            self._rows = Rows(self._store, _COLUMNS)
             self._ids = _job_ids(self._study)
-        if self._study.grows:
+        if self._rows.look().num_rows and self._study.grows:
             self._ids = _job_ids(self._study.refined(self._store.runs))
-        return _status(self._study.spec.name, self._ids, self._store, record, self._alive(record))
+        return _status(self._study.spec.name, self._ids, self._rows, record, self._alive(record))
 
     def _alive(self, record: dict[str, Any] | None) -> bool:
         if record is None or record.get("state") != RUNNING:
@@ -126,27 +137,34 @@ class Watch:
         return time.monotonic() - self._beat_time < SILENCE_SECONDS if there is None else there
 
 
-def _job_ids(study: AnyStudy) -> frozenset[str]:
-    return frozenset(job.job_id for job in study.jobs())
+def _job_ids(study: AnyStudy) -> pa.Array:
+    """The ids of the jobs of a study: as Arrow holds them, a million are no burden."""
+    return pa.array((job.job_id for job in study.jobs()), STR)
 
 
-def _status(
-    name: str, ids: frozenset[str], store: Store, record: dict[str, Any] | None, alive: bool
-) -> Status:
-    statuses = {job_id: status for job_id, status in store.statuses().items() if job_id in ids}
-    failed = sum(status == FAILED for status in statuses.values())
-    missing = len(ids) - len(statuses)
+def _status(name: str, ids: pa.Array, rows: Rows, record: dict[str, Any] | None, alive: bool) -> Status:
+    has_failed = pc.equal(rows.table["status"], FAILED)
+    finished = _of(ids, rows.table["job_id"].filter(pc.invert(has_failed)))
+    failed = _of(ids, rows.table["job_id"].filter(has_failed))
+    failed = failed.filter(pc.invert(pc.is_in(failed, finished)))  # a job of both has finished
+    missing = len(ids) - len(finished) - len(failed)
     return Status(
         name=name,
         state="running" if alive else "stopped" if missing else "complete",
         total=len(ids),
-        finished=len(statuses) - failed,
-        failed=failed,
+        finished=len(finished),
+        failed=len(failed),
         missing=missing,
-        rate=_rate(record, len(statuses)),
+        rate=_rate(record, len(finished) + len(failed)),
         seconds_left=record.get("seconds_left") if alive and record and missing else None,
         driver=record,
     )
+
+
+def _of(ids: pa.Array, jobs: pa.ChunkedArray) -> pa.Array:
+    """The jobs that are of the study, each once."""
+    found = pc.unique(jobs)
+    return found.filter(pc.is_in(found, ids))
 
 
 def _rate(record: dict[str, Any] | None, done: int) -> float | None:

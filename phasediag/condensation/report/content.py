@@ -5,21 +5,23 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ...display.page.numbers import codes, curve, rounded, shades, spread
-from ...kinds import Progress
+from ...display.page.report import Content, Progress, Report
 from ...storage.store import Store
 from ...sweep.load import Results
-from ...sweep.report import Content, frame, job_columns, jobs_of, missing
+from ...sweep.report import frame, job_columns, jobs_of, listed_failures, missing
 from ..clusters import Directions
 from ..counts import CONDENSED, LAYER_KEYS, SUMMARY_COLUMNS, condensed_share, summarise
 from ..figures import SHARES, matrix, panels_of, training_data
 
+Network: TypeAlias = tuple[Any, ...]
+"""The values of the columns `NETWORK`."""
 NETWORK = ["activations", "dimension", "std"]
 """The columns that identify a network of a study, whatever the seed."""
 COSINES_SHOWN = 1_800_000
@@ -29,30 +31,38 @@ _SUMMARY = [name for name in SUMMARY_COLUMNS if name not in LAYER_KEYS]
 _NAMES = {"x_tanh": "x tanh x", "x2_tanh": "x² tanh x", "relu": "ReLU"}
 
 
-def gather(store: Store, progress: Progress | None) -> Content:
-    """Everything that the page of a folder shows.
+class CondensationReport(Report):
+    """The page of a condensation study. Counts that are out of date are made here, and not written."""
 
-    Counts that are out of date are made here, and not written.
+    package, scripts = __package__, ("lines.js", "network.js", "page.js")
 
-    Args:
-        store: the folder.
-        progress: how far its sweep is; None where that is not known.
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
-    Raises:
-        InputError: the folder holds no study, or a file of it is damaged.
-    """
-    results = Results(store)
-    runs, samples, data = results.runs, results.samples, store.read_data()
-    return {
-        **frame(store, runs, progress),
-        "notes": notes(runs, samples, data is not None, progress),
-        **tables(runs, results.fitted, samples, data or {}),
-    }
+    def content(self, progress: Progress | None) -> Content:
+        results = Results(self._store)
+        runs, samples, data = results.runs, results.samples, self._store.read_data()
+        jobs, epochs = jobs_of(runs), sorted({int(epoch) for epoch in runs["epoch"]})
+        networks = _networks(runs)
+        found = {
+            **frame(self._store, jobs, progress),
+            "notes": notes(runs, samples, data is not None, progress),
+            "cells": [",".join(map(str, network)) for network in networks],
+            **tables(runs, results.fitted, samples, data or {}, networks, epochs),
+        }
+        found["failures"]["listed"]["network"] = _codes_of(listed_failures(jobs), networks)
+        self._rows, self._epochs, self._statuses = runs, epochs, found["statuses"]
+        self._at = dict(zip(found["cells"], networks, strict=True))
+        return found
+
+    def runs(self, cell: str) -> Content:
+        wanted = self._rows[NETWORK] == list(self._at.get(cell, (None,) * len(NETWORK)))
+        return _runs(self._rows.loc[wanted.all(axis=1)], self._epochs, self._statuses)
 
 
 def notes(runs: pd.DataFrame, samples: pd.DataFrame, has_data: bool, progress: Progress | None) -> list[str]:
     """What a page lacks and why, a sentence each."""
-    found = missing(runs, has_data, progress)
+    found = missing(runs["job_id"].nunique(), has_data, progress)
     left_out = int(runs["lines"].isna().sum())
     if left_out:
         found.append(f"{left_out} of {len(runs)} rows have no count: their runs failed or ended earlier.")
@@ -64,16 +74,18 @@ def notes(runs: pd.DataFrame, samples: pd.DataFrame, has_data: bool, progress: P
 
 
 def tables(
-    runs: pd.DataFrame, counts: pd.DataFrame, samples: pd.DataFrame, data: Mapping[str, NDArray[Any]]
+    runs: pd.DataFrame,
+    counts: pd.DataFrame,
+    samples: pd.DataFrame,
+    data: Mapping[str, NDArray[Any]],
+    networks: list[Network],
+    epochs: list[int],
 ) -> Content:
-    """Layers, runs and kept networks, which name networks by their number in ``networks`` and snapshots by their number in ``epochs``."""
-    jobs, epochs = jobs_of(runs), sorted({int(epoch) for epoch in runs["epoch"]})
-    ordered = pd.concat([panel.rows for panel in panels_of(runs)]) if len(runs) else runs
-    networks: list[tuple[Any, ...]] = list(
-        ordered[NETWORK].drop_duplicates().itertuples(index=False, name=None)
-    )
+    """Layers and kept networks, which name networks by their number in ``networks`` and snapshots by their number in ``epochs``."""
+    jobs = jobs_of(runs)
     return {
         "epochs": epochs,
+        "seeds": jobs["seed"].nunique(),
         "methods": sorted(set(runs["method"])),
         "condensed": CONDENSED,
         "diverging": shades("RdBu_r"),
@@ -83,9 +95,19 @@ def tables(
             for name, dimension, std in networks
         ],
         "layers": _layers(runs, counts, networks, epochs),
-        "jobs": _jobs(runs, jobs, networks, epochs),
-        "kept": _kept(samples, jobs, networks, epochs, data),
+        "kept": _kept(samples.loc[samples["job_id"].isin(jobs["job_id"])], jobs, networks, epochs, data),
     }
+
+
+def _networks(runs: pd.DataFrame) -> list[Network]:
+    """The networks of a study in the order of the figures."""
+    ordered = pd.concat([panel.rows for panel in panels_of(runs)]) if len(runs) else runs
+    return list(ordered[NETWORK].drop_duplicates().itertuples(index=False, name=None))
+
+
+def _codes_of(rows: pd.DataFrame, networks: list[Network]) -> list[int]:
+    """The number of the network of every row."""
+    return codes(rows[NETWORK].itertuples(index=False, name=None), networks)
 
 
 def _title(activations: str) -> str:
@@ -96,7 +118,7 @@ def _title(activations: str) -> str:
 
 
 def _layers(
-    runs: pd.DataFrame, counts: pd.DataFrame, networks: list[tuple[Any, ...]], epochs: list[int]
+    runs: pd.DataFrame, counts: pd.DataFrame, networks: list[Network], epochs: list[int]
 ) -> list[Content]:
     """Every layer of every network, in the order of the figures."""
     counted = dict(iter(counts.groupby(LAYER_KEYS)))
@@ -138,18 +160,16 @@ def _layer(rows: pd.DataFrame, counts: pd.DataFrame | None, epochs: list[int]) -
 # Runs.
 
 
-def _jobs(
-    runs: pd.DataFrame, jobs: pd.DataFrame, networks: list[tuple[Any, ...]], epochs: list[int]
-) -> Content:
-    """Every run, column by column; by layer what depends on it, [job][snapshot]."""
+def _runs(runs: pd.DataFrame, epochs: list[int], statuses: list[str]) -> Content:
+    """Runs of a network, column by column; by layer what depends on it, [run][snapshot]."""
+    jobs = jobs_of(runs)
     ids = jobs["job_id"].tolist()
     layers = {
         str(layer): {column: _by_epoch(rows, column, ids, epochs) for column in _MEASURES}
         for layer, rows in runs.groupby("layer")
     }
     return {
-        **job_columns(jobs),
-        "network": codes(jobs[NETWORK].itertuples(index=False, name=None), networks),
+        **job_columns(jobs, statuses),
         "loss": _by_epoch(runs.drop_duplicates(["job_id", "epoch"]), "loss", ids, epochs),
         "layers": layers,
     }
@@ -166,22 +186,22 @@ def _by_epoch(rows: pd.DataFrame, column: str, ids: list[str], epochs: list[int]
 def _kept(
     samples: pd.DataFrame,
     jobs: pd.DataFrame,
-    networks: list[tuple[Any, ...]],
+    networks: list[Network],
     epochs: list[int],
     data: Mapping[str, NDArray[Any]],
 ) -> list[Content]:
     """The kept networks of the runs, at the snapshots that each has reached."""
-    number = {job_id: index for index, job_id in enumerate(jobs["job_id"])}
+    ended = dict(zip(jobs["job_id"], jobs["status"], strict=True))
     most = math.isqrt(2 * COSINES_SHOWN // max(len(samples), 1))
     found = []
     for job_id, rows in samples.groupby("job_id", sort=False):
-        if job_id not in number:
-            continue
         first, layers = rows.iloc[0], rows.groupby("layer")
         [network] = codes([tuple(first[NETWORK])], networks)
         found.append(
             {
-                "job": number[job_id],
+                "id": str(job_id),
+                "seed": int(first["seed"]),
+                "status": ended[job_id],
                 "network": network,
                 "layers": {
                     str(name): {

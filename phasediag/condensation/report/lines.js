@@ -1,12 +1,17 @@
 // The layers: what is measured of all seeds at every snapshot, and the summary of each layer.
 
-const { epochs, networks, layers } = content;
+let epochs, networks, layers;
+
+function receive() {
+  ({ epochs, networks, layers } = content);
+  firstEpoch = epochs.find((epoch) => epoch > 0) || 1;
+  lastEpoch = Math.max(firstEpoch, ...epochs);
+}
 
 // Epochs from 0 on a logarithmic axis, which is linear up to the first one.
 
 const ZERO = 0.4; // how far 0 is from the first epoch, in decades
-const firstEpoch = epochs.find((epoch) => epoch > 0) || 1;
-const lastEpoch = Math.max(firstEpoch, ...epochs);
+let firstEpoch, lastEpoch;
 
 function placeOf(epoch, first = firstEpoch) {
   return epoch <= first ? (ZERO * epoch) / first : ZERO + Math.log10(epoch / first);

@@ -24,7 +24,7 @@ function seedsText(layer, snapshot) {
 
 function drawNetwork(layer, state) {
   const there = content.kept.filter(({ network }) => network === layer.network);
-  const kept = there.find(({ job }) => job === state.job) || there[0];
+  const kept = there.find(({ id }) => id === state.job) || there[0];
   show("network-choice", ...(kept ? networkChoice(there, kept) : [make("p", {}, keptNowhere())]));
   byId("network").hidden = !kept;
   if (!kept) return;
@@ -42,15 +42,15 @@ function keptNowhere() {
 }
 
 function networkChoice(there, kept) {
-  const text = ({ job }) => `seed ${jobs.seed[job]}, ${content.statuses[jobs.status[job]]}`;
+  const text = ({ seed, status }) => `seed ${seed}, ${status}`;
   if (there.length === 1) return [make("p", {}, text(kept))];
   const select = make("select", { "aria-label": "Network" });
   setOptions(
     select,
-    there.map((one) => [one.job, text(one)]),
-    kept.job,
+    there.map((one) => [one.id, text(one)]),
+    kept.id,
   );
-  select.addEventListener("change", () => update({ job: Number(select.value) }));
+  select.addEventListener("change", () => update({ job: select.value }));
   return [select];
 }
 
@@ -146,22 +146,20 @@ function drawLoss(kept, state) {
 // Runs.
 
 function drawRuns(layer, state) {
+  if (!jobs) return show("cell-runs", make("p", {}, noRuns()));
   const { lines, aligned_fraction: aligned, active_neurons: active } = jobs.layers[layer.name];
   const number = (value) => (known(value) ? String(value) : "–");
-  const rows = jobs.network
-    .map((_, job) => job)
-    .filter((job) => jobs.network[job] === layer.network)
-    .map((job) => [
-      jobButton(job, state),
-      String(jobs.seed[job]),
-      number(lines[job][state.epoch]),
-      percent(aligned[job][state.epoch]),
-      number(active[job][state.epoch]),
-      digits(jobs.loss[job][state.epoch], 3),
-      statusCell(job),
-    ]);
+  const rows = jobs.id.map((id, job) => [
+    jobButton(id, state),
+    String(jobs.seed[job]),
+    number(lines[job][state.epoch]),
+    percent(aligned[job][state.epoch]),
+    number(active[job][state.epoch]),
+    digits(jobs.loss[job][state.epoch], 3),
+    statusCell(jobs, job),
+  ]);
   const columns = ["run", "seed", "lines", "on lines", "active", "loss", "status"];
-  show("cell-runs", makeTable(columns, rows, { words: ["status"] }));
+  return show("cell-runs", makeTable(columns, rows, { words: ["status"] }));
 }
 
 function jobButton(job, state) {

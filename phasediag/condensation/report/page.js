@@ -6,11 +6,14 @@ const state = { layer: 0, epoch: 0, job: null };
 function update(changes) {
   Object.assign(state, changes);
   const { network } = layers[state.layer];
-  if (state.job === null || jobs.network[state.job] !== network) state.job = jobs.network.indexOf(network);
+  takeRuns(cell(), () => update({}));
+  if (jobs && !jobs.id.includes(state.job)) state.job = jobs.id[0] ?? null;
   render();
   const { activations, dimension, std } = networks[network];
   keep({ activations, dimension, std, layer: layers[state.layer].name, epoch: epochs[state.epoch] });
 }
+
+const cell = () => content.cells[layers[state.layer].network];
 
 /** Shows a layer where most of its neurons are on lines. */
 function choose(layer, changes = {}) {
@@ -70,30 +73,38 @@ function fromAddress() {
 function subtitle() {
   const text = [
     plural(networks.length, "network"),
-    plural(new Set(jobs.seed).size, "seed"),
+    plural(content.seeds, "seed"),
     plural(epochs.length, "snapshot"),
-    plural(jobs.id.length, "run"),
+    plural(content.runs, "run"),
   ];
   return `Condensation, ${content.methods.join(", ")}: ${text.join(", ")}`;
 }
 
-start({
-  subtitle: subtitle(),
-  failed: {
-    columns: ["activation", "d", "std", "seed"],
-    cells(job) {
-      const { title, dimension, std } = networks[jobs.network[job]];
-      return [title, String(dimension), stdText(std), String(jobs.seed[job])];
-    },
-    see(job) {
-      choose(
-        layers.findIndex(({ network }) => network === jobs.network[job]),
-        { job },
-      );
-      byId("cell-title").focus();
-    },
+const failed = {
+  columns: ["activation", "d", "std", "seed"],
+  cells(job) {
+    const { network, seed } = content.failures.listed;
+    const { title, dimension, std } = networks[network[job]];
+    return [title, String(dimension), stdText(std), String(seed[job])];
   },
+  see(job) {
+    const { network, id } = content.failures.listed;
+    const layer = layers.findIndex((one) => one.network === network[job]);
+    choose(layer, { job: id[job] });
+    byId("cell-title").focus();
+  },
+};
+
+setKind({
+  subtitle,
+  failed,
+  cell,
+  receive,
   render,
+  again() {
+    const [layer, changes] = fromAddress();
+    update({ layer: Math.max(layer, 0), ...changes });
+  },
   begin() {
     const show = ([layer, changes]) => choose(Math.max(layer, 0), layer < 0 ? {} : changes);
     show(fromAddress());

@@ -1,8 +1,6 @@
 "use strict";
 // Elements, and numbers in words. Text from the study only ever becomes text nodes.
 
-const content = JSON.parse(document.getElementById("content").textContent);
-const jobs = content.jobs;
 const byId = (id) => document.getElementById(id);
 
 /** An element with attributes and children; a string among them becomes text. */
@@ -26,12 +24,23 @@ function makeTable(columns, rows, { caption = "", words = [] } = {}) {
   return table;
 }
 
+/** Fills an element. What is there already stays, with its focus and its scroll: a page may show the same again and again. */
 function show(id, ...children) {
-  byId(id).replaceChildren(...children);
+  fill(byId(id), make("div", {}, ...children).childNodes);
+}
+
+function fill(element, nodes) {
+  const there = element.childNodes;
+  const same = there.length === nodes.length && [...nodes].every((node, i) => node.isEqualNode(there[i]));
+  if (!same) element.replaceChildren(...nodes);
 }
 
 function setOptions(select, options, chosen) {
-  select.replaceChildren(...options.map(([value, text]) => make("option", { value }, text)));
+  const isChosen = (value) => (String(value) === String(chosen) ? { selected: "" } : {});
+  fill(
+    select,
+    options.map(([value, text]) => make("option", { value, ...isChosen(value) }, text)),
+  );
   select.value = String(chosen);
 }
 

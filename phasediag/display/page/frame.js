@@ -1,24 +1,68 @@
 // What every page has around the part of its kind: title, notes, failures, spec, origin; the theme, copying, printing, the address.
 
+let content = null; // what the page shows, without single runs
+let jobs = null; // the runs of the selected cell, column by column; null where they are not there
+let kind = null; // how the part of the kind is drawn
+let begun = false;
+// On a page that a server keeps up to date:
+let askRuns = null; // promises the runs of a cell
+let tell = () => {}; // takes the view whenever it has changed
+
 /**
- * Fills in the frame, and begins the part of the kind, if there is anything to show in it.
+ * Says how the part of a kind is drawn.
  *
- * @param subtitle what the study is
- * @param failed see drawFailures
- * @param render draws all that depends on the view or on the theme
- * @param begin shows the first view, and connects what changes it
+ * @param parts `subtitle()`, in words; `failed`, see drawFailures; `cell()`, the name of the selected one; `receive()`, which takes over a
+ *     new content; `begin()`, which shows the first view and connects what changes it; `again()`, which shows the present view;
+ *     `render()`, which draws all that depends on the view or on the theme
  */
-function start({ subtitle, failed, render, begin }) {
-  const there = jobs.id.length > 0;
-  drawHead(subtitle);
+function setKind(parts) {
+  kind = parts;
+}
+
+/** Shows a content: the first, or a newer one in the place of the last, with the view as it is. */
+function start(next) {
+  if (content === null) wireTheme(() => begun && kind.render());
+  content = next;
+  const there = content.runs > 0;
+  if (there) kind.receive();
+  drawHead();
   drawOrigin();
   document.querySelectorAll(".of-runs").forEach((part) => (part.hidden = !there));
-  if (there) {
-    drawFailures(failed);
-    begin();
-  }
-  wireTheme(there ? render : () => {});
+  if (!there) return;
+  drawFailures(kind.failed);
+  if (begun) kind.again();
+  else kind.begin();
+  begun = true;
 }
+
+/** Has the runs of cells come from a server, and a function called with every view. */
+function connect(ask, seen) {
+  askRuns = ask;
+  tell = seen;
+}
+
+/** Shows a newer content. The runs of the selected cell come first, so that they do not vanish in between. */
+async function renew(next) {
+  if (begun) next.runs_of[kind.cell()] = await askRuns(kind.cell());
+  start(next);
+}
+
+/** Makes the runs of a cell `jobs`. Where they come from a server, `again` is called when they are there. */
+function takeRuns(cell, again) {
+  const asked = content;
+  if (askRuns && !(cell in asked.runs_of)) {
+    asked.runs_of[cell] = null;
+    askRuns(cell).then((runs) => {
+      asked.runs_of[cell] = runs;
+      if (asked === content) again();
+    });
+  }
+  jobs = asked.runs_of[cell] ?? null;
+}
+
+/** Why there are no runs to be seen here. */
+const noRuns = () =>
+  askRuns ? "…" : `The page holds no single runs, since there are ${content.runs}: 'phasediag serve' shows them.`;
 
 /** Light and dark, as the screen or the button says. On paper the page is light. */
 function wireTheme(render) {
@@ -46,12 +90,13 @@ function wireTheme(render) {
 /** Keeps a view in the address. */
 function keep(view) {
   history.replaceState(null, "", "#" + new URLSearchParams(view));
+  tell(view);
 }
 
-function drawHead(subtitle) {
+function drawHead() {
   const { name, folder, text } = content.study;
   byId("title").textContent = name;
-  byId("subtitle").textContent = `${subtitle} · ${folder}`;
+  byId("subtitle").textContent = content.runs ? `${kind.subtitle()} · ${folder}` : folder;
   show("notes", ...content.notes.map((text) => make("li", {}, text)));
   byId("notes").hidden = !content.notes.length;
   show("spec", codeBlock("study", text));
@@ -59,27 +104,27 @@ function drawHead(subtitle) {
 
 // Runs.
 
-function statusCell(job) {
-  const status = content.statuses[jobs.status[job]],
-    error = jobs.error[job];
+/** How a run of these ended. */
+function statusCell(runs, job) {
+  const status = content.statuses[runs.status[job]],
+    error = runs.error[job];
   return error ? make("div", { class: "error" }, `${status}: ${error}`) : status;
 }
 
 /** A button with the beginning of the id of a run. */
-function runButton(job, label, onclick, attributes = {}) {
-  const text = jobs.id[job].slice(0, 8);
-  return make("button", { type: "button", "aria-label": `${label} ${jobs.id[job]}`, onclick, ...attributes }, text);
+function runButton(id, label, onclick, attributes = {}) {
+  return make("button", { type: "button", "aria-label": `${label} ${id}`, onclick, ...attributes }, id.slice(0, 8));
 }
 
-/** The runs that did not converge; `columns` and `cells` tell them apart, `see` shows one. */
+/** The runs that did not converge; `columns` and `cells` tell them apart, `see` shows the one of this number among them. */
 function drawFailures({ columns, cells, see }) {
-  const { total, counts, reasons, more_reasons: more, jobs: listed } = content.failures;
-  if (!total) return show("failures", make("p", {}, `None: all ${plural(jobs.id.length, "run")} converged.`));
+  const { total, counts, reasons, more_reasons: more, listed } = content.failures;
+  if (!total) return show("failures", make("p", {}, `None: all ${plural(content.runs, "run")} converged.`));
   const parts = [
     make(
       "p",
       {},
-      `${total} of ${plural(jobs.id.length, "run")}: ` +
+      `${total} of ${plural(content.runs, "run")}: ` +
         Object.entries(counts)
           .map(([status, count]) => `${count} ${status}`)
           .join(", ") +
@@ -97,8 +142,8 @@ function drawFailures({ columns, cells, see }) {
       make("p", { class: "help" }, more ? `${plural(more, "other error")}: column error of runs/.` : ""),
     );
   }
-  const rows = listed.map((job) => [runButton(job, "show run", () => see(job)), ...cells(job), statusCell(job)]);
-  const caption = listed.length < total ? `The first ${listed.length} of ${total}` : "";
+  const rows = listed.id.map((id, job) => [runButton(id, "show run", () => see(job)), ...cells(job), statusCell(listed, job)]);
+  const caption = rows.length < total ? `The first ${rows.length} of ${total}` : "";
   const table = makeTable(["run", ...columns, "status"], rows, { words: ["status"], caption });
   parts.push(
     make("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "Runs that did not converge" }, table),
@@ -116,9 +161,9 @@ function codeBlock(id, text) {
   return make("div", { class: "code" }, block, button, status);
 }
 
-/** How to read the rows of runs with these values, and how to train a run of them again. */
+/** How to read the rows of runs with these values, and how to train a run of them again, by its id. */
 function drawFiles(values, columns, job) {
-  const again = job === null ? "no run here" : `${content.code.reproduce} ${jobs.id[job]}`;
+  const again = job === null ? "no run here" : `${content.code.reproduce} ${job}`;
   show(
     "files",
     make("h3", {}, "From the files"),
@@ -168,7 +213,7 @@ function drawOrigin() {
     "date of the sweep": driver,
     "trained by": origin.versions.map((one) => `phasediag ${one}`).join(", "),
     devices,
-    "time of training": jobs.id.length ? `${origin.training}, summed over the runs` : "",
+    "time of training": content.runs ? `${origin.training}, summed over the runs` : "",
     "this page": `phasediag ${origin.report_version}, ${origin.report_date}`,
   };
   const shown = Object.entries(facts).filter(([, text]) => text);

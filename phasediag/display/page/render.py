@@ -1,4 +1,4 @@
-"""From the content of a page to one HTML file that needs nothing else: styles, scripts and numbers are all inside.
+"""From what a page shows to HTML: as one file that needs nothing else, or as parts that a server sends.
 
 A policy in the file allows only the scripts that it was written with, by their hashes.
 """
@@ -9,38 +9,78 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from string import Template
 from typing import Any
 
+from .report import Progress, Report
+
+RUNS_HELD = 15_000
+"""Most runs that a file holds one by one; a page of more shows their means and counts alone, and does not grow with them."""
 _SCRIPTS = ("dom.js", "plots.js", "frame.js")
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
+_ITSELF = "start(JSON.parse(byId('content').textContent));"
 
 
-def render(content: Mapping[str, Any], package: str, scripts: Sequence[str]) -> bytes:
-    """The page of a study as one file of HTML in UTF-8.
+def standalone(report: Report, progress: Progress | None) -> bytes:
+    """The page of a folder as one file of HTML in UTF-8: styles, scripts and numbers are all inside.
 
     Args:
-        content: what the scripts show, as JSON can hold it; of every kind, what `phasediag.sweep.report.frame` returns.
-        package: the package with the part of the page that is a kind's own: its elements, `body.html`, their style, `body.css`,
-            and its scripts.
-        scripts: the names of these scripts, in the order in which they run, after those of every page.
+        report: what it shows.
+        progress: how far its sweep is; None where that is not known.
+
+    Raises:
+        InputError: the folder holds no study, or a file of it is damaged.
     """
+    content = report.content(progress)
+    few = content["runs"] <= RUNS_HELD
+    content["runs_of"] = {cell: report.runs(cell) for cell in content["cells"]} if few else {}
+    scripts = [plotly(), script_of(report), _ITSELF]
+    elements = [f'<script type="application/json" id="content">{to_json(content)}</script>']
+    return page(
+        report,
+        title=str(content["study"]["name"]),
+        head=f'<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">\n<style>{style_of(report)}</style>',
+        scripts="\n".join([*elements, *(f"<script>{_checked(text)}</script>" for text in scripts)]),
+    )
+
+
+def page(report: Report | None, title: str, head: str, scripts: str, bar: str = "") -> bytes:
+    """A page of HTML in UTF-8.
+
+    Args:
+        report: what it shows; None for what every page has alone.
+        title: of the window.
+        head: elements of its head, such as styles.
+        scripts: elements at its end.
+        bar: elements above all others.
+    """
+    text = Template(_file(__package__, "page.html")).substitute(
+        title=html.escape(title),
+        head=head,
+        bar=bar,
+        body=_file(report.package, "body.html") if report else "",
+        scripts=scripts,
+    )
+    return text.encode()
+
+
+def plotly() -> str:
+    """The script of Plotly, as a browser hashes it."""
     from plotly.offline import get_plotlyjs
 
-    texts = [*(_file(__package__, name) for name in _SCRIPTS), *(_file(package, name) for name in scripts)]
-    library, script = (_script_text(text) for text in (get_plotlyjs(), "\n".join(texts)))
-    page = Template(_file(__package__, "page.html")).substitute(
-        policy=_policy([library, script]),
-        title=html.escape(str(content["study"]["name"])),
-        style=_file(__package__, "page.css") + _file(package, "body.css"),
-        body=_file(package, "body.html"),
-        content=to_json(content),
-        library=library,
-        script=script,
-    )
-    return page.encode()
+    return _with_plain_ends(get_plotlyjs())
+
+
+def script_of(report: Report | None) -> str:
+    """The script that draws a page, without its library."""
+    own = [_file(report.package, name) for name in report.scripts] if report else []
+    return _with_plain_ends("\n".join([*(_file(__package__, name) for name in _SCRIPTS), *own]))
+
+
+def style_of(report: Report | None) -> str:
+    """The style of a page."""
+    return _file(__package__, "page.css") + (_file(report.package, "body.css") if report else "")
 
 
 def to_json(content: Any) -> str:
@@ -48,13 +88,16 @@ def to_json(content: Any) -> str:
     return json.dumps(content, allow_nan=False, ensure_ascii=True, separators=(",", ":")).translate(_ESCAPES)
 
 
-def _file(package: str, name: str) -> str:
-    return files(package).joinpath(name).read_text(encoding="utf-8")
+def _file(package: str | None, name: str) -> str:
+    return files(package or "").joinpath(name).read_text(encoding="utf-8")
 
 
-def _script_text(text: str) -> str:
-    """A script as a browser hashes it: with the line ends that a parser of HTML leaves."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+def _with_plain_ends(text: str) -> str:
+    """A text with the line ends that a parser of HTML leaves."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _checked(text: str) -> str:
     if "</script" in text.lower():
         raise ValueError("a script that ends its own element")
     return text

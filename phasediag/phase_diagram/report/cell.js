@@ -40,12 +40,25 @@ function drawSlopes(point) {
 
 // Relative change against the width.
 
+/** What is known of the relative change at a point: of every run, or the mean at every width where the runs are not there. */
+function changesAt(layer, point) {
+  const run = (job) => ({
+    width: widthOf(job),
+    change: jobs.change[layer.name][job],
+    used: jobs.usable[layer.name][job],
+    job: jobs.id[job],
+    text: `seed ${jobs.seed[job]}, ${content.statuses[jobs.status[job]]}`,
+  });
+  const mean = (width, i) => ({ width, change: layer.change.values[i][point], used: true, text: "mean" });
+  return (jobs ? jobs.id.map((_, job) => run(job)) : content.widths.map(mean)).filter(
+    ({ change }) => known(change) && change > 0,
+  );
+}
+
 function drawScaling(layer, point) {
-  const change = jobs.change[layer.name];
-  const there = jobsAt[point].filter((job) => known(change[job]) && change[job] > 0);
-  const used = there.filter((job) => jobs.usable[layer.name][job]);
-  const rest = there.filter((job) => !jobs.usable[layer.name][job]);
-  const description = `Relative change of ${symbol(layer.name)} against the width, ${plural(there.length, "run")}: S = ${slopeText(layer, "slope", point)}`;
+  const there = changesAt(layer, point);
+  const [used, rest] = [true, false].map((yes) => there.filter((one) => Boolean(one.used) === yes));
+  const description = `Relative change of ${symbol(layer.name)} against the width, ${plural(layer.runs[point], "run")}: S = ${slopeText(layer, "slope", point)}`;
   announce("scaling", there.length > 0, description);
   byId("scaling-text").textContent = there.length
     ? scalingText(layer, point, rest.length)
@@ -54,21 +67,22 @@ function drawScaling(layer, point) {
   const fitted = fittedTraces(layer, point, used);
   const traces = [
     ...fitted,
-    runTrace(layer, used, { color: colour("accent"), size: 7 }),
-    runTrace(layer, rest, { symbol: "circle-open", color: colour("second"), size: 8, line: { width: 1.5 } }),
+    changeTrace(used, { color: colour("accent"), size: 7 }),
+    changeTrace(rest, { symbol: "circle-open", color: colour("second"), size: 8, line: { width: 1.5 } }),
   ];
   draw("scaling", traces, {
     xaxis: axis("width m", widthTicks()),
     yaxis: axis(
       `relative change RD(${symbol(layer.name)})`,
-      logAxis([...there.map((job) => change[job]), ...fitted.flatMap((trace) => trace.y)]),
+      logAxis([...there.map(({ change }) => change), ...fitted.flatMap((trace) => trace.y)]),
     ),
     margin: { l: 68, r: 14, t: 12, b: 52 },
   });
 }
 
 function scalingText(layer, point, left) {
-  const shown = ["Every run is a point", `the line has the slope S = ${slopeText(layer, "slope", point)}`];
+  const dots = jobs ? "Every run is a point" : "Every point is the mean of the runs of a width";
+  const shown = [dots, `the line has the slope S = ${slopeText(layer, "slope", point)}`];
   if (known(layer.slopes.slope_infinite[point]))
     shown.push(`the fan beyond the largest width shows m → ∞, ${slopeText(layer, "slope_infinite", point)}`);
   return shown.join("; ") + "." + (left ? ` Open markers: ${plural(left, "run")} that the fit leaves out.` : "");
@@ -76,20 +90,16 @@ function scalingText(layer, point, left) {
 
 const widthOf = (job) => content.widths[jobs.width[job]];
 
-function runTrace(layer, shown, marker) {
+function changeTrace(shown, marker) {
   return {
     type: "scatter",
     mode: "markers",
-    x: shown.map(widthOf),
-    y: shown.map((job) => jobs.change[layer.name][job]),
-    customdata: shown,
+    x: shown.map(({ width }) => width),
+    y: shown.map(({ change }) => change),
+    customdata: shown.map(({ job }) => job),
     marker,
     hoverinfo: "text",
-    text: shown.map((job) =>
-      plain(
-        `m = ${widthText(widthOf(job))}, seed ${jobs.seed[job]}: RD = ${digits(jobs.change[layer.name][job])}, ${content.statuses[jobs.status[job]]}`,
-      ),
-    ),
+    text: shown.map(({ width, change, text }) => plain(`m = ${widthText(width)}, ${text}: RD = ${digits(change)}`)),
   };
 }
 
@@ -99,14 +109,15 @@ function fittedTraces(layer, point, used) {
     (column) => layer.slopes[column][point],
   );
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
-  const change = (job) => Math.log(jobs.change[layer.name][job]);
+  const log = ({ change }) => Math.log(change);
   const line = { type: "scatter", mode: "lines", hoverinfo: "skip", line: { color: colour("accent"), width: 2 } };
   if (!known(slope) || !used.length) return [];
-  const x = [Math.min(...used.map(widthOf)), Math.max(...used.map(widthOf))];
-  const [centre, level] = [mean(used.map((job) => Math.log(widthOf(job)))), mean(used.map(change))];
+  const widths = used.map(({ width }) => width);
+  const x = [Math.min(...widths), Math.max(...widths)];
+  const [centre, level] = [mean(widths.map(Math.log)), mean(used.map(log))];
   const traces = [{ ...line, x, y: x.map((width) => Math.exp(level + slope * (Math.log(width) - centre))) }];
   if (!known(limit)) return traces;
-  const last = Math.exp(mean(used.filter((job) => widthOf(job) === x[1]).map(change)));
+  const last = Math.exp(mean(used.filter(({ width }) => width === x[1]).map(log)));
   const fan = {
     ...line,
     x: [x[1], 4 * x[1], 4 * x[1]],
@@ -133,6 +144,7 @@ function widthTicks() {
 // Runs.
 
 function drawRuns(layer, state) {
+  if (!jobs) return show("cell-runs", make("p", {}, noRuns()));
   const turns = layer.orientations !== null;
   const columns = [
     "run",
@@ -145,10 +157,10 @@ function drawRuns(layer, state) {
     "evalu\u00adations",
     "status",
   ];
-  const rows = [...jobsAt[state.point]]
+  const rows = [...jobs.id.keys()]
     .sort((a, b) => widthOf(a) - widthOf(b) || jobs.seed[a] - jobs.seed[b])
     .map((job) => [
-      jobButton(job, state),
+      jobButton(jobs.id[job], state),
       widthText(widthOf(job)),
       String(jobs.seed[job]),
       digits(jobs.change[layer.name][job]),
@@ -156,9 +168,12 @@ function drawRuns(layer, state) {
       digits(jobs.loss_initial[job], 3),
       digits(jobs.loss_final[job], 3),
       String(jobs.evaluations[job]),
-      statusCell(job),
+      statusCell(jobs, job),
     ]);
-  show("cell-runs", rows.length ? makeTable(columns, rows, { words: ["status"] }) : make("p", {}, "No run at this point."));
+  return show(
+    "cell-runs",
+    rows.length ? makeTable(columns, rows, { words: ["status"] }) : make("p", {}, "No run at this point."),
+  );
 }
 
 function jobButton(job, state) {

@@ -5,95 +5,117 @@ The page carries all of its numbers, so they are rounded to a useful precision; 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from ...display.page.numbers import CURVE_POINTS, codes, curve, rounded, shades, spread
+from ...display.page.numbers import CURVE_POINTS, codes, curve, rounded, shades
+from ...display.page.report import Content, Progress, Report
 from ...display.terminal import json_ready
-from ...kinds import Progress
 from ...storage.store import Store
-from ...sweep.load import Results
-from ...sweep.report import Content, frame, job_columns, jobs_of, missing
+from ...sweep.report import frame, job_columns, jobs_of, listed_failures, missing
 from .. import info
 from ..figures.maps import COMBINED_COLOURS, PREDICTED_COLOUR, REGIME_COLOURS
 from ..fitting import LINE_SLOPES, POINT, REGIMES, line_distances, regime_counts, usable_runs
 from ..folder import depth_and_name
 from ..info import Plane
+from ..jobs import grid_points
 from ..refinement import Placement, refined
 from ..theory import LAYERS
+from .kept import Kept, Network, Place
+from .measured import Measured
 
 SLOPES = [f"{column}{end}" for column in LINE_SLOPES for end in ("", "_low", "_high")]
-NEURONS_SHOWN = 40_000
-"""Most neurons of all kept networks together; of wider networks, neurons at even distances in their order, which is random."""
 
 
-def gather(store: Store, status: Progress | None) -> Content:
-    """Everything that the page of a folder shows.
+class MapReport(Report):
+    """The page of a phase diagram."""
 
-    Slopes that are out of date are fitted here, and not written.
+    package, scripts = __package__, ("map.js", "legend.js", "cell.js", "summary.js", "page.js")
 
-    Args:
-        store: the folder.
-        status: how far its sweep is; None where that is not known.
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._measured = Measured(store)
+        self._kept = Kept(store)
 
-    Raises:
-        InputError: the folder holds no study, or a file of it is damaged.
-    """
-    depth, _ = depth_and_name(store)
-    results = Results(store)
-    runs, slopes, samples, data = results.runs, results.fitted, results.samples, store.read_data()
-    return {
-        **frame(store, runs, status),
-        "depth": depth,
-        "notes": notes(runs, slopes, samples, data is not None, status),
-        **tables(runs, slopes, samples, depth),
-        **_refinement(refined(store.read_document(), runs), _points(runs, samples)),
-        "data": _points_of_data(data),
-    }
+    def content(self, progress: Progress | None) -> Content:
+        store, measured = self._store, self._measured
+        depth, _ = depth_and_name(store)
+        measured.look()
+        document, data, networks = store.read_document() or {}, store.read_data(), self._kept.networks()
+        planned = planned_runs(document)
+        points = _points(planned, measured.ended, networks)
+        jobs = _jobs(measured.table, store)
+        placement = refined(document, store.runs()) if "refine" in document else None
+        found = {
+            **frame(store, jobs, progress),
+            "depth": depth,
+            "notes": notes(len(jobs), measured.slopes, bool(networks), data is not None, progress),
+            **maps(measured, points, depth),
+            **_refinement(placement, points),
+            "planned": [len(planned.get(point, ())) for point in _tuples(points)],
+            "networks": [{**network, "point": number} for network, number in _placed(networks, points)],
+            "data": _points_of_data(data),
+        }
+        listed, numbers = found["failures"]["listed"], listed_failures(jobs)
+        listed["point"] = _numbers_of(numbers, points)
+        listed["width"] = codes(numbers["width"], found["widths"])
+        self._layers, self._widths = [layer["name"] for layer in found["layers"]], found["widths"]
+        self._statuses = found["statuses"]
+        self._at = dict(zip(found["cells"], _tuples(points), strict=True))
+        return found
+
+    def runs(self, cell: str) -> Content:
+        gamma, gamma_prime = self._at.get(cell, (np.nan, np.nan))
+        rows = self._measured.at(np.array([gamma + 1j * gamma_prime]))
+        return _runs(rows, self._layers, self._widths, self._statuses)
 
 
-def tables(runs: pd.DataFrame, slopes: pd.DataFrame, samples: pd.DataFrame, depth: int) -> Content:
-    """The maps, the runs and the networks, all of which name points of the plane by their number in ``points``."""
-    points = _points(runs, samples)
-    plane = info.split_points(points)
-    jobs = jobs_of(runs)
-    widths = sorted({int(width) for width in jobs["width"]})
-    layers = [layer for layer in LAYERS[depth] if (runs["layer"] == layer).any()]
-    gamma_1 = float(runs["gamma_1"].iloc[0]) if len(runs) else 0.0
-    share = info.reliability(runs).set_index(POINT)["not_converged"]
+def notes(
+    runs: int, slopes: pd.DataFrame, has_networks: bool, has_data: bool, progress: Progress | None
+) -> list[str]:
+    """What a page lacks and why, a sentence each."""
+    found = missing(runs, has_data, progress)
+    if runs and not slopes["slope"].notna().any():
+        found.append("No slope is fitted: it needs converged runs of two widths at a point.")
+    elif runs and not slopes["slope_infinite"].notna().any():
+        found.append("No slope at infinite width is fitted: it needs four widths.")
+    if not has_networks:
+        found.append("No network is kept whole (samples of the spec): functions and features are not shown.")
+    return found
+
+
+def maps(measured: Measured, points: pd.DataFrame, depth: int) -> Content:
+    """The maps, which name points of the plane by their number in ``points``."""
+    plane, slopes = info.split_points(points), measured.slopes
+    layers = [layer for layer in LAYERS[depth] if layer in measured.layers]
+    widths, statuses = measured.widths, measured.statuses
+    gamma_1 = float(slopes["gamma_1"].iloc[0]) if len(slopes) else 0.0
+    at = pd.MultiIndex.from_frame(points)
+    ended = measured.ended.reindex(index=at, columns=statuses).fillna(0)
+    with np.errstate(invalid="ignore"):
+        share = 1 - ended["converged"].to_numpy() / ended.sum(axis=1).to_numpy()
     return {
         "points": {key: points[key].tolist() for key in POINT},
+        "cells": [f"{gamma!r},{gamma_prime!r}" for gamma, gamma_prime in _tuples(points)],
         "plane": _plane(plane, points, gamma_1),
         "colours": _colours(),
         "regimes": list(REGIMES),
         "widths": widths,
-        "layers": [_layer(runs, slopes, layer, points, plane, widths) for layer in layers],
+        "layers": [_layer(measured, layer, points, plane, widths) for layer in layers],
         "combined": _combined(slopes, points) if {"W1", "W2"} <= set(layers) else None,
-        "evaluations": _by_width(info.evaluations_by_width(runs, points, widths)),
-        "not_converged": rounded(share.reindex(pd.MultiIndex.from_frame(points))),
+        "evaluations": _by_width(measured.evaluations.reindex(index=at, columns=widths)),
+        "ended": [_counts(ended[status]) for status in statuses],
+        "not_converged": rounded(share),
         "regime_counts": regime_counts(slopes),
         "line_distances": _line_distances(slopes),
         "named": _named(depth, gamma_1, plane) if len(points) else [],
-        "jobs": _jobs(runs, jobs, layers, points, widths),
-        "networks": _networks(samples, points),
     }
-
-
-def notes(
-    runs: pd.DataFrame, slopes: pd.DataFrame, samples: pd.DataFrame, has_data: bool, status: Progress | None
-) -> list[str]:
-    """What a page lacks and why, a sentence each."""
-    found = missing(runs, has_data, status)
-    if len(runs) and not slopes["slope"].notna().any():
-        found.append("No slope is fitted: it needs converged runs of two widths at a point.")
-    elif len(runs) and not slopes["slope_infinite"].notna().any():
-        found.append("No slope at infinite width is fitted: it needs four widths.")
-    if samples.empty:
-        found.append("No network is kept whole (samples of the spec): functions and features are not shown.")
-    return found
 
 
 def _refinement(placement: Placement | None, points: pd.DataFrame) -> Content:
@@ -101,28 +123,50 @@ def _refinement(placement: Placement | None, points: pd.DataFrame) -> Content:
     if placement is None:
         return {"refinement": None, "rounds": None}
     rounds = placement.round_of_points()
-    at = [rounds.get(point, 0) for point in points[POINT].itertuples(index=False, name=None)]
+    at = [rounds.get(point, 0) for point in _tuples(points)]
     return {"refinement": json_ready(placement.summary()), "rounds": at}
 
 
 # The plane and its maps.
 
 
-def _points(runs: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
-    """The points of runs and of kept networks: gamma, gamma_prime, sorted."""
-    both = pd.concat([runs[POINT], samples[POINT]]) if len(samples) else runs[POINT]
-    return both.drop_duplicates().sort_values(POINT, ignore_index=True)
+def planned_runs(document: Mapping[str, Any]) -> dict[Place, frozenset[tuple[int, int]]]:
+    """The runs of a study by point, each (width, seed); without points that refinement adds."""
+    found: dict[Place, frozenset[tuple[int, int]]] = {}
+    for grid in [document.get("grid"), *document.get("more_grids", ())]:
+        if grid is None:
+            continue
+        runs = frozenset(product(grid["width"], grid["seeds"]))
+        for point in grid_points(grid):
+            found[point] = found.get(point, runs) | runs
+    return found
+
+
+def _points(planned: Iterable[Place], ended: pd.DataFrame, networks: Iterable[Network]) -> pd.DataFrame:
+    """The points of the plan, of runs and of kept networks: gamma, gamma_prime, sorted."""
+    places = {*planned, *ended.index, *(place for place, _ in networks)}
+    return pd.DataFrame(sorted(places), columns=POINT, dtype=float)
+
+
+def _tuples(points: pd.DataFrame) -> list[Place]:
+    return list(zip(*(points[key].tolist() for key in POINT), strict=True))
 
 
 def _numbers_of(table: pd.DataFrame, points: pd.DataFrame) -> list[int]:
     """The number of the point of every row."""
-    number = {point: index for index, point in enumerate(points.itertuples(index=False, name=None))}
-    return [number[point] for point in table[POINT].itertuples(index=False, name=None)]
+    return codes(_tuples(table), _tuples(points))
+
+
+def _placed(networks: Iterable[Network], points: pd.DataFrame) -> Iterator[tuple[Content, int]]:
+    """The kept networks, with the numbers of their points."""
+    number = {point: index for index, point in enumerate(_tuples(points))}
+    for place, network in networks:
+        yield network, number[place]
 
 
 def _plane(plane: Plane, points: pd.DataFrame, gamma_1: float) -> Content:
     """Edges of the cells, the number of the point in each (None where there is none), the points off the grid, the limits."""
-    number = {point: index for index, point in enumerate(points.itertuples(index=False, name=None))}
+    number = {point: index for index, point in enumerate(_tuples(points))}
     limits = plane.limits if len(points) else ((0.0, 1.0), (0.0, 1.0))
     return {
         "gamma_1": gamma_1,
@@ -133,25 +177,22 @@ def _plane(plane: Plane, points: pd.DataFrame, gamma_1: float) -> Content:
     }
 
 
-def _layer(
-    runs: pd.DataFrame,
-    slopes: pd.DataFrame,
-    layer: str,
-    points: pd.DataFrame,
-    plane: Plane,
-    widths: list[int],
-) -> Content:
+def _layer(measured: Measured, layer: str, points: pd.DataFrame, plane: Plane, widths: list[int]) -> Content:
     """The maps of a layer: by column a value per point, by width where it depends on that."""
-    of_layer = slopes.loc[slopes["layer"] == layer]
+    of_layer = measured.slopes.loc[measured.slopes["layer"] == layer]
     at_points = points.merge(of_layer, how="left", on=POINT)
-    orientations = info.orientations_by_width(runs, layer, points, widths)
+    index = pd.MultiIndex.from_frame(points)
+    change, orientations = (
+        table[layer].reindex(index=index, columns=widths)
+        for table in (measured.changes, measured.orientations)
+    )
     return {
         "name": layer,
         "slopes": {column: rounded(at_points[column]) for column in SLOPES},
         "limits": {column: info.slope_limit(of_layer[column].to_numpy(float)) for column in LINE_SLOPES},
         **{key: codes(at_points[key], REGIMES) for key in ("regime", "predicted_regime")},
         **{key: _counts(at_points[key]) for key in ("widths", "runs", "left_out")},
-        "change": _by_width(info.changes_by_width(runs, layer, points, widths)),
+        "change": _by_width(change),
         "orientations": _by_width(orientations) if orientations.notna().any(axis=None) else None,
         "deciding": info.deciding_slope(of_layer),
         "measured": {column: _measured(of_layer, plane, column) for column in LINE_SLOPES},
@@ -220,16 +261,19 @@ def _colours() -> Content:
 # Runs.
 
 
-def _jobs(
-    runs: pd.DataFrame, jobs: pd.DataFrame, layers: list[str], points: pd.DataFrame, widths: list[int]
-) -> Content:
-    """Every run, column by column; what depends on the layer by layer. ``width`` counts in its list."""
+def _jobs(rows: pa.Table, store: Store) -> pd.DataFrame:
+    """A row for each run: all layers of a network have ended in the same way."""
+    return store.in_order(rows.filter(pc.equal(rows["layer"], rows["layer"][0])) if rows.num_rows else rows)
+
+
+def _runs(runs: pd.DataFrame, layers: list[str], widths: list[int], statuses: list[str]) -> Content:
+    """Runs of a cell, column by column; what depends on the layer by layer. ``width`` counts in its list."""
     by_layer = {layer: runs.loc[runs["layer"] == layer].set_index("job_id") for layer in layers}
+    jobs = jobs_of(runs)
     ids = jobs["job_id"].tolist()
     return {
-        **job_columns(jobs),
-        "point": _numbers_of(jobs, points),
-        "width": [widths.index(width) for width in jobs["width"]],
+        **job_columns(jobs, statuses),
+        "width": codes(jobs["width"], widths),
         "loss_initial": rounded(jobs["loss_initial"], 4),
         "loss_final": rounded(jobs["loss_final"], 4),
         "change": {layer: rounded(of["relative_change"].reindex(ids)) for layer, of in by_layer.items()},
@@ -242,49 +286,6 @@ def _usable(of_layer: pd.DataFrame) -> pd.Series[Any]:
     return usable_runs(of_layer).astype("int64")
 
 
-# Networks kept whole.
-
-
-def _networks(samples: pd.DataFrame, points: pd.DataFrame) -> list[Content]:
-    """The kept networks, the widest of a point first: f before and after, the course of the training, neurons by layer."""
-    neurons = max(NEURONS_SHOWN // max(len(samples), 1), 50)
-    ordered = samples.sort_values(["width", "seed"], ascending=[False, True], kind="stable")
-    return [
-        _network(rows, _numbers_of(rows, points)[0], neurons)
-        for _, rows in ordered.groupby("job_id", sort=False)
-    ]
-
-
-def _network(rows: pd.DataFrame, point: int, neurons: int) -> Content:
-    first = rows.iloc[0]
-    return {
-        "id": str(first["job_id"]),
-        "point": point,
-        "width": int(first["width"]),
-        "seed": int(first["seed"]),
-        "status": str(first["status"]),
-        "x": curve(first["x"]),
-        "f_initial": curve(first["f_initial"]),
-        "f_final": curve(first["f_final"]),
-        "evaluations": curve(first["evaluations"]),
-        "loss": curve(first["loss"]),
-        "layers": {str(row["layer"]): _neurons(row, neurons) for _, row in rows.iterrows()},
-    }
-
-
-def _neurons(row: pd.Series[Any], most: int) -> Content:
-    """Where the neurons of a layer are in the figure of features, before and after; and the change of the layer along the training."""
-    planar, horizontals, amplitudes = info.neurons_of(row)
-    shown = spread(len(amplitudes[1]), most)
-    return {
-        "planar": planar,
-        "neurons": len(amplitudes[1]),
-        "horizontal": [rounded(values[shown], 4) for values in horizontals],
-        "amplitude": [rounded(values[shown], 4) for values in amplitudes],
-        "change": curve(row["relative_change"]),
-    }
-
-
 def _points_of_data(data: Mapping[str, Any] | None) -> Content | None:
     """The training data where they can be drawn: of one input."""
     if data is None or data["x"].ndim != 2 or data["x"].shape[1] != 1:
@@ -293,4 +294,4 @@ def _points_of_data(data: Mapping[str, Any] | None) -> Content | None:
 
 
 def _counts(values: pd.Series[Any]) -> list[int]:
-    return [int(value) for value in values.fillna(0)]
+    return values.fillna(0).astype(int).tolist()

@@ -1,13 +1,15 @@
 // The map: cells of the grid, points off it, critical lines, named initialisations, the selected point.
 
-const { points, plane, regimes } = content;
-const cellOf = new Map(plane.cells.flatMap((row, i) => row.map((point, j) => [point, [i, j]])));
-cellOf.delete(null);
-const jobsAt = points.gamma.map(() => []);
-content.jobs.point.forEach((point, job) => jobsAt[point].push(job));
+let points, plane, regimes, diverging, sequential;
+let cellOf; // by point: its row and column, on the grid
 
-const diverging = content.colours.diverging.map((shade, i, all) => [i / (all.length - 1), shade]);
-const sequential = content.colours.sequential.map((shade, i, all) => [i / (all.length - 1), shade]);
+function receive() {
+  ({ points, plane, regimes } = content);
+  cellOf = new Map(plane.cells.flatMap((row, i) => row.map((point, j) => [point, [i, j]])));
+  cellOf.delete(null);
+  const scale = (shades) => shades.map((shade, i) => [i / (shades.length - 1), shade]);
+  [diverging, sequential] = [scale(content.colours.diverging), scale(content.colours.sequential)];
+}
 
 const QUANTITIES = {
   slope: {
@@ -339,12 +341,14 @@ function colourBar(scale) {
 }
 
 function statusesAt(point) {
-  const counts = new Map();
-  for (const job of jobsAt[point]) {
-    const status = content.statuses[content.jobs.status[job]];
-    counts.set(status, (counts.get(status) || 0) + 1);
-  }
-  return [...counts].map(([status, count]) => `${count} ${status}`).join(", ") || "no runs";
+  const counts = content.statuses.map((status, i) => [content.ended[i][point], status]).filter(([count]) => count);
+  return counts.map(([count, status]) => `${count} ${status}`).join(", ") || "no runs";
+}
+
+/** How many runs of a point have rows, where some are missing. */
+function soFarText(point) {
+  const there = content.ended.reduce((sum, counts) => sum + counts[point], 0);
+  return there < content.planned[point] ? `${there} of ${plural(content.planned[point], "run")} so far` : "";
 }
 
 function slopeText(layer, column, point) {
@@ -362,7 +366,7 @@ function hoverText(layer, point, scale, state) {
     const texts = both.map((one) => `${symbol(one.name)}: ${slopeText(one, one.deciding, point)}, ${regimeText(one, point)}`);
     return [placeText(point), ...texts].map(plain).join("<br>");
   }
-  const lines = [placeText(point), `S = ${slopeText(layer, "slope", point)}`];
+  const lines = [placeText(point), soFarText(point), `S = ${slopeText(layer, "slope", point)}`].filter(Boolean);
   if (known(layer.slopes.slope_infinite[point])) lines.push(`m → ∞: ${slopeText(layer, "slope_infinite", point)}`);
   lines.push(regimeText(layer, point), `${plural(layer.runs[point], "run")} in the fit, ${layer.left_out[point]} left out`);
   if (QUANTITIES[state.quantity].wide && known(scale.values[point]))

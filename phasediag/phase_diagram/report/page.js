@@ -1,24 +1,22 @@
 // The state of the page, and what changes it: selectors, clicks, keys, the address.
 
-const state = { layer: 0, quantity: "slope", width: Math.max(content.widths.length - 1, 0), point: null, job: null, network: 0 };
+const state = { layer: 0, quantity: "slope", width: 0, point: null, job: null, network: 0 };
 
 /** Changes the state, draws what depends on it, and keeps it in the address. */
 function update(changes) {
   Object.assign(state, changes);
   if ("point" in changes) state.network = 0;
-  if ("point" in changes && !("job" in changes)) state.job = firstJob(state.point);
+  takeRuns(cell(), () => update({}));
+  if (jobs && !jobs.id.includes(state.job)) state.job = jobs.id[0] ?? null;
   if (!available().includes(state.quantity)) state.quantity = "slope";
   render();
   keep(view());
 }
 
-function firstJob(point) {
-  const there = point === null ? [] : jobsAt[point];
-  return there.length ? there[0] : null;
-}
+const cell = () => content.cells[state.point];
 
 function choose(point, changes = {}) {
-  update({ point, ...changes });
+  update({ point, job: null, ...changes });
 }
 
 function available() {
@@ -100,7 +98,7 @@ function fromAddress() {
 
 function subtitle() {
   const depth = ["two", "three", "four", "five", "six", "seven", "eight"][content.depth - 2];
-  const size = [plural(points.gamma.length, "point"), plural(content.widths.length, "width"), plural(jobs.id.length, "run")];
+  const size = [plural(points.gamma.length, "point"), plural(content.widths.length, "width"), plural(content.runs, "run")];
   return `Phase diagram, ${depth} layers: ${size.join(", ")}`;
 }
 
@@ -129,19 +127,29 @@ function wire() {
   addEventListener("hashchange", () => update(fromAddress()));
 }
 
-start({
-  subtitle: subtitle(),
-  failed: {
-    columns: ["γ", "γ′", "m", "seed"],
-    cells: (job) => [...at(jobs.point[job]).map(exponent), widthText(widthOf(job)), String(jobs.seed[job])],
-    see(job) {
-      choose(jobs.point[job], { job });
-      byId("cell-title").focus();
-    },
+const failed = {
+  columns: ["γ", "γ′", "m", "seed"],
+  cells(job) {
+    const { point, width, seed } = content.failures.listed;
+    return [...at(point[job]).map(exponent), widthText(content.widths[width[job]]), String(seed[job])];
   },
+  see(job) {
+    const { point, id } = content.failures.listed;
+    choose(point[job], { job: id[job] });
+    byId("cell-title").focus();
+  },
+};
+
+setKind({
+  subtitle,
+  failed,
+  cell,
+  receive,
   render,
+  again: () => update(fromAddress()),
   begin() {
-    update({ point: content.networks.length ? content.networks[0].point : 0, ...fromAddress() });
+    const first = content.networks.length ? content.networks[0].point : 0;
+    update({ point: first, width: content.widths.length - 1, ...fromAddress() });
     wire();
   },
 });

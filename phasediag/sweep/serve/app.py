@@ -5,18 +5,24 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+from collections.abc import Callable
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ...display.page.render import page as page_of
+from ...display.page.render import plotly, script_of, style_of
+from ...display.page.report import Report
 from ...display.terminal import json_ready
 from ...errors import InputError
 from ..listing import Listed
@@ -25,15 +31,12 @@ from .library import Library
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 """What a browser on this machine calls it. Without a token, other names are refused: a page from elsewhere may have made them mean this
 machine (DNS rebinding)."""
-_STATIC = {
-    "serve.css": "text/css",
-    "live.js": "text/javascript",
-    "list.js": "text/javascript",
-    "study.js": "text/javascript",
-}
+
+_JS, _CSS, _HTML = "text/javascript", "text/css", "text/html"
+# Plotly writes style elements and attributes, and paints heatmaps as images of its own.
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; frame-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; "
+    "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -59,33 +62,57 @@ def make_app(library: Library, token: str | None) -> Starlette:
         return _json(request, {**_shown(study), "tag": library.tag(folder)})
 
     def page(request: Request) -> Response:
-        # a page has a policy of its own, which allows the scripts that are in it
-        more = {"content-security-policy": "frame-ancestors 'self'"}
+        folder = request.path_params["folder"]
+        if library.study(folder) is None:
+            return _missing()
+        at = quote(folder)
+        head = _stylesheets(f"/style/{at}", "/static/serve.css")
+        scripts = _scripts("/static/plotly.js", f"/script/{at}", "/static/live.js", "/static/study.js")
+        content = page_of(library.report(folder), folder, head, scripts, _own("bar.html"))
+        return _tagged(request, content, _hash(content), _HTML)
+
+    def content(request: Request) -> Response:
         try:
-            found = library.page(request.path_params["folder"])
+            found = library.shown(request.path_params["folder"])
         except InputError as error:
-            return PlainTextResponse(str(error), 409, more)
-        return _missing() if found is None else _tagged(request, found.content, found.tag, "text/html", more)
+            return PlainTextResponse(str(error), 409)
+        return _missing() if found is None else _tagged(request, found.content, found.tag, "application/json")
+
+    def runs(request: Request) -> Response:
+        try:
+            found = library.runs(request.path_params["folder"], request.query_params.get("cell", ""))
+        except InputError as error:
+            return PlainTextResponse(str(error), 409)
+        return _missing() if found is None else _json(request, found)
 
     def portrait(request: Request) -> Response:
         found = library.portrait(request.path_params["folder"])
         return _missing() if found is None else _tagged(request, found, _hash(found), "image/png")
 
+    def part(request: Request, of: Callable[[Report | None], str], kind: str) -> Response:
+        folder = request.path_params["folder"]
+        return (
+            _missing() if library.study(folder) is None else _text(request, of(library.report(folder)), kind)
+        )
+
     def static(request: Request) -> Response:
         name = request.path_params["name"]
-        return _own(request, name, _STATIC[name]) if name in _STATIC else _missing()
+        return _text(request, *_STATIC[name]) if name in _STATIC else _missing()
 
     return Starlette(
         routes=[
-            Route("/", lambda request: _own(request, "list.html", "text/html")),
+            Route("/", lambda request: _text(request, _own("list.html"), _HTML)),
             Route("/static/{name}", static),
             Route("/studies.json", studies),
-            Route("/study/{folder:path}", lambda request: _own(request, "study.html", "text/html")),
+            Route("/study/{folder:path}", page),
             Route("/state/{folder:path}", state),
-            Route("/page/{folder:path}", page),
+            Route("/content/{folder:path}", content),
+            Route("/runs/{folder:path}", runs),
+            Route("/script/{folder:path}", lambda request: part(request, script_of, _JS)),
+            Route("/style/{folder:path}", lambda request: part(request, style_of, _CSS)),
             Route("/portrait/{folder:path}", portrait),
         ],
-        middleware=[Middleware(_Guard, token=token)],
+        middleware=[Middleware(_Guard, token=token), Middleware(GZipMiddleware, compresslevel=5)],
     )
 
 
@@ -144,16 +171,35 @@ def _json(request: Request, content: Any) -> Response:
     return _tagged(request, body, _hash(body), "application/json")
 
 
-def _own(request: Request, name: str, kind: str) -> Response:
-    content = files(__package__).joinpath("page", name).read_bytes()
-    return _tagged(request, content, _hash(content), kind)
+def _own(name: str) -> str:
+    return files(__package__).joinpath("page", name).read_text(encoding="utf-8")
 
 
-def _tagged(
-    request: Request, content: bytes, tag: str, kind: str, more: dict[str, str] | None = None
-) -> Response:
+_STATIC = {
+    "plotly.js": (plotly(), _JS),
+    "list.js": (f"{script_of(None)}{_own('live.js')}{_own('list.js')}", _JS),
+    "live.js": (_own("live.js"), _JS),
+    "study.js": (_own("study.js"), _JS),
+    "page.css": (style_of(None), _CSS),
+    "serve.css": (_own("serve.css"), _CSS),
+}
+
+
+def _stylesheets(*addresses: str) -> str:
+    return "\n".join(f'<link rel="stylesheet" href="{address}">' for address in addresses)
+
+
+def _scripts(*addresses: str) -> str:
+    return "\n".join(f'<script src="{address}"></script>' for address in addresses)
+
+
+def _text(request: Request, content: str, kind: str) -> Response:
+    return _tagged(request, content.encode(), _hash(content.encode()), kind)
+
+
+def _tagged(request: Request, content: bytes, tag: str, kind: str) -> Response:
     """The content, or 304 if whoever asks has it already."""
-    headers = {"etag": f'"{tag}"', **(more or {})}
+    headers = {"etag": f'"{tag}"'}
     if request.headers.get("if-none-match") == headers["etag"]:
         return Response(status_code=304, headers=headers)
     return Response(content, media_type=kind, headers=headers)

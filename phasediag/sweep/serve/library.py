@@ -6,12 +6,17 @@ Nothing here writes. Only folders that were found by walking the root are ever r
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
+from ...display.page.report import Report
+from ...display.terminal import json_ready
 from ...errors import InputError, one_line
 from ...kinds import kind_in, open_store
 from ...storage.files import READERS, Files, Mark
@@ -21,12 +26,43 @@ from ..status import Status, Watch
 
 FRESH_SECONDS = 1.0
 """Whoever asks within this time of a look gets what it found."""
-PAGE_SHARE = 0.2
-"""Pages of running sweeps take at most this fraction of the time to make."""
-PAGES_KEPT = 8
-"""Pages in memory, each of a few megabytes."""
+SHARE = 0.02
+"""Looking at one running sweep, and showing it, each take at most this fraction of the time of a core."""
+REPORTS_KEPT = 8
+"""Studies whose rows and content are in memory."""
 _NOT_SHOWN = {"driver.json", "report.html"}
 """Files of a study that its page does not show."""
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the page of a study shows, as JSON, and the tag that tells it from other states."""
+
+    content: bytes
+    tag: str
+
+
+@dataclass
+class _Pace:
+    """When something that was done a moment ago may be done again: when it has taken `SHARE` of the time since it began.
+
+    The first time reads all that there is, and says nothing of the next one, which is due at once.
+    """
+
+    due: float = 0.0
+    first: bool = True
+
+    def is_due(self) -> bool:
+        return time.monotonic() >= self.due
+
+    def time(self, work: Callable[[], _T]) -> _T:
+        started = time.monotonic()
+        found = work()
+        if not self.first:
+            self.due = started + (time.monotonic() - started) / SHARE
+        self.first = False
+        return found
 
 
 @dataclass
@@ -39,9 +75,15 @@ class _Shelf:
     mark: tuple[Mark, ...] = ()
     listed: Listed | None = None
     portrait: str | None = None  # the file of figures/ that stands for the study
+    report: Report | None = None
+    shown: Shown | None = None
+    looking: _Pace = field(default_factory=_Pace)
+    showing: _Pace = field(default_factory=_Pace)
 
     def look(self, folder: str) -> Listed:
-        """The study as it is now."""
+        """The study as it is now, or, while it runs, a moment ago."""
+        if self.listed is not None and self.listed.state == "running" and not self.looking.is_due():
+            return self.listed
         try:
             beside = self.files.mark()
             mark = beside, self.files.mark("runs"), self.files.mark("samples")
@@ -49,7 +91,8 @@ class _Shelf:
             self.listed, self.mark = Listed(folder, error=one_line(error)), ()
             return self.listed
         if self.listed is None or self.mark != mark or self.listed.state == "running":
-            self.listed, self.mark = describe(self.files.out, folder, self._status), mark
+            self.mark = mark
+            self.listed = self.looking.time(lambda: describe(self.files.out, folder, self._status))
             self.portrait = self._portrait()
         return self.listed
 
@@ -62,7 +105,7 @@ class _Shelf:
 
     def _portrait(self) -> str | None:
         try:
-            drawn = {name for name, _, _ in self.files.mark("figures")}
+            drawn = {name for name, _ in self.files.mark("figures")}
             return next(
                 (name for name in kind_in(open_store(self.files.out)).portraits if name in drawn), None
             )
@@ -70,21 +113,34 @@ class _Shelf:
             return None
 
     def tag(self) -> str:
-        """What tells the present state from others, as far as a page shows it."""
+        """What tells the state that is shown, or would be, from others."""
         status = self.listed.status if self.listed else None
+        running = status is not None and status.state == "running"
+        if self.shown is not None and running and not self.showing.is_due():
+            return self.shown.tag
         files = [one for folder in self.mark for one in folder if one[0] not in _NOT_SHOWN]
-        shown = files, status and (status.state, status.end)
-        return hashlib.sha256(repr(shown).encode()).hexdigest()[:20]
+        state = files, status and (status.state, status.end)
+        return hashlib.sha256(repr(state).encode()).hexdigest()[:20]
 
+    def show(self) -> Shown:
+        """What its page shows: of the present state, or, while it runs, of one a moment ago."""
+        tag = self.tag()
+        if self.shown is None or self.shown.tag != tag:
+            content = self.showing.time(self._content)
+            self.shown = Shown(content, tag)
+        return self.shown
 
-@dataclass(frozen=True)
-class Page:
-    """The page of a study: HTML, the tag that tells it from other states, when it was made and how long that took."""
+    def _content(self) -> bytes:
+        status = self.listed.status if self.listed else None
+        content = self.its_report().content(status)
+        return json.dumps(json_ready(content), allow_nan=False, separators=(",", ":")).encode()
 
-    content: bytes
-    tag: str
-    made: float
-    seconds: float
+    def its_report(self) -> Report:
+        """What makes its page. Raises `InputError` if its kind has none, or it is damaged."""
+        if self.report is None:
+            store = open_store(self.files.out)
+            self.report = kind_in(store).report(store)
+        return self.report
 
 
 class Library:
@@ -101,7 +157,7 @@ class Library:
         self.name, self._files = root, Files(root)
         require(self._files)
         self._shelves: dict[str, _Shelf] = {}
-        self._pages: dict[str, Page] = {}
+        self._open: list[_Shelf] = []
         self._lock = threading.Lock()
         self._looked = 0.0
         self._listed: list[Listed] = []
@@ -118,48 +174,43 @@ class Library:
         shelf = self._present(folder)
         return shelf.listed if shelf else None
 
-    def _present(self, folder: str) -> _Shelf | None:
-        """What is known of a folder now; None if it holds no study."""
-        self.studies()
-        return self._shelves.get(folder)
+    def tag(self, folder: str) -> str:
+        """What tells the state that the page of a study shows, or would show, from others; empty if there is no such study."""
+        shelf = self._present(folder)
+        return shelf.tag() if shelf else ""
 
-    def page(self, folder: str) -> Page | None:
-        """The page of a study, of its present state or a moment older; None if there is no such study.
+    def report(self, folder: str) -> Report | None:
+        """What makes the page of a study; None if there is no such study, or it has no page."""
+        shelf = self._present(folder)
+        try:
+            return shelf.its_report() if shelf else None
+        except InputError:
+            return None
+
+    def shown(self, folder: str) -> Shown | None:
+        """What the page of a study shows, of its present state or a moment older; None if there is no such study.
 
         Raises:
             InputError: the study cannot be read, or its kind has no page.
         """
-        shelf = self._present(folder)
-        if shelf is None or shelf.listed is None:
+        shelf = self._opened(folder)
+        if shelf is None:
             return None
         with shelf.lock:
-            tag = self._current(folder, shelf)
-            page = self._pages.get(folder)
-            if page is None or page.tag != tag:
-                started = time.monotonic()
-                store = open_store(shelf.files.out)
-                content = kind_in(store).report(store, shelf.listed.status)
-                page = Page(content, tag, time.monotonic(), time.monotonic() - started)
-                self._keep(folder, page)
-            return page
+            return shelf.show()
 
-    def tag(self, folder: str) -> str:
-        """What tells the state that the page of a study shows, or would show, from others; empty if there is no such study."""
-        shelf = self._present(folder)
-        return self._current(folder, shelf) if shelf else ""
+    def runs(self, folder: str, cell: str) -> dict[str, object] | None:
+        """The runs of a cell of what is shown; None if there is no such study.
 
-    def _current(self, folder: str, shelf: _Shelf) -> str:
-        """The tag of the present state, or of a state before for which a page has just been made."""
-        page = self._pages.get(folder)
-        new = page is not None and time.monotonic() - page.made < page.seconds / PAGE_SHARE
-        return page.tag if page is not None and new else shelf.tag()
-
-    def _keep(self, folder: str, page: Page) -> None:
-        with self._lock:
-            self._pages.pop(folder, None)
-            while len(self._pages) >= PAGES_KEPT:
-                del self._pages[next(iter(self._pages))]
-            self._pages[folder] = page
+        Raises:
+            InputError: the study cannot be read, or its kind has no page.
+        """
+        shelf = self._opened(folder)
+        if shelf is None:
+            return None
+        with shelf.lock:
+            shelf.show()
+            return shelf.its_report().runs(cell)
 
     def portrait(self, folder: str) -> bytes | None:
         """The figure that stands for a study, a PNG; None if it is not drawn."""
@@ -173,6 +224,24 @@ class Library:
         """Whether there is a figure that stands for a study, as far as the last look knows."""
         shelf = self._shelves.get(folder)
         return shelf is not None and shelf.portrait is not None
+
+    def _present(self, folder: str) -> _Shelf | None:
+        """What is known of a folder now; None if it holds no study."""
+        self.studies()
+        return self._shelves.get(folder)
+
+    def _opened(self, folder: str) -> _Shelf | None:
+        """What is known of a folder, whose rows may be in memory from now on."""
+        shelf = self._present(folder)
+        if shelf is None:
+            return None
+        with self._lock:
+            opened = [shelf, *(other for other in self._open if other is not shelf)]
+            self._open = opened[:REPORTS_KEPT]
+        for other in opened[REPORTS_KEPT:]:
+            with other.lock:
+                other.report = other.shown = None
+        return shelf
 
     def _look(self) -> list[Listed]:
         try:

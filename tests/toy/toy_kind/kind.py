@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from phasediag.display.terminal import new_table, print_table
-from phasediag.kinds import Held, Kind, Progress, Reproducible
+from phasediag.kinds import Held, Kind, Reproducible
 from phasediag.storage.store import Store
 
 from .columns import TABLES
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from phasediag.display.figures import Drawing
+    from phasediag.display.page.report import Report
 
     from .study import DecaySpec, DecayStudy, Trainer
 
@@ -71,9 +72,10 @@ class Decay(Kind["DecaySpec", "DecayStudy", "Job"]):
         row = rows.iloc[0]
         return Reproducible(f"rate {row['rate']:g}", "what is left", {"w": float(row["left"])})
 
-    def report(self, store: Store, progress: Progress | None) -> bytes:
-        done = "?" if progress is None else f"{progress.finished} of {progress.total}"
-        return f"<!DOCTYPE html><title>decay</title><p>{done} jobs".encode()
+    def report(self, store: Store) -> Report:
+        from .page import DecayReport
+
+        return DecayReport(store)
 
 
 def draw_speeds(speeds: pd.DataFrame) -> Figure:

@@ -1,7 +1,5 @@
 // The list of all studies: filtered, sorted, and followed while sweeps run.
 
-import { bar, byId, duration, element, follow, progressText } from "./live.js";
-
 const SORTS = {
   folder: ["folder", (a, b) => a.folder.localeCompare(b.folder, "en", { numeric: true })],
   changed: ["last change", (a, b) => (b.changed ?? 0) - (a.changed ?? 0)],
@@ -23,7 +21,7 @@ function setView(changes) {
   const now = { ...view(), ...changes };
   const kept = Object.entries(now).filter(([key, value]) => value && !(key === "sort" && value === "folder"));
   history.replaceState(null, "", `#${new URLSearchParams(kept)}`);
-  draw();
+  drawList();
 }
 
 function words(study) {
@@ -36,30 +34,30 @@ function item(study) {
   const made = JSON.stringify(study);
   const known = items.get(study.folder);
   if (known?.made === made) return known.element;
-  const link = element("a", { href: `/study/${encodeURI(study.folder)}` }, study.folder || ".");
+  const link = make("a", { href: `/study/${encodeURI(study.folder)}` }, study.folder || ".");
   const { networks, data, grid } = study.outline ?? {};
   const facts = [study.kind, networks, data, grid].filter(Boolean).join(" · ");
-  const picture = study.portrait ? element("img", { src: `/portrait/${encodeURI(study.folder)}`, alt: "", loading: "lazy" }) : "";
-  const changed = element("span", { class: "quiet", "data-changed": study.changed });
-  const line = element(
+  const picture = study.portrait ? make("img", { src: `/portrait/${encodeURI(study.folder)}`, alt: "", loading: "lazy" }) : "";
+  const changed = make("span", { class: "quiet", ...(study.changed && { "data-changed": study.changed }) });
+  const line = make(
     "li",
     { class: study.state },
-    element("div", { class: "picture" }, picture),
-    element("div", {}, element("h2", {}, link), element("p", {}, facts)),
-    element(
+    make("div", { class: "picture" }, picture),
+    make("div", {}, make("h2", {}, link), make("p", {}, facts)),
+    make(
       "div",
       { class: "progress" },
-      element("span", { class: `state ${study.state}` }, study.state),
+      make("span", { class: `state ${study.state}` }, study.state),
       bar(study),
-      element("span", {}, progressText(study)),
+      make("span", {}, sweepText(study)),
     ),
-    element("div", { class: "result" }, element("span", {}, study.finding), changed),
+    make("div", { class: "result" }, make("span", {}, study.finding), changed),
   );
   items.set(study.folder, { made, element: line });
   return line;
 }
 
-function draw() {
+function drawList() {
   const { filter, sort } = view();
   if (byId("filter").value !== filter) byId("filter").value = filter;
   byId("sort").value = sort;
@@ -72,7 +70,8 @@ function draw() {
     byId("studies").replaceChildren(...lines);
     if (focused) document.querySelector(`#studies a[href="${CSS.escape(focused)}"]`)?.focus();
   }
-  byId("count").textContent = shown.length === studies.length ? `${shown.length} studies` : `${shown.length} of ${studies.length} studies`;
+  byId("count").textContent =
+    shown.length === studies.length ? `${shown.length} studies` : `${shown.length} of ${studies.length} studies`;
   age();
 }
 
@@ -83,14 +82,14 @@ function age() {
   });
 }
 
-byId("sort").append(...Object.entries(SORTS).map(([key, [name]]) => element("option", { value: key }, name)));
+byId("sort").append(...Object.entries(SORTS).map(([key, [name]]) => make("option", { value: key }, name)));
 byId("filter").addEventListener("input", (event) => setView({ filter: event.target.value }));
 byId("sort").addEventListener("change", (event) => setView({ sort: event.target.value }));
-addEventListener("hashchange", draw);
+addEventListener("hashchange", drawList);
 setInterval(age, 10000);
 follow("/studies.json", (found) => {
   studies = found.studies;
   byId("root").textContent = found.root;
   document.title = `${found.root}: studies`;
-  draw();
+  drawList();
 });

@@ -1,36 +1,27 @@
-// What both pages share: asking again and again, and how far a sweep is.
+// What all served pages share: asking again and again, and how far a sweep is.
 
 const EVERY = 2000;
 
-export const byId = (id) => document.getElementById(id);
-
-/** An element with attributes, and with children that are elements or text. */
-export function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) if (value !== null) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
-
 /** Calls `show` with what is at this address, now and whenever it has changed; tells how old it is, and what goes wrong. */
-export function follow(address, show) {
+function follow(address, show) {
   let tag = null;
   let last = null;
 
   async function ask() {
-    try {
-      const answer = await fetch(address, { headers: tag ? { "if-none-match": tag } : {}, cache: "no-store" });
-      if (answer.status === 200) {
-        tag = answer.headers.get("etag");
-        show(await answer.json());
-      } else if (answer.status !== 304) throw new Error(await answer.text());
-      last = Date.now();
-      byId("trouble").hidden = true;
-    } catch (error) {
-      byId("trouble").textContent = error instanceof TypeError ? "The server does not answer." : error.message;
-      byId("trouble").hidden = false;
-    }
-    setTimeout(ask, EVERY);
+    if (document.hidden) return document.addEventListener("visibilitychange", ask, { once: true }); // nobody looks
+    const trouble = await look().catch((error) => (error instanceof TypeError ? "The server does not answer." : error.message));
+    byId("trouble").hidden = !trouble;
+    if (trouble) byId("trouble").textContent = trouble;
+    else last = Date.now();
+    return setTimeout(ask, EVERY);
+  }
+
+  async function look() {
+    const answer = await fetch(address, { headers: tag ? { "if-none-match": tag } : {}, cache: "no-store" });
+    if (answer.status === 304) return;
+    if (!answer.ok) throw new Error(await answer.text());
+    await show(await answer.json());
+    tag = answer.headers.get("etag");
   }
 
   const tell = () => {
@@ -41,7 +32,7 @@ export function follow(address, show) {
 }
 
 /** A duration, in one unit. */
-export function duration(seconds) {
+function duration(seconds) {
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;
   if (whole < 3600) return `${Math.floor(whole / 60)} min`;
@@ -52,10 +43,12 @@ export function duration(seconds) {
 const number = new Intl.NumberFormat("en");
 
 /** How far a sweep is, in words. */
-export function progressText({ state, status, end, error }) {
+function sweepText({ state, status, end, error }) {
   if (!status) return error;
   const done = status.finished + status.failed;
-  const parts = [status.missing ? `${number.format(done)} of ${number.format(status.total)} jobs` : `${number.format(done)} jobs`];
+  const parts = [
+    status.missing ? `${number.format(done)} of ${number.format(status.total)} jobs` : `${number.format(done)} jobs`,
+  ];
   if (status.failed) parts.push(`${number.format(status.failed)} failed`);
   if (state === "running" && status.rate) parts.push(`${status.rate.toPrecision(2)} jobs/s`);
   if (state === "running" && status.seconds_left !== null) parts.push(`${duration(status.seconds_left)} left`);
@@ -64,12 +57,17 @@ export function progressText({ state, status, end, error }) {
 }
 
 /** A bar of what is done, failed and missing. */
-export function bar({ status, state }) {
-  if (!status || !status.total) return element("span", { class: "bar" });
+function bar({ status, state }) {
+  if (!status || !status.total) return make("span", { class: "bar" });
   const part = (count, kind) => {
-    const made = element("span", { class: kind });
+    const made = make("span", { class: kind });
     made.style.width = `${(100 * count) / status.total}%`;
     return made;
   };
-  return element("span", { class: `bar ${state}`, "aria-hidden": "true" }, part(status.finished, "done"), part(status.failed, "failed"));
+  return make(
+    "span",
+    { class: `bar ${state}`, "aria-hidden": "true" },
+    part(status.finished, "done"),
+    part(status.failed, "failed"),
+  );
 }

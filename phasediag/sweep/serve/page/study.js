@@ -1,38 +1,28 @@
-// A study: its page in a frame, made again when the study has changed. What the page shows is kept in the address.
+// A study that is kept up to date; within a page of several studies, its map alone, whose view follows the others.
 
-import { bar, byId, element, follow, progressText } from "./live.js";
+const folder = location.pathname.slice("/study".length);
+const isPart = parent !== window;
+let shown = null; // the tag of what is shown
 
-const folder = decodeURI(location.pathname.slice("/study/".length));
-const frame = byId("page");
-let shown = null; // the tag of the state that the frame shows
-let scroll = 0;
-
-/** Shows the present page where the last one was looked at. */
-function show(tag) {
-  const inside = frame.contentWindow;
-  const view = shown === null ? location.hash : inside.location.hash;
-  scroll = shown === null ? 0 : inside.scrollY;
-  shown = tag;
-  inside.location.replace(`/page/${encodeURI(folder)}?${tag}${view}`); // another address, or only the view would change
+async function get(address) {
+  const answer = await fetch(address, { cache: "no-cache" });
+  if (!answer.ok) throw new Error(await answer.text());
+  return answer;
 }
 
-frame.addEventListener("load", () => {
-  if (shown === null) return;
-  frame.contentWindow.scrollTo(0, scroll);
-  document.title = frame.contentDocument.title || folder;
-});
+const runsOf = async (cell) => (await get(`/runs${folder}?${new URLSearchParams({ cell })}`)).json();
 
-// the address of this page says what its frame shows, to be copied
-setInterval(() => {
-  const view = frame.contentWindow.location.hash;
-  if (view && view !== location.hash) history.replaceState(null, "", view);
-}, 500);
+/** Shows the present content, if another is shown. */
+async function load() {
+  const answer = await get(`/content${folder}`);
+  await renew({ ...(await answer.json()), runs_of: {} });
+  document.title = content.study.name;
+  shown = answer.headers.get("etag");
+}
 
-follow(`/state/${encodeURI(folder)}`, (study) => {
-  byId("progress").replaceChildren(
-    element("span", { class: `state ${study.state}` }, study.state),
-    bar(study),
-    element("span", {}, progressText(study)),
-  );
-  if (study.tag !== shown) show(study.tag);
+document.body.classList.toggle("part", isPart);
+connect(runsOf, () => {});
+follow(`/state${folder}`, async (study) => {
+  show("progress", make("span", { class: `state ${study.state}` }, study.state), bar(study), make("span", {}, sweepText(study)));
+  if (study.tag !== shown) await load();
 });

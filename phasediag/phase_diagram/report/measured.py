@@ -1,0 +1,130 @@
+"""What is measured at every point of the plane, kept up with a sweep: where no rows are new, nothing is computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ...storage.rows import Rows
+from ...storage.schema import STATUSES
+from ...storage.store import Store
+from .. import info
+from ..columns import RUNS, SLOPES
+from ..fitting import POINT, POINT_KEYS, fit
+
+_UNUSED = {"relative_change_spectral", "norm_initial", "norm_final"}
+COLUMNS = [name for name in RUNS.names if name not in _UNUSED]
+"""The columns of ``runs/`` that a page shows."""
+ROWS_AT_ONCE = 200_000
+"""Rows that are computed with at a time, for the sake of memory."""
+
+
+class Measured:
+    """Slopes, means over seeds and counts, by point.
+
+    Attributes:
+        slopes: as `phasediag.fit` returns them.
+        ended: runs at a point (index: gamma, gamma_prime) by their status (columns).
+        evaluations: medians, at a point (index) and width (columns).
+        changes: by layer, geometric means of the relative change, at a point and width.
+        orientations: by layer, medians, at a point and width.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._rows = Rows(store, COLUMNS)
+        self._places = _places(self._rows.table)
+        self.slopes = SLOPES.empty_frame()
+        self.ended = self.evaluations = _nothing()
+        self.changes: dict[str, pd.DataFrame] = {}
+        self.orientations: dict[str, pd.DataFrame] = {}
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers that have rows."""
+        return [layer for layer, table in self.changes.items() if len(table)]
+
+    @property
+    def widths(self) -> list[int]:
+        """The widths that have rows, ascending."""
+        return sorted(self.table["width"].unique().to_pylist())
+
+    @property
+    def statuses(self) -> list[str]:
+        """All statuses of runs, those of newer versions last."""
+        return [*STATUSES, *sorted(set(self.table["status"].unique().to_pylist()) - set(STATUSES))]
+
+    @property
+    def table(self) -> pa.Table:
+        """All rows as of the last look, with `COLUMNS`; a row may be there twice."""
+        return self._rows.table
+
+    def look(self) -> None:
+        """Computes anew what has changed since the last look.
+
+        Raises:
+            InputError: a file of ``runs/`` is damaged.
+        """
+        changed = self._rows.look()
+        if not changed.num_rows:
+            return
+        self._places = _places(self.table)
+        for places in self._portions(np.unique(_places(changed))):
+            self._drop(places)
+            self._add(self.at(places))
+        self.slopes = self.slopes.sort_values(POINT_KEYS, kind="stable", ignore_index=True)
+
+    def at(self, places: NDArray[np.complex128]) -> pd.DataFrame:
+        """The rows at some points, each given as gamma + i gamma_prime."""
+        return self._store.in_order(self.table.filter(pa.array(np.isin(self._places, places))))
+
+    def _portions(self, places: NDArray[np.complex128]) -> Iterator[NDArray[np.complex128]]:
+        """The points, as many at a time as have `ROWS_AT_ONCE` rows, about."""
+        portions = int(np.isin(self._places, places).sum()) // ROWS_AT_ONCE + 1
+        yield from (portion for portion in np.array_split(places, portions) if portion.size)
+
+    def _drop(self, places: NDArray[np.complex128]) -> None:
+        def rest(table: pd.DataFrame) -> pd.DataFrame:
+            gamma, prime = (table.index.get_level_values(key).to_numpy(float) for key in POINT)
+            return table.loc[~np.isin(gamma + 1j * prime, places)]
+
+        self.slopes = self.slopes.loc[~np.isin(_places_of(self.slopes), places)]
+        self.ended, self.evaluations = rest(self.ended), rest(self.evaluations)
+        self.changes = {layer: rest(table) for layer, table in self.changes.items()}
+        self.orientations = {layer: rest(table) for layer, table in self.orientations.items()}
+
+    def _add(self, runs: pd.DataFrame) -> None:
+        if runs.empty:
+            return
+        points, widths = runs[POINT].drop_duplicates(), sorted(set(runs["width"]))
+        jobs = runs.drop_duplicates("job_id")
+        self.slopes = pd.concat([self.slopes, fit(runs)])
+        self.ended = _below(self.ended, jobs.groupby([*POINT, "status"]).size().unstack("status")).fillna(0)
+        self.evaluations = _below(self.evaluations, info.evaluations_by_width(runs, points, widths))
+        for layer in runs["layer"].unique():
+            for tables, of in (
+                (self.changes, info.changes_by_width),
+                (self.orientations, info.orientations_by_width),
+            ):
+                tables[layer] = _below(tables.get(layer, _nothing()), of(runs, layer, points, widths))
+
+
+def _below(table: pd.DataFrame, more: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([table, more]) if len(table) else more
+
+
+def _nothing() -> pd.DataFrame:
+    return pd.DataFrame(index=pd.MultiIndex.from_arrays([[], []], names=POINT))
+
+
+def _places(rows: pa.Table) -> NDArray[np.complex128]:
+    """Both exponents of every row as one number, gamma + i gamma_prime."""
+    return np.asarray(rows["gamma"].to_numpy() + 1j * rows["gamma_prime"].to_numpy(), complex)
+
+
+def _places_of(frame: pd.DataFrame) -> NDArray[np.complex128]:
+    return np.asarray(frame["gamma"].to_numpy(float) + 1j * frame["gamma_prime"].to_numpy(float), complex)
