@@ -50,9 +50,11 @@ class Listed:
         return self.status.state if self.status else DAMAGED
 
     def to_dict(self) -> dict[str, Any]:
-        """The study as JSON can hold it."""
+        """The study as JSON can hold it, without the events of its sweep, which `status` tells."""
         outline = self.outline._asdict() if self.outline else None
-        return {**asdict(self), "outline": outline, "state": self.state}
+        content = {**asdict(self), "outline": outline, "state": self.state}
+        (content["status"] or {}).pop("events", None)
+        return content
 
 
 def list_studies(root: str) -> list[Listed]:

@@ -16,6 +16,7 @@ from ..display.terminal import format_duration
 from ..kinds import Progress, require_study
 from ..storage.schema import FAILED, STATUSES, VERSION
 from ..storage.store import Store
+from .events import kept, words
 
 Content = dict[str, Any]
 
@@ -35,15 +36,16 @@ def frame(store: Store, runs: pd.DataFrame, progress: Progress | None) -> Conten
     Raises:
         InputError: the folder holds no study.
     """
-    text, jobs = require_study(store), jobs_of(runs)
+    text, jobs, driver = require_study(store), jobs_of(runs), store.read_driver()
     name = str((store.read_document() or {}).get("name", store.out))
     return {
         "study": {"name": name, "text": text, "folder": store.out},
         "code": _code(store.out),
-        "origin": _origin(jobs, store.read_driver()),
+        "origin": _origin(jobs, driver),
         "progress": None if progress is None else _progress(progress),
         "statuses": statuses(jobs),
         "failures": failures(jobs),
+        "events": [[_date(event["time"], "%H:%M:%S"), words(event)] for event in kept(driver)],
     }
 
 
@@ -133,9 +135,9 @@ def _progress(status: Progress) -> Content:
     return {key: getattr(status, key) for key in keys}
 
 
-def _date(seconds: Any) -> str | None:
-    """A time of the clock in words, to the minute, in UTC; None for what is none."""
+def _date(seconds: Any, clock: str = "%H:%M") -> str | None:
+    """A time of the clock in words, in UTC; None for what is none."""
     try:
-        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(float(seconds)))
+        return time.strftime(f"%Y-%m-%d {clock} UTC", time.gmtime(float(seconds)))
     except (TypeError, ValueError, OverflowError, OSError):
         return None

@@ -11,6 +11,7 @@
 function start({ subtitle, failed, render, begin }) {
   const there = jobs.id.length > 0;
   drawHead(subtitle);
+  drawEvents();
   drawOrigin();
   document.querySelectorAll(".of-runs").forEach((part) => (part.hidden = !there));
   if (there) {
@@ -150,6 +151,14 @@ async function copy(block, status) {
 }
 
 // Where it comes from.
+
+/** The last events of the sweep, the newest first. */
+function drawEvents() {
+  const { events } = content;
+  byId("log").hidden = !events.length;
+  const table = makeTable(["time", "event"], [...events].reverse(), { words: ["event"] });
+  show("events", make("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "Log" }, table));
+}
 
 function drawOrigin() {
   const { origin, progress } = content;
