@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InputError, one_line
 from ..kinds import kind_in, open_store, stored_study
-from ..storage.files import READERS, Files
+from ..storage.files import READERS, Files, Forbidden
 from ..storage.store import Store
 from ..studies import Outline
 from .status import Status, read_status
@@ -86,12 +86,18 @@ def require(files: Files) -> list[str]:
 
 
 def folders(files: Files, path: str = "", levels: int = LEVELS) -> Iterator[str]:
-    """The folders below a root that hold a study; "" is the root itself. Below a study there is none."""
-    if files.is_file(f"{path}/study.toml".lstrip("/")):
+    """The folders below a root that hold a study; "" is the root itself. Below a study there is none. Leaves out what is forbidden."""
+    try:
+        study = files.is_file(f"{path}/study.toml".lstrip("/"))
+        below = [] if study or not levels else files.folders(path)
+    except Forbidden:
+        if not path:
+            raise
+        return
+    if study:
         yield path
-    elif levels:
-        for name in files.folders(path):
-            yield from folders(files, f"{path}/{name}".lstrip("/"), levels - 1)
+    for name in below:
+        yield from folders(files, f"{path}/{name}".lstrip("/"), levels - 1)
 
 
 def describe(out: str, folder: str, status_of: Callable[[Store], Status]) -> Listed:
