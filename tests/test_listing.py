@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from typer.testing import CliRunner
@@ -12,8 +16,9 @@ from typer.testing import CliRunner
 from phasediag.cli import app
 from phasediag.errors import InputError
 from phasediag.kinds import open_store
+from phasediag.storage.files import Files
 from phasediag.sweep.lease import hold
-from phasediag.sweep.listing import DAMAGED, LEVELS, Listed, list_studies
+from phasediag.sweep.listing import DAMAGED, LEVELS, Listed, folders, list_studies
 
 RESULTS = Path(__file__).parent.parent / "results"
 
@@ -98,6 +103,34 @@ def test_a_root_without_studies_is_refused(tmp_path: Path) -> None:
     (deep / "study.toml").touch()
     with pytest.raises(InputError, match=f"nor {LEVELS} levels down"):
         list_studies(str(tmp_path))
+
+
+def test_folders_that_may_not_be_read_are_left_out() -> None:
+    """Where the folders of many users are side by side. A root that may not be read is refused."""
+    with TemporaryDirectory() as root:
+        for path in (Path(root), Path(root, "closed"), Path(root, "open")):
+            path.mkdir(exist_ok=True)
+            path.chmod(0o755)
+        for folder in ("closed", "open"):
+            Path(root, folder, "study.toml").touch()
+        Path(root, "closed").chmod(0)
+        with nobody():
+            assert list(folders(Files(root))) == ["open"]
+            with pytest.raises(InputError, match="allowed: what you, or"):
+                list(folders(Files(f"{root}/closed")))
+        Path(root, "closed").chmod(0o755)
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Root, who may read everything, is somebody else for the duration of a `with` block."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 def test_commands_on_a_folder_of_studies_point_to_the_list(root: Path) -> None:

@@ -38,6 +38,8 @@ def store(tmp_path_factory):
 
     text = f"name = '{EVIL_NAME}'\nkind = \"phase-diagram\"\n[network]\ndepth = 2\n# {EVIL_NAME}\n"
     store = make_folder(out, SPEC.replace(GRID, points), rows, two_networks(), text)
+    events = [{"time": 1e9, "event": "unshown", "line": EVIL}, {"time": 1e9 + 61, "event": EVIL}]
+    store.write_driver({"state": "finished", "events": events})
     store.write_report(page_of(store, None))
     return store
 
@@ -277,9 +279,18 @@ def test_text_of_the_study_stays_text(view):
     assert EVIL in page.locator("#cell-runs").text_content()
     assert EVIL_NAME in page.locator("#study").text_content()
     assert page.locator("#failures td").last.text_content() == f"failed: {EVIL}"
+    assert EVIL.partition("\u2028")[0] in page.locator("#events").text_content()
     assert page.locator("img, main b, section b, [onerror]").count() == 0
     page.get_by_role("button", name="show run").click()
     assert title(page) == "γ = 0.5, γ′ = -0.25"
+
+
+def test_the_log_has_the_newest_event_first(view):
+    text = EVIL.replace("\u2028", " ")
+    assert cells(view(), "#events") == [
+        ["2001-09-09 01:47:41 UTC", f"{text}:"],
+        ["2001-09-09 01:46:40 UTC", f"not shown on the terminal: {text}"],
+    ]
 
 
 @pytest.mark.parametrize("width", [360, 768, 1440])
@@ -381,7 +392,7 @@ def test_a_study_without_rows_shows_its_spec_and_what_is_missing(view, store):
     other.write_report(page_of(other, None))
     page = view(folder="empty")
     assert "No job has rows yet" in page.locator("#notes").text_content()
-    assert page.locator("main").is_hidden() and page.locator("#failures").is_hidden()
+    assert all(page.locator(part).is_hidden() for part in ("main", "#failures", "#log"))
     assert "gradient-flow" in page.locator("#study").text_content()
 
 

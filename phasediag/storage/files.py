@@ -19,7 +19,7 @@ from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -69,6 +69,10 @@ Mark = tuple[tuple[str, Stamp], ...]
 """The names of files, and their stamps."""
 
 
+class Forbidden(InputError):
+    """A folder that this user, or these credentials, may not look into."""
+
+
 class Files:
     """The files below one folder. Opening it creates nothing.
 
@@ -92,8 +96,11 @@ class Files:
         self.root = str(Path(root).absolute()) if self.local else root.rstrip("/")
 
     def name(self, path: str) -> str:
-        """How a file of the folder is called in messages."""
-        return f"{self.out.rstrip('/')}/{path}"
+        """A file or folder below the folder, as one names it: by a URI, where the folder has one."""
+        if "://" not in self.out:
+            return f"{self.out.rstrip('/')}/{path}"
+        place, mark, options = self.out.partition("?")
+        return f"{place.rstrip('/')}/{quote(path)}{mark}{options}"
 
     def within(self, path: str) -> str:
         """The path of a file within the folder, from its path on the file system."""
@@ -239,7 +246,7 @@ class Files:
         try:
             infos: list[fs.FileInfo] = self.filesystem.get_file_info(selector)
         except OSError as error:
-            raise InputError(f"{self.name(folder)}: cannot be listed ({one_line(error)})") from None
+            raise _unreachable(self.name(folder), "listed", error) from None
         return infos
 
     def _path(self, path: str) -> str:
@@ -249,7 +256,7 @@ class Files:
         try:
             return self.filesystem.get_file_info(self._path(path))
         except OSError as error:
-            raise InputError(f"{self.out}: cannot be reached ({one_line(error)})") from None
+            raise _unreachable(self.out, "reached", error) from None
 
     def _write(self, path: str, content: bytes) -> None:
         with self.filesystem.open_output_stream(path) as stream:
@@ -268,6 +275,13 @@ def write_file(file: Path, content: bytes) -> None:
         raise InputError(
             f"{file}: cannot be written ({error.strerror}); allowed: a writable folder"
         ) from None
+
+
+def _unreachable(name: str, done: str, error: OSError) -> InputError:
+    text = f"{name}: cannot be {done} ({one_line(error)})"
+    if isinstance(error, PermissionError) or "ACCESS_DENIED" in str(error):
+        return Forbidden(f"{text}; allowed: what you, or the credentials in the environment, may read")
+    return InputError(text)
 
 
 def _resolve(out: str) -> tuple[fs.FileSystem, str]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 import tomllib
 import zipfile
 from base64 import b64decode
@@ -54,6 +55,7 @@ from .schema import (
 _STALE_SECONDS = 3600.0
 _ARROW_KEY = b"ARROW:schema"
 _DRAWN = "figures/.drawn"
+_DRIVERS_NUMBERS = ("started", "heartbeat", "total", "done_at_start", "seconds_left")
 
 
 class DamagedFile(InputError):
@@ -414,15 +416,16 @@ class Store:
         self.files.publish("driver.json", json.dumps(state).encode())
 
     def read_driver(self) -> dict[str, Any] | None:
-        """What the last driver wrote, or None."""
-        return self._read_json("driver.json")
+        """What the last driver wrote; None if there is nothing, or something that no driver writes."""
+        record = self._read_json("driver.json")
+        return record if record is not None and _is_drivers(record) else None
 
     def _read_json(self, path: str) -> dict[str, Any] | None:
         """What a file says of a driver or of figures; None if there is none, or it is damaged: nothing is lost with it."""
         content = self.files.read(path)
         try:
             state = None if content is None else json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return state if isinstance(state, dict) else None
 
@@ -535,6 +538,14 @@ def _contradicts_itself(parquet: pq.ParquetFile) -> bool:
         own = any(VERSION_KEY in (keys or {}) for keys in (texts, told.metadata, found.metadata))
         return own and not (key == _ARROW_KEY and told.equals(found, check_metadata=True))
     return False
+
+
+def _is_drivers(record: Mapping[str, Any]) -> bool:
+    """Whether texts and numbers of a `driver.json` are such, as far as they are there."""
+    numbers = [value for name in _DRIVERS_NUMBERS if (value := record.get(name)) is not None]
+    return all(isinstance(record.get(name, ""), str) for name in ("token", "state")) and all(
+        isinstance(value, int | float) and abs(value) < sys.float_info.max for value in numbers
+    )
 
 
 def _runs_name(job_ids: Iterable[str], failed: bool) -> str:

@@ -20,6 +20,8 @@ from ..storage.files import patiently
 from ..storage.schema import VERSION
 from ..storage.store import Store
 from . import lifeline
+from .events import Event, kept, latest
+from .log import Log
 
 HEARTBEAT_SECONDS = 5.0
 SILENCE_SECONDS = 60.0
@@ -40,15 +42,20 @@ RUNNING, FINISHED, BROKEN_OFF, INTERRUPTED = "running", "finished", "failed", "i
 class Lease:
     """The right to publish to a folder, renewed by a thread of its own until it is released.
 
+    Args:
+        store: the folder.
+        log: its last events are kept in the folder, after those of the drivers before.
+
     Attributes:
         token: identifies this driver.
         lost: another driver has taken over.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, log: Log) -> None:
         self.token = uuid.uuid4().hex
         self.lost = False
-        self._store = store
+        self._store, self._log = store, log
+        self._before: list[Event] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True)
@@ -75,6 +82,7 @@ class Lease:
             InputError: another driver holds it.
         """
         previous = check_free(self._store, known)
+        self._before = kept(previous)
         self._lifeline = lifeline.Lifeline(self.token)
         self._record["lifeline"] = self._lifeline.record
         self._write()
@@ -84,6 +92,8 @@ class Lease:
         if record is not None and record.get("token") != self.token:  # it started in the same instant
             self._lifeline.cut()
             raise _refusal(self._store, record)
+        if previous is not None and previous.get("state") == RUNNING:
+            self._log.write("takeover", host=previous.get("host"), pid=previous.get("pid"))
         self._thread.start()
 
     def describe(self, total: int, done: int) -> None:
@@ -126,21 +136,23 @@ class Lease:
                 self._write()
 
     def _write(self) -> None:
-        self._store.write_driver({**self._record, "heartbeat": time.time()})
+        events = latest([*self._before, *self._log.recent])
+        self._store.write_driver({**self._record, "heartbeat": time.time(), "events": events})
 
 
 @contextmanager
-def hold(store: Store, known: Mapping[str, Any] | None = None) -> Iterator[Lease]:
+def hold(store: Store, known: Mapping[str, Any] | None = None, log: Log | None = None) -> Iterator[Lease]:
     """The lease of a folder for the duration of a `with` block; how the block ends is noted in the folder.
 
     Args:
         store: the folder.
         known: what `check_free` has found a moment ago.
+        log: its last events are kept in the folder.
 
     Raises:
         InputError: another driver holds it.
     """
-    lease = Lease(store)
+    lease = Lease(store, log or Log())
     lease.acquire(known)
     state = BROKEN_OFF
     try:

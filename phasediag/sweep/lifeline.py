@@ -77,7 +77,7 @@ def is_held(record: Mapping[str, Any], token: object) -> bool | None:
 
 def remove(token: object) -> None:
     """Removes the file of a lifeline that is not held any more, if it is in the temporary folder of this process."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # a token that no driver makes
         _path(token).unlink(missing_ok=True)
 
 

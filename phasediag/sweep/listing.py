@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InputError, one_line
 from ..kinds import kind_in, open_store, stored_study
-from ..storage.files import READERS, Files
+from ..storage.files import READERS, Files, Forbidden
 from ..storage.store import Store
 from ..studies import Outline
 from .status import Status, read_status
@@ -50,9 +50,11 @@ class Listed:
         return self.status.state if self.status else DAMAGED
 
     def to_dict(self) -> dict[str, Any]:
-        """The study as JSON can hold it."""
+        """The study as JSON can hold it, without the events of its sweep, which `status` tells."""
         outline = self.outline._asdict() if self.outline else None
-        return {**asdict(self), "outline": outline, "state": self.state}
+        content = {**asdict(self), "outline": outline, "state": self.state}
+        (content["status"] or {}).pop("events", None)
+        return content
 
 
 def list_studies(root: str) -> list[Listed]:
@@ -84,12 +86,18 @@ def require(files: Files) -> list[str]:
 
 
 def folders(files: Files, path: str = "", levels: int = LEVELS) -> Iterator[str]:
-    """The folders below a root that hold a study; "" is the root itself. Below a study there is none."""
-    if files.is_file(f"{path}/study.toml".lstrip("/")):
+    """The folders below a root that hold a study; "" is the root itself. Below a study there is none. Leaves out what is forbidden."""
+    try:
+        study = files.is_file(f"{path}/study.toml".lstrip("/"))
+        below = [] if study or not levels else files.folders(path)
+    except Forbidden:
+        if not path:
+            raise
+        return
+    if study:
         yield path
-    elif levels:
-        for name in files.folders(path):
-            yield from folders(files, f"{path}/{name}".lstrip("/"), levels - 1)
+    for name in below:
+        yield from folders(files, f"{path}/{name}".lstrip("/"), levels - 1)
 
 
 def describe(out: str, folder: str, status_of: Callable[[Store], Status]) -> Listed:

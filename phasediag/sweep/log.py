@@ -1,4 +1,4 @@
-"""The events of a sweep, for machines: one line of JSON each, in a file on this host or on standard output."""
+"""The events of a sweep, for machines: one line of JSON each, in a file on this host or on standard output; the last ones in memory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ..errors import InputError
+from .events import Event, brief, latest
 
 
 class Log:
@@ -21,11 +22,15 @@ class Log:
     Args:
         file: where to write; "-" is standard output. Nothing is written without it.
 
+    Attributes:
+        recent: the last events, in brief, whether or not they are written.
+
     Raises:
         InputError: the file cannot be written.
     """
 
     def __init__(self, file: Path | None = None) -> None:
+        self.recent: list[Event] = []  # replaced as a whole: another thread reads it
         try:
             self._stream = _open(file)
         except OSError as error:
@@ -35,9 +40,11 @@ class Log:
 
     def write(self, event: str, **fields: object) -> None:
         """Appends a line."""
+        content = {"time": round(time.time(), 3), "event": event, **fields}
+        self.recent = latest([*self.recent, brief(content)])
         if self._stream is None:
             return
-        line = json.dumps({"time": round(time.time(), 3), "event": event, **fields})
+        line = json.dumps(content)
         with suppress(OSError):
             self._stream.write(f"{line}\n")
             self._stream.flush()  # a line at a time: those of several processes do not mix

@@ -17,6 +17,7 @@ from ..display.terminal import format_duration
 from ..kinds import require_study
 from ..storage.schema import FAILED, STATUSES, VERSION
 from ..storage.store import Store
+from .events import kept, words
 
 FAILURES_LISTED = 100
 """Runs that did not converge, listed one by one; all are counted."""
@@ -34,16 +35,17 @@ def frame(store: Store, jobs: pd.DataFrame, progress: Progress | None) -> Conten
     Raises:
         InputError: the folder holds no study.
     """
-    text = require_study(store)
+    text, driver = require_study(store), store.read_driver()
     name = str((store.read_document() or {}).get("name", store.out))
     return {
         "study": {"name": name, "text": text, "folder": store.out},
         "runs": len(jobs),
         "code": _code(store.out),
-        "origin": _origin(jobs, store.read_driver()),
+        "origin": _origin(jobs, driver),
         "progress": None if progress is None else _progress(progress),
         "statuses": statuses(jobs),
         "failures": _failures(jobs),
+        "events": [[_date(event["time"], "%H:%M:%S"), words(event)] for event in kept(driver)],
     }
 
 
@@ -139,9 +141,9 @@ def _progress(status: Progress) -> Content:
     return {key: getattr(status, key) for key in keys}
 
 
-def _date(seconds: Any) -> str | None:
-    """A time of the clock in words, to the minute, in UTC; None for what is none."""
+def _date(seconds: Any, clock: str = "%H:%M") -> str | None:
+    """A time of the clock in words, in UTC; None for what is none."""
     try:
-        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(float(seconds)))
+        return time.strftime(f"%Y-%m-%d {clock} UTC", time.gmtime(float(seconds)))
     except (TypeError, ValueError, OverflowError, OSError):
         return None

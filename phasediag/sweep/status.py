@@ -15,6 +15,7 @@ from ..storage.rows import Rows
 from ..storage.schema import FAILED, STR
 from ..storage.store import Store
 from ..studies import AnyStudy
+from .events import Event, kept
 from .lease import BROKEN_OFF, INTERRUPTED, RUNNING, SILENCE_SECONDS, is_alive, process_is_there
 
 POLL_SECONDS = 1.0
@@ -48,6 +49,7 @@ class Status:
         seconds_left: as the driver predicts, from the cost of what is left; None if it does not know, does not run, or
             nothing is missing.
         driver: the last sign of life of the driver, or None.
+        events: the last events of its sweep, and of the drivers before, the oldest first (`phasediag.sweep.events`).
     """
 
     name: str
@@ -59,6 +61,7 @@ class Status:
     rate: float | None
     seconds_left: float | None
     driver: dict[str, Any] | None
+    events: list[Event]
 
     @property
     def end(self) -> str:
@@ -157,7 +160,8 @@ def _status(name: str, ids: pa.Array, rows: Rows, record: dict[str, Any] | None,
         missing=missing,
         rate=_rate(record, len(finished) + len(failed)),
         seconds_left=record.get("seconds_left") if alive and record and missing else None,
-        driver=record,
+        driver=record and {key: value for key, value in record.items() if key != "events"},
+        events=kept(record),
     )
 
 
@@ -169,7 +173,7 @@ def _of(ids: pa.Array, jobs: pa.ChunkedArray) -> pa.Array:
 
 def _rate(record: dict[str, Any] | None, done: int) -> float | None:
     """Jobs per second between the start of the driver and its last sign of life."""
-    if record is None or record.get("done_at_start") is None:
-        return None
-    seconds = float(record["heartbeat"]) - float(record["started"])
-    return max(done - int(record["done_at_start"]), 0) / seconds if seconds > 0 else None
+    match record:
+        case {"done_at_start": int() as before, "started": start, "heartbeat": last} if last > start:
+            return max(done - before, 0) / float(last - start)
+    return None

@@ -88,7 +88,7 @@ def run(
         trainer: in place of the study's own, for tests.
         begin: called when nothing is refused any more, before the first job.
         finish: called when all jobs have ended, while the folder is still this driver's.
-        log: gets a line per batch.
+        log: gets a line per batch; its last events are kept in the folder, too.
         samples: keep the networks whole that the study asks for.
 
     Raises:
@@ -97,6 +97,7 @@ def run(
         PhasediagError: the sweep cannot go on (the rows cannot be stored, say). What was finished is kept.
         KeyboardInterrupt: interrupted by Ctrl-C or SIGTERM. What was finished is kept.
     """
+    log = log or Log()
     progress.phase("looking for other drivers")
     with interruptible():
         previous = check_free(store)
@@ -104,7 +105,7 @@ def run(
     complete = not damaged and not _missing(study, store, retry_failed, samples)
     progress.phase("starting")
     place = nullcontext() if complete else opening(study, progress)
-    with interruptible(), place as executor, interruptible(), hold(store, previous) as lease:
+    with interruptible(), place as executor, interruptible(), hold(store, previous, log) as lease:
         _prepare_folder(study, store, retry_failed, damaged, progress)
         if begin is not None:
             begin()
@@ -113,7 +114,7 @@ def run(
                 outcome = _as_stored(study, store)
             else:
                 trained_by = trainer or named(study.kind).trainer(study)
-                sweep = _Sweep(study, store, lease, executor, progress, trained_by, log or Log(), samples)
+                sweep = _Sweep(study, store, lease, executor, progress, trained_by, log, samples)
                 outcome = sweep.run()
             if finish is not None:
                 finish()

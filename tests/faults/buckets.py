@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import unquote
 
+import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from pyarrow import fs
 from werkzeug.serving import make_server
@@ -23,18 +26,22 @@ class Server:
     """An S3 server that can be stopped and started again with what it holds, and that fails on request.
 
     Attributes:
-        fault: what becomes of requests: nothing, "error" of all (the client hides a few), "drop" of every third.
+        fault: what becomes of requests: nothing, "error" of all (the client hides a few), "drop" of every third, "deny" of those for
+            keys with `part` in them.
         faults: how many requests have met it.
     """
 
     def __init__(self) -> None:
-        self.fault, self.faults, self._requests = "", 0, 0
+        self.fault, self.part, self.faults, self._requests = "", "", 0, 0
         self._application: Application = DomainDispatcherApplication(create_backend_app)
         self.port = 0
         self.start()
 
     def __call__(self, environ: dict[str, Any], respond: Callable[..., Any]) -> Iterable[bytes]:
         self._requests += 1
+        if self.fault == "deny" and self.part in unquote(environ["PATH_INFO"] + environ["QUERY_STRING"]):
+            respond("403 Forbidden", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>AccessDenied</Code><Message>no such right</Message></Error>"]
         if self.fault == "error" or (self.fault == "drop" and self._requests % 3 == 0):
             self.faults += 1
             if self.fault == "drop":
@@ -64,6 +71,18 @@ class Server:
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+
+@contextmanager
+def bucket_server() -> Iterator[Server]:
+    """A server with the bucket "bucket", which this process and those that it starts know from their environment."""
+    server = Server()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment().items():
+            patch.setenv(name, value)
+        make_bucket()
+        yield server
+    server.stop()
 
 
 def make_bucket() -> None:

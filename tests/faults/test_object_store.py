@@ -13,7 +13,7 @@ from pyarrow import fs
 from waiting import PATIENCE, wait_for
 
 from faults import sweeps
-from faults.buckets import SECRET, Server, make_bucket
+from faults.buckets import SECRET, Server, bucket_server
 from phasediag.errors import InputError
 from phasediag.kinds import open_store
 from phasediag.storage.store import Store
@@ -25,15 +25,8 @@ from phasediag.sweep.status import read_status
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """The server, which this process and those that it starts know from their environment."""
-    found = Server()
-    patch = pytest.MonkeyPatch()
-    for name, value in found.environment().items():
-        patch.setenv(name, value)
-    make_bucket()
-    yield found
-    found.stop()
-    patch.undo()
+    with bucket_server() as found:
+        yield found
 
 
 @pytest.fixture

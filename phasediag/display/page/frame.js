@@ -26,6 +26,7 @@ function start(next) {
   const there = content.runs > 0;
   if (there) kind.receive();
   drawHead();
+  drawEvents();
   drawOrigin();
   document.querySelectorAll(".of-runs").forEach((part) => (part.hidden = !there));
   if (!there) return;
@@ -195,6 +196,14 @@ async function copy(block, status) {
 }
 
 // Where it comes from.
+
+/** The last events of the sweep, the newest first. */
+function drawEvents() {
+  const { events } = content;
+  byId("log").hidden = !events.length;
+  const table = makeTable(["time", "event"], [...events].reverse(), { words: ["event"] });
+  show("events", make("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "Log" }, table));
+}
 
 function drawOrigin() {
   const { origin, progress } = content;

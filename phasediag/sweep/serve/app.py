@@ -27,6 +27,7 @@ from ...display.terminal import json_ready
 from ...errors import InputError
 from ..listing import Listed
 from .library import Library
+from .limits import Limits
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 """What a browser on this machine calls it. Without a token, other names are refused: a page from elsewhere may have made them mean this
@@ -46,7 +47,7 @@ _HEADERS = {
 }
 
 
-def make_app(library: Library, token: str | None) -> Starlette:
+def make_app(library: Library, token: str | None, limits: Limits | None = None) -> Starlette:
     """The application over a library; whoever asks needs the token, if there is one, as the password of HTTP's basic authentication."""
 
     def studies(request: Request) -> Response:
@@ -112,15 +113,18 @@ def make_app(library: Library, token: str | None) -> Starlette:
             Route("/style/{folder:path}", lambda request: part(request, style_of, _CSS)),
             Route("/portrait/{folder:path}", portrait),
         ],
-        middleware=[Middleware(_Guard, token=token), Middleware(GZipMiddleware, compresslevel=5)],
+        middleware=[
+            Middleware(_Guard, token=token, limits=limits or Limits()),
+            Middleware(GZipMiddleware, compresslevel=5),
+        ],
     )
 
 
 class _Guard:
     """Refuses what is not meant for this server, and adds the headers that every answer has."""
 
-    def __init__(self, app: ASGIApp, token: str | None) -> None:
-        self._app, self._token = app, token
+    def __init__(self, app: ASGIApp, token: str | None, limits: Limits) -> None:
+        self._app, self._token, self._limits = app, token, limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -134,18 +138,24 @@ class _Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        refusal = self._refusal(scope["method"], Headers(scope=scope))
+        refusal = self._limits.refusal(scope) or self._refusal(scope)
         await (refusal or self._app)(scope, receive, send_with_headers)
 
-    def _refusal(self, method: str, headers: Headers) -> Response | None:
-        if method not in ("GET", "HEAD"):
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        if scope["method"] not in ("GET", "HEAD"):
             return PlainTextResponse("only GET and HEAD", 405, {"allow": "GET, HEAD"})
         if self._token is None:
             host = headers.get("host", "")
             local = host in LOCAL_NAMES or host.rpartition(":")[0] in LOCAL_NAMES
             return None if local else PlainTextResponse("not a name of this machine", 421)
-        if hmac.compare_digest(_password(headers.get("authorization", "")), self._token.encode()):
-            return None
+        given = headers.get("authorization")
+        if given is not None:
+            if refusal := self._limits.too_many_guesses(scope):
+                return refusal
+            if hmac.compare_digest(_password(given), self._token.encode()):
+                return None
+            self._limits.count_guess(scope)
         return PlainTextResponse(
             "the token is the password", 401, {"www-authenticate": 'Basic realm="phasediag"'}
         )

@@ -119,7 +119,7 @@ class _Shelf:
         if self.shown is not None and running and not self.showing.is_due():
             return self.shown.tag
         files = [one for folder in self.mark for one in folder if one[0] not in _NOT_SHOWN]
-        state = files, status and (status.state, status.end)
+        state = files, status and (status.state, status.end, status.events)
         return hashlib.sha256(repr(state).encode()).hexdigest()[:20]
 
     def show(self) -> Shown:
@@ -246,11 +246,13 @@ class Library:
     def _look(self) -> list[Listed]:
         try:
             found = [folder for folder in folders(self._files) if self._is_within(folder)]
+            self._shelves = {
+                folder: self._shelves.get(folder) or _Shelf(Files(self._files.name(folder)))
+                for folder in found
+            }
         except InputError:
             found = []
-        self._shelves = {
-            folder: self._shelves.get(folder) or _Shelf(Files(self._files.name(folder))) for folder in found
-        }
+            self._shelves = {}
         with ThreadPoolExecutor(READERS) as pool:
             return list(pool.map(lambda folder: self._shelves[folder].look(folder), found))
 

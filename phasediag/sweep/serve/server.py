@@ -12,8 +12,10 @@ from ...display.terminal import say
 from ...errors import InputError
 from .app import make_app
 from .library import Library
+from .limits import HEADER_BYTES
 
-MAX_CONNECTIONS = 64
+MAX_CONNECTIONS = 512
+"""64 browsers open up to six each."""
 LEAST_TOKEN = 16
 """Characters of a token, at least."""
 
@@ -47,7 +49,11 @@ def serve(root: str, host: str, port: int, token_file: Path | None) -> None:
             access_log=False,
             server_header=False,
             lifespan="off",
+            proxy_headers=False,  # whoever asks could write there what address it has
             limit_concurrency=MAX_CONNECTIONS,
+            http="h11",
+            ws="none",
+            h11_max_incomplete_event_size=HEADER_BYTES,
         )
         try:
             uvicorn.Server(config).run([listener])
