@@ -17,13 +17,13 @@ const SHARED = {
     "dom.js": `byId make makeTable show setOptions onChange known minus decimals digits raised tickText exponent symbol
       interval plural plain`,
     "plots.js": `colour axis draw onPoint announce logTicks spacedTicks logAxis drawCourses showLegend swatch sample`,
-    "frame.js": "content jobs start setKind connect renew keep takeRuns noRuns statusCell runButton drawFiles",
+    "frame.js": "content jobs kind start setKind connect renew keep takeRuns noRuns statusCell runButton drawFiles",
   },
   "phasediag/sweep/serve/page": {
     "live.js": "follow sweepText bar duration",
     "list.js": "",
     "study.js": "",
-    "compare.js": "",
+    "beside.js": "",
   },
   "phasediag/condensation/report": {
     "lines.js": `epochs networks layers receive lastEpoch placeOf epochAxis snapshotLine percent stdText layerText drawSummary drawLines
@@ -32,12 +32,12 @@ const SHARED = {
     "page.js": "update choose",
   },
   "phasediag/phase_diagram/report": {
-    "map.js": `points regimes receive QUANTITIES widthText lineColumn lineLayers drawMap at placeText missingTrace bandTraces slopeText
+    "map.js": `points regimes receive scale share QUANTITIES widthText lineColumn lineLayers drawMap at placeText missingTrace bandTraces slopeText
       regimeText neighbour`,
     "legend.js": "drawLegend",
     "cell.js": "drawCell",
     "summary.js": "drawSummary",
-    "page.js": "update choose",
+    "page.js": "update choose render",
   },
 };
 const files = Object.entries(SHARED).flatMap(([folder, scripts]) =>

@@ -554,7 +554,7 @@ def compare(
     Example:
       phasediag compare results/study results/other -o comparison
     """
-    from .display.terminal import print_json
+    from .display.terminal import print_json, print_table
     from .kinds import kind_in, open_store
 
     a, b = (_existing(open_store(out)) for out in (out_a, out_b))
@@ -572,7 +572,12 @@ def compare(
     if as_json:
         print_json(found.summary())
     else:
-        found.print_summary()
+        for side, store in (("A", a), ("B", b)):
+            say(f"{side}: {(store.read_document() or {}).get('name')} ({store.out})")
+        for table in found.tables():
+            print_table(table)
+        for remark in found.remarks():
+            say(remark)
     if target is not None:
         for name in found.write(target):
             say(f"wrote {target.name(name)}", error=as_json)

@@ -30,9 +30,11 @@ from .storage.store import Store
 
 if TYPE_CHECKING:  # reading, fitting and plotting need none of it
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from .display.figures import Drawing
     from .display.page.report import Report
+    from .display.terminal import TextTable
     from .spec.tables import Table
     from .studies import AnyStudy, Job, Trainer
 
@@ -215,8 +217,16 @@ class Compared(Protocol):
         """The comparison as JSON can hold it."""
         ...
 
-    def print_summary(self) -> None:
-        """Prints the comparison, for people."""
+    def tables(self) -> Sequence[TextTable]:
+        """The comparison in numbers, for people."""
+        ...
+
+    def remarks(self) -> Sequence[str]:
+        """What the tables leave open, a line each."""
+        ...
+
+    def figures(self) -> Mapping[str, Figure]:
+        """The figures of the comparison, by the names of their files without the ending."""
         ...
 
     def write(self, store: Store) -> Iterator[str]:

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
 from phasediag.errors import InputError
 from phasediag.kinds import open_store
+from phasediag.phase_diagram.columns import TABLES
 from phasediag.sweep.lease import hold
 from phasediag.sweep.serve import library as libraries
 from phasediag.sweep.serve.app import make_app
@@ -147,6 +150,36 @@ def test_it_answers_get_alone_and_writes_nothing(client: TestClient, root: Path)
     for address in ("/", "/studies.json", f"/content/maps/{EVIL}", "/portrait/early"):
         assert client.get(address).status_code in (200, 404)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+def test_studies_side_by_side_tell_what_differs(client: TestClient, root: Path) -> None:
+    study = f"maps/{EVIL}"
+    shutil.copytree(root / study, root / "other")
+    text = (root / "other" / "study.toml").read_text()
+    (root / "other" / "study.toml").write_text(text.replace("zhou-2022a-scaling", "other"))
+    runs = pd.read_parquet(next((root / "other" / "runs").iterdir()))
+    next((root / "other" / "runs").iterdir()).unlink()
+    steeper = runs["relative_change"] * (runs["width"] / runs["width"].min()) ** 0.1
+    open_store(root / "other").publish_runs(
+        pa.Table.from_pandas(runs.assign(relative_change=steeper), TABLES.runs.schema, preserve_index=False)
+    )
+    query = {"study": [study, "other"]}
+    found = client.get("/beside.json", params=query).json()
+    assert found["specs"] == [["name", "zhou-2022a-scaling", "other"]]
+    slopes = {row[0]: row for row in found["tables"][0]["rows"]}
+    assert slopes["W1, slope over the widths"][2] == "0.1000"
+    for name in found["figures"]:
+        figure = client.get(f"/difference/{name}", params=query)
+        assert figure.content.startswith(b"\x89PNG") and figure.headers["content-type"] == "image/png"
+    assert client.get("/difference/none", params=query).status_code == 404
+    assert client.get("/beside.json", params={"study": [study, "nowhere"]}).status_code == 404
+    apart = client.get("/beside.json", params={"study": [study, "early"]}).json()
+    assert apart["reason"] == "They are of different kinds." and apart["tables"] == []
+    assert {"kind": ["phase-diagram", "condensation"]}.items() <= {
+        row[0]: row[1:] for row in apart["specs"]
+    }.items()
+    three = client.get("/beside.json", params={"study": [study, "other", "early"]}).json()
+    assert {len(row) for row in three["specs"]} == {4} and three["reason"] == ""
 
 
 @pytest.mark.parametrize(

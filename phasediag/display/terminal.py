@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # reading, fitting and plotting need no terminal
     from rich.console import Console
@@ -20,8 +20,20 @@ def print_json(content: Any) -> None:
     say(json.dumps(json_ready(content), indent=2, allow_nan=False))
 
 
-def print_table(table: Table) -> None:
+class TextTable(NamedTuple):
+    """A table of text: the names of its columns, the first of which names the rows, and its rows."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def print_table(table: Table | TextTable) -> None:
     """Prints a table as wide as the terminal, or as it needs in a log."""
+    if isinstance(table, TextTable):
+        filled = new_table(*table.columns)
+        for row in table.rows:
+            filled.add_row(*row)
+        table = filled
     console().print(table)
 
 

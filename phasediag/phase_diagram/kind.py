@@ -19,8 +19,11 @@ from .columns import DIFFERENCES, LINES, TABLES
 from .jobs import Job
 
 if TYPE_CHECKING:  # each method imports what it needs
+    from matplotlib.figure import Figure
+
     from ..display.figures import Drawing
     from ..display.page.report import Report
+    from ..display.terminal import TextTable
     from .comparison import Differences
     from .spec import Spec
     from .study import PhaseDiagramStudy
@@ -193,14 +196,23 @@ class Comparison:
         studies = {side: {"name": name, "out": out} for side, name, out in sides}
         return {**studies, **summarise(self.found), "runs": runs, "left_out": left_out}
 
-    def print_summary(self) -> None:
-        from .printing import print_differences
+    def tables(self) -> list[TextTable]:
+        from .printing import difference_tables
 
-        print_differences(self.summary())
+        return difference_tables(self.summary())
+
+    def remarks(self) -> list[str]:
+        from .printing import difference_remarks
+
+        return difference_remarks(self.summary())
+
+    def figures(self) -> dict[str, Figure]:
+        from .figures.difference import draw_differences
+
+        return draw_differences(self.found, self.names)
 
     def write(self, store: Store) -> Iterator[str]:
         from ..display.figures import render
-        from .figures.difference import draw_differences
 
         for name, frame, declared in (
             ("differences.parquet", self.found.slopes, DIFFERENCES),
@@ -208,7 +220,7 @@ class Comparison:
         ):
             store.write_table(name, frame, declared)
             yield name
-        for key, figure in draw_differences(self.found, self.names).items():
+        for key, figure in self.figures().items():
             for ending, content in render(figure).items():
                 store.write_figure(f"{key}.{ending}", content, folder="")
                 yield f"{key}.{ending}"

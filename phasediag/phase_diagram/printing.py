@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..display.terminal import new_table, print_table, say
+from ..display.terminal import TextTable, new_table, print_table, say
 from .fitting import REGIMES
 
 _SLOPE_NAMES = {"slope": "slope over the widths", "slope_infinite": "slope at infinite width"}
@@ -78,21 +78,29 @@ def _distance_cells(distance: Mapping[str, float]) -> tuple[str, str, str]:
     return f"{distance['mean']:.3f}", f"{distance['max']:.3f}", rows
 
 
-def print_differences(summary: Mapping[str, Any]) -> None:
-    """Prints the summary of `compare` for two studies A and B."""
-    for side in "ab":
-        say(f"{side.upper()}: {summary[side]['name']} ({summary[side]['out']})")
-    for what, title in (("slopes", "B - A, slopes"), ("critical_lines", "B - A, critical lines in gamma")):
-        table = new_table(
-            title, "points" if what == "slopes" else "rows", "mean", "mean size", "largest", "differ"
+def difference_tables(summary: Mapping[str, Any]) -> list[TextTable]:
+    """The summary of `compare` for two studies A and B as tables: of slopes, and of critical lines."""
+    return [
+        TextTable(
+            (title, "points" if what == "slopes" else "rows", "mean", "mean size", "largest", "differ"),
+            [
+                (f"{layer}, {_SLOPE_NAMES[slope]}", *_difference_cells(numbers))
+                for layer, by_slope in summary[what].items()
+                for slope, numbers in by_slope.items()
+            ],
         )
-        for layer, by_slope in summary[what].items():
-            for slope, numbers in by_slope.items():
-                table.add_row(f"{layer}, {_SLOPE_NAMES[slope]}", *_difference_cells(numbers))
-        print_table(table)
-    say("differ: the 95 % interval excludes 0")
+        for what, title in (("slopes", "B - A, slopes"), ("critical_lines", "B - A, critical lines in gamma"))
+    ]
+
+
+def difference_remarks(summary: Mapping[str, Any]) -> list[str]:
+    """What the tables of differences mean, and leave out."""
+    remarks = ["differ: the 95 % interval excludes 0"]
     if left_out := summary["left_out"]:
-        say(f"{left_out} of {summary['runs'] + left_out} pairs of rows are left out: a run did not converge")
+        remarks.append(
+            f"{left_out} of {summary['runs'] + left_out} pairs of rows are left out: a run did not converge"
+        )
+    return remarks
 
 
 def _difference_cells(numbers: Mapping[str, float]) -> tuple[str, ...]:

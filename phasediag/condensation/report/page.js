@@ -96,6 +96,7 @@ const failed = {
 };
 
 setKind({
+  plot: "lines",
   subtitle,
   failed,
   cell,

@@ -13,7 +13,8 @@ let tell = () => {}; // takes the view whenever it has changed
  *
  * @param parts `subtitle()`, in words; `failed`, see drawFailures; `cell()`, the name of the selected one; `receive()`, which takes over a
  *     new content; `begin()`, which shows the first view and connects what changes it; `again()`, which shows the present view;
- *     `render()`, which draws all that depends on the view or on the theme
+ *     `render()`, which draws all that depends on the view or on the theme; for pages of several studies: `plot`, whose pointer they share;
+ *     if it has colours, `scale()`, their key and ends, or null, and `share(scale)`, which takes those of all
  */
 function setKind(parts) {
   kind = parts;

@@ -3,6 +3,26 @@
 let points, plane, regimes, diverging, sequential;
 let cellOf; // by point: its row and column, on the grid
 
+// The colours of maps side by side mean the same: `own` are the ends of the scale of this map by itself, `shared` the ends for all of them.
+let own = null;
+let shared = null;
+
+/** The ends of the scale, if it has none of its own accord. */
+function ends(range) {
+  own = { ...own, range };
+  return shared?.key === own.key ? shared.range : range;
+}
+
+function scale() {
+  return own.range ? own : null;
+}
+
+function share(scale) {
+  const known = shared?.key === scale.key ? shared.range : own.range;
+  shared = scale;
+  if (scale.key === own.key && String(known) !== String(scale.range)) render();
+}
+
 function receive() {
   ({ points, plane, regimes } = content);
   cellOf = new Map(plane.cells.flatMap((row, i) => row.map((point, j) => [point, [i, j]])));
@@ -78,8 +98,8 @@ function roundScale() {
 }
 
 function slopeScale(layer, column, title) {
-  const values = layer.slopes[column],
-    limit = layer.limits[column];
+  const values = layer.slopes[column];
+  const [, limit] = ends([-layer.limits[column], layer.limits[column]]);
   const ticks = [-1, -0.5, 0, 0.5, 1].map((part) => [part * limit, minus(String(Number((part * limit).toPrecision(2))))]);
   if (values.some((value) => known(value) && value < -limit)) ticks[0][1] = "≤ " + ticks[0][1];
   if (values.some((value) => known(value) && value > limit)) ticks[4][1] = "≥ " + ticks[4][1];
@@ -98,7 +118,7 @@ function regimeScale(codes, tints) {
 }
 
 function logScale(table, width, title) {
-  const [low, high] = table.range.map(Math.log10);
+  const [low, high] = ends(table.range.map(Math.log10));
   return {
     values: table.values[width].map((value) => (known(value) && value > 0 ? Math.log10(value) : null)),
     colours: sequential,
@@ -126,6 +146,7 @@ function lineLayers(layer, quantity) {
 
 function drawMap(state) {
   const layer = content.layers[state.layer];
+  own = { key: `${state.quantity} ${layer.name}` };
   const scale = QUANTITIES[state.quantity].of(layer, state.width);
   const cells = cellTrace(scale);
   const traces = [

@@ -141,6 +141,9 @@ const failed = {
 };
 
 setKind({
+  plot: "map",
+  scale,
+  share,
   subtitle,
   failed,
   cell,

@@ -33,6 +33,8 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 """What a browser on this machine calls it. Without a token, other names are refused: a page from elsewhere may have made them mean this
 machine (DNS rebinding)."""
 
+MOST_BESIDE = 4
+"""Studies on one page, at most."""
 _JS, _CSS, _HTML = "text/javascript", "text/css", "text/html"
 # Plotly writes style elements and attributes, and paints heatmaps as images of its own.
 _POLICY = (
@@ -90,6 +92,34 @@ def make_app(library: Library, token: str | None, limits: Limits | None = None) 
         found = library.portrait(request.path_params["folder"])
         return _missing() if found is None else _tagged(request, found, _hash(found), "image/png")
 
+    def beside(request: Request) -> Response:
+        try:
+            found = library.beside(request.query_params.getlist("study")[:MOST_BESIDE])
+        except InputError as error:
+            return PlainTextResponse(str(error), 409)
+        if found is None:
+            return _missing()
+        measured = found.measured
+        known = (
+            {} if isinstance(measured, str) else {"notes": [*measured.notes], "remarks": measured.remarks()}
+        )
+        tables = [] if isinstance(measured, str) else measured.tables()
+        return _json(
+            request,
+            {
+                "specs": found.specs,
+                "reason": measured if isinstance(measured, str) else "",
+                "tables": [table._asdict() for table in tables],
+                "figures": [*found.figures],
+                **known,
+            },
+        )
+
+    def difference(request: Request) -> Response:
+        found = library.beside(request.query_params.getlist("study")[:MOST_BESIDE])
+        figure = found and found.figures.get(request.path_params["name"])
+        return _tagged(request, figure, _hash(figure), "image/png") if figure else _missing()
+
     def part(request: Request, of: Callable[[Report | None], str], kind: str) -> Response:
         folder = request.path_params["folder"]
         return (
@@ -109,6 +139,9 @@ def make_app(library: Library, token: str | None, limits: Limits | None = None) 
             Route("/state/{folder:path}", state),
             Route("/content/{folder:path}", content),
             Route("/runs/{folder:path}", runs),
+            Route("/beside", lambda request: _text(request, _own("beside.html"), _HTML)),
+            Route("/beside.json", beside),
+            Route("/difference/{name}", difference),
             Route("/script/{folder:path}", lambda request: part(request, script_of, _JS)),
             Route("/style/{folder:path}", lambda request: part(request, style_of, _CSS)),
             Route("/portrait/{folder:path}", portrait),
@@ -188,6 +221,7 @@ def _own(name: str) -> str:
 _STATIC = {
     "plotly.js": (plotly(), _JS),
     "list.js": (f"{script_of(None)}{_own('live.js')}{_own('list.js')}", _JS),
+    "beside.js": (f"{script_of(None)}{_own('live.js')}{_own('beside.js')}", _JS),
     "live.js": (_own("live.js"), _JS),
     "study.js": (_own("study.js"), _JS),
     "page.css": (style_of(None), _CSS),

@@ -9,25 +9,30 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+from ...display.figures import render
 from ...display.page.report import Report
 from ...display.terminal import json_ready
 from ...errors import InputError, one_line
-from ...kinds import kind_in, open_store
+from ...kinds import Compared, kind_in, open_store
 from ...storage.files import READERS, Files, Mark
 from ...storage.store import Store
 from ..listing import Listed, describe, folders, require
 from ..status import Status, Watch
+from .beside import compared, spec_differences
 
 FRESH_SECONDS = 1.0
 """Whoever asks within this time of a look gets what it found."""
 SHARE = 0.02
 """Looking at one running sweep, and showing it, each take at most this fraction of the time of a core."""
+BESIDE_KEPT = 4
+"""Groups of studies side by side whose differences are in memory."""
 REPORTS_KEPT = 8
 """Studies whose rows and content are in memory."""
 _NOT_SHOWN = {"driver.json", "report.html"}
@@ -143,6 +148,35 @@ class _Shelf:
         return self.report
 
 
+@dataclass
+class Beside:
+    """Studies side by side.
+
+    Attributes:
+        specs: the keys of their specs that differ, with the values of each study (`spec_differences`).
+        measured: what differs in what two studies measured, or why that is not known.
+        tags: the states of the studies.
+        pace: when it may be made again.
+    """
+
+    specs: list[list[str]]
+    measured: Compared | str
+    tags: tuple[str, ...]
+    pace: _Pace
+
+    @classmethod
+    def of(cls, stores: Sequence[Store], tags: tuple[str, ...], pace: _Pace) -> Beside:
+        specs = spec_differences([store.read_document() or {} for store in stores])
+        return cls(specs, compared(*stores) if len(stores) == 2 else "", tags, pace)
+
+    @cached_property
+    def figures(self) -> dict[str, bytes]:
+        """The figures of the difference, as PNG, by name."""
+        if isinstance(self.measured, str):
+            return {}
+        return {name: render(figure, ["png"])["png"] for name, figure in self.measured.figures().items()}
+
+
 class Library:
     """The studies below a folder or bucket.
 
@@ -158,7 +192,8 @@ class Library:
         require(self._files)
         self._shelves: dict[str, _Shelf] = {}
         self._open: list[_Shelf] = []
-        self._lock = threading.Lock()
+        self._lock, self._comparing = threading.Lock(), threading.Lock()
+        self._beside: dict[tuple[str, ...], Beside] = {}
         self._looked = 0.0
         self._listed: list[Listed] = []
 
@@ -211,6 +246,28 @@ class Library:
         with shelf.lock:
             shelf.show()
             return shelf.its_report().runs(cell)
+
+    def beside(self, folders: Sequence[str]) -> Beside | None:
+        """What differs between studies; None if one of them is not there. Between two, also what differs in what they measured.
+
+        Raises:
+            InputError: a study cannot be read.
+        """
+        shelves = [self._present(folder) for folder in folders]
+        there = [shelf for shelf in shelves if shelf is not None]
+        if len(there) < len(folders):
+            return None
+        tags = tuple(shelf.tag() for shelf in there)
+        key = tuple(folders)
+        with self._comparing:
+            kept = self._beside.get(key)
+            if kept is None or (kept.tags != tags and kept.pace.is_due()):
+                pace = kept.pace if kept else _Pace()
+                kept = pace.time(
+                    lambda: Beside.of([open_store(shelf.files.out) for shelf in there], tags, pace)
+                )
+                self._beside = dict([*self._beside.items(), (key, kept)][-BESIDE_KEPT:])
+            return kept
 
     def portrait(self, folder: str) -> bytes | None:
         """The figure that stands for a study, a PNG; None if it is not drawn."""

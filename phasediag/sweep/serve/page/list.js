@@ -8,7 +8,10 @@ const SORTS = {
 };
 const STATES = ["running", "stopped", "damaged", "complete"];
 
+const MOST_BESIDE = 4;
+
 let studies = [];
+const chosen = new Set(); // folders to be seen side by side
 const items = new Map(); // by folder: what it was made of, and the element
 
 function view() {
@@ -37,11 +40,15 @@ function item(study) {
   const link = make("a", { href: `/study/${encodeURI(study.folder)}` }, study.folder || ".");
   const { networks, data, grid } = study.outline ?? {};
   const facts = [study.kind, networks, data, grid].filter(Boolean).join(" · ");
+  const choice = make("input", { type: "checkbox", "aria-label": `${study.folder || "."} side by side` });
+  choice.checked = chosen.has(study.folder);
+  choice.addEventListener("change", () => choose(study.folder, choice.checked));
   const picture = study.portrait ? make("img", { src: `/portrait/${encodeURI(study.folder)}`, alt: "", loading: "lazy" }) : "";
   const changed = make("span", { class: "quiet", ...(study.changed && { "data-changed": study.changed }) });
   const line = make(
     "li",
     { class: study.state },
+    choice,
     make("div", { class: "picture" }, picture),
     make("div", {}, make("h2", {}, link), make("p", {}, facts)),
     make(
@@ -72,7 +79,26 @@ function drawList() {
   }
   byId("count").textContent =
     shown.length === studies.length ? `${shown.length} studies` : `${shown.length} of ${studies.length} studies`;
+  drawBeside();
   age();
+}
+
+/** Takes a study among those to be seen side by side, or out of them. */
+function choose(folder, yes) {
+  if (yes) chosen.add(folder);
+  else chosen.delete(folder);
+  drawBeside();
+}
+
+function drawBeside() {
+  const there = studies.map(({ folder }) => folder).filter((folder) => chosen.has(folder));
+  const enough = there.length >= 2 && there.length <= MOST_BESIDE;
+  const address = `/beside?${new URLSearchParams(there.map((folder) => ["study", folder]))}`;
+  const text = enough
+    ? make("a", { href: address }, `Show ${there.length} side by side`)
+    : `Side by side: choose 2 to ${MOST_BESIDE} studies`;
+  byId("beside").hidden = !there.length;
+  show("beside", text);
 }
 
 /** How long ago studies have changed. */

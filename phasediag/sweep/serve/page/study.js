@@ -3,6 +3,9 @@
 const folder = location.pathname.slice("/study".length);
 const isPart = parent !== window;
 let shown = null; // the tag of what is shown
+let linked = false;
+let taking = false; // another study's view
+let seen = ""; // the last view
 
 async function get(address) {
   const answer = await fetch(address, { cache: "no-cache" });
@@ -20,9 +23,48 @@ async function load() {
   shown = answer.headers.get("etag");
 }
 
+/** Sends to the page around this one. */
+function send(message) {
+  parent.postMessage(message, location.origin);
+}
+
+/** Shows what the page around this one sends, and sends it where the pointer is. */
+function link() {
+  linked = true;
+  const plot = byId(kind.plot);
+  const isHere = () => document.body.matches(":hover");
+  plot.on("plotly_hover", ({ points: [{ x, y }] }) => isHere() && send({ pointer: [x, y], plot: kind.plot }));
+  plot.on("plotly_unhover", () => isHere() && send({ pointer: null, plot: kind.plot }));
+  addEventListener("message", ({ origin, source, data }) => {
+    if (origin !== location.origin || source !== parent) return;
+    if (data.view) take(data.view);
+    if (data.scale) kind.share?.(data.scale);
+    if (data.plot !== kind.plot) return;
+    if (data.pointer) Plotly.Fx.hover(plot, { xval: data.pointer[0], yval: data.pointer[1] }, "xy", true);
+    else Plotly.Fx.unhover(plot);
+  });
+  new ResizeObserver(() => send({ height: document.documentElement.scrollHeight })).observe(document.body);
+}
+
+/** Shows another study's view, as far as there is such a thing here. */
+function take(view) {
+  taking = true;
+  const now = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+  history.replaceState(null, "", `#${new URLSearchParams({ ...now, ...view })}`);
+  kind.again();
+  taking = false;
+}
+
 document.body.classList.toggle("part", isPart);
-connect(runsOf, () => {});
+connect(runsOf, (view) => {
+  if (!isPart) return;
+  const text = JSON.stringify(view);
+  if (!taking && text !== seen) send({ view });
+  send({ scale: kind.scale?.() ?? null });
+  seen = text;
+});
 follow(`/state${folder}`, async (study) => {
   show("progress", make("span", { class: `state ${study.state}` }, study.state), bar(study), make("span", {}, sweepText(study)));
   if (study.tag !== shown) await load();
+  if (isPart && !linked && content.runs) link();
 });
