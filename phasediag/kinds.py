@@ -113,6 +113,10 @@ class Kind(ABC, Generic[SpecT, StudyT, JobT]):
         """The main result in what was fitted, in a few words."""
         return ""
 
+    def thumbnail(self, fitted: pd.DataFrame) -> bytes:
+        """A small picture of what was fitted, a PNG; empty if there is nothing to see."""
+        return b""
+
     @abstractmethod
     def figures(self, results: Held) -> Mapping[str, Drawing]:
         """What draws every figure that a folder allows, by the name of its file without the ending."""

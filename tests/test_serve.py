@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -10,15 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from matplotlib.image import imread
 from starlette.testclient import TestClient
+from test_report import make_folder, rows_of, table_of
 
 from phasediag.errors import InputError
-from phasediag.kinds import open_store
+from phasediag.kinds import open_store, stored_study
 from phasediag.phase_diagram.columns import TABLES
 from phasediag.sweep.lease import hold
+from phasediag.sweep.results import fit_folder
 from phasediag.sweep.serve import library as libraries
 from phasediag.sweep.serve.app import make_app
 from phasediag.sweep.serve.library import Library
@@ -64,12 +69,9 @@ def test_it_lists_studies_and_shows_each(client: TestClient, root: Path) -> None
         assert len(parts) > 2 and {client.get(part).status_code for part in parts} == {200}
     assert "drawScaling" in client.get(f"/script/maps/{quote(EVIL)}").text
     assert "drawSnapshot" in client.get("/script/early").text
-    portraits = {
-        folder: client.get(f"/portrait/{folder}").status_code
-        for folder, one in found.items()
-        if one["portrait"]
-    }
-    assert set(portraits.values()) <= {200}
+    for folder, one in found.items():
+        picture = client.get(f"/picture/{folder}")
+        assert (picture.status_code == 200) == picture.content.startswith(b"\x89PNG") == bool(one["picture"])
 
 
 def test_what_has_not_changed_is_not_sent_again(client: TestClient, root: Path) -> None:
@@ -147,8 +149,8 @@ def test_it_answers_get_alone_and_writes_nothing(client: TestClient, root: Path)
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         assert client.request(method, "/studies.json").status_code == 405
-    for address in ("/", "/studies.json", f"/content/maps/{EVIL}", "/portrait/early"):
-        assert client.get(address).status_code in (200, 404)
+    for address in ("/", "/studies.json", f"/content/maps/{EVIL}", "/picture/early"):
+        assert client.get(address).status_code in (200, 204)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
@@ -182,14 +184,35 @@ def test_studies_side_by_side_tell_what_differs(client: TestClient, root: Path) 
     assert {len(row) for row in three["specs"]} == {4} and three["reason"] == ""
 
 
-@pytest.mark.parametrize(
-    "what", ["study", "content", "runs", "state", "portrait", "script", "style", "static"]
-)
+@pytest.mark.parametrize("what", ["study", "content", "runs", "state", "script", "style", "static"])
 @pytest.mark.parametrize(
     "path", ["../early", "early/../../early", "%2e%2e/early", "/etc", "early/runs", "app.py", ""]
 )
 def test_no_path_leaves_the_root(client: TestClient, what: str, path: str) -> None:
     assert client.get(f"/{what}/{path}").status_code == 404
+
+
+def test_the_picture_of_a_map_is_its_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a finished map what is in slopes.parquet, of one that is under way what its rows show so far."""
+    monkeypatch.setattr(libraries, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(libraries, "SHARE", float("inf"))
+    (tmp_path / "root").mkdir()
+    store = make_folder(tmp_path / "root" / "map", rows=lambda study: rows_of(study).query("gamma < 1.7"))
+    with TestClient(make_app(Library(str(tmp_path / "root")), None), base_url="http://localhost") as client:
+        assert client.get("/picture/map").status_code == 204
+        with hold(store):
+            tag = client.get("/studies.json").json()["studies"][0]["picture"]
+            under_way = imread(io.BytesIO(client.get(f"/picture/map?{tag}").content))
+            assert under_way.shape == (3, 4, 4)
+            for _, rows in rows_of(stored_study(store)).groupby("status"):
+                store.publish_runs(table_of(rows, TABLES.runs))
+            assert client.get("/studies.json").json()["studies"][0]["picture"] != tag
+            whole = imread(io.BytesIO(client.get("/picture/map").content))
+            assert whole.shape == (3, 5, 4)
+        fit_folder(store)
+        assert np.array_equal(imread(io.BytesIO(client.get("/picture/map").content)), whole)
+    first, last = whole[0, 0], whole[0, -1]  # the slope is negative on the left, positive on the right
+    assert first[2] > first[0] and last[0] > last[2]
 
 
 def test_links_do_not_leave_the_root(
@@ -204,7 +227,7 @@ def test_links_do_not_leave_the_root(
     (root / "early" / "figures" / "heatmap.png").symlink_to(elsewhere / "secret.png")
     assert "link" not in {study["folder"] for study in client.get("/studies.json").json()["studies"]}
     assert client.get("/content/link").status_code == 404
-    assert client.get("/portrait/early").status_code == 404
+    assert client.get("/picture/early").status_code == 204
 
 
 def test_every_answer_forbids_what_it_does_not_need(client: TestClient) -> None:

@@ -95,6 +95,11 @@ class PhaseDiagram(Kind["Spec", "PhaseDiagramStudy", Job]):
         layer = max(measured, key=lambda name: measured[name], default="")
         return f"{layer} off {measured[layer]:.3f}" if layer else ""
 
+    def thumbnail(self, fitted: pd.DataFrame) -> bytes:
+        from .figures.thumbnail import thumbnail
+
+        return thumbnail(fitted)
+
     def print_summary(self, summary: Mapping[str, Any]) -> None:
         from .printing import print_slopes
 

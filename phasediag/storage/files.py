@@ -112,6 +112,13 @@ class Files:
         """Whether there is a file of this path."""
         return bool(self._info(path).type == fs.FileType.File)
 
+    def is_within(self, path: str) -> bool:
+        """Whether a path is still in the folder when all links are followed."""
+        if not self.local:
+            return True
+        root = Path(self.root).resolve()
+        return Path(root, path).resolve().is_relative_to(root)
+
     def is_folder(self, path: str = "") -> bool:
         """Whether there is a folder of this path."""
         return bool(self._info(path).type == fs.FileType.Directory)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -64,10 +64,16 @@ def list_studies(root: str) -> list[Listed]:
         InputError: there is no such folder, it cannot be reached, or no study is in it.
     """
     files = Files(root)
+
+    def listed(folder: str) -> Listed:
+        try:
+            store = open_store(files.name(folder))
+            return describe(store, folder, read_status(store))
+        except InputError as error:
+            return Listed(folder, error=one_line(error))
+
     with ThreadPoolExecutor(READERS) as pool:
-        return list(
-            pool.map(lambda folder: describe(files.name(folder), folder, read_status), require(files))
-        )
+        return list(pool.map(listed, require(files)))
 
 
 def require(files: Files) -> list[str]:
@@ -100,12 +106,12 @@ def folders(files: Files, path: str = "", levels: int = LEVELS) -> Iterator[str]
         yield from folders(files, f"{path}/{name}".lstrip("/"), levels - 1)
 
 
-def describe(out: str, folder: str, status_of: Callable[[Store], Status]) -> Listed:
-    """The line of the study in the folder `out`, which is `folder` from the root on."""
-    try:
-        store = open_store(out)
-        kind, study, status = kind_in(store), stored_study(store), status_of(store)
-        finding = kind.finding(store.fitted()) if status.state == "complete" else ""
-        return Listed(folder, study.spec.name, kind.name, study.outline(), status, store.changed(), finding)
-    except InputError as error:
-        return Listed(folder, error=one_line(error))
+def describe(store: Store, folder: str, status: Status) -> Listed:
+    """The line of a study, whose folder is `folder` from the root on.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    kind, study = kind_in(store), stored_study(store)
+    finding = kind.finding(store.fitted()) if status.state == "complete" else ""
+    return Listed(folder, study.spec.name, kind.name, study.outline(), status, store.changed(), finding)

@@ -40,7 +40,7 @@ class CondensationReport(Report):
         self._store = store
 
     def content(self, progress: Progress | None) -> Content:
-        results = Results(self._store)
+        self._results = results = Results(self._store)
         runs, samples, data = results.runs, results.samples, self._store.read_data()
         jobs, epochs = jobs_of(runs), sorted({int(epoch) for epoch in runs["epoch"]})
         networks = _networks(runs)
@@ -51,13 +51,18 @@ class CondensationReport(Report):
             **tables(runs, results.fitted, samples, data or {}, networks, epochs),
         }
         found["failures"]["listed"]["network"] = _codes_of(listed_failures(jobs), networks)
-        self._rows, self._epochs, self._statuses = runs, epochs, found["statuses"]
+        self._epochs, self._statuses = epochs, found["statuses"]
         self._at = dict(zip(found["cells"], networks, strict=True))
         return found
 
+    @property
+    def fitted(self) -> pd.DataFrame:
+        return self._results.fitted
+
     def runs(self, cell: str) -> Content:
-        wanted = self._rows[NETWORK] == list(self._at.get(cell, (None,) * len(NETWORK)))
-        return _runs(self._rows.loc[wanted.all(axis=1)], self._epochs, self._statuses)
+        rows = self._results.runs
+        wanted = rows[NETWORK] == list(self._at.get(cell, (None,) * len(NETWORK)))
+        return _runs(rows.loc[wanted.all(axis=1)], self._epochs, self._statuses)
 
 
 def notes(runs: pd.DataFrame, samples: pd.DataFrame, has_data: bool, progress: Progress | None) -> list[str]:

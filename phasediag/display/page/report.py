@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Content: TypeAlias = dict[str, Any]
 """What scripts show, as JSON can hold it."""
@@ -63,6 +66,11 @@ class Report(ABC):
         Raises:
             InputError: the folder holds no study, or a file of it is damaged.
         """
+
+    @property
+    @abstractmethod
+    def fitted(self) -> pd.DataFrame:
+        """What is fitted to the runs of the last content: a frame with the columns of ``tables.fitted``."""
 
     @abstractmethod
     def runs(self, cell: str) -> Content:

@@ -70,6 +70,10 @@ class MapReport(Report):
         self._at = dict(zip(found["cells"], _tuples(points), strict=True))
         return found
 
+    @property
+    def fitted(self) -> pd.DataFrame:
+        return self._measured.slopes
+
     def runs(self, cell: str) -> Content:
         gamma, gamma_prime = self._at.get(cell, (np.nan, np.nan))
         rows = self._measured.at(np.array([gamma + 1j * gamma_prime]))

@@ -54,7 +54,7 @@ def make_app(library: Library, token: str | None, limits: Limits | None = None) 
 
     def studies(request: Request) -> Response:
         found = [
-            {**_shown(study), "portrait": library.has_portrait(study.folder)} for study in library.studies()
+            {**_shown(study), "picture": library.picture_tag(study.folder)} for study in library.studies()
         ]
         return _json(request, {"root": library.name, "studies": found})
 
@@ -88,9 +88,12 @@ def make_app(library: Library, token: str | None, limits: Limits | None = None) 
             return PlainTextResponse(str(error), 409)
         return _missing() if found is None else _json(request, found)
 
-    def portrait(request: Request) -> Response:
-        found = library.portrait(request.path_params["folder"])
-        return _missing() if found is None else _tagged(request, found, _hash(found), "image/png")
+    def picture(request: Request) -> Response:
+        try:
+            found = library.picture(request.path_params["folder"])
+        except InputError:
+            found = b""
+        return _tagged(request, found, _hash(found), "image/png") if found else Response(status_code=204)
 
     def beside(request: Request) -> Response:
         try:
@@ -144,7 +147,7 @@ def make_app(library: Library, token: str | None, limits: Limits | None = None) 
             Route("/difference/{name}", difference),
             Route("/script/{folder:path}", lambda request: part(request, script_of, _JS)),
             Route("/style/{folder:path}", lambda request: part(request, style_of, _CSS)),
-            Route("/portrait/{folder:path}", portrait),
+            Route("/picture/{folder:path}", picture),
         ],
         middleware=[
             Middleware(_Guard, token=token, limits=limits or Limits()),

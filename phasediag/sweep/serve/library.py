@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TypeVar
 
 from ...display.figures import render
@@ -79,15 +78,20 @@ class _Shelf:
     watch: Watch | None = None
     mark: tuple[Mark, ...] = ()
     listed: Listed | None = None
-    portrait: str | None = None  # the file of figures/ that stands for the study
+    picture: bytes = b""  # what stands for the study in a list, a PNG
     report: Report | None = None
     shown: Shown | None = None
     looking: _Pace = field(default_factory=_Pace)
     showing: _Pace = field(default_factory=_Pace)
 
+    @property
+    def runs(self) -> bool:
+        """Whether its sweep was running when it was last looked at."""
+        return self.listed is not None and self.listed.state == "running"
+
     def look(self, folder: str) -> Listed:
         """The study as it is now, or, while it runs, a moment ago."""
-        if self.listed is not None and self.listed.state == "running" and not self.looking.is_due():
+        if self.listed is not None and self.runs and not self.looking.is_due():
             return self.listed
         try:
             beside = self.files.mark()
@@ -95,11 +99,18 @@ class _Shelf:
         except InputError as error:
             self.listed, self.mark = Listed(folder, error=one_line(error)), ()
             return self.listed
-        if self.listed is None or self.mark != mark or self.listed.state == "running":
-            self.mark = mark
-            self.listed = self.looking.time(lambda: describe(self.files.out, folder, self._status))
-            self.portrait = self._portrait()
+        if self.listed is None or self.mark != mark or self.runs:
+            self.listed, self.mark = self.looking.time(lambda: self._described(folder)), mark
         return self.listed
+
+    def _described(self, folder: str) -> Listed:
+        try:
+            store = open_store(self.files.out)
+            found = describe(store, folder, self._status(store))
+            self.picture = self._picture(store)
+            return found
+        except InputError as error:
+            return Listed(folder, error=one_line(error))
 
     def _status(self, store: Store) -> Status:
         self.watch = self.watch or Watch(store)
@@ -108,20 +119,24 @@ class _Shelf:
             raise InputError(f"{store.out}: holds no study any more")
         return status
 
-    def _portrait(self) -> str | None:
-        try:
-            drawn = {name for name, _ in self.files.mark("figures")}
-            return next(
-                (name for name in kind_in(open_store(self.files.out)).portraits if name in drawn), None
-            )
-        except InputError:
-            return None
+    def _picture(self, store: Store) -> bytes:
+        """A thumbnail of what is fitted, or else the figure that stands for the study."""
+        kind = kind_in(store)
+        if found := kind.thumbnail(store.fitted()):
+            return found
+        drawn = {name for name, _ in self.files.mark("figures")}
+        figure = next((f"figures/{name}" for name in kind.portraits if name in drawn), None)
+        return (self.files.read(figure) or b"") if figure and self.files.is_within(figure) else b""
+
+    def live_picture(self) -> bytes:
+        """What stands for the study in a list, while it runs."""
+        self.show()
+        return kind_in(open_store(self.files.out)).thumbnail(self.its_report().fitted)
 
     def tag(self) -> str:
         """What tells the state that is shown, or would be, from others."""
         status = self.listed.status if self.listed else None
-        running = status is not None and status.state == "running"
-        if self.shown is not None and running and not self.showing.is_due():
+        if self.shown is not None and self.runs and not self.showing.is_due():
             return self.shown.tag
         files = [one for folder in self.mark for one in folder if one[0] not in _NOT_SHOWN]
         state = files, status and (status.state, status.end, status.events)
@@ -269,18 +284,23 @@ class Library:
                 self._beside = dict([*self._beside.items(), (key, kept)][-BESIDE_KEPT:])
             return kept
 
-    def portrait(self, folder: str) -> bytes | None:
-        """The figure that stands for a study, a PNG; None if it is not drawn."""
-        shelf = self._present(folder)
-        if shelf is None or shelf.portrait is None:
-            return None
-        figure = f"figures/{shelf.portrait}"
-        return shelf.files.read(figure) if self._is_within(f"{folder}/{figure}") else None
+    def picture(self, folder: str) -> bytes:
+        """What stands for a study in a list, a PNG; empty if there is nothing, or no such study.
 
-    def has_portrait(self, folder: str) -> bool:
-        """Whether there is a figure that stands for a study, as far as the last look knows."""
+        Raises:
+            InputError: the study cannot be read.
+        """
+        shelf = self._present(folder)
+        if shelf is None or not shelf.runs:
+            return shelf.picture if shelf else b""
+        self._opened(folder)
+        with shelf.lock:
+            return shelf.live_picture()
+
+    def picture_tag(self, folder: str) -> str:
+        """What tells the picture of a study from others, as far as the last look knows; empty if there is none."""
         shelf = self._shelves.get(folder)
-        return shelf is not None and shelf.portrait is not None
+        return shelf.tag() if shelf and (shelf.picture or shelf.runs) else ""
 
     def _present(self, folder: str) -> _Shelf | None:
         """What is known of a folder now; None if it holds no study."""
@@ -302,7 +322,7 @@ class Library:
 
     def _look(self) -> list[Listed]:
         try:
-            found = [folder for folder in folders(self._files) if self._is_within(folder)]
+            found = [folder for folder in folders(self._files) if self._files.is_within(folder)]
             self._shelves = {
                 folder: self._shelves.get(folder) or _Shelf(Files(self._files.name(folder)))
                 for folder in found
@@ -312,10 +332,3 @@ class Library:
             self._shelves = {}
         with ThreadPoolExecutor(READERS) as pool:
             return list(pool.map(lambda folder: self._shelves[folder].look(folder), found))
-
-    def _is_within(self, path: str) -> bool:
-        """Whether a path below the root is still below it when all links are followed."""
-        if not self._files.local:
-            return True
-        root = Path(self._files.root).resolve()
-        return Path(root, path).resolve().is_relative_to(root)

@@ -43,7 +43,8 @@ function item(study) {
   const choice = make("input", { type: "checkbox", "aria-label": `${study.folder || "."} side by side` });
   choice.checked = chosen.has(study.folder);
   choice.addEventListener("change", () => choose(study.folder, choice.checked));
-  const picture = study.portrait ? make("img", { src: `/portrait/${encodeURI(study.folder)}`, alt: "", loading: "lazy" }) : "";
+  const address = `/picture/${encodeURI(study.folder)}?${study.picture}`;
+  const picture = study.picture ? make("img", { src: address, alt: "", loading: "lazy" }) : "";
   const changed = make("span", { class: "quiet", ...(study.changed && { "data-changed": study.changed }) });
   const line = make(
     "li",

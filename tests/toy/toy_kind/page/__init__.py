@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from phasediag.display.page.numbers import rounded
 from phasediag.display.page.report import Content, Progress, Report
 from phasediag.storage.store import Store
@@ -25,6 +27,10 @@ class DecayReport(Report):
             "rates": rounded(runs["rate"]),
             "left": rounded(runs["left"]),
         }
+
+    @property
+    def fitted(self) -> pd.DataFrame:
+        return self._store.fitted()
 
     def runs(self, cell: str) -> Content:
         runs = self._store.runs()
