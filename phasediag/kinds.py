@@ -58,12 +58,10 @@ class Kind(ABC, Generic[SpecT, StudyT, JobT]):
     Attributes:
         name: what ``kind = "..."`` says in a spec.
         tables: the tables of its folders.
-        portraits: files of figures/ of which the first that is drawn stands for a study in a list.
     """
 
     name: str
     tables: Tables
-    portraits: tuple[str, ...] = ()
 
     # From a file to jobs and rows.
 

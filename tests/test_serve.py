@@ -221,13 +221,15 @@ def test_links_do_not_leave_the_root(
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     shutil.copytree(root / "early", elsewhere / "secret")
     (root / "link").symlink_to(elsewhere / "secret")
-    (elsewhere / "secret.png").write_bytes(b"secret")
-    shutil.rmtree(root / "early" / "figures", ignore_errors=True)
-    (root / "early" / "figures").mkdir()
-    (root / "early" / "figures" / "heatmap.png").symlink_to(elsewhere / "secret.png")
-    assert "link" not in {study["folder"] for study in client.get("/studies.json").json()["studies"]}
-    assert client.get("/content/link").status_code == 404
-    assert client.get("/picture/early").status_code == 204
+    for part in ("study.toml", "runs"):
+        shutil.copytree(root / "early", root / part)
+        (elsewhere / "secret" / part).rename(elsewhere / part)
+        shutil.rmtree(root / part / part) if part == "runs" else (root / part / part).unlink()
+        (root / part / part).symlink_to(elsewhere / part)
+    listed = {study["folder"] for study in client.get("/studies.json").json()["studies"]}
+    assert listed == {"early", f"maps/{EVIL}"}
+    for folder in ("link", "study.toml", "runs"):
+        assert client.get(f"/content/{folder}").status_code == 404
 
 
 def test_every_answer_forbids_what_it_does_not_need(client: TestClient) -> None:

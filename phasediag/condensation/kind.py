@@ -29,7 +29,6 @@ class Condensation(Kind["CondensationSpec", "CondensationStudy", Job]):
 
     name = "condensation"
     tables = TABLES
-    portraits = ("evolution.png", "heatmap.png")
 
     def spec(self) -> type[CondensationSpec]:
         from .spec import CondensationSpec
@@ -68,6 +67,11 @@ class Condensation(Kind["CondensationSpec", "CondensationStudy", Job]):
         runs = stored_runs(store)
         rows = summarise(runs).to_dict("records")
         return {"layers": rows, "rows": len(runs), "left_out": int(runs["lines"].isna().sum())}
+
+    def thumbnail(self, fitted: pd.DataFrame) -> bytes:
+        from .thumbnail import thumbnail
+
+        return thumbnail(fitted)
 
     def print_summary(self, summary: Mapping[str, Any]) -> None:
         from .printing import print_counts

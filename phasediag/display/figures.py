@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from matplotlib import interactive, is_interactive, rc_context, rcParamsDefault
+from matplotlib import colormaps, interactive, is_interactive, rc_context, rcParamsDefault
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -102,6 +103,13 @@ def render(figure: Figure, formats: Sequence[str] = ("png", "svg")) -> dict[str,
             figure.set_layout_engine("none")
             files[name] = content.getvalue()
     return {name: files[name] for name in formats}
+
+
+def pixels(values: NDArray[np.float64], colormap: str, ends: tuple[float, float]) -> bytes:
+    """A PNG with one pixel for each of the values (rows, columns), the first row lowest; NaN is grey."""
+    content, colours = io.BytesIO(), colormaps[colormap].with_extremes(bad="#b8bec5")
+    imsave(content, np.flipud(values), vmin=ends[0], vmax=ends[1], cmap=colours, format="png")
+    return content.getvalue()
 
 
 @contextmanager

@@ -35,7 +35,6 @@ class PhaseDiagram(Kind["Spec", "PhaseDiagramStudy", Job]):
 
     name = "phase-diagram"
     tables = TABLES
-    portraits = ("slope_infinite_map_W1.png", "slope_map_W1.png", "regime_map.png", "agreement.png")
 
     def spec(self) -> type[Spec]:
         from .spec import Spec

@@ -34,6 +34,7 @@ BESIDE_KEPT = 4
 """Groups of studies side by side whose differences are in memory."""
 REPORTS_KEPT = 8
 """Studies whose rows and content are in memory."""
+_PARTS = ("study.toml", "data.npz", "driver.json", "runs", "samples")
 _NOT_SHOWN = {"driver.json", "report.html"}
 """Files of a study that its page does not show."""
 _T = TypeVar("_T")
@@ -107,7 +108,7 @@ class _Shelf:
         try:
             store = open_store(self.files.out)
             found = describe(store, folder, self._status(store))
-            self.picture = self._picture(store)
+            self.picture = kind_in(store).thumbnail(store.fitted())
             return found
         except InputError as error:
             return Listed(folder, error=one_line(error))
@@ -118,15 +119,6 @@ class _Shelf:
         if status is None:
             raise InputError(f"{store.out}: holds no study any more")
         return status
-
-    def _picture(self, store: Store) -> bytes:
-        """A thumbnail of what is fitted, or else the figure that stands for the study."""
-        kind = kind_in(store)
-        if found := kind.thumbnail(store.fitted()):
-            return found
-        drawn = {name for name, _ in self.files.mark("figures")}
-        figure = next((f"figures/{name}" for name in kind.portraits if name in drawn), None)
-        return (self.files.read(figure) or b"") if figure and self.files.is_within(figure) else b""
 
     def live_picture(self) -> bytes:
         """What stands for the study in a list, while it runs."""
@@ -181,6 +173,7 @@ class Beside:
 
     @classmethod
     def of(cls, stores: Sequence[Store], tags: tuple[str, ...], pace: _Pace) -> Beside:
+        """What differs between these studies, in these states."""
         specs = spec_differences([store.read_document() or {} for store in stores])
         return cls(specs, compared(*stores) if len(stores) == 2 else "", tags, pace)
 
@@ -322,7 +315,7 @@ class Library:
 
     def _look(self) -> list[Listed]:
         try:
-            found = [folder for folder in folders(self._files) if self._files.is_within(folder)]
+            found = [folder for folder in folders(self._files) if self._is_whole(folder)]
             self._shelves = {
                 folder: self._shelves.get(folder) or _Shelf(Files(self._files.name(folder)))
                 for folder in found
@@ -332,3 +325,7 @@ class Library:
             self._shelves = {}
         with ThreadPoolExecutor(READERS) as pool:
             return list(pool.map(lambda folder: self._shelves[folder].look(folder), found))
+
+    def _is_whole(self, folder: str) -> bool:
+        """Whether a study is below the root with all its parts: no link leads out of it."""
+        return all(self._files.is_within(f"{folder}/{part}") for part in ("", *_PARTS))
