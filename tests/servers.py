@@ -13,6 +13,13 @@ from contextlib import contextmanager
 @contextmanager
 def served(root: str, **environment: str) -> Iterator[str]:
     """The address of a server over a root, http://127.0.0.1:PORT."""
+    with serving(root, **environment) as (address, _):
+        yield address
+
+
+@contextmanager
+def serving(root: str, **environment: str) -> Iterator[tuple[str, int]]:
+    """The address of a server over a root, and the id of its process."""
     command = [sys.executable, "-m", "phasediag", "serve", root, "--port", "0"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
@@ -20,6 +27,6 @@ def served(root: str, **environment: str) -> Iterator[str]:
         try:
             found = re.match(r"http://\S+:\d+", server.stdout.readline())  # type: ignore[union-attr]
             assert found, "the server did not start"
-            yield found[0]
+            yield found[0], server.pid
         finally:
             server.terminate()

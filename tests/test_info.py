@@ -9,7 +9,7 @@ from test_figures import GRID, make_deeper_runs, make_runs, make_samples
 from phasediag.phase_diagram import info
 from phasediag.phase_diagram.columns import TABLES
 from phasediag.phase_diagram.figures import maps
-from phasediag.phase_diagram.fitting import POINT, fit
+from phasediag.phase_diagram.fitting import POINT, fit, predicted_line
 from phasediag.phase_diagram.report.content import tables
 
 NO_SAMPLES = TABLES.samples.empty_frame()
@@ -84,7 +84,7 @@ def test_a_layer_without_slopes_or_runs_has_no_numbers():
         assert table.shape == (len(points), 2)
         assert table.isna().all(axis=None)
     assert info.measured_line(nothing, info.split_points(slopes), "slope").empty
-    assert info.predicted_line(nothing) is None
+    assert predicted_line(nothing) is None
     assert info.deciding_slope(nothing) == "slope"
     assert info.slope_limit(nothing["slope"].to_numpy(float)) == info.SLOPE_LIMIT
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from numbers import Real
 from typing import Any
 
@@ -18,6 +20,8 @@ from .columns import SLOPES
 from .extrapolation import LEAST_WIDTHS, infinite_width_slopes
 
 Array = NDArray[np.float64]
+Line = Callable[[Array], Array]
+"""A critical line: gamma at given gamma_prime."""
 
 POINT = ["gamma", "gamma_prime"]
 POINT_KEYS = ["depth", "layer", "gamma", "gamma_prime", "gamma_1"]
@@ -354,35 +358,32 @@ def critical_line(
     if column not in LINE_SLOPES:
         raise InputError(f"column: {column!r} is not supported; {choices(column, LINE_SLOPES)}")
     require_columns(slopes, [*POINT_KEYS, *(f"{column}{end}" for end in ("", "_low", "_high"))], "slopes")
-    of_layer = slopes.loc[slopes["layer"] == layer]
+    of_layer = slopes.loc[slopes["layer"] == layer].sort_values(["gamma_prime", "gamma"])
     require_one_plane(of_layer)
-    box = of_layer["gamma"].min(), of_layer["gamma"].max()
-    rows = [
-        _crossing_row(row.sort_values("gamma"), column, box, operator_norm)
-        for _, row in of_layer.groupby("gamma_prime")
+    values = [
+        of_layer[name].to_numpy(float)
+        for name in ("gamma", *(f"{column}{end}" for end in ("", "_low", "_high")))
     ]
-    found = [row for row in rows if np.isfinite(row["gamma"])]
-    return pd.DataFrame(found, columns=LINE_COLUMNS, dtype=float)
+    primes, first = np.unique(of_layer["gamma_prime"].to_numpy(float), return_index=True)
+    rows = [slice(*ends) for ends in pairwise([*first, len(of_layer)])]
+    gamma, low, high = np.array([_crossing(*(one[row] for one in values)) for row in rows]).reshape(-1, 3).T
+    predicted = _predicted_gammas(of_layer, primes, operator_norm)
+    inside = (of_layer["gamma"].min() <= predicted) & (predicted <= of_layer["gamma"].max())
+    distance = np.where(inside, gamma - predicted, np.nan)
+    lines = np.column_stack([primes, gamma, low, high, predicted, distance])
+    return pd.DataFrame(lines[np.isfinite(gamma)], columns=LINE_COLUMNS)
 
 
-def _crossing_row(
-    row: pd.DataFrame, column: str, box: tuple[float, float], operator_norm: bool
-) -> dict[str, float]:
-    gamma = row["gamma"].to_numpy(float)
-    crossing, straight = _upward_crossing(gamma, row[column].to_numpy(float))
+def _crossing(gamma: Array, slope: Array, slope_low: Array, slope_high: Array) -> tuple[float, float, float]:
+    """gamma of the crossing in a row of the map, and the ends of its band."""
+    crossing, straight = _upward_crossing(gamma, slope)
     # The upper end of a rising slope's interval reaches 0 first.
-    low, high = (
-        _upward_crossing(gamma, row[f"{column}_{end}"].to_numpy(float))[0] for end in ("high", "low")
+    low, high = (_upward_crossing(gamma, end)[0] for end in (slope_high, slope_low))
+    return (
+        crossing,
+        low if np.isnan(low) else min(low, straight),
+        high if np.isnan(high) else max(high, straight),
     )
-    predicted = _predicted_gamma(row.iloc[0], operator_norm)
-    return {
-        "gamma_prime": float(row["gamma_prime"].iloc[0]),
-        "gamma": crossing,
-        "gamma_low": low if np.isnan(low) else min(low, straight),
-        "gamma_high": high if np.isnan(high) else max(high, straight),
-        "predicted": predicted,
-        "distance": crossing - predicted if box[0] <= predicted <= box[1] else np.nan,
-    }
 
 
 def count_predicted_rows(slopes: pd.DataFrame, layer: str) -> int:
@@ -390,24 +391,27 @@ def count_predicted_rows(slopes: pd.DataFrame, layer: str) -> int:
 
     Rows of few points, placed near a measured line, count if that line can be compared there.
     """
-    line = critical_line(slopes, layer)
-    compared = set(line.loc[line["distance"].notna(), "gamma_prime"])
-    rows = slopes.loc[slopes["layer"] == layer].groupby("gamma_prime")
-    return sum(prime in compared or _predicted_inside(row) for prime, row in rows)
+    line, of_layer = critical_line(slopes, layer), slopes.loc[slopes["layer"] == layer]
+    rows = of_layer.groupby("gamma_prime")["gamma"].agg(["min", "max"])
+    predicted = _predicted_gammas(of_layer, rows.index.to_numpy(float))
+    compared = rows.index.isin(line.loc[line["distance"].notna(), "gamma_prime"])
+    return int((compared | (rows["min"] <= predicted) & (predicted <= rows["max"])).sum())
 
 
-def _predicted_inside(row: pd.DataFrame) -> bool:
-    """Whether the predicted line lies within the gammas of a row of the map."""
-    return bool(row["gamma"].min() <= _predicted_gamma(row.iloc[0]) <= row["gamma"].max())
+def _predicted_gammas(of_layer: pd.DataFrame, gamma_primes: Array, operator_norm: bool = False) -> Array:
+    """The predicted critical line of a layer at some gamma_prime; NaN where there is none."""
+    line = predicted_line(of_layer, operator_norm)
+    return np.full(len(gamma_primes), np.nan) if line is None else line(gamma_primes)
 
 
-def _predicted_gamma(point: pd.Series[Any], operator_norm: bool = False) -> float:
-    layer, depth = str(point["layer"]), int(point["depth"])
+def predicted_line(of_layer: pd.DataFrame, operator_norm: bool = False) -> Line | None:
+    """The predicted critical line for the slopes of one layer, of the change in the operator norm or not; None where there are none."""
+    if of_layer.empty:
+        return None
+    layer, depth, gamma_1 = (of_layer[key].iloc[0] for key in ("layer", "depth", "gamma_1"))
     if not theory.is_known(layer, depth):
-        return np.nan
-    return theory.critical_gamma(
-        layer, depth, float(point["gamma_prime"]), float(point["gamma_1"]), operator_norm
-    )
+        return None
+    return lambda gamma_prime: theory.critical_gamma(layer, depth, gamma_prime, gamma_1, operator_norm)
 
 
 def _upward_crossing(gamma: Array, slope: Array) -> tuple[float, float]:
@@ -481,9 +485,9 @@ def select_layer(table: pd.DataFrame, layer: str) -> pd.DataFrame:
 
 def require_one_plane(of_layer: pd.DataFrame) -> None:
     """Raises `InputError` if slopes are of several depths or gamma_1: no map and no line is theirs."""
-    planes = of_layer[["depth", "gamma_1"]].drop_duplicates()
+    planes = dict.fromkeys(zip(of_layer["depth"], of_layer["gamma_1"], strict=True))
     if len(planes) > 1:
-        found = "; ".join(f"depth = {depth}, gamma_1 = {g:g}" for depth, g in planes.itertuples(index=False))
+        found = "; ".join(f"depth = {depth}, gamma_1 = {g:g}" for depth, g in planes)
         raise InputError(
             f"slopes: rows of {len(planes)} planes ({found}); allowed: rows of one depth and one gamma_1"
         )

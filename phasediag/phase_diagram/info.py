@@ -6,7 +6,6 @@ Frames have the columns of the files of a sweep: ``runs`` (one row per run and l
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +17,6 @@ from ..storage.schema import FAILED
 from . import theory
 from .fitting import POINT, Array, critical_line, select_layer, usable_runs
 
-Line = Callable[[Array], Array]
-"""A critical line: gamma at given gamma_prime."""
 Limits = tuple[tuple[float, float], tuple[float, float]]
 """The lowest and the highest gamma of a map, and the lowest and the highest gamma_prime."""
 SLOPE_LIMIT = 1.0
@@ -253,16 +250,6 @@ def measured_line(of_layer: pd.DataFrame, plane: Plane, column: str) -> pd.DataF
     line.loc[open_low & ~open_high, "gamma_low"] = left
     line.loc[open_high & ~open_low, "gamma_high"] = right
     return line.reindex(plane.rows_with(line.index))
-
-
-def predicted_line(of_layer: pd.DataFrame, operator_norm: bool = False) -> Line | None:
-    """The predicted critical line for the slopes of one layer, of the change in the operator norm or not; None where there are none."""
-    if of_layer.empty:
-        return None
-    layer, depth, gamma_1 = of_layer[["layer", "depth", "gamma_1"]].iloc[0]
-    if not theory.is_known(layer, depth):
-        return None
-    return lambda gamma_prime: theory.critical_gamma(layer, depth, gamma_prime, gamma_1, operator_norm)
 
 
 # Neurons.

@@ -16,8 +16,8 @@ from matplotlib.patches import Patch
 
 from ...display.figures import DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, new_figure, plain_text
 from ..comparison import DIFFERENCES, Differences, deciding_slope, differs
-from ..fitting import POINT, points_of, select_layer
-from ..info import Plane, predicted_line, split_points
+from ..fitting import POINT, points_of, predicted_line, select_layer
+from ..info import Plane, split_points
 from .labels import layer_symbol
 from .maps import draw_predicted, finish_map, map_size, symmetric_norm
 from .plane import GAMMA_PRIME, paint

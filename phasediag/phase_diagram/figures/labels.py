@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ...display.figures import Array
 from .. import theory
-from ..info import Line, named_initialisations
+from ..fitting import Line
+from ..info import named_initialisations
 
 _NOTHING: Array = np.empty((0, 2))
 Region = Callable[[Array, Array], NDArray[np.bool_]]

@@ -36,8 +36,8 @@ from ...display.figures import (
 from ...errors import InputError, choices
 from ...storage.schema import require_columns
 from .. import info, theory
-from ..fitting import LINE_SLOPES, POINT, POINT_KEYS, require_one_plane, select_layer
-from ..info import Line, Plane, split_points
+from ..fitting import LINE_SLOPES, POINT, POINT_KEYS, Line, predicted_line, require_one_plane, select_layer
+from ..info import Plane, split_points
 from .labels import (
     Region,
     draw_named_initialisations,
@@ -216,7 +216,7 @@ def _regime_size(slopes: pd.DataFrame, layers: int = 1) -> tuple[float, float]:
 
 def _draw_regimes(ax: Axes, of_layer: pd.DataFrame) -> None:
     handles, plane = _paint_regimes(ax, of_layer, REGIME_COLOURS)
-    predicted = info.predicted_line(of_layer)
+    predicted = predicted_line(of_layer)
     handles += _draw_lines(ax, plane, of_layer, info.deciding_slope(of_layer), predicted)
     draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer), _those(predicted))
     finish_map(ax, handles, 3, _gamma_1(of_layer))
@@ -253,7 +253,7 @@ def draw_lines_of_layers(
         )
         for layer, of_layer in layers.items()
     ]
-    predicted = [line for of_layer in layers.values() if (line := info.predicted_line(of_layer)) is not None]
+    predicted = [line for of_layer in layers.values() if (line := predicted_line(of_layer)) is not None]
     handles = [line for drawn in measured for line in drawn[:1]]
     handles += [band for drawn in measured for band in drawn[1:]][:1]
     handles += [draw_predicted(ax, line) for line in predicted][:1]
@@ -291,7 +291,7 @@ def orientation_map(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Fig
     plane = split_points(counts)
     scale = log_norm(counts["orientations"].to_numpy(float), least=4.0)
     missing = paint(right, plane, "orientations", scale, matplotlib.colormaps["viridis"], "none converged")
-    handles = _draw_lines(right, plane, slopes_of, column, info.predicted_line(slopes_of))
+    handles = _draw_lines(right, plane, slopes_of, column, predicted_line(slopes_of))
     ticks: dict[str, Any] = {"ticks": LogLocator(subs=(1.0, 2.0, 5.0)), "format": "{x:g}"}
     bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=right, aspect=24, pad=0.03, **ticks)
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
@@ -362,7 +362,7 @@ def _draw_slope_map(ax: Axes, of_layer: pd.DataFrame, column: str, operator_norm
     colours = matplotlib.colormaps["RdBu_r"]
     norm, extend = symmetric_norm(of_layer[column].to_numpy(float))
     missing = paint(ax, plane, column, norm, colours, "no slope")
-    predicted = info.predicted_line(of_layer, operator_norm)
+    predicted = predicted_line(of_layer, operator_norm)
     handles = _draw_lines(ax, plane, of_layer, column, predicted)
     labels = draw_named_initialisations(
         ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer), _those(predicted)
@@ -380,7 +380,7 @@ def _draw_column(ax: Axes, of_layer: pd.DataFrame, column: str) -> None:
     colours = matplotlib.colormaps["RdBu_r" if signed else "viridis"]
     plane = split_points(of_layer)
     missing = paint(ax, plane, column, norm, colours, "no number")
-    predicted = info.predicted_line(of_layer)
+    predicted = predicted_line(of_layer)
     handles = _draw_lines(ax, plane, of_layer, info.deciding_slope(of_layer), predicted)
     draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer), _those(predicted))
     bar = ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, extend=extend, aspect=24, pad=0.03)

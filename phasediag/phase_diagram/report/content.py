@@ -21,7 +21,7 @@ from ...storage.store import Store
 from ...sweep.report import frame, job_columns, jobs_of, listed_failures, missing
 from .. import info
 from ..figures.maps import COMBINED_COLOURS, PREDICTED_COLOUR, REGIME_COLOURS
-from ..fitting import LINE_SLOPES, POINT, REGIMES, line_distances, regime_counts, usable_runs
+from ..fitting import LINE_SLOPES, POINT, REGIMES, line_distances, predicted_line, regime_counts, usable_runs
 from ..folder import depth_and_name
 from ..info import Plane
 from ..jobs import grid_points
@@ -228,7 +228,7 @@ def _measured(of_layer: pd.DataFrame, plane: Plane, column: str) -> Content:
 
 
 def _predicted(of_layer: pd.DataFrame, plane: Plane) -> Content | None:
-    line = info.predicted_line(of_layer)
+    line = predicted_line(of_layer)
     if line is None:
         return None
     gamma_prime = np.linspace(*plane.limits[1], CURVE_POINTS)
