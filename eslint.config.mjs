@@ -17,10 +17,10 @@ const SHARED = {
     "dom.js": `byId make makeTable show setOptions onChange known minus decimals digits raised tickText exponent symbol
       interval plural plain`,
     "plots.js": `colour axis draw onPoint announce logTicks spacedTicks logAxis drawCourses showLegend swatch sample`,
-    "frame.js": "content jobs start setKind connect renew keep takeRuns noRuns statusCell runButton drawFiles",
+    "frame.js": "content jobs kind start setKind connect renew keep takeRuns noRuns statusCell runButton drawFiles",
   },
   "phasediag/sweep/serve/page": {
-    "live.js": "follow sweepText bar duration",
+    "live.js": "get follow sweepText bar duration",
     "list.js": "",
     "study.js": "",
     "compare.js": "",
