@@ -20,7 +20,7 @@ const SHARED = {
     "frame.js": "content jobs kind start setKind connect renew keep takeRuns noRuns statusCell runButton drawFiles",
   },
   "phasediag/sweep/serve/page": {
-    "live.js": "follow sweepText bar duration",
+    "live.js": "get follow sweepText bar duration",
     "list.js": "",
     "study.js": "",
     "beside.js": "",

@@ -73,11 +73,8 @@ const rangeText = ({ first, last }) => (!known(first) ? "never" : first === last
 
 function drawSummary(state) {
   const rows = layers.map((layer, i) => {
-    const see = () => {
-      choose(i);
-      byId("summary").querySelector("[aria-pressed=true]").focus();
-    };
-    const button = make("button", { type: "button", "aria-pressed": String(i === state.layer), onclick: see }, layerText(layer));
+    const pressed = String(i === state.layer);
+    const button = make("button", { type: "button", "aria-pressed": pressed, onclick: () => choose(i) }, layerText(layer));
     return [button, ...Object.values(COLUMNS).map((text) => text(layer))];
   });
   show("summary", makeTable(["layer", ...Object.keys(COLUMNS)], rows));

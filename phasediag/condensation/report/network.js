@@ -4,7 +4,7 @@ function drawSnapshot(state) {
   const layer = layers[state.layer];
   const epoch = epochs[state.epoch];
   byId("cell-title").textContent = `${layerText(layer)}, epoch ${epoch}`;
-  byId("selected").textContent = seedsText(layer, state.epoch);
+  show("selected", seedsText(layer, state.epoch));
   drawNetwork(layer, state);
   drawRuns(layer, state);
   const { activations, dimension, std } = networks[layer.network];
@@ -163,9 +163,5 @@ function drawRuns(layer, state) {
 }
 
 function jobButton(job, state) {
-  const see = () => {
-    update({ job });
-    byId("cell-runs").querySelector("[aria-pressed=true]").focus();
-  };
-  return runButton(job, "run", see, { "aria-pressed": String(job === state.job) });
+  return runButton(job, "run", () => update({ job }), { "aria-pressed": String(job === state.job) });
 }

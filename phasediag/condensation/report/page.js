@@ -8,9 +8,9 @@ function update(changes) {
   const { network } = layers[state.layer];
   takeRuns(cell(), () => update({}));
   if (jobs && !jobs.id.includes(state.job)) state.job = jobs.id[0] ?? null;
-  render();
   const { activations, dimension, std } = networks[network];
   keep({ activations, dimension, std, layer: layers[state.layer].name, epoch: epochs[state.epoch] });
+  render();
 }
 
 const cell = () => content.cells[layers[state.layer].network];
@@ -26,7 +26,7 @@ function render() {
   drawSummary(state);
   drawLines(state);
   drawShares(state);
-  byId("lines-text").textContent = `${layerText(layers[state.layer])}: ${summaryText(layers[state.layer])}`;
+  show("lines-text", `${layerText(layers[state.layer])}: ${summaryText(layers[state.layer])}`);
   drawSnapshot(state);
 }
 

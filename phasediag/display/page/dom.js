@@ -24,16 +24,33 @@ function makeTable(columns, rows, { caption = "", words = [] } = {}) {
   return table;
 }
 
-/** Fills an element. What is there already stays, with its focus and its scroll: a page may show the same again and again. */
+/** Fills an element. What is there already stays, with its focus and its scroll: a page may show nearly the same again and again. */
 function show(id, ...children) {
-  fill(byId(id), make("div", {}, ...children).childNodes);
+  fill(byId(id), [...make("div", {}, ...children).childNodes]);
 }
 
 function fill(element, nodes) {
-  const there = element.childNodes;
-  const same = there.length === nodes.length && [...nodes].every((node, i) => node.isEqualNode(there[i]));
-  if (!same) element.replaceChildren(...nodes);
+  const focused = element.contains(document.activeElement) ? document.activeElement : null;
+  const there = [...element.childNodes];
+  nodes.forEach((node, i) => {
+    const old = there[i];
+    if (!old) element.append(node);
+    else if (isFrameOf(old, node)) fill(old, [...node.childNodes]);
+    else if (!old.isEqualNode(node)) old.replaceWith(node);
+  });
+  there.slice(nodes.length).forEach((node) => node.remove());
+  if (focused && !focused.isConnected) {
+    const same = (other) => nameOf(other) === nameOf(focused);
+    [...element.querySelectorAll(focused.tagName)].find(same)?.focus({ preventScroll: true });
+  }
 }
+
+/** Whether two elements differ in what is within them at most. Controls are taken whole: what they do belongs to what they show. */
+function isFrameOf(old, node) {
+  return !["BUTTON", "SELECT"].includes(old.tagName) && old.cloneNode().isEqualNode(node.cloneNode());
+}
+
+const nameOf = (control) => control.getAttribute("aria-label") ?? control.textContent;
 
 function setOptions(select, options, chosen) {
   const isChosen = (value) => (String(value) === String(chosen) ? { selected: "" } : {});

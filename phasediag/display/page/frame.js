@@ -54,10 +54,13 @@ function takeRuns(cell, again) {
   const asked = content;
   if (askRuns && !(cell in asked.runs_of)) {
     asked.runs_of[cell] = null;
-    askRuns(cell).then((runs) => {
-      asked.runs_of[cell] = runs;
-      if (asked === content) again();
-    });
+    askRuns(cell).then(
+      (runs) => {
+        asked.runs_of[cell] = runs;
+        if (asked === content) again();
+      },
+      () => delete asked.runs_of[cell], // The next view asks again.
+    );
   }
   jobs = asked.runs_of[cell] ?? null;
 }

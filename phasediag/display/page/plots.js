@@ -15,6 +15,7 @@ function draw(id, traces, layout, { buttons = false } = {}) {
     plot_bgcolor: "rgba(0,0,0,0)",
     hovermode: "closest",
     showlegend: false,
+    uirevision: location.hash, // As long as the view is the same, axes stay as they were moved.
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("text") },
     margin: { l: 56, r: 14, t: 14, b: 46 },
     dragmode: coarse.matches ? false : "zoom",

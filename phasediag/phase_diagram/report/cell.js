@@ -177,11 +177,7 @@ function drawRuns(layer, state) {
 }
 
 function jobButton(job, state) {
-  const choose = () => {
-    update({ job });
-    byId("cell-runs").querySelector("[aria-pressed=true]").focus();
-  };
-  return runButton(job, "run", choose, { "aria-pressed": String(job === state.job) });
+  return runButton(job, "run", () => update({ job }), { "aria-pressed": String(job === state.job) });
 }
 
 // The network that was kept.

@@ -5,18 +5,17 @@ const state = { layer: 0, quantity: "slope", width: 0, point: null, job: null, n
 /** Changes the state, draws what depends on it, and keeps it in the address. */
 function update(changes) {
   Object.assign(state, changes);
-  if ("point" in changes) state.network = 0;
   takeRuns(cell(), () => update({}));
   if (jobs && !jobs.id.includes(state.job)) state.job = jobs.id[0] ?? null;
   if (!available().includes(state.quantity)) state.quantity = "slope";
-  render();
   keep(view());
+  render();
 }
 
 const cell = () => content.cells[state.point];
 
 function choose(point, changes = {}) {
-  update({ point, job: null, ...changes });
+  update({ point, job: null, network: 0, ...changes });
 }
 
 function available() {
@@ -53,7 +52,7 @@ function renderPoint() {
   setOptions(byId("gamma"), sorted(points.gamma), gamma);
   setOptions(byId("gamma-prime"), sorted(points.gamma_prime.filter((_, i) => points.gamma[i] === gamma)), prime);
   const layer = content.layers[state.layer];
-  byId("selected").textContent = state.point === null ? "" : selectedText(layer);
+  show("selected", state.point === null ? "" : selectedText(layer));
 }
 
 function selectedText(layer) {

@@ -257,4 +257,4 @@ def _hash(content: bytes) -> str:
 
 
 def _missing() -> Response:
-    return PlainTextResponse("no such study", 404)
+    return PlainTextResponse("This study is not there (any more).", 404)

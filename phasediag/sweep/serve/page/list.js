@@ -57,7 +57,7 @@ function item(study) {
       { class: "progress" },
       make("span", { class: `state ${study.state}` }, study.state),
       bar(study),
-      make("span", {}, sweepText(study)),
+      make("span", {}, study.error || sweepText(study)),
     ),
     make("div", { class: "result" }, make("span", {}, study.finding), changed),
   );

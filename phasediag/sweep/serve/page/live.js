@@ -2,6 +2,15 @@
 
 const EVERY = 2000;
 
+/** The answer to a request; an error that says what is wrong if there is none, or none of use. */
+async function get(address, options) {
+  const answer = await fetch(address, options).catch(() => {
+    throw new Error("The server does not answer.");
+  });
+  if (!answer.ok && answer.status !== 304) throw new Error(await answer.text());
+  return answer;
+}
+
 /** Calls `show` with what is at this address, now and whenever it has changed; tells how old it is, and what goes wrong. */
 function follow(address, show) {
   let tag = null;
@@ -9,7 +18,7 @@ function follow(address, show) {
 
   async function ask() {
     if (document.hidden) return document.addEventListener("visibilitychange", ask, { once: true }); // nobody looks
-    const trouble = await look().catch((error) => (error instanceof TypeError ? "The server does not answer." : error.message));
+    const trouble = await look().catch((error) => error.message);
     byId("trouble").hidden = !trouble;
     if (trouble) byId("trouble").textContent = trouble;
     else last = Date.now();
@@ -17,15 +26,14 @@ function follow(address, show) {
   }
 
   async function look() {
-    const answer = await fetch(address, { headers: tag ? { "if-none-match": tag } : {}, cache: "no-store" });
+    const answer = await get(address, { headers: tag ? { "if-none-match": tag } : {}, cache: "no-store" });
     if (answer.status === 304) return;
-    if (!answer.ok) throw new Error(await answer.text());
     await show(await answer.json());
     tag = answer.headers.get("etag");
   }
 
   const tell = () => {
-    if (last !== null) byId("updated").textContent = `updated ${Math.round((Date.now() - last) / 1000)} s ago`;
+    if (last !== null) byId("updated").textContent = `updated ${duration((Date.now() - last) / 1000)} ago`;
   };
   setInterval(tell, 1000);
   ask();
@@ -43,8 +51,8 @@ function duration(seconds) {
 const number = new Intl.NumberFormat("en");
 
 /** How far a sweep is, in words. */
-function sweepText({ state, status, end, error }) {
-  if (!status) return error;
+function sweepText({ state, status, end }) {
+  if (!status) return "";
   const done = status.finished + status.failed;
   const parts = [
     status.missing ? `${number.format(done)} of ${number.format(status.total)} jobs` : `${number.format(done)} jobs`,
@@ -58,7 +66,7 @@ function sweepText({ state, status, end, error }) {
 
 /** A bar of what is done, failed and missing. */
 function bar({ status, state }) {
-  if (!status || !status.total) return make("span", { class: "bar" });
+  if (!status?.total) return "";
   const part = (count, kind) => {
     const made = make("span", { class: kind });
     made.style.width = `${(100 * count) / status.total}%`;

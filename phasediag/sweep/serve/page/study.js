@@ -7,17 +7,12 @@ let linked = false;
 let taking = false; // another study's view
 let seen = ""; // the last view
 
-async function get(address) {
-  const answer = await fetch(address, { cache: "no-cache" });
-  if (!answer.ok) throw new Error(await answer.text());
-  return answer;
-}
-
-const runsOf = async (cell) => (await get(`/runs${folder}?${new URLSearchParams({ cell })}`)).json();
+const runsOf = async (cell) => (await get(`/runs${folder}?${new URLSearchParams({ cell })}`, { cache: "no-cache" })).json();
 
 /** Shows the present content, if another is shown. */
 async function load() {
-  const answer = await get(`/content${folder}`);
+  const answer = await get(`/content${folder}`, { cache: "no-cache" });
+  if (kind === null) return location.reload(); // The study was damaged when the page was made.
   await renew({ ...(await answer.json()), runs_of: {} });
   document.title = content.study.name;
   shown = answer.headers.get("etag");
@@ -65,6 +60,7 @@ connect(runsOf, (view) => {
 });
 follow(`/state${folder}`, async (study) => {
   show("progress", make("span", { class: `state ${study.state}` }, study.state), bar(study), make("span", {}, sweepText(study)));
+  if (study.error) throw new Error(study.error);
   if (study.tag !== shown) await load();
   if (isPart && !linked && content.runs) link();
 });
