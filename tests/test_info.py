@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from test_figures import GRID, make_deeper_runs, make_runs, make_samples
 
@@ -10,9 +11,22 @@ from phasediag.phase_diagram import info
 from phasediag.phase_diagram.columns import TABLES
 from phasediag.phase_diagram.figures import maps
 from phasediag.phase_diagram.fitting import POINT, fit, predicted_line
-from phasediag.phase_diagram.report.content import tables
+from phasediag.phase_diagram.report.content import maps as maps_of
+from phasediag.phase_diagram.report.measured import Measured
+from phasediag.storage.store import Store
 
-NO_SAMPLES = TABLES.samples.empty_frame()
+
+def page_of(runs, depth, out):
+    """The maps of a page, of runs in a folder."""
+    store, blank = Store(out, TABLES), TABLES.runs.blank()
+    filled = runs.assign(**{name: value for name, value in blank.items() if name not in runs})
+    for _, part in filled.groupby(filled["status"] == "failed"):
+        store.publish_runs(
+            pa.Table.from_pandas(part[TABLES.runs.names], TABLES.runs.schema, preserve_index=False)
+        )
+    measured = Measured(store)
+    measured.look()
+    return maps_of(measured, measured.ended.index.to_frame(index=False), depth)
 
 
 def disturbed_runs(points=((0.5, 0.0), (1.5, 0.0))):
@@ -101,7 +115,7 @@ def cells_of(ax, points):
     return values.T.ravel()[: len(points["gamma"])]
 
 
-def test_page_and_figures_show_the_same_numbers():
+def test_page_and_figures_show_the_same_numbers(tmp_path):
     runs = make_runs(GRID, seeds=3).assign(error="")
     runs["orientations"] += runs["seed"] ** 2 + 0.01 * np.arange(len(runs)) % 7
     some = runs["job_id"].isin(runs["job_id"].unique()[::5])
@@ -111,7 +125,7 @@ def test_page_and_figures_show_the_same_numbers():
         np.nan,
     ]
     slopes = fit(runs)
-    page = tables(runs, slopes, NO_SAMPLES, 2)
+    page = page_of(runs, 2, tmp_path)
     layer, points = page["layers"][0], page["points"]
     turned = maps.orientation_map(runs, slopes, "W1").axes[1]
     np.testing.assert_allclose(
@@ -128,10 +142,10 @@ def test_page_and_figures_show_the_same_numbers():
     assert {named["names"] for named in page["named"]} <= written
 
 
-def test_page_and_figures_name_the_same_regimes_of_both_layers():
+def test_page_and_figures_name_the_same_regimes_of_both_layers(tmp_path):
     runs = make_deeper_runs().assign(error="")
     slopes = fit(runs)
-    page = tables(runs, slopes, NO_SAMPLES, 3)
+    page = page_of(runs, 3, tmp_path)
     codes = cells_of(maps.combined_regime_map(slopes).axes[0], page["points"])
     assert codes.tolist() == page["combined"]["regime"]
 

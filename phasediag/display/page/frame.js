@@ -95,7 +95,7 @@ function wireTheme(render) {
 /** Keeps a view in the address. */
 function keep(view) {
   history.replaceState(null, "", "#" + new URLSearchParams(view));
-  tell(view);
+  queueMicrotask(() => tell(view)); // once it is drawn
 }
 
 function drawHead() {

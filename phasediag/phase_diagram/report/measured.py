@@ -37,7 +37,7 @@ class Measured:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._rows = Rows(store, COLUMNS)
-        self._places = _places(self._rows.table)
+        self._places = self._due = _places(self._rows.table)
         self.slopes = SLOPES.empty_frame()
         self.ended = self.evaluations = _nothing()
         self.changes: dict[str, pd.DataFrame] = {}
@@ -69,13 +69,14 @@ class Measured:
         Raises:
             InputError: a file of ``runs/`` is damaged.
         """
-        changed = self._rows.look()
-        if not changed.num_rows:
+        self._due = np.union1d(self._due, _places(self._rows.look()))
+        if not self._due.size:
             return
         self._places = _places(self.table)
-        for places in self._portions(np.unique(_places(changed))):
+        for places in self._portions(self._due):
             self._drop(places)
             self._add(self.at(places))
+            self._due = np.setdiff1d(self._due, places)  # what fails stays due
         self.slopes = self.slopes.sort_values(POINT_KEYS, kind="stable", ignore_index=True)
 
     def at(self, places: NDArray[np.complex128]) -> pd.DataFrame:

@@ -4,7 +4,6 @@ const folder = location.pathname.slice("/study".length);
 const isPart = parent !== window;
 let shown = null; // the tag of what is shown
 let linked = false;
-let taking = false; // another study's view
 let seen = ""; // the last view
 
 const runsOf = async (cell) => (await get(`/runs${folder}?${new URLSearchParams({ cell })}`, { cache: "no-cache" })).json();
@@ -43,18 +42,17 @@ function link() {
 
 /** Shows another study's view, as far as there is such a thing here. */
 function take(view) {
-  taking = true;
   const now = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   history.replaceState(null, "", `#${new URLSearchParams({ ...now, ...view })}`);
   kind.again();
-  taking = false;
+  seen = location.hash.slice(1); // which nobody needs to be sent
 }
 
 document.body.classList.toggle("part", isPart);
 connect(runsOf, (view) => {
   if (!isPart) return;
-  const text = JSON.stringify(view);
-  if (!taking && text !== seen) send({ view });
+  const text = String(new URLSearchParams(view));
+  if (text !== seen) send({ view });
   send({ scale: kind.scale?.() ?? null });
   seen = text;
 });
