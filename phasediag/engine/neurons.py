@@ -27,7 +27,9 @@ import numpy as np
 
 from .compiled import compiled
 from .networks import MAX_ROTATION
-from .pieces import DAMPED, MAX_SWEEPS, PIECES, SETTLED, TREE, copy, group, largest, sort_out, total
+from .pieces import (
+    DAMPED, MAX_SWEEPS, PIECES, SETTLED, TREE, beyond, copy, group, largest, level_of, sort_out, total
+)
 from .products import FIRST, add_gram, add_sums
 
 BLOCK = 128
@@ -85,6 +87,8 @@ _FIXED = 16
     _SHIFT,  # what the coefficients add to the preactivations
 ) = np.arange(0, 21 * BLOCK, BLOCK)
 _ROWS = 21
+# What a neuron that moves in substeps needs, by point: preactivations, force, its effect, and coefficients; float64.
+_SLOW = 4
 
 # Infinities and NaNs must stay what they are: diverged networks have them.
 _lanes = compiled("contract", "nsz")
@@ -158,6 +162,7 @@ def room(points: int, width: int, dtype: Any) -> Any:
         np.zeros((points, points), dtype),
         np.zeros(width),
         np.zeros(BLOCK),
+        np.zeros((_SLOW, points)),
     )
 
 
@@ -262,7 +267,7 @@ def _angles(s, lanes, scale, doublings):
     shorten = num(0.5**doublings)
     for k in range(lanes):
         square = s[_GG + k]
-        angle = scale * np.sqrt(square if square > zero else zero)
+        angle = scale * sqrt(square if square > zero else zero)
         s[_ANGLE + k] = angle
         x = shorten * (most if angle > most else angle)
         y = x * x
@@ -295,7 +300,7 @@ def _rotate(s, lanes, scale, rate):
         y = ((one - slant) * wl + area * wg) * inverse
         g = wg + num(2) * (slant * x - size * y)
         low = wl + num(2) * (area * x - slant * y)
-        length = np.sqrt(gg if gg > zero else zero)
+        length = sqrt(gg if gg > zero else zero)
         safe = one / length if gg > tiny else zero
         along = g * safe
         factor = (along * s[_COSH + k] - a * rate * s[_SINH + k]) * safe
@@ -514,7 +519,7 @@ def _multiply_gram_once(out, vector, gram, factors):
 
 
 @_lanes
-def _unpin(s, p, lanes, turning, push, piece, across, inputs):
+def _unpin(s, p, slow, lanes, turning, push, piece, across, inputs):
     """Moves again, in small substeps, the neurons that seem to be held on as many kinks as their weights have components.
 
     Such a neuron passes close to the origin, where all its gates change at once, and holding each of them is a solution too, though one
@@ -525,9 +530,10 @@ def _unpin(s, p, lanes, turning, push, piece, across, inputs):
     for k in range(lanes):
         if s[_KINKS + k] < inputs.rank:
             continue
-        z, force, along, moved = np.empty(n), np.empty(n), np.empty(n), np.zeros(n)
+        z, force, along, moved = slow[0], slow[1], slow[2], slow[3]
         for i in range(n):
             z[i] = p[i, _MEAN + k] if turning else p[i, _Z + k]
+            moved[i] = 0.0
         a = np.float64(s[_START_A + k] + s[_MOVED_A + k])
         for _ in range(SUBSTEPS):
             square = product = 0.0
@@ -636,28 +642,36 @@ def _scatter(s, p, turning, chosen, after):
 
 
 @_part
-def _move_in_pieces(s, p, lanes, turning, push, inputs, across, level, sweeps, doublings, settled):
-    """Moves a block piece by piece, each with gates that have settled to ``settled`` in all of them, or that had so many sweeps to do so;
-    returns what has not."""
+def _move_piece(s, p, slow, lanes, turning, push, piece, on, inputs, across, sweeps, doublings, settled):
+    """Moves a block over a piece, with gates that have settled to ``settled``, or that had so many sweeps to do so; returns what has not.
+    ``on``: the piece begins where another one ended; ``across``: products of the inputs at its end with their means."""
+    if on:
+        _go_on(s, p, lanes, turning)
+    for sweep in range(sweeps):
+        kinks = _sweep(s, p, lanes, turning, push, piece, across, inputs, doublings)
+        loose = sqrt(max(total(s[_LOOSE:], lanes), 0.0))
+        if sweep == sweeps - 1 or not loose > settled:
+            break
+        _approach(p, lanes, 1.0 if sweep < DAMPED else 0.5)
+    if sweeps > 1 and kinks >= inputs.rank:
+        _unpin(s, p, slow, lanes, turning, push, piece, across, inputs)
+    for i in range(len(p)):
+        _present(p, lanes, i)
+    return loose
+
+
+@_part
+def _move_in_pieces(s, p, slow, lanes, turning, push, inputs, across, level, sweeps, doublings, settled):
+    """Moves a block piece by piece; returns what has not settled to ``settled`` in all of them."""
     n, pieces, missing = len(p), 1 << level, 0.0
     for piece in range(pieces - 1, 2 * pieces - 1):
-        end = push.shares[piece, 1]
+        end, on, goal = push.shares[piece, 1], piece >= pieces, settled / pieces
         for i in range(n):
             for j in range(n):
                 across[i, j] = inputs.before[i, j] + end * (inputs.after[i, j] - inputs.before[i, j])
-        if piece >= pieces:
-            _go_on(s, p, lanes, turning)
-        for sweep in range(sweeps):
-            kinks = _sweep(s, p, lanes, turning, push, piece, across, inputs, doublings)
-            loose = sqrt(max(total(s[_LOOSE:], lanes), 0.0))
-            if sweep == sweeps - 1 or not loose > settled / pieces:
-                break
-            _approach(p, lanes, 1.0 if sweep < DAMPED else 0.5)
-        if sweeps > 1 and kinks >= inputs.rank:
-            _unpin(s, p, lanes, turning, push, piece, across, inputs)
-        for i in range(n):
-            _present(p, lanes, i)
-        missing += loose
+        missing += _move_piece(
+            s, p, slow, lanes, turning, push, piece, on, inputs, across, sweeps, doublings, goal
+        )
     return missing
 
 
@@ -683,9 +697,9 @@ def move_layer(room, turning, push, inputs, tolerance, far, before, after):
     matters, are moved again in pieces. ``room`` of :func:`room`; ``far``: the displacement before the step, where the inputs move: it is
     then at most as long as all steps together.
     """
-    s, p, loose, kinks, levels, chosen, across, squares, part = room
+    s, p, loose, kinks, levels, chosen, across, squares, part, slow = room
     moving, width = inputs.move, before.z_start.shape[1]
-    doublings = _doublings(push.reach, push.scale) if turning else 0
+    doublings = doublings_of(push.reach, push.scale) if turning else 0
     rotation = moved = settled = missing = step = 0.0
     many, at, lo = width, 0, 0
     while at < many:
@@ -701,7 +715,9 @@ def move_layer(room, turning, push, inputs, tolerance, far, before, after):
             lanes, goal = count + -count % 16, settled * sqrt(count)
             _gather(s, p, turning, moving, these, lanes, before)
         _prepare(s, p, lanes, turning, moving)
-        left = _move_in_pieces(s, p, lanes, turning, push, inputs, across, level, sweeps, doublings, goal)
+        left = _move_in_pieces(
+            s, p, slow, lanes, turning, push, inputs, across, level, sweeps, doublings, goal
+        )
         _displaced(p, lanes, inputs, part)
         if not first:
             missing += left**2
@@ -731,7 +747,42 @@ def move_layer(room, turning, push, inputs, tolerance, far, before, after):
 
 
 @_lanes
-def _doublings(reach, scale):
+def move_one(s, p, slow, k, turning, push, inputs, doublings, before, after, loose, kinks, angles, squares):
+    """Moves one neuron of a layer in one piece; what it leaves open goes to ``loose``, ``kinks``, ``angles`` and ``squares`` (m,)."""
+    _load(s, p, turning, inputs.move, k, 1, before)
+    _prepare(s, p, 1, turning, inputs.move)
+    _move_piece(s, p, slow, 1, turning, push, 0, False, inputs, inputs.after, 1, doublings, 0.0)
+    _displaced(p, 1, inputs, squares[k:])
+    _store(s, p, turning, k, 1, after)
+    loose[k], kinks[k] = sqrt(max(s[_LOOSE], s.dtype.type(0))), s[_KINKS]
+    if turning:
+        angles[k] = s[_ANGLE]
+
+
+@_lanes
+def move_again(
+    s, p, slow, k, turning, push, inputs, ends, doublings, before, after, loose, kinks, squares, settled
+):
+    """Moves one neuron again, in as many pieces as it wants, if it wants any; returns what has then not settled. ``ends`` (TREE, n, n):
+    products of the inputs at the end of every piece with their means; of all pieces together where there is one."""
+    level, missing = level_of(loose[k], kinks[k], settled), 0.0
+    if level >= 0:
+        _load(s, p, turning, inputs.move, k, 1, before)
+        _prepare(s, p, 1, turning, inputs.move)
+        pieces = 1 << level
+        for piece in range(pieces - 1, 2 * pieces - 1):
+            across, goal = ends[min(piece, len(ends) - 1)], settled / pieces
+            on = piece >= pieces
+            missing += _move_piece(
+                s, p, slow, 1, turning, push, piece, on, inputs, across, MAX_SWEEPS, doublings, goal
+            )
+        _displaced(p, 1, inputs, squares[k:])
+        _store(s, p, turning, k, 1, after)
+    return sqrt(missing**2 + np.float64(beyond(loose[k], level, settled)) ** 2)
+
+
+@_lanes
+def doublings_of(reach, scale):
     """How often angles are doubled up."""
     doublings, largest = 0, min(reach * scale, MAX_ROTATION)
     while largest > SERIES:

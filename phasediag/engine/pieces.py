@@ -85,6 +85,32 @@ def largest(row, lanes):
     return _maximum_of(row, lanes) if np.isfinite(total(row, lanes)) else np.inf
 
 
+@_lanes
+def finest(settled):
+    """How loose a neuron may be to be moved in one piece, none finer; four times as loose in twice as many."""
+    return settled / SETTLED / (FINENESS * FINENESS)
+
+
+@_lanes
+def level_of(loose, kinks, settled):
+    """Into how many pieces the step of a neuron has to be cut, as a power of two; -1 if it is done. ``settled``: how loose it may be."""
+    if not (loose > settled or kinks > 1):
+        return -1
+    level, most = 0, finest(settled)
+    while loose > most and level < LEVELS - 1:
+        level, most = level + 1, 4 * most
+    return level
+
+
+@_lanes
+def beyond(loose, level, settled):
+    """How loose a neuron is that is done, or that would have to be cut finer than is possible."""
+    if level < 0:
+        return loose
+    most = finest(settled) * 4.0**level
+    return loose / most * settled if loose > most else 0.0
+
+
 @_part
 def sort_out(levels, chosen, loose, kinks, settled):
     """Chooses the neurons whose step has to be cut into pieces, those into most pieces first: how many there are.
