@@ -28,7 +28,18 @@ import numpy as np
 from .compiled import compiled
 from .networks import MAX_ROTATION
 from .pieces import (
-    DAMPED, MAX_SWEEPS, PIECES, SETTLED, TREE, beyond, copy, group, largest, level_of, sort_out, total
+    DAMPED,
+    MAX_SWEEPS,
+    PIECES,
+    SETTLED,
+    TREE,
+    beyond,
+    copy,
+    group,
+    largest,
+    level_of,
+    sort_out,
+    total,
 )
 from .products import FIRST, add_gram, add_sums
 

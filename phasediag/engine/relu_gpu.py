@@ -18,9 +18,20 @@ from torch import Tensor
 
 from . import threads
 from .compiled import compiled
-from .networks import MAX_ROTATION, Array, Changes, Evaluated, Indices, Initialisation, Layers, Mask, Trial, initial_weights
+from .networks import (
+    MAX_ROTATION,
+    Array,
+    Changes,
+    Evaluated,
+    Indices,
+    Initialisation,
+    Layers,
+    Mask,
+    Trial,
+    initial_weights,
+)
 from .neurons import share_out
-from .pieces import PIECES, SETTLED, TREE, resolve
+from .pieces import PIECES, TREE, resolve
 from .relu_cpu import CREDIT, IDLE, LOAN, PAYMENT, STRICT
 
 _TINY = 1e-300
@@ -75,7 +86,9 @@ class ReluNetworkGPU:
         self._into()
         index = torch.from_numpy(slot).to(device)
         self._a_start = self._start[-1][index]
-        z = self._tensor(np.matmul(self._inputs, w1.transpose(0, 2, 1).astype(np.float64)))[index].to(self._dtype)
+        z = self._tensor(np.matmul(self._inputs, w1.transpose(0, 2, 1).astype(np.float64)))[index].to(
+            self._dtype
+        )
         self._z_start = [z]
         for layer, matrix in enumerate(self._start[1:-1], start=1):
             features = self._features(layer, torch.zeros_like(z))
@@ -100,7 +113,10 @@ class ReluNetworkGPU:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def _still(self, jobs: int) -> _Place:
-        rows = [torch.zeros((jobs, self.points, self.neurons), dtype=self._dtype, device=self.device) for _ in range(4 * self.hidden)]
+        rows = [
+            torch.zeros((jobs, self.points, self.neurons), dtype=self._dtype, device=self.device)
+            for _ in range(4 * self.hidden)
+        ]
         h = self.hidden
         return _Place(
             displaced=rows[:h],
@@ -113,7 +129,14 @@ class ReluNetworkGPU:
 
     @classmethod
     def initialised(
-        cls, x: Array, y: Array, depth: int, neurons: int, jobs: Sequence[Initialisation], dtype: str, device: str
+        cls,
+        x: Array,
+        y: Array,
+        depth: int,
+        neurons: int,
+        jobs: Sequence[Initialisation],
+        dtype: str,
+        device: str,
     ) -> ReluNetworkGPU:
         """The networks of ``jobs``, of so many simulated neurons per hidden layer, at their initial weights."""
         seeds = sorted({job.seed for job in jobs})
@@ -181,9 +204,19 @@ class ReluNetworkGPU:
             ratio = (rate / self._rate[:, hidden]).sqrt() if turning else torch.ones_like(rate)
             scale = sizes * (rate * self._rate[:, hidden]).sqrt() if turning else unit * scales[layer]
             before = threads.Before(
-                self._z_start[layer], at.displaced[layer], path, owing, first, last, at.gate[layer], self._a_start, at.moved_a
+                self._z_start[layer],
+                at.displaced[layer],
+                path,
+                owing,
+                first,
+                last,
+                at.gate[layer],
+                self._a_start,
+                at.moved_a,
             )
-            moved = self._mover.move(turning, pull, unit * scales[layer], scale, ratio, inputs, tolerance, far, before)
+            moved = self._mover.move(
+                turning, pull, unit * scales[layer], scale, ratio, inputs, tolerance, far, before
+            )
             displaced.append(moved.displaced)
             gate.append(moved.gate)
             rotation = torch.maximum(rotation, moved.rotation)
@@ -204,23 +237,32 @@ class ReluNetworkGPU:
         b, owed = [None] * (hidden - 1), [None] * (hidden - 1)
         for layer in range(hidden - 2, -1, -1):
             base, left, right = self._base[layer], lefts[layer], rights[layer]
-            back = signal @ base[:, :, : self.neurons] + (signal @ left.transpose(1, 2)) @ right[:, :, : self.neurons]
+            back = (
+                signal @ base[:, :, : self.neurons]
+                + (signal @ left.transpose(1, 2)) @ right[:, :, : self.neurons]
+            )
             b[layer] = back = back * self._root
             change = coefficients - at.coefficients if layer == 0 else lefts[layer - 1]
             mean = (at.gate[layer] + gate[layer]) / 2
             apart = _of(0.5 - bend, mean) * mean * (back - self._guess[layer])
-            due, missed = self._owe(layer, gate[layer], apart, change, pull, grams[layer], scales[layer], unpaid)
+            due, missed = self._owe(
+                layer, gate[layer], apart, change, pull, grams[layer], scales[layer], unpaid
+            )
             owed[layer] = due
             missed = missed * self._mass.sqrt() / LOAN / travelled[:, layer].clamp(min=_TINY)
             most = torch.maximum(torch.maximum(most, unsettled[layer]), missed)
             signal = gate[layer] * back
-        self._tried = _Place(displaced, gate, coefficients, moved_a, b, self._forgiven(owed, gate, b, grams, residual))
+        self._tried = _Place(
+            displaced, gate, coefficients, moved_a, b, self._forgiven(owed, gate, b, grams, residual)
+        )
         self._left, self._right = lefts, rights
         kernels = self._kernels(gate, b, a, features, grams)
         lost = ~(rotation < MAX_ROTATION)
         for array in (residual, kernels, travelled):
             array[lost] = torch.nan
-        return Trial(*(array.cpu().numpy() for array in (residual, kernels, rotation, most / self._strict, travelled)))
+        return Trial(
+            *(array.cpu().numpy() for array in (residual, kernels, rotation, most / self._strict, travelled))
+        )
 
     def accept(self, accepted: Mask) -> None:
         taken = self._tensor(accepted)
@@ -229,10 +271,14 @@ class ReluNetworkGPU:
             return torch.where(_of(taken, new), new, old)
 
         at, tried = self._at, self._tried
-        self._drift = [chosen(new - old, drift) for new, old, drift in zip(tried.b, at.b, self._drift, strict=True)]
+        self._drift = [
+            chosen(new - old, drift) for new, old, drift in zip(tried.b, at.b, self._drift, strict=True)
+        ]
         self._at = _Place(
             *(
-                [chosen(*pair) for pair in zip(new, old, strict=True)] if isinstance(new, list) else chosen(new, old)
+                [chosen(*pair) for pair in zip(new, old, strict=True)]
+                if isinstance(new, list)
+                else chosen(new, old)
                 for new, old in zip(tried, at, strict=True)
             )
         )
@@ -240,7 +286,10 @@ class ReluNetworkGPU:
         index = torch.from_numpy(self._slot).to(self.device)[which]
         for layer, (left, right) in enumerate(zip(self._left, self._right, strict=True)):
             change = self._change[layer][which] + left[which].transpose(1, 2) @ right[which]
-            self._change[layer][which], self._base[layer][which] = change, self._start[layer + 1][index] + change
+            self._change[layer][which], self._base[layer][which] = (
+                change,
+                self._start[layer + 1][index] + change,
+            )
             self._far[layer, which] = change.double().flatten(1).norm(dim=1)
 
     def select(self, jobs: Indices) -> ReluNetworkGPU:
@@ -258,7 +307,11 @@ class ReluNetworkGPU:
             setattr(selected, name, getattr(self, name)[which])
         for name in ("_at", "_tried"):
             place = getattr(self, name)
-            setattr(selected, name, _Place(*(those(part) if isinstance(part, list) else part[which] for part in place)))
+            setattr(
+                selected,
+                name,
+                _Place(*(those(part) if isinstance(part, list) else part[which] for part in place)),
+            )
         selected._far = self._far[:, which]
         return selected
 
@@ -301,7 +354,9 @@ class ReluNetworkGPU:
         constant = self._constant[:, layer].to(h.dtype)[:, None, None].expand(*h.shape[:2], 1)
         return torch.cat([h, constant], dim=2)
 
-    def _expect(self, layer: int, repeats: Indices, going: Tensor, bend: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _expect(
+        self, layer: int, repeats: Indices, going: Tensor, bend: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """See ``relu_cpu._expect``: both ends of the signal in units of the largest number of them, and that."""
         now, tried, times = self._at.b[layer], self._tried.b[layer], self._tensor(repeats)
         later = now + _of(going, now) * self._drift[layer]
@@ -336,11 +391,21 @@ class ReluNetworkGPU:
         moved = torch.where((old > 0) & (z > 0), displaced, h - torch.relu(old)).double()
         total = torch.einsum("bnk,bk->bn", h.double(), moved_a.double())
         total += torch.einsum("bnk,bk->bn", moved, self._a_start.double())
-        residual = self._kappas[:, None] * (self._f_start + self._mass[:, None] * total) - self._tensor(self.y)
+        residual = self._kappas[:, None] * (self._f_start + self._mass[:, None] * total) - self._tensor(
+            self.y
+        )
         return residual, h
 
     def _owe(
-        self, layer: int, gate: Tensor, apart: Tensor, change: Tensor, pull: threads.Pull, gram: Tensor, scale: Tensor, unpaid: Tensor
+        self,
+        layer: int,
+        gate: Tensor,
+        apart: Tensor,
+        change: Tensor,
+        pull: threads.Pull,
+        gram: Tensor,
+        scale: Tensor,
+        unpaid: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """See ``relu_cpu._owe``: what a layer is owed, and what its move lacks."""
         whole = pull.pulls[:, 0].double()
@@ -352,7 +417,9 @@ class ReluNetworkGPU:
         debt = (owed.double().square().sum(dim=2) * square).sum(dim=1)
         return torch.where(_of(moved < IDLE**2 * debt, owed), 0.0, owed), total.sqrt() * scale
 
-    def _forgiven(self, owed: list[Any], gate: list[Tensor], b: list[Any], grams: list[Tensor], residual: Tensor) -> list[Tensor]:
+    def _forgiven(
+        self, owed: list[Any], gate: list[Tensor], b: list[Any], grams: list[Tensor], residual: Tensor
+    ) -> list[Tensor]:
         """See ``relu_cpu._forgive``: what is owed, shrunk to what the next step can pay."""
         if not owed:
             return []
@@ -365,7 +432,9 @@ class ReluNetworkGPU:
         share = torch.where(change > CREDIT**2 * square, CREDIT * (square / change).sqrt(), 1.0)
         return [_of(share, debt) * debt for debt in owed]
 
-    def _kernels(self, gate: list[Tensor], b: list[Any], a: Tensor, features: Tensor, grams: list[Tensor]) -> Tensor:
+    def _kernels(
+        self, gate: list[Tensor], b: list[Any], a: Tensor, features: Tensor, grams: list[Tensor]
+    ) -> Tensor:
         """The kernels of all layers (B, L, n, n): see ``relu_cpu._evaluate``."""
         prefactor = self._kappas**2 * self._mass / self.points
         kernels = []
@@ -374,7 +443,9 @@ class ReluNetworkGPU:
             held = (gates > 0) & (gates < 1)
             cosines = gram / torch.diagonal(gram, dim1=1, dim2=2).sqrt().clamp(min=_TINY)[:, None]
             point = held.to(torch.uint8).argmax(dim=1, keepdim=True).expand_as(back)
-            lost = torch.where(held.any(dim=1, keepdim=True), cosines.to(back.dtype).gather(2, point) * back, 0.0).double()
+            lost = torch.where(
+                held.any(dim=1, keepdim=True), cosines.to(back.dtype).gather(2, point) * back, 0.0
+            ).double()
             back = back.double()
             kernels.append(gram * (back @ back.transpose(1, 2)) - lost @ lost.transpose(1, 2))
         last = features.double()

@@ -14,7 +14,7 @@ from torch import Tensor
 from . import neurons
 from .compiled import compiled
 from .neurons import BLOCK, doublings_of, factors, move_again, move_one
-from .pieces import SETTLED, TREE
+from .pieces import SETTLED
 
 _TINY = 1e-300
 GRID = 2048
@@ -86,7 +86,16 @@ class Mover:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
     def move(
-        self, turning: bool, pull: Pull, own: Tensor, scale: Tensor, ratio: Tensor, inputs: Inputs, tolerance: float, far: Tensor, before: Before
+        self,
+        turning: bool,
+        pull: Pull,
+        own: Tensor,
+        scale: Tensor,
+        ratio: Tensor,
+        inputs: Inputs,
+        tolerance: float,
+        far: Tensor,
+        before: Before,
     ) -> Moved:
         """Moves all neurons of a layer: see `neurons.move_layer`. ``own`` (B,): the scale of what a neuron's own gate adds; ``scale``,
         ``ratio`` (B,): see `neurons.Push`; ``far`` (B,): the displacement before the step."""
@@ -94,12 +103,31 @@ class Mover:
         square = torch.diagonal(inputs.gram, dim1=1, dim2=2)[:, None]
         owns = -(own[:, None, None] * pull.pulls.double() * square.double()).to(self.dtype)
         reach = (pull.pulls.abs().double() * square.double().sqrt()).sum(dim=2).amax(dim=1)
-        doublings = _doublings(reach.cpu().numpy(), scale.cpu().numpy()) if turning else np.zeros(jobs, np.int64)
-        push = (scale.to(self.dtype), ratio.to(self.dtype), pull.pulls, pull.lates, owns, pull.shares, self._to(doublings))
+        doublings = (
+            _doublings(reach.cpu().numpy(), scale.cpu().numpy()) if turning else np.zeros(jobs, np.int64)
+        )
+        push = (
+            scale.to(self.dtype),
+            ratio.to(self.dtype),
+            pull.pulls,
+            pull.lates,
+            owns,
+            pull.shares,
+            self._to(doublings),
+        )
         after = [torch.empty_like(before.displaced) for _ in range(3)] + [torch.zeros_like(before.moved_a)]
-        loose, kinks, angles = (torch.zeros((jobs, width), dtype=self.dtype, device=self._device) for _ in range(3))
-        squares, missing = (torch.zeros((jobs, width), dtype=torch.float64, device=self._device) for _ in range(2))
-        seen = (inputs.gram, inputs.before, inputs.after, *(self._no_factors if inputs.move else self._factors)[:2])
+        loose, kinks, angles = (
+            torch.zeros((jobs, width), dtype=self.dtype, device=self._device) for _ in range(3)
+        )
+        squares, missing = (
+            torch.zeros((jobs, width), dtype=torch.float64, device=self._device) for _ in range(2)
+        )
+        seen = (
+            inputs.gram,
+            inputs.before,
+            inputs.after,
+            *(self._no_factors if inputs.move else self._factors)[:2],
+        )
         flags = (turning, inputs.move, inputs.rank)
         common = (flags, push, seen, tuple(before), tuple(after))
         self._launch("first", common, (loose, kinks, angles, squares))
@@ -120,24 +148,31 @@ class Mover:
     def _launch(self, name: str, common: tuple[Any, ...], own: tuple[Tensor, ...]) -> None:
         flags, *groups = common
         jobs, n, width = groups[2][0].shape
-        arrays = [*(tensor for group in groups for tensor in group), *own]
         blocks = min(-(-jobs * width // BLOCK), GRID) if self._device != "cpu" else 1
-        room = self._rooms(blocks, n)
+        groups = [self._rooms(blocks, n), *groups, own]
         if self._device == "cpu":
             loop = _first_in_turn if name == "first" else _again_in_turn
-            loop(*flags, *(tensor.numpy() for tensor in (*room, *arrays)))
+            loop(flags, *(tuple(tensor.numpy() for tensor in group) for group in groups))
         else:
             from . import kernels
 
-            kernels.launch(name, blocks, flags, [*room, *arrays])
+            kernels.launch(name, blocks, flags, groups)
 
     def _rooms(self, blocks: int, n: int) -> list[Tensor]:
         if not self._room or len(self._room[0]) < blocks:
             s, p, *_, slow = neurons.room(n, 1, self.numpy)
             rank = len(self._factors[1])
-            shapes = [(blocks, *s.shape), (blocks, *p.shape), (blocks, *slow.shape, BLOCK), (blocks, rank, BLOCK)]
+            shapes = [
+                (blocks, *s.shape),
+                (blocks, *p.shape),
+                (blocks, *slow.shape, BLOCK),
+                (blocks, rank, BLOCK),
+            ]
             dtypes = [self.dtype, self.dtype, torch.float64, self.dtype]
-            self._room = [torch.zeros(shape, dtype=kind, device=self._device) for shape, kind in zip(shapes, dtypes, strict=True)]
+            self._room = [
+                torch.zeros(shape, dtype=kind, device=self._device)
+                for shape, kind in zip(shapes, dtypes, strict=True)
+            ]
         return self._room
 
 
@@ -149,37 +184,96 @@ def _doublings(reach: Any, scale: Any) -> Any:
     return found
 
 
+# What follows is compiled for both, with its arguments in groups: flags (turning, whether the inputs move, their rank); the room of a thread;
+# what pushes every job; its inputs; the layer before and after; and where the rest of a result goes.
+
+
 @compiled()
-def first(job, k, turning, moving, rank, s, p, slow, between, scale, rate, pulls, lates, own, shares, doublings, gram, old, new, left, right, z_start, displaced, path, coefficients, first_, last, gate, a_start, moved_a, displaced_after, coefficients_after, gate_after, a_after, loose, kinks, angles, squares):
+def _of_job(job, flags, room, push, seen, before, after):
+    """What moves the neurons of a job, the inputs, and the layer before and after: see :mod:`.neurons`."""
+    scale, rate, pulls, lates, own, shares, _ = push
+    gram, old, new, left, right = seen
+    at = job if len(gram) > 1 else 0
+    z_start, displaced, path, coefficients, begin, end, gate, a_start, moved_a = before
+    return (
+        neurons.Push(scale[job], rate[job], pulls[job], lates[job], own[job], 0.0, shares[job]),
+        neurons.Inputs(gram[at], old[at], new[at], (left, right, room[3]), flags[2], flags[1]),
+        neurons.Before(
+            z_start[job],
+            displaced[job],
+            path[job],
+            coefficients[job],
+            begin[job],
+            end[job],
+            gate[job],
+            a_start[job],
+            moved_a[job],
+        ),
+        neurons.After(after[0][job], after[1][job], after[2][job], after[3][job]),
+    )
+
+
+@compiled()
+def first(job, k, flags, room, push, seen, before, after, own):
     """Moves neuron k of a job in one piece."""
-    at = job if len(gram) > 1 else 0
-    push = neurons.Push(scale[job], rate[job], pulls[job], lates[job], own[job], 0.0, shares[job])
-    inputs = neurons.Inputs(gram[at], old[at], new[at], (left, right, between), rank, moving)
-    before = neurons.Before(z_start[job], displaced[job], path[job], coefficients[job], first_[job], last[job], gate[job], a_start[job], moved_a[job])
-    after = neurons.After(displaced_after[job], coefficients_after[job], gate_after[job], a_after[job])
-    move_one(s, p, slow, k, turning, push, inputs, doublings[job], before, after, loose[job], kinks[job], angles[job], squares[job])
+    pushes, inputs, layer, moved = _of_job(job, flags, room, push, seen, before, after)
+    s, p, slow, _ = room
+    loose, kinks, angles, squares = own
+    move_one(
+        s,
+        p,
+        slow,
+        k,
+        flags[0],
+        pushes,
+        inputs,
+        push[6][job],
+        layer,
+        moved,
+        loose[job],
+        kinks[job],
+        angles[job],
+        squares[job],
+    )
 
 
 @compiled()
-def again(job, k, turning, moving, rank, s, p, slow, between, scale, rate, pulls, lates, own, shares, doublings, gram, old, new, left, right, z_start, displaced, path, coefficients, first_, last, gate, a_start, moved_a, displaced_after, coefficients_after, gate_after, a_after, loose, kinks, squares, missing, settled, ends):
+def again(job, k, flags, room, push, seen, before, after, own):
     """Moves neuron k of a job again, if it wants to be."""
-    at = job if len(gram) > 1 else 0
-    push = neurons.Push(scale[job], rate[job], pulls[job], lates[job], own[job], 0.0, shares[job])
-    inputs = neurons.Inputs(gram[at], old[at], new[at], (left, right, between), rank, moving)
-    before = neurons.Before(z_start[job], displaced[job], path[job], coefficients[job], first_[job], last[job], gate[job], a_start[job], moved_a[job])
-    after = neurons.After(displaced_after[job], coefficients_after[job], gate_after[job], a_after[job])
-    missing[job, k] = move_again(s, p, slow, k, turning, push, inputs, ends[at], doublings[job], before, after, loose[job], kinks[job], squares[job], settled[job])
+    pushes, inputs, layer, moved = _of_job(job, flags, room, push, seen, before, after)
+    s, p, slow, _ = room
+    loose, kinks, squares, missing, settled, ends = own
+    across = ends[job if len(ends) > 1 else 0]
+    missing[job, k] = move_again(
+        s,
+        p,
+        slow,
+        k,
+        flags[0],
+        pushes,
+        inputs,
+        across,
+        push[6][job],
+        layer,
+        moved,
+        loose[job],
+        kinks[job],
+        squares[job],
+        settled[job],
+    )
 
 
 @compiled()
-def _first_in_turn(turning, moving, rank, s, p, slow, between, scale, rate, pulls, lates, own, shares, doublings, gram, old, new, left, right, z_start, displaced, path, coefficients, first_, last, gate, a_start, moved_a, displaced_after, coefficients_after, gate_after, a_after, loose, kinks, angles, squares):
-    for job in range(z_start.shape[0]):
-        for k in range(z_start.shape[2]):
-            first(job, k, turning, moving, rank, s[0], p[0], slow[0, :, :, 0], between[0], scale, rate, pulls, lates, own, shares, doublings, gram, old, new, left, right, z_start, displaced, path, coefficients, first_, last, gate, a_start, moved_a, displaced_after, coefficients_after, gate_after, a_after, loose, kinks, angles, squares)
+def _first_in_turn(flags, room, push, seen, before, after, own):
+    mine = room[0][0], room[1][0], room[2][0, :, :, 0], room[3][0]
+    for job in range(before[0].shape[0]):
+        for k in range(before[0].shape[2]):
+            first(job, k, flags, mine, push, seen, before, after, own)
 
 
 @compiled()
-def _again_in_turn(turning, moving, rank, s, p, slow, between, scale, rate, pulls, lates, own, shares, doublings, gram, old, new, left, right, z_start, displaced, path, coefficients, first_, last, gate, a_start, moved_a, displaced_after, coefficients_after, gate_after, a_after, loose, kinks, squares, missing, settled, ends):
-    for job in range(z_start.shape[0]):
-        for k in range(z_start.shape[2]):
-            again(job, k, turning, moving, rank, s[0], p[0], slow[0, :, :, 0], between[0], scale, rate, pulls, lates, own, shares, doublings, gram, old, new, left, right, z_start, displaced, path, coefficients, first_, last, gate, a_start, moved_a, displaced_after, coefficients_after, gate_after, a_after, loose, kinks, squares, missing, settled, ends)
+def _again_in_turn(flags, room, push, seen, before, after, own):
+    mine = room[0][0], room[1][0], room[2][0, :, :, 0], room[3][0]
+    for job in range(before[0].shape[0]):
+        for k in range(before[0].shape[2]):
+            again(job, k, flags, mine, push, seen, before, after, own)
