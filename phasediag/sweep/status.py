@@ -142,7 +142,7 @@ class Watch:
 
 def _job_ids(study: AnyStudy) -> pa.Array:
     """The ids of the jobs of a study: as Arrow holds them, a million are no burden."""
-    return pa.array((job.job_id for job in study.jobs()), STR)
+    return pa.array((study.job_of(cell).job_id for cell in study.cells()), STR)
 
 
 def _status(name: str, ids: pa.Array, rows: Rows, record: dict[str, Any] | None, alive: bool) -> Status:
