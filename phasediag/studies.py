@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ID_DIGITS = 20
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 Row = Mapping[str, object]
 """A row of a table: a value for every column."""
@@ -34,8 +35,7 @@ Cell = tuple[object, ...]
 
 def hash_of(content: Mapping[str, object]) -> str:
     """The id of a job of this content: the first 20 hexadecimal digits of the sha256 of its canonical JSON."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:_ID_DIGITS]
+    return hashlib.sha256(_canonical(content).encode()).hexdigest()[:_ID_DIGITS]
 
 
 class Job(Protocol):

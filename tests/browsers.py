@@ -12,6 +12,7 @@ import pytest
 from waiting import PATIENCE
 
 sync_api = pytest.importorskip("playwright.sync_api")
+sync_api.expect.set_options(timeout=1000 * PATIENCE)
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"

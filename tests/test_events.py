@@ -22,7 +22,7 @@ from phasediag.sweep import lease
 from phasediag.sweep.events import BATCHES, KEPT, LENGTH, words
 from phasediag.sweep.listing import list_studies
 from phasediag.sweep.log import Log
-from phasediag.sweep.report import frame
+from phasediag.sweep.report import Jobs, frame
 from phasediag.sweep.status import read_status
 
 
@@ -42,7 +42,7 @@ def events(store: Store) -> list[dict[str, Any]]:
 
 def shown(store: Store) -> list[str]:
     """What a page shows of them."""
-    return [text for _, text in frame(store, store.runs(), None)["events"]]
+    return [text for _, text in frame(store, Jobs.of(store.runs()), None)["events"]]
 
 
 def test_a_sweep_leaves_its_last_events_in_its_folder_as_the_log_has_them(
@@ -68,7 +68,7 @@ def test_without_a_log_they_are_there_too_and_a_page_has_their_times(store: Stor
     sweeps.sweep_here(sweeps.study_of(1), store, sweeps.nothing)
     names = [one["event"] for one in events(store)]
     assert (names[0], set(names[1:-1]), names[-1]) == ("start", {"batch"}, "end")
-    [(time, first), *_, (_, batch), _] = frame(store, store.runs(), None)["events"]
+    [(time, first), *_, (_, batch), _] = frame(store, Jobs.of(store.runs()), None)["events"]
     assert len(time) == len("2026-11-29 10:00:05 UTC") and time.endswith(" UTC")
     assert first.startswith("the driver starts with 0 of 6 jobs done; batches to train: ")
     assert re.fullmatch(r"batch of (\d) trained in 0\.\d s \(\1 converged\); 6 of 6 jobs done", batch)

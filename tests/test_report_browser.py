@@ -293,6 +293,24 @@ def test_the_log_has_the_newest_event_first(view):
     ]
 
 
+def test_what_is_shown_again_keeps_scroll_focus_and_choice(view):
+    page = view("#gamma=1.7&gamma_prime=0")
+    script = """() => {
+        const button = (_, i) => [make("button", { type: "button" }, `run ${i}`)];
+        const list = (count) => make("div", { class: "tall" }, makeTable(["run"], Array.from({ length: count }, button).reverse()));
+        show("failures", list(60));
+        const box = document.querySelector("#failures > div");
+        box.querySelectorAll("button")[10].focus();
+        box.scrollTop = 200;
+        show("failures", list(61));
+        const kept = [box.isConnected, box.scrollTop, box.querySelectorAll("button").length, document.activeElement.textContent];
+        update({ network: 1 });
+        start(content);
+        return [...kept, state.network];
+    }"""
+    assert page.evaluate(script) == [True, 200, 61, "run 49", 1]
+
+
 @pytest.mark.parametrize("width", [360, 768, 1440])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_every_screen_in_light_and_dark(view, width, scheme):

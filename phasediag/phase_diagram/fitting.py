@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from numbers import Real
 from typing import Any
 
@@ -358,17 +357,18 @@ def critical_line(
     if column not in LINE_SLOPES:
         raise InputError(f"column: {column!r} is not supported; {choices(column, LINE_SLOPES)}")
     require_columns(slopes, [*POINT_KEYS, *(f"{column}{end}" for end in ("", "_low", "_high"))], "slopes")
-    of_layer = slopes.loc[slopes["layer"] == layer].sort_values(["gamma_prime", "gamma"])
+    of_layer = slopes.loc[slopes["layer"] == layer]
     require_one_plane(of_layer)
-    values = [
-        of_layer[name].to_numpy(float)
-        for name in ("gamma", *(f"{column}{end}" for end in ("", "_low", "_high")))
-    ]
-    primes, first = np.unique(of_layer["gamma_prime"].to_numpy(float), return_index=True)
-    rows = [slice(*ends) for ends in pairwise([*first, len(of_layer)])]
-    gamma, low, high = np.array([_crossing(*(one[row] for one in values)) for row in rows]).reshape(-1, 3).T
+    names = ["gamma_prime", "gamma", *(f"{column}{end}" for end in ("", "_low", "_high"))]
+    points = np.column_stack([of_layer[name].to_numpy(float) for name in names])
+    points = points[np.lexsort(points[:, 1::-1].T)]
+    primes, first = np.unique(points[:, 0], return_index=True)
+    rows = np.split(points[:, 1:], first[1:]) if len(points) else []
+    gamma, low, high = np.array([_crossing(*row.T) for row in rows]).reshape(-1, 3).T
     predicted = _predicted_gammas(of_layer, primes, operator_norm)
-    inside = (of_layer["gamma"].min() <= predicted) & (predicted <= of_layer["gamma"].max())
+    inside = (points[:, 1].min(initial=np.inf) <= predicted) & (
+        predicted <= points[:, 1].max(initial=-np.inf)
+    )
     distance = np.where(inside, gamma - predicted, np.nan)
     lines = np.column_stack([primes, gamma, low, high, predicted, distance])
     return pd.DataFrame(lines[np.isfinite(gamma)], columns=LINE_COLUMNS)

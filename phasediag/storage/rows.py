@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from .files import READERS, Stamp
 from .store import Store
+
+FILES_AT_ONCE, MOST_CHUNKS = 1000, 1000
+"""Files that are read before their rows are put together, and the most parts that all rows may be in: many small ones take twice the
+memory of few large ones."""
+
+
+class _Held(NamedTuple):
+    """The rows of a file, or of several: `length` of them, from `start` on in a table."""
+
+    table: pa.Table
+    start: int
+    length: int
+
+    @property
+    def rows(self) -> pa.Table:
+        return self.table.slice(self.start, self.length)
 
 
 class Rows:
@@ -21,8 +38,10 @@ class Rows:
 
     def __init__(self, store: Store, columns: Sequence[str]) -> None:
         self._store, self._columns = store, list(columns)
-        self._files: dict[str, tuple[Stamp, pa.Table]] = {}
-        self.table = self._joined(())
+        self._nothing = store.tables.runs.only(columns).schema.empty_table()
+        self._stamps: dict[str, Stamp] = {}
+        self._held: dict[str, _Held] = {}
+        self.table = self._nothing
 
     def look(self) -> pa.Table:
         """The rows that have come or gone since the last look; without rows if none have.
@@ -31,18 +50,48 @@ class Rows:
             InputError: a file is damaged, or the folder cannot be read; the next look tries again.
         """
         present = self._store.run_files()
-        new = [path for path, stamp in present.items() if self._stamp(path) != stamp]
+        read = self._read([path for path, stamp in present.items() if self._stamps.get(path) != stamp])
+        gone = [held for path, held in self._held.items() if path in read or path not in present]
+        if read or gone:
+            held = self._held | read
+            self._keep({path: held[path] for path in present})
+            self._stamps = present
+        return self._joined([*gone, *read.values()])
+
+    def _read(self, paths: Sequence[str]) -> dict[str, _Held]:
+        found: dict[str, _Held] = {}
         with ThreadPoolExecutor(READERS) as pool:
-            read = list(pool.map(lambda path: self._store.run_file(path, self._columns), new))
-        gone = [path for path in self._files if self._stamp(path) != present.get(path)]
-        changed = [self._files.pop(path)[1] for path in gone] + read
-        self._files |= {path: (present[path], table) for path, table in zip(new, read, strict=True)}
-        if changed:
-            self.table = self._joined(self._files[path][1] for path in sorted(self._files))
-        return self._joined(changed)
+            for first in range(0, len(paths), FILES_AT_ONCE):
+                some = paths[first : first + FILES_AT_ONCE]
+                tables = list(pool.map(lambda path: self._store.run_file(path, self._columns), some))
+                whole, lengths = (
+                    pa.concat_tables(tables).combine_chunks(),
+                    [table.num_rows for table in tables],
+                )
+                found |= zip(some, _one_after_the_other(whole, lengths), strict=True)
+        return found
 
-    def _stamp(self, path: str) -> Stamp | None:
-        return self._files[path][0] if path in self._files else None
+    def _keep(self, files: Mapping[str, _Held]) -> None:
+        table = self._joined(files.values())
+        self.table = table.combine_chunks() if table.column(0).num_chunks > MOST_CHUNKS else table
+        parts = _one_after_the_other(self.table, [held.length for held in files.values()])
+        self._held = dict(zip(files, parts, strict=True))
 
-    def _joined(self, tables: Iterable[pa.Table]) -> pa.Table:
-        return pa.concat_tables([self._store.tables.runs.only(self._columns).schema.empty_table(), *tables])
+    def _joined(self, files: Iterable[_Held]) -> pa.Table:
+        """The rows of files in one table. Those that are next to each other already stay in one part."""
+        parts: list[_Held] = []
+        for held in files:
+            last = parts[-1] if parts else None
+            if last is not None and last.table is held.table and last.start + last.length == held.start:
+                parts[-1] = last._replace(length=last.length + held.length)
+            else:
+                parts.append(held)
+        return pa.concat_tables([part.rows for part in parts]) if parts else self._nothing
+
+
+def _one_after_the_other(table: pa.Table, lengths: Iterable[int]) -> Iterator[_Held]:
+    """The files that a table consists of, which have so many rows each."""
+    start = 0
+    for length in lengths:
+        yield _Held(table, start, length)
+        start += length

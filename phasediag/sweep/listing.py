@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, one_line
-from ..kinds import kind_in, open_store, stored_study
+from ..kinds import named, open_store, stored_study
 from ..storage.files import READERS, Files, Forbidden
 from ..storage.store import Store
-from ..studies import Outline
-from .status import Status, read_status
+from ..studies import AnyStudy, Outline
+from .status import Status, status_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LEVELS = 4
 """How many levels below the root a study's folder may be."""
@@ -68,7 +71,8 @@ def list_studies(root: str) -> list[Listed]:
     def listed(folder: str) -> Listed:
         try:
             store = open_store(files.name(folder))
-            return describe(store, folder, read_status(store))
+            study = stored_study(store)
+            return describe(folder, study, store, status_of(study, store), store.fitted())
         except InputError as error:
             return Listed(folder, error=one_line(error))
 
@@ -106,12 +110,8 @@ def folders(files: Files, path: str = "", levels: int = LEVELS) -> Iterator[str]
         yield from folders(files, f"{path}/{name}".lstrip("/"), levels - 1)
 
 
-def describe(store: Store, folder: str, status: Status) -> Listed:
-    """The line of a study, whose folder is `folder` from the root on.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    kind, study = kind_in(store), stored_study(store)
-    finding = kind.finding(store.fitted()) if status.state == "complete" else ""
+def describe(folder: str, study: AnyStudy, store: Store, status: Status, fitted: pd.DataFrame) -> Listed:
+    """The line of a study, whose folder is `folder` from the root on."""
+    kind = named(study.kind)
+    finding = kind.finding(fitted) if status.state == "complete" else ""
     return Listed(folder, study.spec.name, kind.name, study.outline(), status, store.changed(), finding)

@@ -6,7 +6,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,12 +24,41 @@ FAILURES_LISTED = 100
 _REASONS_LISTED, _ERRORS_HELD, _ERROR_LENGTH = 10, 500, 500
 
 
-def frame(store: Store, jobs: pd.DataFrame, progress: Progress | None) -> Content:
+class Jobs(NamedTuple):
+    """The jobs that have rows, as far as a page tells of all of them.
+
+    Attributes:
+        counts: how many there are (``runs``) of each status, version and device, and the sum of their ``wall_seconds``.
+        others: the rows of those that did not converge.
+    """
+
+    counts: pd.DataFrame
+    others: pd.DataFrame
+
+    @classmethod
+    def of(cls, jobs: pd.DataFrame, by: Sequence[str] = ()) -> Jobs:
+        """The jobs of a table with a row for each; ``counts`` separates what differs in the columns `by`, too."""
+        groups = jobs.groupby([*by, "status", "version", "device"], as_index=False)
+        counts = groups.agg(runs=("wall_seconds", "size"), wall_seconds=("wall_seconds", "sum"))
+        return cls(counts, jobs.loc[jobs["status"] != "converged"])
+
+    @property
+    def runs(self) -> int:
+        """How many there are."""
+        return int(self.counts["runs"].sum())
+
+    @property
+    def statuses(self) -> list[str]:
+        """All statuses of runs, those of newer versions last."""
+        return statuses(self.counts)
+
+
+def frame(store: Store, jobs: Jobs, progress: Progress | None) -> Content:
     """The parts of a page around the kind's own.
 
     Args:
         store: the folder.
-        jobs: a row for each of its runs.
+        jobs: of its runs.
         progress: how far its sweep is; None where that is not known.
 
     Raises:
@@ -39,11 +68,11 @@ def frame(store: Store, jobs: pd.DataFrame, progress: Progress | None) -> Conten
     name = str((store.read_document() or {}).get("name", store.out))
     return {
         "study": {"name": name, "text": text, "folder": store.out},
-        "runs": len(jobs),
+        "runs": jobs.runs,
         "code": _code(store.out),
         "origin": _origin(jobs, driver),
         "progress": None if progress is None else _progress(progress),
-        "statuses": statuses(jobs),
+        "statuses": jobs.statuses,
         "failures": _failures(jobs),
         "events": [[_date(event["time"], "%H:%M:%S"), words(event)] for event in kept(driver)],
     }
@@ -95,22 +124,22 @@ def job_columns(jobs: pd.DataFrame, statuses: Sequence[str]) -> Content:
     }
 
 
-def listed_failures(jobs: pd.DataFrame) -> pd.DataFrame:
+def listed_failures(jobs: Jobs) -> pd.DataFrame:
     """The first of the runs that did not converge, failed ones first."""
-    others = jobs.loc[jobs["status"] != "converged"]
-    return others.iloc[np.argsort((others["status"] != FAILED).to_numpy(), kind="stable")[:FAILURES_LISTED]]
+    first = np.argsort((jobs.others["status"] != FAILED).to_numpy(), kind="stable")
+    return jobs.others.iloc[first[:FAILURES_LISTED]]
 
 
-def _failures(jobs: pd.DataFrame) -> Content:
+def _failures(jobs: Jobs) -> Content:
     """Runs that did not converge: how many of each status, the most frequent errors, and the first of them."""
-    others = jobs.loc[jobs["status"] != "converged"]
+    others = jobs.others
     reasons = Counter(" ".join(text.split())[:_ERROR_LENGTH] for text in others["error"] if text)
     return {
         "total": len(others),
         "counts": dict(Counter(others["status"].tolist()).most_common()),
         "reasons": [[count, text] for text, count in reasons.most_common(_REASONS_LISTED)],
         "more_reasons": max(len(reasons) - _REASONS_LISTED, 0),
-        "listed": job_columns(listed_failures(jobs), statuses(jobs)),
+        "listed": job_columns(listed_failures(jobs), jobs.statuses),
     }
 
 
@@ -123,14 +152,18 @@ def _code(folder: str) -> Content:
     return {"runs": repr(f"{place}/runs"), "reproduce": f"phasediag reproduce {shlex.quote(folder)}"}
 
 
-def _origin(jobs: pd.DataFrame, driver: Mapping[str, Any] | None) -> Content:
+def _origin(jobs: Jobs, driver: Mapping[str, Any] | None) -> Content:
+    counts = jobs.counts
     times = {key: _date((driver or {}).get(key)) for key in ("started", "heartbeat")}
     return {
         "report_version": VERSION,
         "report_date": _date(time.time()),
-        "versions": sorted(jobs["version"].unique()),
-        "devices": jobs["device"].value_counts().to_dict(),
-        "training": format_duration(float(jobs["wall_seconds"].sum())),
+        "versions": sorted(counts["version"].unique()),
+        "devices": counts.groupby("device")["runs"]
+        .sum()
+        .sort_values(ascending=False, kind="stable")
+        .to_dict(),
+        "training": format_duration(float(counts["wall_seconds"].sum())),
         "driver": str(driver.get("state", "")) if driver else "",
         **times,
     }

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..kinds import kind_in, stored_study
+from ..kinds import named, stored_study
 from ..storage.rows import Rows
 from ..storage.schema import FAILED, STR
 from ..storage.store import Store
@@ -75,8 +75,12 @@ class Status:
 
 def read_status(store: Store) -> Status:
     """The state of the sweep in a folder. Raises `InputError` if the folder holds none."""
+    return status_of(stored_study(store), store)
+
+
+def status_of(study: AnyStudy, store: Store) -> Status:
+    """The state of the sweep of a study in its folder."""
     record = store.read_driver()
-    study = stored_study(store)
     ids = _job_ids(study.refined(store.runs))
     rows = Rows(store, _COLUMNS)
     rows.look()
@@ -104,12 +108,16 @@ def wait(store: Store, report: Callable[[Status | None], None]) -> Status:
 
 
 class Watch:
-    """What repeated looks at one folder remember: none of them waits for a sign of life, or reads rows again."""
+    """What repeated looks at one folder remember: none of them waits for a sign of life, or reads rows again.
+
+    Attributes:
+        study: the study, as of the last look; None while there is none.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._text: str | None = None
-        self._study: AnyStudy | None = None
+        self.study: AnyStudy | None = None
         self._rows = Rows(store, _COLUMNS)
         self._ids = _NO_IDS
         self._beat: object = None
@@ -121,14 +129,14 @@ class Watch:
         text = self._store.read_study()
         if text is None:
             return None
-        if self._study is None or text != self._text:
-            self._study, self._text = stored_study(self._store), text
-            self._store = self._store.with_tables(kind_in(self._store).tables)
+        if self.study is None or text != self._text:
+            self.study, self._text = stored_study(self._store), text
+            self._store = self._store.with_tables(named(self.study.kind).tables)
             self._rows = Rows(self._store, _COLUMNS)
-            self._ids = _job_ids(self._study)
-        if self._rows.look().num_rows and self._study.grows:
-            self._ids = _job_ids(self._study.refined(self._store.runs))
-        return _status(self._study.spec.name, self._ids, self._rows, record, self._alive(record))
+            self._ids = _job_ids(self.study)
+        if self._rows.look().num_rows and self.study.grows:
+            self._ids = _job_ids(self.study.refined(self._store.runs))
+        return _status(self.study.spec.name, self._ids, self._rows, record, self._alive(record))
 
     def _alive(self, record: dict[str, Any] | None) -> bool:
         if record is None or record.get("state") != RUNNING:
@@ -142,7 +150,7 @@ class Watch:
 
 def _job_ids(study: AnyStudy) -> pa.Array:
     """The ids of the jobs of a study: as Arrow holds them, a million are no burden."""
-    return pa.array((job.job_id for job in study.jobs()), STR)
+    return pa.array((study.job_of(cell).job_id for cell in study.cells()), STR)
 
 
 def _status(name: str, ids: pa.Array, rows: Rows, record: dict[str, Any] | None, alive: bool) -> Status:

@@ -15,7 +15,7 @@ from ...display.page.numbers import codes, curve, rounded, shades, spread
 from ...display.page.report import Content, Progress, Report
 from ...storage.store import Store
 from ...sweep.load import Results
-from ...sweep.report import frame, job_columns, jobs_of, listed_failures, missing
+from ...sweep.report import Jobs, frame, job_columns, jobs_of, listed_failures, missing
 from ..clusters import Directions
 from ..counts import CONDENSED, LAYER_KEYS, SUMMARY_COLUMNS, condensed_share, summarise
 from ..figures import SHARES, matrix, panels_of, training_data
@@ -42,7 +42,7 @@ class CondensationReport(Report):
     def content(self, progress: Progress | None) -> Content:
         self._results = results = Results(self._store)
         runs, samples, data = results.runs, results.samples, self._store.read_data()
-        jobs, epochs = jobs_of(runs), sorted({int(epoch) for epoch in runs["epoch"]})
+        jobs, epochs = Jobs.of(jobs_of(runs)), sorted({int(epoch) for epoch in runs["epoch"]})
         networks = _networks(runs)
         found = {
             **frame(self._store, jobs, progress),

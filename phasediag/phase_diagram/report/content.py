@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from ...display.page.numbers import CURVE_POINTS, codes, curve, rounded, shades
 from ...display.page.report import Content, Progress, Report
@@ -50,12 +48,12 @@ class MapReport(Report):
         document, data, networks = store.read_document() or {}, store.read_data(), self._kept.networks()
         planned = planned_runs(document)
         points = _points(planned, measured.ended, networks)
-        jobs = _jobs(measured.table, store)
+        jobs = measured.jobs
         placement = refined(document, store.runs()) if "refine" in document else None
         found = {
             **frame(store, jobs, progress),
             "depth": depth,
-            "notes": notes(len(jobs), measured.slopes, bool(networks), data is not None, progress),
+            "notes": notes(jobs.runs, measured.slopes, bool(networks), data is not None, progress),
             **maps(measured, points, depth),
             **_refinement(placement, points),
             "planned": [len(planned.get(point, ())) for point in _tuples(points)],
@@ -98,7 +96,7 @@ def maps(measured: Measured, points: pd.DataFrame, depth: int) -> Content:
     """The maps, which name points of the plane by their number in ``points``."""
     plane, slopes = info.split_points(points), measured.slopes
     layers = [layer for layer in LAYERS[depth] if layer in measured.layers]
-    widths, statuses = measured.widths, measured.statuses
+    widths, statuses = measured.widths, measured.jobs.statuses
     gamma_1 = float(slopes["gamma_1"].iloc[0]) if len(slopes) else 0.0
     at = pd.MultiIndex.from_frame(points)
     ended = measured.ended.reindex(index=at, columns=statuses).fillna(0)
@@ -263,11 +261,6 @@ def _colours() -> Content:
 
 
 # Runs.
-
-
-def _jobs(rows: pa.Table, store: Store) -> pd.DataFrame:
-    """A row for each run: all layers of a network have ended in the same way."""
-    return store.in_order(rows.filter(pc.equal(rows["layer"], rows["layer"][0])) if rows.num_rows else rows)
 
 
 def _runs(runs: pd.DataFrame, layers: list[str], widths: list[int], statuses: list[str]) -> Content:

@@ -164,13 +164,14 @@ function drawMap(state) {
   const painted = traces.find((trace) => trace.type === "heatmap") || traces.find((trace) => trace.name === "scattered");
   if (painted && scale.ticks) (painted.marker || painted).colorbar = colourBar(scale);
   byId("map").classList.toggle("flat", new Set(points.gamma_prime).size < 2);
+  const [across, up] = plane.limits.map((ends) => [...ends]); // Plotly changes what it is given when somebody zooms.
   const plane_1 = plane.gamma_1 ? `   (γ₁ = ${exponent(plane.gamma_1)})` : "";
   return draw(
     "map",
     traces,
     {
-      xaxis: axis(`γ${plane_1}`, { range: plane.limits[0], showgrid: false }),
-      yaxis: axis("γ′", { range: plane.limits[1], showgrid: false }),
+      xaxis: axis(`γ${plane_1}`, { range: across, showgrid: false }),
+      yaxis: axis("γ′", { range: up, showgrid: false }),
       plot_bgcolor: colour("plot"),
       annotations: namedLabels(), // Fixed margins: Plotly would leave twice the room that the colour bar takes.
       margin: { l: 58, r: 16, t: scaleRoom(scale), b: 52, autoexpand: false },

@@ -10,11 +10,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ...storage.rows import Rows
-from ...storage.schema import STATUSES
 from ...storage.store import Store
+from ...sweep.report import Jobs
 from .. import info
 from ..columns import RUNS, SLOPES
-from ..fitting import POINT, POINT_KEYS, fit
+from ..fitting import POINT, POINT_KEYS, slopes_of
 
 _UNUSED = {"relative_change_spectral", "norm_initial", "norm_final"}
 COLUMNS = [name for name in RUNS.names if name not in _UNUSED]
@@ -28,8 +28,8 @@ class Measured:
 
     Attributes:
         slopes: as `phasediag.fit` returns them.
-        ended: runs at a point (index: gamma, gamma_prime) by their status (columns).
-        evaluations: medians, at a point (index) and width (columns).
+        jobs: the jobs, whose counts are separate for every point.
+        evaluations: medians, at a point (index: gamma, gamma_prime) and width (columns).
         changes: by layer, geometric means of the relative change, at a point and width.
         orientations: by layer, medians, at a point and width.
     """
@@ -39,7 +39,8 @@ class Measured:
         self._rows = Rows(store, COLUMNS)
         self._places = self._due = _places(self._rows.table)
         self.slopes = SLOPES.empty_frame()
-        self.ended = self.evaluations = _nothing()
+        self.jobs = Jobs.of(store.tables.runs.only(COLUMNS).empty_frame(), POINT)
+        self.evaluations = _nothing()
         self.changes: dict[str, pd.DataFrame] = {}
         self.orientations: dict[str, pd.DataFrame] = {}
 
@@ -54,9 +55,9 @@ class Measured:
         return sorted(self.table["width"].unique().to_pylist())
 
     @property
-    def statuses(self) -> list[str]:
-        """All statuses of runs, those of newer versions last."""
-        return [*STATUSES, *sorted(set(self.table["status"].unique().to_pylist()) - set(STATUSES))]
+    def ended(self) -> pd.DataFrame:
+        """Runs at a point (index: gamma, gamma_prime) by their status (columns)."""
+        return self.jobs.counts.groupby([*POINT, "status"])["runs"].sum().unstack("status", fill_value=0)
 
     @property
     def table(self) -> pa.Table:
@@ -78,6 +79,9 @@ class Measured:
             self._add(self.at(places))
             self._due = np.setdiff1d(self._due, places)  # what fails stays due
         self.slopes = self.slopes.sort_values(POINT_KEYS, kind="stable", ignore_index=True)
+        self.jobs = self.jobs._replace(
+            others=self.jobs.others.sort_values(["width", *POINT, "seed"], kind="stable")
+        )
 
     def at(self, places: NDArray[np.complex128]) -> pd.DataFrame:
         """The rows at some points, each given as gamma + i gamma_prime."""
@@ -94,7 +98,8 @@ class Measured:
             return table.loc[~np.isin(gamma + 1j * prime, places)]
 
         self.slopes = self.slopes.loc[~np.isin(_places_of(self.slopes), places)]
-        self.ended, self.evaluations = rest(self.ended), rest(self.evaluations)
+        self.jobs = Jobs(*(part.loc[~np.isin(_places_of(part), places)] for part in self.jobs))
+        self.evaluations = rest(self.evaluations)
         self.changes = {layer: rest(table) for layer, table in self.changes.items()}
         self.orientations = {layer: rest(table) for layer, table in self.orientations.items()}
 
@@ -102,9 +107,9 @@ class Measured:
         if runs.empty:
             return
         points, widths = runs[POINT].drop_duplicates(), sorted(set(runs["width"]))
-        jobs = runs.drop_duplicates("job_id")
-        self.slopes = pd.concat([self.slopes, fit(runs)])
-        self.ended = _below(self.ended, jobs.groupby([*POINT, "status"]).size().unstack("status")).fillna(0)
+        jobs = Jobs.of(runs.drop_duplicates("job_id"), POINT)
+        self.slopes = pd.concat([self.slopes, slopes_of(runs)])
+        self.jobs = Jobs(*(pd.concat(parts) for parts in zip(self.jobs, jobs, strict=True)))
         self.evaluations = _below(self.evaluations, info.evaluations_by_width(runs, points, widths))
         for layer in runs["layer"].unique():
             for tables, of in (

@@ -19,9 +19,10 @@ from ...display.figures import render
 from ...display.page.report import Report
 from ...display.terminal import json_ready
 from ...errors import InputError, one_line
-from ...kinds import Compared, kind_in, open_store
+from ...kinds import Compared, kind_in, named, open_store
 from ...storage.files import READERS, Files, Mark
 from ...storage.store import Store
+from ...studies import AnyStudy
 from ..listing import Listed, describe, folders, require
 from ..status import Status, Watch
 from .beside import compared, spec_differences
@@ -107,18 +108,18 @@ class _Shelf:
     def _described(self, folder: str) -> Listed:
         try:
             store = open_store(self.files.out)
-            found = describe(store, folder, self._status(store))
-            self.picture = kind_in(store).thumbnail(store.fitted())
-            return found
+            (study, status), fitted = self._watched(store), store.fitted()
+            self.picture = named(study.kind).thumbnail(fitted)
+            return describe(folder, study, store, status, fitted)
         except InputError as error:
             return Listed(folder, error=one_line(error))
 
-    def _status(self, store: Store) -> Status:
+    def _watched(self, store: Store) -> tuple[AnyStudy, Status]:
         self.watch = self.watch or Watch(store)
         status = self.watch.look()
-        if status is None:
+        if status is None or self.watch.study is None:
             raise InputError(f"{store.out}: holds no study any more")
-        return status
+        return self.watch.study, status
 
     def live_picture(self) -> bytes:
         """What stands for the study in a list, while it runs."""

@@ -7,7 +7,7 @@ import pandas as pd
 from phasediag.display.page.numbers import rounded
 from phasediag.display.page.report import Content, Progress, Report
 from phasediag.storage.store import Store
-from phasediag.sweep.report import frame, job_columns, missing, statuses
+from phasediag.sweep.report import Jobs, frame, job_columns, missing, statuses
 
 
 class DecayReport(Report):
@@ -21,7 +21,7 @@ class DecayReport(Report):
     def content(self, progress: Progress | None) -> Content:
         runs = self._store.runs()
         return {
-            **frame(self._store, runs, progress),
+            **frame(self._store, Jobs.of(runs), progress),
             "notes": missing(len(runs), True, progress),
             "cells": ["all"],
             "rates": rounded(runs["rate"]),
