@@ -9,6 +9,7 @@ import ctypes
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from .errors import InputError, PhasediagError
@@ -38,12 +39,18 @@ def cores() -> int:
 
 
 def gpus() -> int:
-    """GPUs that torch can use in this process: none without a driver, for which torch, which takes seconds to import, is not asked."""
-    if not _driver():
+    """GPUs that this process can use: none without a driver, for which torch, which takes seconds to import, is not asked, and none without
+    numba-cuda, which compiles what moves a neuron."""
+    if not (_driver() and _numba_cuda()):
         return 0
     import torch
 
     return int(torch.cuda.device_count())
+
+
+def _numba_cuda() -> bool:
+    """Whether the package numba-cuda is installed."""
+    return find_spec("numba_cuda") is not None
 
 
 def _driver() -> bool:
@@ -67,7 +74,11 @@ def resolve_device(device: str, key: str = "resources.device") -> str:
     if gpus():
         return "cuda"
     if device == "cuda":
-        raise InputError(f"{key}: 'cuda', but torch finds no GPU on this machine; allowed: auto, cpu")
+        missing = _driver() and not _numba_cuda()
+        lacks = "the package numba-cuda is missing" if missing else "torch finds no GPU on this machine"
+        raise InputError(
+            f"{key}: 'cuda', but {lacks}; allowed: auto, cpu, or a GPU with 'pip install phasediag[gpu]'"
+        )
     return "cpu"
 
 

@@ -87,9 +87,8 @@ def test_one_module_imports_ray() -> None:
 def test_torch_belongs_to_what_trains_with_tensors() -> None:
     assert {name for name in FILES if "torch" in imported(name, at_top=True)} == {
         "engine.descent",
-        "engine.tensors",
-        "engine.three_layer",
-        "engine.two_layer",
+        "engine.relu_gpu",
+        "engine.threads",
         "condensation.descent",
         "condensation.flow",
         "condensation.networks",

@@ -37,7 +37,12 @@ def test_auto_takes_what_there_is_and_cuda_insists(monkeypatch):
 def test_where_there_is_no_driver_torch_is_not_asked(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     monkeypatch.setattr(devices, "_driver", lambda: True)
+    monkeypatch.setattr(devices, "_numba_cuda", lambda: True)
     assert devices.gpus() == 3
+    monkeypatch.setattr(devices, "_numba_cuda", lambda: False)
+    assert devices.gpus() == 0
+    with pytest.raises(InputError, match=r"^key: 'cuda', but the package numba-cuda is missing"):
+        devices.resolve_device("cuda", "key")
     monkeypatch.setattr(devices, "_driver", lambda: False)
     assert devices.gpus() == 0
 

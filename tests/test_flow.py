@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 from reference import Reference, small_step_flow
+from tensor_networks import two_layer
+from tensor_networks.two_layer import TwoLayer
 
-from phasediag.engine import modes, relu_cpu, two_layer
+from phasediag.engine import modes, relu_cpu
 from phasediag.engine.flow import Settings, integrate
 from phasediag.engine.measures import frobenius
 from phasediag.engine.networks import Initialisation, Network, Outcome, initial_weights
 from phasediag.engine.relu_cpu import ReluNetworkCPU
-from phasediag.engine.two_layer import TwoLayer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tensor_networks.tensors import Move, path_gates
+from tensor_networks.two_layer import TwoLayer
 
 from phasediag.engine.networks import initial_weights
-from phasediag.engine.tensors import Move, path_gates
-from phasediag.engine.two_layer import TwoLayer
 
 X = np.array([[-1.0, 0.2], [-0.35, -0.5], [0.3, 0.9], [1.0, -0.1], [0.6, 0.6]])
 Y = np.array([0.6, -0.4, 0.5, -0.2, 0.1])

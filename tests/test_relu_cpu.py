@@ -10,6 +10,9 @@ import pytest
 import torch
 from reference import small_step_flow_deep
 from scipy.integrate import solve_ivp
+from tensor_networks.tensors import TensorNetwork
+from tensor_networks.three_layer import ThreeLayer
+from tensor_networks.two_layer import TwoLayer
 from torch import Tensor
 
 from phasediag.engine import relu_cpu
@@ -17,9 +20,6 @@ from phasediag.engine.flow import CLOSER, TRIES, Settings, _follow, integrate
 from phasediag.engine.measures import frobenius
 from phasediag.engine.networks import MAX_ROTATION, Initialisation, Product, Trial, initial_weights
 from phasediag.engine.relu_cpu import RESOLUTION, ReluNetworkCPU, _fewer
-from phasediag.engine.tensors import TensorNetwork
-from phasediag.engine.three_layer import ThreeLayer
-from phasediag.engine.two_layer import TwoLayer
 from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.spec import TrainSpec
 from phasediag.phase_diagram.training import train_batch

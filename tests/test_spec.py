@@ -227,11 +227,6 @@ def test_seeds_are_a_number_or_a_list():
             'depth = 2\nneurons = 50\n[train]\nmethod = "gd"\nlearning_rate = 0.1',
             ["network.neurons: is not supported with the method gd", "allowed: with gradient-flow"],
         ),
-        (
-            "depth = 2",
-            'depth = 4\n[resources]\ndevice = "cuda"',
-            ["resources.device: cuda is not supported with depth 4", "allowed: cpu, auto"],
-        ),
         ("[100, 1000]", "1000", ["grid.width: 1000", "a list"]),
         ("[100, 1000]", "{ start = 1, stop = 10, num = 0 }", ["grid.width: num: 0"]),
         ("[100, 1000]", "{ start = 1, stop = 10, num = 1 }", ["grid.width: num = 1", "both ends"]),

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 from reference import Reference, small_step_flow_deep
+from tensor_networks import three_layer
+from tensor_networks.three_layer import ThreeLayer
 
-from phasediag.engine import relu_cpu, three_layer
+from phasediag.engine import relu_cpu
 from phasediag.engine.flow import Settings, integrate
 from phasediag.engine.measures import frobenius
 from phasediag.engine.networks import Initialisation, Network, Outcome, initial_weights
 from phasediag.engine.relu_cpu import ReluNetworkCPU
-from phasediag.engine.three_layer import ThreeLayer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -33,8 +33,10 @@ import torch
 from torch import Tensor
 
 from .networks import Layers, Moment, Outcome, initial_weights
-from .tensors import ALIGNMENT, flow_rates, half_mean_square, layers_of
 
+ALIGNMENT = 32
+"""Widths are padded to a multiple of this with neurons whose weights are and stay zero. Vector instructions then never straddle
+jobs, nor leave a remainder to other code, and a job's arithmetic is the same whichever other jobs are in the batch."""
 CHECK_EVERY = 32
 """Steps between two looks at which jobs have ended: a GPU waits at each of them."""
 TRACE_GROWTH = 1.1
@@ -377,3 +379,21 @@ def _select(parts: Parts, jobs: Tensor) -> Parts:
 
 def _zeros_like(parts: Parts) -> Parts:
     return {part: torch.zeros_like(tensor) for part, tensor in parts.items()}
+
+
+def flow_rates(depth: int, kappa_prime: Tensor, kappa_1: Tensor) -> dict[str, Tensor]:
+    """The rates c_l (B,) of the normalised flow, by layer."""
+    if depth == 2:
+        return {"W1": kappa_prime, "a": 1.0 / kappa_prime}
+    between = {f"W{layer}": kappa_1**2 for layer in range(2, depth)}
+    return {"W1": kappa_prime**2, **between, "a": torch.ones_like(kappa_1)}
+
+
+def half_mean_square(residual: Tensor) -> Tensor:
+    """The loss R = sum_i e_i^2 / 2n (B,) of residuals (B, n)."""
+    return (residual**2).mean(dim=1) / 2
+
+
+def layers_of(**layers: Tensor) -> Layers:
+    """Weights of one job, copied off the device."""
+    return {layer: weights.cpu().numpy().copy(order="K") for layer, weights in layers.items()}

@@ -6,8 +6,7 @@ In normalised weights (N(0, 1) at the start; physics of Luo et al., JMLR 2021, a
 
 with kappa = m^-gamma and one rate c_l per layer. The integrator (:mod:`.flow`) works with the *impulse*
 ``E_i = integral of e_i dt`` of a step. A :class:`Network` moves its weights under a given impulse, and tells the residual and the
-kernel that it then has. On a CPU, compiled passes do so (:class:`.relu_cpu.ReluNetworkCPU`), elsewhere tensors
-(:class:`.two_layer.TwoLayer`, :class:`.three_layer.ThreeLayer`).
+kernel that it then has: :class:`.relu_cpu.ReluNetworkCPU` on a CPU, :class:`.relu_gpu.ReluNetworkGPU` on a GPU.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ followed by its n coefficients and its n preactivations ``z_i = w . h_i``, which
 coefficients; how many inputs there are does not matter. Of a preactivation it is the displacement since the start that is kept: in a wide
 network it can be far smaller than rounding of the preactivation itself. Neurons of a layer are of one of two kinds:
 
-- *turning*, where the neuron's own output weight ``a`` is the signal: the pair (a, w) performs the hyperbolic rotation of
-  :mod:`.two_layer`;
+- *turning*, where the neuron's own output weight ``a`` is the signal: under the force ``G = sum_i E_i gate_i x_i / n`` of the impulse E,
+  while its gates stay as they are, the pair (a, w) performs a hyperbolic rotation in the plane of a and G;
 - *straight*, where the backward signal ``b_i`` of every point comes from the layers above: w is pushed along it.
 
 Inputs that are neurons themselves move while a step is under way: straight, from where they are at its beginning to where they are at its
@@ -33,11 +33,9 @@ from .pieces import (
     PIECES,
     SETTLED,
     TREE,
-    beyond,
     copy,
     group,
     largest,
-    level_of,
     sort_out,
     total,
 )
@@ -73,7 +71,7 @@ SERIES = 0.5
     _BETA,
 ) = np.arange(0, 16 * BLOCK, BLOCK)
 _FIXED = 16
-# The rows of every point, in one array ``p`` (n, _ROWS * BLOCK).
+# The rows of every point, in one array ``p`` (n, ROWS * BLOCK).
 (
     _START,  # initial preactivations, and displacements that the coefficients count from and after a piece
     _FROM,
@@ -97,9 +95,9 @@ _FIXED = 16
     _HU,
     _SHIFT,  # what the coefficients add to the preactivations
 ) = np.arange(0, 21 * BLOCK, BLOCK)
-_ROWS = 21
+ROWS = 21
 # What a neuron that moves in substeps needs, by point: preactivations, force, its effect, and coefficients; float64.
-_SLOW = 4
+SLOW = 4
 
 # Infinities and NaNs must stay what they are: diverged networks have them.
 _lanes = compiled("contract", "nsz")
@@ -165,7 +163,7 @@ def room(points: int, width: int, dtype: Any) -> Any:
     """Room for a block of neurons, and for what tells which neurons of a layer to move again."""
     return (
         np.zeros(_FIXED * BLOCK, dtype),
-        np.zeros((points, _ROWS * BLOCK), dtype),
+        np.zeros((points, ROWS * BLOCK), dtype),
         np.zeros(width, dtype),
         np.zeros(width, dtype),
         np.zeros(width, np.int8),
@@ -173,7 +171,7 @@ def room(points: int, width: int, dtype: Any) -> Any:
         np.zeros((points, points), dtype),
         np.zeros(width),
         np.zeros(BLOCK),
-        np.zeros((_SLOW, points)),
+        np.zeros((SLOW, points)),
     )
 
 
@@ -758,38 +756,26 @@ def move_layer(room, turning, push, inputs, tolerance, far, before, after):
 
 
 @_lanes
-def move_one(s, p, slow, k, turning, push, inputs, doublings, before, after, loose, kinks, angles, squares):
-    """Moves one neuron of a layer in one piece; what it leaves open goes to ``loose``, ``kinks``, ``angles`` and ``squares`` (m,)."""
+def move_alone(s, p, slow, k, turning, push, inputs, ends, level, sweeps, settled, doublings, before, after):
+    """Moves one neuron of a layer in 2^level pieces, see :func:`_move_piece`; returns what has not settled, and the square of its
+    displacement. ``ends`` (TREE, n, n): products of the inputs at the end of every piece with their means; (1, n, n) where they stay."""
+    pieces, missing = 1 << level, 0.0
     _load(s, p, turning, inputs.move, k, 1, before)
     _prepare(s, p, 1, turning, inputs.move)
-    _move_piece(s, p, slow, 1, turning, push, 0, False, inputs, inputs.after, 1, doublings, 0.0)
-    _displaced(p, 1, inputs, squares[k:])
+    for piece in range(pieces - 1, 2 * pieces - 1):
+        across, goal, on = ends[min(piece, len(ends) - 1)], settled / pieces, piece >= pieces
+        missing += _move_piece(
+            s, p, slow, 1, turning, push, piece, on, inputs, across, sweeps, doublings, goal
+        )
+    _displaced(p, 1, inputs, slow[0])
     _store(s, p, turning, k, 1, after)
-    loose[k], kinks[k] = sqrt(max(s[_LOOSE], s.dtype.type(0))), s[_KINKS]
-    if turning:
-        angles[k] = s[_ANGLE]
+    return missing, slow[0, 0]
 
 
 @_lanes
-def move_again(
-    s, p, slow, k, turning, push, inputs, ends, doublings, before, after, loose, kinks, squares, settled
-):
-    """Moves one neuron again, in as many pieces as it wants, if it wants any; returns what has then not settled. ``ends`` (TREE, n, n):
-    products of the inputs at the end of every piece with their means; of all pieces together where there is one."""
-    level, missing = level_of(loose[k], kinks[k], settled), 0.0
-    if level >= 0:
-        _load(s, p, turning, inputs.move, k, 1, before)
-        _prepare(s, p, 1, turning, inputs.move)
-        pieces = 1 << level
-        for piece in range(pieces - 1, 2 * pieces - 1):
-            across, goal = ends[min(piece, len(ends) - 1)], settled / pieces
-            on = piece >= pieces
-            missing += _move_piece(
-                s, p, slow, 1, turning, push, piece, on, inputs, across, MAX_SWEEPS, doublings, goal
-            )
-        _displaced(p, 1, inputs, squares[k:])
-        _store(s, p, turning, k, 1, after)
-    return sqrt(missing**2 + np.float64(beyond(loose[k], level, settled)) ** 2)
+def state_of(s):
+    """How loose a neuron is, on how many kinks it ends, and its angle, after a move by itself."""
+    return sqrt(max(s[_LOOSE], s.dtype.type(0))), s[_KINKS], s[_ANGLE]
 
 
 @_lanes

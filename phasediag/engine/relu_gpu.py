@@ -6,7 +6,7 @@ Products of matrices are torch's. Of a matrix between hidden layers, every job h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from math import sqrt
 from typing import Any, NamedTuple
@@ -48,6 +48,14 @@ class _Place(NamedTuple):
     b: list[Tensor]
     owed: list[Tensor]
 
+    def each(self, of: Callable[..., Tensor], *others: _Place) -> _Place:
+        """What ``of`` makes of each tensor, and of the same ones of others."""
+        parts: list[Any] = [
+            [of(*them) for them in zip(*same, strict=True)] if isinstance(same[0], list) else of(*same)
+            for same in zip(self, *others, strict=True)
+        ]
+        return _Place(*parts)
+
 
 class ReluNetworkGPU:
     """A batch of networks of one depth and number of simulated neurons N on one data set: what `ReluNetworkCPU` is, on another device.
@@ -68,8 +76,7 @@ class ReluNetworkGPU:
         rates: Array,
         device: str,
     ) -> None:
-        w1, *between, a = weights
-        jobs, n, hidden = len(slot), len(x), len(weights) - 1
+        w1, jobs, n, hidden = weights[0], len(slot), len(x), len(weights) - 1
         self.y, self.points, self.neurons, self.hidden, self.device = y, n, w1.shape[1], hidden, device
         self.layers: tuple[str, ...] = (*(f"W{layer}" for layer in range(1, hidden + 1)), "a")
         self.passes, self._strict = (1, 1.0) if hidden == 1 else (4, STRICT)
@@ -80,7 +87,7 @@ class ReluNetworkGPU:
         gram = self._inputs @ self._inputs.T
         self._rank = int(np.linalg.matrix_rank(gram))
         self._gram = self._tensor(gram)[None]
-        self._mover = threads.Mover(self._inputs, gram, w1.dtype, self.neurons, device)
+        self._mover = threads.Mover(self._inputs, gram, w1.dtype, device)
         self._dtype = self._mover.dtype
         self._start = [self._tensor(layer) for layer in weights]
         self._into()
@@ -177,8 +184,12 @@ class ReluNetworkGPU:
         paid = torch.where(self._tensor(forgiven), 0.0, (PAYMENT * going).clamp(max=1.0))
         unpaid = torch.where(self._tensor(forgiven), 0.0, 1.0 - paid)
         bend = going / (6 * (1 + going))
-        at, tried = self._at, self._tried
-        displaced, gate, lefts, rights, grams = [], [], [], [], [self._gram.expand(jobs, n, n)]
+        at = self._at
+        displaced: list[Tensor] = []
+        gate: list[Tensor] = []
+        lefts: list[Tensor] = []
+        rights: list[Tensor] = []
+        grams = [self._gram.expand(jobs, n, n)]
         travelled = torch.zeros((jobs, hidden + 1), dtype=torch.float64, device=self.device)
         scales, unsettled, rotation = [], [], torch.zeros_like(going)
         coefficients, moved_a = at.coefficients, at.moved_a
@@ -234,7 +245,7 @@ class ReluNetworkGPU:
         travelled[:, hidden] = self._mass.sqrt() * moved_a.double().norm(dim=1)
         a = self._a_start + moved_a
         signal, most = gate[-1] * a[:, None], unsettled[-1]
-        b, owed = [None] * (hidden - 1), [None] * (hidden - 1)
+        b, owed = list(at.b), list(at.owed)
         for layer in range(hidden - 2, -1, -1):
             base, left, right = self._base[layer], lefts[layer], rights[layer]
             back = (
@@ -274,14 +285,7 @@ class ReluNetworkGPU:
         self._drift = [
             chosen(new - old, drift) for new, old, drift in zip(tried.b, at.b, self._drift, strict=True)
         ]
-        self._at = _Place(
-            *(
-                [chosen(*pair) for pair in zip(new, old, strict=True)]
-                if isinstance(new, list)
-                else chosen(new, old)
-                for new, old in zip(tried, at, strict=True)
-            )
-        )
+        self._at = tried.each(chosen, at)
         which = torch.nonzero(taken)[:, 0]
         index = torch.from_numpy(self._slot).to(self.device)[which]
         for layer, (left, right) in enumerate(zip(self._left, self._right, strict=True)):
@@ -306,12 +310,7 @@ class ReluNetworkGPU:
         for name in ("_a_start", "_f_start"):
             setattr(selected, name, getattr(self, name)[which])
         for name in ("_at", "_tried"):
-            place = getattr(self, name)
-            setattr(
-                selected,
-                name,
-                _Place(*(those(part) if isinstance(part, list) else part[which] for part in place)),
-            )
+            setattr(selected, name, getattr(self, name).each(lambda tensor: tensor[which]))
         selected._far = self._far[:, which]
         return selected
 
@@ -418,7 +417,7 @@ class ReluNetworkGPU:
         return torch.where(_of(moved < IDLE**2 * debt, owed), 0.0, owed), total.sqrt() * scale
 
     def _forgiven(
-        self, owed: list[Any], gate: list[Tensor], b: list[Any], grams: list[Tensor], residual: Tensor
+        self, owed: list[Tensor], gate: list[Tensor], b: list[Tensor], grams: list[Tensor], residual: Tensor
     ) -> list[Tensor]:
         """See ``relu_cpu._forgive``: what is owed, shrunk to what the next step can pay."""
         if not owed:
@@ -433,7 +432,7 @@ class ReluNetworkGPU:
         return [_of(share, debt) * debt for debt in owed]
 
     def _kernels(
-        self, gate: list[Tensor], b: list[Any], a: Tensor, features: Tensor, grams: list[Tensor]
+        self, gate: list[Tensor], b: list[Tensor], a: Tensor, features: Tensor, grams: list[Tensor]
     ) -> Tensor:
         """The kernels of all layers (B, L, n, n): see ``relu_cpu._evaluate``."""
         prefactor = self._kappas**2 * self._mass / self.points

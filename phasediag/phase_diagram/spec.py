@@ -302,17 +302,6 @@ class Spec(Table):
             )
         return self
 
-    @model_validator(mode="after")
-    def _on_a_device(self) -> Spec:
-        """Tensors, which a GPU needs, know whole networks of two and three layers."""
-        deep, represented = self.network.depth > 3, self.network.neurons is not None
-        if self.resources.device == "cuda" and self.train.method == "gradient-flow" and (deep or represented):
-            what = f"depth {self.network.depth}" if deep else "network.neurons"
-            raise ValueError(
-                f"resources.device: cuda is not supported with {what}; allowed: cpu, auto (which then is cpu)"
-            )
-        return self
-
     @property
     def grids(self) -> tuple[GridSpec, ...]:
         """All grids of the study, which is their union."""

@@ -24,8 +24,6 @@ from .columns import RUNS
 from .theory import LAYERS
 
 if TYPE_CHECKING:  # torch takes seconds to import, and only GPUs and methods other than the flow need it
-    import torch
-
     from ..engine.descent import Networks
     from ..engine.networks import Changes, Layers, Moment, Network, Outcome
     from .jobs import Job
@@ -98,7 +96,6 @@ def train_batch(
 
     Numerical failure is a status in the row, never an exception. ``threads`` chunks of jobs are trained at a time.
     """
-    device = _supporting(device, jobs[0], settings)
     look = partial(run_rows, device=device_name(device), norms=InitialNorms())
     return list(chain.from_iterable(_train_all(jobs, x, y, settings, device, threads, False, look)))
 
@@ -107,7 +104,6 @@ def train_sample(
     job: Job, x: Array, y: Array, settings: TrainSpec, device: str = "cpu", threads: int = 1
 ) -> list[Row]:
     """Trains one job and keeps its network: the rows of ``samples``, one per layer with input weights."""
-    device = _supporting(device, job, settings)
     [rows] = _train_all([job], x, y, settings, device, threads, True, lambda trained: sample_rows(trained, x))
     return rows
 
@@ -118,19 +114,12 @@ def train_weights(
     """Trains one job: its rows, and the weights ``W1_initial``, ``W1_final`` (N, d+1; bias last), ``a_initial``, ``a_final`` (N,); of
     more than two layers also ``W2_initial``, ``W2_final`` (N, N+1; bias last) and so on. ``mass``: how many neurons each of the N stands
     for, 1 where the network is whole."""
-    device = _supporting(device, job, settings)
     [trained] = _train_all([job], x, y, settings, device, 1, False, lambda trained: trained)
     weights: dict[str, Array] = {"mass": np.array(job.mass)}
     for layer in LAYERS[job.depth]:
         weights[f"{layer}_initial"] = trained.initial[layer].astype(np.float64)
         weights[f"{layer}_final"] = trained.final(layer)
     return run_rows(trained, device_name(device), InitialNorms()), weights
-
-
-def _supporting(device: str, job: Job, settings: TrainSpec) -> str:
-    """The device, or the CPU: the gradient flow of tensors covers whole networks of two and three layers only."""
-    flow = settings.method == "gradient-flow"
-    return "cpu" if flow and (job.depth > 3 or job.mass > 1) else device
 
 
 class InitialNorms:
@@ -386,39 +375,27 @@ def _integrate(
     from ..engine.flow import Settings, integrate
 
     limits = Settings(settings.accuracy, settings.loss_tolerance, settings.max_evaluations)
+    precision = settings.precision(any(job.mass != 1 for job in jobs))
+    network = _network(jobs, x, y, precision, device)
+    outcome = integrate(network, limits, trace)
     if device == "cpu":
-        precision = settings.precision(any(job.mass != 1 for job in jobs))
-        network = _compiled(jobs, x, y, precision)
-        outcome = integrate(network, limits, trace)
         kept.note_compiled(precision)
-        return network, outcome
-    import torch
-
-    with torch.inference_mode():
-        network = _of_tensors(jobs, x, y, getattr(torch, settings.dtype), device)
-        return network, integrate(network, limits, trace)
+    return network, outcome
 
 
-def _compiled(jobs: Sequence[Job], x: Array, y: Array, precision: str) -> Network:
-    """The networks of these jobs for a CPU, which need no torch."""
+def _network(jobs: Sequence[Job], x: Array, y: Array, precision: str, device: str) -> Network:
+    """The networks of these jobs; on a CPU, they need no torch."""
     from ..engine.networks import Initialisation
-    from ..engine.relu_cpu import ReluNetworkCPU
 
     starts = [Initialisation(job.width, job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
-    return ReluNetworkCPU.initialised(x, y, jobs[0].depth, jobs[0].neurons, starts, precision)
+    shape = jobs[0].depth, jobs[0].neurons
+    if device == "cpu":
+        from ..engine.relu_cpu import ReluNetworkCPU
 
+        return ReluNetworkCPU.initialised(x, y, *shape, starts, precision)
+    from ..engine.relu_gpu import ReluNetworkGPU
 
-def _of_tensors(jobs: Sequence[Job], x: Array, y: Array, dtype: torch.dtype, device: str) -> Network:
-    """The networks of these jobs for a GPU."""
-    from ..engine.three_layer import ThreeLayer
-    from ..engine.two_layer import TwoLayer
-
-    width = jobs[0].width
-    if jobs[0].depth == 3:
-        three = [(job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
-        return ThreeLayer.from_exponents(x, y, width, three, dtype, device)
-    two = [(job.gamma, job.gamma_prime, job.seed) for job in jobs]
-    return TwoLayer.from_exponents(x, y, width, two, dtype, device)
+    return ReluNetworkGPU.initialised(x, y, *shape, starts, precision, device)
 
 
 def _descend(

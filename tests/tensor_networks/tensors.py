@@ -14,26 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .networks import MAX_ROTATION, Array, Evaluated, Indices, Layers, Mask, Trial
-
-ALIGNMENT = 32
-"""Widths are padded to a multiple of this with neurons whose weights are and stay zero. Vector instructions then never straddle
-jobs, nor leave a remainder to other code, and a job's arithmetic is the same whichever other jobs are in the batch."""
+from phasediag.engine.networks import MAX_ROTATION, Array, Evaluated, Indices, Layers, Mask, Trial
 
 Named = TypeVar("Named", bound=tuple[Tensor, ...])
-
-
-def flow_rates(depth: int, kappa_prime: Tensor, kappa_1: Tensor) -> dict[str, Tensor]:
-    """The rates c_l (B,) of the normalised flow, by layer."""
-    if depth == 2:
-        return {"W1": kappa_prime, "a": 1.0 / kappa_prime}
-    between = {f"W{layer}": kappa_1**2 for layer in range(2, depth)}
-    return {"W1": kappa_prime**2, **between, "a": torch.ones_like(kappa_1)}
-
-
-def half_mean_square(residual: Tensor) -> Tensor:
-    """The loss R = sum_i e_i^2 / 2n (B,) of residuals (B, n)."""
-    return (residual**2).mean(dim=1) / 2
 
 
 class Data(NamedTuple):
@@ -164,11 +147,6 @@ class TensorNetwork(ABC):
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self._at[0].device)
-
-
-def layers_of(**layers: Tensor) -> Layers:
-    """Weights of one job, copied off the device."""
-    return {layer: weights.cpu().numpy().copy(order="K") for layer, weights in layers.items()}
 
 
 def _array(tensor: Tensor) -> Array:

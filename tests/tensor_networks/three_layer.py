@@ -25,17 +25,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .networks import Layers, initial_weights
+from phasediag.engine.descent import ALIGNMENT, flow_rates, layers_of
+from phasediag.engine.networks import Layers, initial_weights
+
 from .tensors import (
-    ALIGNMENT,
     Data,
     Move,
     TensorNetwork,
     choose,
-    flow_rates,
     hyperbolic,
     input_kernel,
-    layers_of,
     norm,
     path_gates,
     pick,

@@ -1,0 +1,95 @@
+"""The networks of a GPU, on the CPU: the functions of single neurons in a loop in place of threads, against the networks of the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_relu_cpu import DEPTHS, NEURONS, X, Y, impulses, jobs_of
+
+from phasediag.engine.flow import Settings, integrate
+from phasediag.engine.networks import Initialisation
+from phasediag.engine.relu_cpu import ReluNetworkCPU
+from phasediag.engine.relu_gpu import ReluNetworkGPU
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(params=DEPTHS)
+def depth(request: pytest.FixtureRequest) -> int:
+    chosen: int = request.param
+    return chosen
+
+
+def both(depth: int, jobs: list[Initialisation] | None = None) -> tuple[ReluNetworkCPU, ReluNetworkGPU]:
+    arguments = X, Y, depth, NEURONS[depth], jobs or jobs_of(depth), "float64"
+    return ReluNetworkCPU.initialised(*arguments), ReluNetworkGPU.initialised(*arguments, "cpu")
+
+
+def step(network: ReluNetworkCPU | ReluNetworkGPU, depth: int, size: float, repeats: int = 0):
+    """A step along what pushes all layers, within which no gate has to settle."""
+    pushed = impulses(depth, size)
+    jobs, pieces = len(pushed), network.pieces
+    parts = np.repeat(pushed[:, None] / pieces, pieces, axis=1)
+    tried = np.full(jobs, repeats)
+    return network.trial(tried, tried < 0, np.full(jobs, 1.0), parts, np.zeros_like(parts), 1e9)
+
+
+def test_a_step_leads_where_it_does_on_the_cpu(depth: int) -> None:
+    """Twice, with what the first step owes, and repeated once."""
+    cpu, gpu = both(depth)
+    first = [network.begin() for network in (cpu, gpu)]
+    np.testing.assert_allclose(first[1].residual, first[0].residual, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(first[1].kernels, first[0].kernels, rtol=1e-9, atol=1e-12)
+    for _ in range(2):
+        for repeats in (0, 1) if depth > 2 else (0,):
+            one, two = (step(network, depth, 1e-3, repeats) for network in (cpu, gpu))
+            for name in ("residual", "kernels", "rotation", "travelled"):
+                found, expected = getattr(two, name), getattr(one, name)
+                np.testing.assert_allclose(
+                    found, expected, rtol=1e-7, atol=1e-9 * np.abs(expected).max(), err_msg=name
+                )
+        for network in (cpu, gpu):
+            network.accept(np.array([True, True, False, True, True]))
+    e = np.linspace(-1.0, 1.0, 5 * len(X)).reshape(5, -1)
+    np.testing.assert_allclose(gpu.force(e), cpu.force(e), rtol=1e-6)
+    assert np.array_equal(gpu.unseen(np.arange(5)), cpu.unseen(np.arange(5)))
+    for job in range(5):
+        for layer, expected in cpu.change(job).items():
+            found, size = np.asarray(gpu.change(job)[layer]), np.abs(np.asarray(expected)).max()
+            np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-6, atol=1e-9 * size)
+            np.testing.assert_array_equal(gpu.initial(job)[layer], cpu.initial(job)[layer])
+
+
+def test_training_ends_where_it_does_on_the_cpu(depth: int) -> None:
+    """Whole networks and represented ones: the same ends, as many evaluations, changes within the accuracy."""
+    ntk, neurons, accuracy = depth / 2 - 0.5, NEURONS[depth], 0.01
+    jobs = [
+        Initialisation(width, ntk + g, prime, 0.0, seed)
+        for width, g, prime, seed in [
+            (neurons, 0.0, 0.0, 0),
+            (neurons, 0.6, 0.2, 1),
+            (10**6, 0.0, 0.2, 0),
+            (10**6, 0.5, 0.0, 1),
+        ]
+    ]
+    settings = Settings(accuracy=accuracy)
+    cpu, gpu = (integrate(network, settings) for network in both(depth, jobs))
+    assert gpu.status == cpu.status
+    assert sum(gpu.evaluations) == pytest.approx(sum(cpu.evaluations), rel=0.2)
+    for mine, other in zip(gpu.changes, cpu.changes, strict=True):
+        for layer, expected in other.items():
+            sizes = [np.linalg.norm(np.asarray(array, dtype=float)) for array in (mine[layer], expected)]
+            assert sizes[0] == pytest.approx(sizes[1], rel=10 * accuracy), layer
+
+
+def test_a_row_does_not_depend_on_its_batch() -> None:
+    jobs = jobs_of(3)
+    arguments = X, Y, 3, NEURONS[3]
+    settings = Settings(accuracy=0.05)
+    together = integrate(ReluNetworkGPU.initialised(*arguments, jobs, "float64", "cpu"), settings)
+    alone = integrate(ReluNetworkGPU.initialised(*arguments, jobs[1:2], "float64", "cpu"), settings)
+    assert together.evaluations[1] == alone.evaluations[0]
+    for layer, change in alone.changes[0].items():
+        np.testing.assert_allclose(
+            np.asarray(together.changes[1][layer]), np.asarray(change), rtol=1e-6, atol=1e-12
+        )
