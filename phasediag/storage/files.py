@@ -119,6 +119,10 @@ class Files:
         root = Path(self.root).resolve()
         return Path(root, path).resolve().is_relative_to(root)
 
+    def is_link(self, path: str) -> bool:
+        """Whether there is a link of this path."""
+        return self.local and os.path.islink(self._path(path))
+
     def is_folder(self, path: str = "") -> bool:
         """Whether there is a folder of this path."""
         return bool(self._info(path).type == fs.FileType.Directory)

@@ -329,4 +329,5 @@ class Library:
 
     def _is_whole(self, folder: str) -> bool:
         """Whether a study is below the root with all its parts: no link leads out of it."""
-        return all(self._files.is_within(f"{folder}/{part}") for part in ("", *_PARTS))
+        links = filter(self._files.is_link, (f"{folder}/{part}" for part in _PARTS))
+        return all(map(self._files.is_within, (folder, *links)))
