@@ -121,7 +121,7 @@ class Files:
 
     def is_link(self, path: str) -> bool:
         """Whether there is a link of this path."""
-        return self.local and os.path.islink(self._path(path))
+        return self.local and Path(self._path(path)).is_symlink()
 
     def is_folder(self, path: str = "") -> bool:
         """Whether there is a folder of this path."""

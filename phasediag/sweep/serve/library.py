@@ -6,7 +6,6 @@ Nothing here writes. Only folders that were found by walking the root are ever r
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,8 +15,8 @@ from functools import cached_property
 from typing import TypeVar
 
 from ...display.figures import render
+from ...display.page.render import to_json
 from ...display.page.report import Report
-from ...display.terminal import json_ready
 from ...errors import InputError, one_line
 from ...kinds import Compared, kind_in, named, open_store
 from ...storage.files import READERS, Files, Mark
@@ -145,8 +144,7 @@ class _Shelf:
 
     def _content(self) -> bytes:
         status = self.listed.status if self.listed else None
-        content = self.its_report().content(status)
-        return json.dumps(json_ready(content), allow_nan=False, separators=(",", ":")).encode()
+        return to_json(self.its_report().content(status)).encode()
 
     def its_report(self) -> Report:
         """What makes its page. Raises `InputError` if its kind has none, or it is damaged."""
