@@ -212,7 +212,7 @@ function networkChoice(kept, state) {
 }
 
 function placesOfNetworks() {
-  if (!content.networks.length) return [make("p", {}, "None in this study; [samples] in the spec chooses them.")];
+  if (!content.networks.length) return [make("p", {}, "None; [samples] in the spec chooses them.")];
   const shown = [...new Set(content.networks.map((network) => network.point))];
   const buttons = shown.map((point) => make("button", { type: "button", onclick: () => choose(point) }, placeText(point)));
   return [make("p", {}, "None at this point. There is one at:"), make("div", { class: "controls" }, ...buttons)];
