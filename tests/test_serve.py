@@ -193,13 +193,14 @@ def test_no_path_leaves_the_root(client: TestClient, what: str, path: str) -> No
 
 
 def test_the_picture_of_a_map_is_its_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a finished map what is in slopes.parquet, of one that is under way what its rows show so far."""
+    """Of a finished map what is in slopes.parquet, of one that is under way, or has stopped, what its rows show so far."""
     monkeypatch.setattr(libraries, "FRESH_SECONDS", 0.0)
     monkeypatch.setattr(libraries, "SHARE", float("inf"))
     (tmp_path / "root").mkdir()
     store = make_folder(tmp_path / "root" / "map", rows=lambda study: rows_of(study).query("gamma < 1.7"))
     with TestClient(make_app(Library(str(tmp_path / "root")), None), base_url="http://localhost") as client:
-        assert client.get("/picture/map").status_code == 204
+        tag = client.get("/studies.json").json()["studies"][0]["picture"]
+        assert imread(io.BytesIO(client.get(f"/picture/map?{tag}").content)).shape == (3, 4, 4)
         with hold(store):
             tag = client.get("/studies.json").json()["studies"][0]["picture"]
             under_way = imread(io.BytesIO(client.get(f"/picture/map?{tag}").content))

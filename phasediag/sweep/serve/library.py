@@ -90,6 +90,11 @@ class _Shelf:
         """Whether its sweep was running when it was last looked at."""
         return self.listed is not None and self.listed.state == "running"
 
+    @property
+    def is_unfitted(self) -> bool:
+        """Whether what stands for it is made of its rows: its sweep runs, or has stopped before the end."""
+        return self.runs or (self.listed is not None and self.listed.state == "stopped" and not self.picture)
+
     def look(self, folder: str) -> Listed:
         """The study as it is now, or, while it runs, a moment ago."""
         if self.listed is not None and self.runs and not self.looking.is_due():
@@ -121,9 +126,12 @@ class _Shelf:
         return self.watch.study, status
 
     def live_picture(self) -> bytes:
-        """What stands for the study in a list, while it runs."""
+        """What stands for the study in a list, of its rows as they are."""
         self.show()
-        return kind_in(open_store(self.files.out)).thumbnail(self.its_report().fitted)
+        found = kind_in(open_store(self.files.out)).thumbnail(self.its_report().fitted)
+        if not self.runs:
+            self.picture = found  # until it changes
+        return found
 
     def tag(self) -> str:
         """What tells the state that is shown, or would be, from others."""
@@ -283,7 +291,7 @@ class Library:
             InputError: the study cannot be read.
         """
         shelf = self._present(folder)
-        if shelf is None or not shelf.runs:
+        if shelf is None or not shelf.is_unfitted:
             return shelf.picture if shelf else b""
         self._opened(folder)
         with shelf.lock:
@@ -292,7 +300,7 @@ class Library:
     def picture_tag(self, folder: str) -> str:
         """What tells the picture of a study from others, as far as the last look knows; empty if there is none."""
         shelf = self._shelves.get(folder)
-        return shelf.tag() if shelf and (shelf.picture or shelf.runs) else ""
+        return shelf.tag() if shelf and (shelf.picture or shelf.is_unfitted) else ""
 
     def _present(self, folder: str) -> _Shelf | None:
         """What is known of a folder now; None if it holds no study."""
