@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from starlette.applications import Starlette
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -47,6 +48,15 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-cache",
 }
+
+
+class _Folder(PathConvertor):
+    """The path of a folder, in which a name may hold a line break."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("folder", _Folder())
 
 
 def make_app(library: Library, token: str | None, limits: Limits | None = None) -> Starlette:
@@ -138,16 +148,16 @@ def make_app(library: Library, token: str | None, limits: Limits | None = None) 
             Route("/", lambda request: _text(request, _own("list.html"), _HTML)),
             Route("/static/{name}", static),
             Route("/studies.json", studies),
-            Route("/study/{folder:path}", page),
-            Route("/state/{folder:path}", state),
-            Route("/content/{folder:path}", content),
-            Route("/runs/{folder:path}", runs),
+            Route("/study/{folder:folder}", page),
+            Route("/state/{folder:folder}", state),
+            Route("/content/{folder:folder}", content),
+            Route("/runs/{folder:folder}", runs),
             Route("/beside", lambda request: _text(request, _own("beside.html"), _HTML)),
             Route("/beside.json", beside),
             Route("/difference/{name}", difference),
-            Route("/script/{folder:path}", lambda request: part(request, script_of, _JS)),
-            Route("/style/{folder:path}", lambda request: part(request, style_of, _CSS)),
-            Route("/picture/{folder:path}", picture),
+            Route("/script/{folder:folder}", lambda request: part(request, script_of, _JS)),
+            Route("/style/{folder:folder}", lambda request: part(request, style_of, _CSS)),
+            Route("/picture/{folder:folder}", picture),
         ],
         middleware=[
             Middleware(_Guard, token=token, limits=limits or Limits()),
