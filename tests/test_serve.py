@@ -253,7 +253,18 @@ def test_every_answer_forbids_what_it_does_not_need(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "status"), [("127.0.0.1:8080", 200), ("localhost", 200), ("[::1]:1", 200), ("evil.com", 421)]
+    ("host", "status"),
+    [
+        ("127.0.0.1:8080", 200),
+        ("127.0.0.2:1", 200),
+        ("LOCALHOST", 200),
+        ("[::1]:1", 200),
+        ("evil.com", 421),
+        ("127.0.0.1.evil.com:80", 421),
+        ("localhost:80:evil.com", 421),
+        ("10.0.0.1", 421),
+        ("", 421),
+    ],
 )
 def test_without_a_token_it_answers_to_names_of_this_machine_alone(
     client: TestClient, host: str, status: int

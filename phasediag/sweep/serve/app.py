@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import re
 from collections.abc import Callable
 from hashlib import sha256
 from importlib.resources import files
@@ -29,10 +30,7 @@ from ...errors import InputError
 from ..listing import Listed
 from .library import Library
 from .limits import Limits
-
-LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
-"""What a browser on this machine calls it. Without a token, other names are refused: a page from elsewhere may have made them mean this
-machine (DNS rebinding)."""
+from .loopback import is_loopback
 
 MOST_BESIDE = 4
 """Studies on one page, at most."""
@@ -192,9 +190,13 @@ class _Guard:
         if scope["method"] not in ("GET", "HEAD"):
             return PlainTextResponse("only GET and HEAD", 405, {"allow": "GET, HEAD"})
         if self._token is None:
-            host = headers.get("host", "")
-            local = host in LOCAL_NAMES or host.rpartition(":")[0] in LOCAL_NAMES
-            return None if local else PlainTextResponse("not a name of this machine", 421)
+            # Other names are refused: a page from elsewhere may have made them mean this machine (DNS rebinding).
+            name = re.fullmatch(r"\[?(.*?)\]?(?::\d*)?", headers.get("host", ""))
+            return (
+                None
+                if name and is_loopback(name[1])
+                else PlainTextResponse("not a name of this machine", 421)
+            )
         given = headers.get("authorization")
         if given is not None:
             if refusal := self._limits.too_many_guesses(scope):
