@@ -34,7 +34,10 @@ BESIDE_KEPT = 4
 """Groups of studies side by side whose differences are in memory."""
 REPORTS_KEPT = 8
 """Studies whose rows and content are in memory."""
-_PARTS = ("study.toml", "data.npz", "driver.json", "runs", "samples")
+_FOLDERS = "", "runs", "samples"
+"""What is read of a study: the files in these folders."""
+_READ = {"study.toml", "data.npz", "driver.json", "runs", "samples"}
+"""What is read in the study's own folder, beside Parquet files."""
 _NOT_SHOWN = {"driver.json", "report.html"}
 """Files of a study that its page does not show."""
 _T = TypeVar("_T")
@@ -74,10 +77,12 @@ class _Pace:
 class _Shelf:
     """What is known of one folder."""
 
+    root: Files
     files: Files
     lock: threading.Lock = field(default_factory=threading.Lock)
     watch: Watch | None = None
     mark: tuple[Mark, ...] = ()
+    barred: str = ""  # why it may not be read
     listed: Listed | None = None
     picture: bytes = b""  # what stands for the study in a list, a PNG
     report: Report | None = None
@@ -100,14 +105,30 @@ class _Shelf:
         if self.listed is not None and self.runs and not self.looking.is_due():
             return self.listed
         try:
-            beside = self.files.mark()
-            mark = beside, self.files.mark("runs"), self.files.mark("samples")
+            mark = tuple(self.files.mark(part) for part in _FOLDERS)
+            self.barred = self._link_out(folder)
+            if self.barred:
+                raise InputError(self.barred)
         except InputError as error:
             self.listed, self.mark = Listed(folder, error=one_line(error)), ()
             return self.listed
         if self.listed is None or self.mark != mark or self.runs:
             self.listed, self.mark = self.looking.time(lambda: self._described(folder)), mark
         return self.listed
+
+    def _link_out(self, folder: str) -> str:
+        """Why it may not be read, if a link in it leads out of the root; else empty."""
+        paths = [
+            f"{part}/{name}".lstrip("/")
+            for part in _FOLDERS
+            for name in self.root.links_out(f"{folder}/{part}")
+        ]
+        out = [path for path in paths if path in _READ or path.endswith(".parquet")]
+        return (
+            f"{self.files.name(out[0])}: is a link out of {self.root.out}; allowed: links to what is in it"
+            if out
+            else ""
+        )
 
     def _described(self, folder: str) -> Listed:
         try:
@@ -154,8 +175,14 @@ class _Shelf:
         status = self.listed.status if self.listed else None
         return to_json(self.its_report().content(status)).encode()
 
+    def check_allowed(self) -> None:
+        """Raises `InputError` if it may not be read."""
+        if self.barred:
+            raise InputError(self.barred)
+
     def its_report(self) -> Report:
-        """What makes its page. Raises `InputError` if its kind has none, or it is damaged."""
+        """What makes its page. Raises `InputError` if its kind has none, or it is damaged, or may not be read."""
+        self.check_allowed()
         if self.report is None:
             store = open_store(self.files.out)
             self.report = kind_in(store).report(store)
@@ -272,6 +299,8 @@ class Library:
         there = [shelf for shelf in shelves if shelf is not None]
         if len(there) < len(folders):
             return None
+        for shelf in there:
+            shelf.check_allowed()
         tags = tuple(shelf.tag() for shelf in there)
         key = tuple(folders)
         with self._comparing:
@@ -322,9 +351,9 @@ class Library:
 
     def _look(self) -> list[Listed]:
         try:
-            found = [folder for folder in folders(self._files) if self._is_whole(folder)]
+            found = [folder for folder in folders(self._files) if self._files.is_within(folder)]
             self._shelves = {
-                folder: self._shelves.get(folder) or _Shelf(Files(self._files.name(folder)))
+                folder: self._shelves.get(folder) or _Shelf(self._files, Files(self._files.name(folder)))
                 for folder in found
             }
         except InputError:
@@ -332,8 +361,3 @@ class Library:
             self._shelves = {}
         with ThreadPoolExecutor(READERS) as pool:
             return list(pool.map(lambda folder: self._shelves[folder].look(folder), found))
-
-    def _is_whole(self, folder: str) -> bool:
-        """Whether a study is below the root with all its parts: no link leads out of it."""
-        links = filter(self._files.is_link, (f"{folder}/{part}" for part in _PARTS))
-        return all(map(self._files.is_within, (folder, *links)))
