@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -25,10 +25,12 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from phasediag.phase_diagram.fitting import fit
+from phasediag.phase_diagram.study import PhaseDiagramStudy
+from phasediag.storage.store import Store
 from phasediag.sweep.serve.library import FRESH_SECONDS
 
 from .common import chosen_parts, machine, table, timed
-from .generated import batches, make_study, write_rows, write_study
+from .generated import JOBS_PER_FILE, batches, make_study, write_rows, write_study
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from servers import serving
@@ -78,28 +80,28 @@ class Browser:
 
 
 def hundred_thousand(quick: bool) -> list[Row]:
-    return large(points=5 if quick else 45, seeds=5, most=(2.0, 1.0, 8.0, np.inf))
+    return large(5 if quick else 45, 5, {"opens": 2.0, "refresh": 1.0, "file": 8.0})
 
 
 def million(quick: bool) -> list[Row]:
-    return large(points=8 if quick else 100, seeds=10, most=(np.inf, np.inf, np.inf, 2000.0))
+    return large(8 if quick else 100, 10, {"memory": 2000.0})
 
 
-def large(points: int, seeds: int, most: tuple[float, float, float, float]) -> list[Row]:
-    """One study: opened, opened again, kept up with, a cell of it, its file, and the memory that takes.
+def large(points: int, seeds: int, most: Mapping[str, float]) -> list[Row]:
+    """One study: opened, opened again, refreshed, a cell of it, its file, and the memory that takes.
 
     Args:
         points: along each axis.
         seeds: of each width at each point.
-        most: targets: seconds to open, seconds to refresh, MB of the file, MB of memory.
+        most: targets in seconds and MB.
     """
     study, come_later = make_study(points, seeds), 5
     with TemporaryDirectory() as root:
         store = write_study(study, Path(root, "study"))
-        *at_first, _ = parts = list(batches(study))
-        at_first, later = parts[:-come_later], parts[-come_later:]
-        for seed, jobs in enumerate(at_first):
-            write_rows(store, jobs, seed)
+        parts = list(enumerate(batches(study)))
+        jobs = sum(len(part) for _, part in parts)
+        for seed, part in parts[:-come_later]:
+            write_rows(store, part, seed)
         started = time.perf_counter()
         with serving(root) as (address, process):
             start = time.perf_counter() - started
@@ -107,8 +109,8 @@ def large(points: int, seeds: int, most: tuple[float, float, float, float]) -> l
             content, first = timed(lambda: browser.open("study"))
             _, again = timed(lambda: Browser(address).open("study"))
             refreshes = []
-            for jobs in later:
-                write_rows(store, jobs, len(jobs))
+            for seed, part in parts[-come_later:]:
+                write_rows(store, part, seed)
                 time.sleep(FRESH_SECONDS + 0.1)
                 found, seconds = timed(lambda: browser.look("study"))
                 assert found is not None
@@ -118,25 +120,24 @@ def large(points: int, seeds: int, most: tuple[float, float, float, float]) -> l
             memory = peak_memory(process)
         _, report = timed(lambda: phasediag("report", store.out))
         size = Path(store.out, "report.html").stat().st_size
-    name = f"{len(study.jobs()):,} jobs"
     return [
-        [f"{name}: server starts, with its first look", f"{start:.1f} s", ""],
-        [f"{name}: page opens for the first time", f"{first:.1f} s", ""],
-        [f"{name}: opens again, in another browser", f"{again:.2f} s", target(most[0], "s")],
+        [f"{jobs:,} jobs: the server starts and counts them", f"{start:.1f} s", ""],
+        [f"{jobs:,} jobs: the page opens for the first time", f"{first:.1f} s", ""],
+        [f"{jobs:,} jobs: it opens in another browser", f"{again:.2f} s", target(most.get("opens"), "s")],
         [
-            f"{name}: refresh after 100 more jobs, the longest of {come_later}",
+            f"{jobs:,} jobs: refresh after {JOBS_PER_FILE} more, the longest of {come_later}",
             f"{max(refreshes):.2f} s",
-            target(most[1], "s"),
+            target(most.get("refresh"), "s"),
         ],
-        [f"{name}: runs of a point", f"{one_cell:.2f} s", ""],
+        [f"{jobs:,} jobs: runs of a point", f"{one_cell:.2f} s", ""],
         [
-            f"{name}: content, as JSON and compressed",
+            f"{jobs:,} jobs: content, and compressed",
             f"{mb(len(content))}, {mb(len(gzip.compress(content, 5)))}",
             "",
         ],
-        [f"{name}: file of report", mb(size), target(most[2], "MB")],
-        [f"{name}: time of report", f"{report:.1f} s", ""],
-        [f"{name}: most memory of the server", mb(memory), target(most[3], "MB")],
+        [f"{jobs:,} jobs: most memory of the server", mb(memory), target(most.get("memory"), "MB")],
+        [f"{jobs:,} jobs: command report", f"{report:.1f} s", ""],
+        [f"{jobs:,} jobs: its file", mb(size), target(most.get("file"), "MB")],
     ]
 
 
@@ -145,12 +146,9 @@ def large(points: int, seeds: int, most: tuple[float, float, float, float]) -> l
 
 def many(quick: bool) -> list[Row]:
     """A root of small studies that are complete and fitted."""
-    number = 10 if quick else 200
-    study = make_study(points=4, seeds=1)
+    number, repeats = 10 if quick else 200, 5
     with TemporaryDirectory() as root:
-        store = write_study(study, Path(root, "0"))
-        for seed, jobs in enumerate(batches(study)):
-            write_rows(store, jobs, seed)
+        store = filled(make_study(points=4, seeds=1), Path(root, "0"))
         runs = store.runs()
         store.write_fitted(fit(runs), runs)
         for index in range(1, number):
@@ -162,18 +160,26 @@ def many(quick: bool) -> list[Row]:
             browser.get("/studies.json")
             first = time.perf_counter() - started
             again = []
-            for _ in range(5):
+            for _ in range(repeats):
                 time.sleep(FRESH_SECONDS + 0.1)
                 again.append(timed(lambda: browser.get("/studies.json"))[1])
     return [
         [f"{number} studies: command list", f"{command:.1f} s", target(2.0, "s")],
-        [f"{number} studies: server starts and sends the first list", f"{first:.1f} s", target(2.0, "s")],
+        [f"{number} studies: server starts and sends the first list", f"{first:.1f} s", ""],
         [
-            f"{number} studies: another list, the longest of {len(again)}",
+            f"{number} studies: another list, the longest of {repeats}",
             f"{max(again):.2f} s",
             target(2.0, "s"),
         ],
     ]
+
+
+def filled(study: PhaseDiagramStudy, out: Path) -> Store:
+    """The folder of a study with all its rows."""
+    store = write_study(study, out)
+    for seed, jobs in enumerate(batches(study)):
+        write_rows(store, jobs, seed)
+    return store
 
 
 # An open page beside a sweep.
@@ -181,11 +187,11 @@ def many(quick: bool) -> list[Row]:
 
 def sweep(quick: bool) -> list[Row]:
     """A sweep of about half a minute on all cores, by turns alone and while a page shows it."""
-    pairs = 1 if quick else 6
+    pairs = 1 if quick else 8
     with TemporaryDirectory() as folder:
         root, spec = Path(folder, "root"), Path(folder, "spec.toml")
-        spec.write_text(SPEC.read_text().replace("num = 16", "num = 4" if quick else "num = 16"))
-        write_study(make_study(points=1, seeds=1), root / "other")  # the server wants one
+        spec.write_text(SPEC.read_text().replace("num = 16", "num = 4") if quick else SPEC.read_text())
+        filled(make_study(points=2, seeds=1), root / "other")
 
         def run(name: str) -> float:
             out = root / name
@@ -194,8 +200,9 @@ def sweep(quick: bool) -> list[Row]:
             return seconds
 
         run("first")  # the engine may have to be compiled
-        alone, watched, shares = [], [], []
+        alone, watched, taken = [], [], []
         with serving(str(root)) as (address, process):
+            Browser(address).open("other")  # what pages are made with is loaded
             for pair in range(pairs):
                 for is_watched in (False, True) if pair % 2 else (True, False):
                     if not is_watched:
@@ -204,20 +211,17 @@ def sweep(quick: bool) -> list[Row]:
                     before = cpu_seconds(process)
                     with open_page(address, f"watched-{pair}"):
                         watched.append(run(f"watched-{pair}"))
-                    shares.append((cpu_seconds(process) - before) / watched[-1] / (os.cpu_count() or 1))
+                    taken.append(cpu_seconds(process) - before)
     slower = 100 * (np.array(watched) / np.array(alone) - 1)
-    scatter = slower.std(ddof=1) / pairs**0.5 if pairs > 1 else np.nan
+    scatter = f" ± {slower.std(ddof=1) / pairs**0.5:.1f}" if pairs > 1 else ""
+    share = 100 * np.sum(taken) / np.sum(watched) / (os.cpu_count() or 1)
     return [
         [
-            f"Sweep of {np.mean(alone):.0f} s, slowed by an open page, {pairs} pairs",
-            f"{slower.mean():.1f} ± {scatter:.1f} %",
+            f"Sweep of {np.median(alone):.0f} s: slower beside an open page, mean of {pairs} pairs",
+            f"{slower.mean():.1f}{scatter} %",
             target(2.0, "%"),
         ],
-        [
-            "Sweep: share of the machine's cores that the server takes",
-            f"{100 * np.mean(shares):.1f} %",
-            target(2.0, "%"),
-        ],
+        ["Sweep: what the server takes of all cores meanwhile", f"{share:.1f} %", target(2.0, "%")],
     ]
 
 
@@ -266,8 +270,8 @@ def mb(size: float) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-def target(most: float, unit: str) -> str:
-    return f"{most:g} {unit}" if np.isfinite(most) else ""
+def target(most: float | None, unit: str) -> str:
+    return "" if most is None else f"{most:g} {unit}"
 
 
 PARTS: dict[str, Callable[[bool], list[Row]]] = {

@@ -113,3 +113,12 @@ def test_studies_of_different_kinds_and_missing_ones_say_so(page: Any, address: 
     for width in (360, 1440):
         page.set_viewport_size({"width": width, "height": 900})
         wait_for(lambda width=width: page.evaluate("document.documentElement.scrollWidth") <= width, page)
+
+
+@pytest.mark.parametrize(
+    "studies", [[], ["first"], ["first", "first"], ["first", "second", "third", "a", "b"]]
+)
+def test_fewer_than_two_and_more_than_four_are_not_shown(page: Any, address: str, studies: list[str]) -> None:
+    page.goto(f"{address}/beside?{'&'.join(f'study={name}' for name in studies)}")
+    sync_api.expect(page.locator("#trouble")).to_have_text("Choose two to four studies in the list.")
+    assert page.locator("iframe").count() == 0

@@ -95,6 +95,32 @@ def test_a_damaged_or_foreign_folder_is_a_line_that_says_so(
     assert result.exit_code == 0 and DAMAGED in result.stdout and study.error in result.stderr
 
 
+@pytest.mark.parametrize("name", ["[/]", "[bold]x", "line\nbreak", "esc\x1b[31m", "long" * 40])
+def test_a_name_is_shown_as_it_stands_and_does_nothing_to_the_terminal(root: Path, name: str) -> None:
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / "early").rename(root / name)
+    Path(root, name, "data.npz").unlink()
+    result = CliRunner().invoke(app, ["list", str(root)])
+    shown = "".join(line.split()[0] for line in result.stdout.splitlines() if "layers" not in line)
+    assert name.encode("unicode_escape").decode() in shown
+    assert "W1 off 0.000" in result.stdout and len(result.stderr.splitlines()) == 1
+
+
+def test_names_that_are_no_text_and_links_in_circles_are_left_out(root: Path) -> None:
+    Path(os.fsdecode(os.fsencode(root) + b"/\xff")).mkdir()
+    (root / "maps" / "up").symlink_to(root)
+    (root / "maps" / "here").symlink_to(".")
+    (root / "alias").symlink_to(root / "early")
+    assert list(listed(root)) == ["alias", "early", "maps/scaling"]
+
+
+def test_a_pipe_in_the_place_of_the_fits_is_not_waited_for(root: Path) -> None:
+    fits = root / "maps/scaling/slopes.parquet"
+    fits.unlink()
+    os.mkfifo(fits)
+    assert listed(root)["maps/scaling"].state == "complete"
+
+
 def test_a_root_without_studies_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not there"):
         list_studies(str(tmp_path / "nowhere"))

@@ -345,7 +345,7 @@ def test_a_study_without_rows_has_a_page_that_says_so(tmp_path):
     content = Page((tmp_path / "out" / "report.html").read_text()).content
     assert content["layers"] == [] and len(content["points"]["gamma"]) == 15 and content["runs"] == 0
     notes = " ".join(content["notes"])
-    assert "120 of 120 jobs have no rows yet" in notes and "No job has rows yet" in notes
+    assert content["progress"]["missing"] == 120 and "No job has rows yet" in notes
     assert "No network is kept whole" in notes
     assert not (tmp_path / "out" / "slopes.parquet").exists()
 

@@ -6,6 +6,7 @@ import io
 import re
 from contextlib import redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -407,9 +408,13 @@ def test_scattered_points_alone_are_markers_to_click_and_to_walk_between(view, s
 def test_a_study_without_rows_shows_its_spec_and_what_is_missing(view, store):
     folder = Path(store.out).parent / "empty"
     other = make_folder(folder, rows=None)
-    other.write_report(page_of(other, None))
+    progress = SimpleNamespace(state="stopped", total=120, finished=0, failed=0, missing=120)
+    other.write_report(page_of(other, progress))
     page = view(folder="empty")
-    assert "No job has rows yet" in page.locator("#notes").text_content()
+    notes = page.locator("#notes").text_content()
+    assert (
+        "120 of 120 jobs have no rows yet; the sweep is stopped." in notes and "No job has rows yet" in notes
+    )
     assert all(page.locator(part).is_hidden() for part in ("main", "#failures", "#log"))
     assert "gradient-flow" in page.locator("#study").text_content()
 
@@ -426,3 +431,19 @@ def test_three_layers_have_a_map_of_both_regimes_with_the_lines_of_both(view, st
     page.wait_for_selector("#map .hoverlayer .hovertext")
     assert re.search("W₁: .*W₂: ", page.locator("#map .hoverlayer .hovertext").text_content())
     assert [row[0] for row in cells(page, "#cell-slopes")] == ["W₁", "W₂", "a"]
+
+
+def test_a_map_that_is_half_done_begins_where_there_are_rows_and_shows_empty_points_too(view, store):
+    folder = Path(store.out).parent / "half"
+    other = make_folder(folder, rows=lambda study: rows_of(study).query("gamma > 0.6 and width == 100"))
+    other.write_report(page_of(other, None))
+    page = view(folder="half")
+    page.goto("about:blank")
+    page.goto((folder / "report.html").as_uri())
+    assert title(page) == "γ = 0.75, γ′ = -0.25" and page.locator("#quantity").input_value() == "change"
+    assert "no value" in page.locator("#legend").text_content()
+    page.goto("about:blank")
+    page.goto(f"{(folder / 'report.html').as_uri()}#gamma=0.5&gamma_prime=0")
+    assert page.locator("#cell-runs").text_content() == "No run at this point."
+    click(page, 1.25, 0.3)
+    assert len(cells(page, "#cell-runs")) == 2

@@ -193,13 +193,14 @@ def test_no_path_leaves_the_root(client: TestClient, what: str, path: str) -> No
 
 
 def test_the_picture_of_a_map_is_its_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a finished map what is in slopes.parquet, of one that is under way what its rows show so far."""
+    """Of a finished map what is in slopes.parquet, of one that is under way, or has stopped, what its rows show so far."""
     monkeypatch.setattr(libraries, "FRESH_SECONDS", 0.0)
     monkeypatch.setattr(libraries, "SHARE", float("inf"))
     (tmp_path / "root").mkdir()
     store = make_folder(tmp_path / "root" / "map", rows=lambda study: rows_of(study).query("gamma < 1.7"))
     with TestClient(make_app(Library(str(tmp_path / "root")), None), base_url="http://localhost") as client:
-        assert client.get("/picture/map").status_code == 204
+        tag = client.get("/studies.json").json()["studies"][0]["picture"]
+        assert imread(io.BytesIO(client.get(f"/picture/map?{tag}").content)).shape == (3, 4, 4)
         with hold(store):
             tag = client.get("/studies.json").json()["studies"][0]["picture"]
             under_way = imread(io.BytesIO(client.get(f"/picture/map?{tag}").content))
@@ -218,18 +219,31 @@ def test_the_picture_of_a_map_is_its_colours(tmp_path: Path, monkeypatch: pytest
 def test_links_do_not_leave_the_root(
     client: TestClient, root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    """A folder that is a link out of the root is no study of it. A study that has such a link within says so, and nothing of it is read."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     shutil.copytree(root / "early", elsewhere / "secret")
     (root / "link").symlink_to(elsewhere / "secret")
-    for part in ("study.toml", "runs"):
-        shutil.copytree(root / "early", root / part)
-        (elsewhere / "secret" / part).rename(elsewhere / part)
-        shutil.rmtree(root / part / part) if part == "runs" else (root / part / part).unlink()
-        (root / part / part).symlink_to(elsewhere / part)
-    listed = {study["folder"] for study in client.get("/studies.json").json()["studies"]}
-    assert listed == {"early", f"maps/{EVIL}"}
-    for folder in ("link", "study.toml", "runs"):
-        assert client.get(f"/content/{folder}").status_code == 404
+    rows = next((root / "early/runs").iterdir()).name
+    parts = ["study.toml", "runs", "counts.parquet", f"runs/{rows}"]
+    for i, part in enumerate(parts):
+        shutil.copytree(root / "early", root / str(i))
+        (root / str(i) / part).rename(elsewhere / str(i))
+        (root / str(i) / part).symlink_to(elsewhere / str(i))
+    listed = {study["folder"]: study for study in client.get("/studies.json").json()["studies"]}
+    assert set(listed) == {"early", f"maps/{EVIL}", "0", "1", "2", "3"}
+    for i, part in enumerate(parts):
+        assert listed[str(i)]["error"].startswith(f"{root}/{i}/{part}: is a link out of {root}; allowed: ")
+        assert client.get(f"/content/{i}").status_code == client.get(f"/runs/{i}").status_code == 409
+        assert client.get(f"/beside.json?study=early&study={i}").status_code == 409
+    assert client.get("/content/link").status_code == 404
+    (root / "2/counts.parquet").unlink()
+    assert client.get("/content/2").status_code == 200
+
+
+def test_a_folder_may_have_any_name(client: TestClient, root: Path) -> None:
+    for name in ("a#b?c=d&e", "line\nbreak", "größe 图", "<b>"):
+        shutil.copytree(root / "early", root / name)
+        assert client.get(f"/content/{quote(name)}").status_code == 200
 
 
 def test_every_answer_forbids_what_it_does_not_need(client: TestClient) -> None:
@@ -240,7 +254,18 @@ def test_every_answer_forbids_what_it_does_not_need(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "status"), [("127.0.0.1:8080", 200), ("localhost", 200), ("[::1]:1", 200), ("evil.com", 421)]
+    ("host", "status"),
+    [
+        ("127.0.0.1:8080", 200),
+        ("127.0.0.2:1", 200),
+        ("LOCALHOST", 200),
+        ("[::1]:1", 200),
+        ("evil.com", 421),
+        ("127.0.0.1.evil.com:80", 421),
+        ("localhost:80:evil.com", 421),
+        ("10.0.0.1", 421),
+        ("", 421),
+    ],
 )
 def test_without_a_token_it_answers_to_names_of_this_machine_alone(
     client: TestClient, host: str, status: int

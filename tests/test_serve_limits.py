@@ -133,8 +133,8 @@ def test_a_bounded_number_of_clients_is_remembered_those_that_were_seen_last(clo
 @pytest.mark.parametrize(
     ("address", "headers", "content", "status"),
     [
-        (f"/content/{'x' * (ADDRESS_LENGTH - 6)}", {}, None, 404),
-        (f"/content/{'x' * (ADDRESS_LENGTH - 5)}", {}, None, 414),
+        (f"/content/{'x' * (ADDRESS_LENGTH - 9)}", {}, None, 404),
+        (f"/content/{'x' * (ADDRESS_LENGTH - 8)}", {}, None, 414),
         (f"/?{'x' * ADDRESS_LENGTH}", {}, None, 414),
         (f"/content/{'%20' * (ADDRESS_LENGTH // 3)}", {}, None, 414),
         ("/", {"x-more": "x" * (HEADER_BYTES // 2)}, None, 200),

@@ -67,6 +67,11 @@ def say(line: str, error: bool = False) -> None:
     print(line, file=sys.stderr if error else sys.stdout, flush=True)
 
 
+def printable(text: str) -> str:
+    """Text without characters that do something to a terminal, such as a line break in a name: written as Python does, \\n."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
 def console(error: bool = False) -> Console:
     """Standard output, or standard error, for tables and what moves. What is no terminal gets plain text, whatever the environment says."""
     from rich.console import Console

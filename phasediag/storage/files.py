@@ -114,10 +114,22 @@ class Files:
 
     def is_within(self, path: str) -> bool:
         """Whether a path is still in the folder when all links are followed."""
+        return not self.local or _is_in(Path(self.root, path), Path(os.path.realpath(self.root)))
+
+    def links_out(self, path: str) -> list[str]:
+        """The names of the links in a folder that lead out of the folder of these files, sorted."""
         if not self.local:
-            return True
-        root = Path(self.root).resolve()
-        return Path(root, path).resolve().is_relative_to(root)
+            return []
+        root = Path(os.path.realpath(self.root))
+        with suppress(NotADirectoryError, FileNotFoundError), os.scandir(Path(self.root, path)) as entries:
+            return sorted(
+                entry.name for entry in entries if entry.is_symlink() and not _is_in(Path(entry.path), root)
+            )
+        return []
+
+    def is_link(self, path: str) -> bool:
+        """Whether there is a link of this path."""
+        return self.local and Path(self._path(path)).is_symlink()
 
     def is_folder(self, path: str = "") -> bool:
         """Whether there is a folder of this path."""
@@ -151,11 +163,13 @@ class Files:
         return {info.path: (info.size, info.mtime_ns) for info in sorted(visible, key=lambda info: info.path)}
 
     def folders(self, path: str = "") -> list[str]:
-        """The names of the folders in a folder, sorted, without hidden ones."""
+        """The names of the folders in a folder, sorted, without hidden ones, and without links to a folder that they are in."""
         return sorted(
             info.base_name
             for info in self._listed(path)
-            if info.type == fs.FileType.Directory and not info.base_name.startswith((".", "_"))
+            if info.type == fs.FileType.Directory
+            and not info.base_name.startswith((".", "_"))
+            and not (self.local and _is_circle(Path(info.path)))
         )
 
     def mark(self, path: str = "") -> Mark:
@@ -248,13 +262,12 @@ class Files:
             raise InputError(f"{self.out}: there is no bucket {bucket}; allowed: an existing bucket")
 
     def _listed(self, folder: str) -> list[fs.FileInfo]:
-        """What is in a folder; nothing in one that is not there."""
+        """What is in a folder; nothing in one that is not there. Leaves out names that are not UTF-8, which Arrow cannot open."""
         selector = fs.FileSelector(self._path(folder), allow_not_found=True)
         try:
-            infos: list[fs.FileInfo] = self.filesystem.get_file_info(selector)
+            return [info for info in self.filesystem.get_file_info(selector) if _is_text(info)]
         except OSError as error:
             raise _unreachable(self.name(folder), "listed", error) from None
-        return infos
 
     def _path(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root
@@ -282,6 +295,21 @@ def write_file(file: Path, content: bytes) -> None:
         raise InputError(
             f"{file}: cannot be written ({error.strerror}); allowed: a writable folder"
         ) from None
+
+
+def _is_circle(path: Path) -> bool:
+    return path.is_symlink() and _is_in(path.parent, Path(os.path.realpath(path)))
+
+
+def _is_in(path: Path, root: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(root)  # also of links in a circle
+
+
+def _is_text(info: fs.FileInfo) -> bool:
+    try:
+        return bool(info.path)
+    except UnicodeDecodeError:
+        return False
 
 
 def _unreachable(name: str, done: str, error: OSError) -> InputError:

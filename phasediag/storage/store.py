@@ -353,6 +353,8 @@ class Store:
     def fitted(self) -> pd.DataFrame:
         """The slopes, or counts; without rows if nothing was fitted."""
         declared = self.tables.fitted
+        if not self.files.is_file(self.fitted_name):  # a pipe among others, which would be read for ever
+            return declared.empty_frame()
         table = self._read_parquet(f"{self.files.root}/{self.fitted_name}", declared)
         return declared.empty_frame() if table is None else _frame(table)
 

@@ -7,13 +7,14 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from ..display.terminal import format_duration, new_table, print_json, print_table, say
+from ..display.terminal import format_duration, new_table, print_json, print_table, printable, say
 from .listing import Listed
 from .plan import Plan
 from .reproduce import Reproduction
 from .status import Status
 
 _STATUS_LINE_SECONDS = 15.0
+_NAME_WIDTH = 60  # of a folder in a list; longer ones take several lines
 _FAILED_SHOWN, _REASONS_SHOWN, _REASON_LENGTH = 5, 3, 300
 
 
@@ -64,21 +65,25 @@ def print_listed(studies: Sequence[Listed], as_json: bool) -> None:
     if as_json:
         print_json([study.to_dict() for study in studies])
         return
+    from rich.text import Text  # as it stands: a name may look like markup
+
     table = new_table("study", "networks", "data", "jobs", "changed", "result")
     for column in table.columns:
-        column.justify, column.no_wrap = "left", column.header in ("study", "networks", "jobs", "result")
+        column.justify, column.no_wrap = "left", column.header in ("networks", "jobs", "result")
+    names = table.columns[0]
+    names.overflow, names.min_width = "fold", min(max(len(study.folder) for study in studies), _NAME_WIDTH)
+    names.max_width = names.min_width
     for study in studies:
         if study.status and study.outline:
             networks, data, _ = study.outline
-            table.add_row(
-                study.folder or ".", networks, data, _jobs(study.status), _ago(study.changed), study.finding
-            )
+            row = [networks, data, _jobs(study.status), _ago(study.changed), study.finding]
         else:
-            table.add_row(study.folder or ".", "", "", study.state)
+            row = ["", "", study.state]
+        table.add_row(*map(Text, (printable(study.folder or "."), *row)))
     print_table(table)
     for study in studies:
         if study.error:
-            say(study.error, error=True)
+            say(printable(study.error), error=True)
 
 
 def _jobs(status: Status) -> str:

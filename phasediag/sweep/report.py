@@ -81,10 +81,6 @@ def frame(store: Store, jobs: Jobs, progress: Progress | None) -> Content:
 def missing(runs: int, has_data: bool, progress: Progress | None) -> list[str]:
     """What the page of any kind may lack and why, a sentence each."""
     found = []
-    if progress is not None and progress.missing:
-        found.append(
-            f"{progress.missing} of {progress.total} jobs have no rows yet; the sweep is {progress.state}."
-        )
     if not has_data:
         found.append(
             "There is no data.npz: functions are shown without the data, and jobs cannot be reproduced."

@@ -72,8 +72,9 @@ def notes(runs: pd.DataFrame, samples: pd.DataFrame, has_data: bool, progress: P
     if left_out:
         found.append(f"{left_out} of {len(runs)} rows have no count: their runs failed or ended earlier.")
     if samples.empty:
+        yet = " yet" if progress is not None and progress.missing else ""
         found.append(
-            "No network is kept whole (samples of the spec): inner products, functions and losses are not shown."
+            f"No network is kept whole{yet} (samples of the spec): inner products, functions and losses are not shown."
         )
     return found
 

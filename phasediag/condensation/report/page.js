@@ -111,7 +111,7 @@ setKind({
     show(fromAddress());
     for (const id of Object.keys(CHOICES)) onChange(id, (value) => update({ layer: like(id, value) }));
     onChange("epoch", (value) => update({ epoch: Number(value) }));
-    onPoint("lines", (epoch) => update({ epoch }));
+    onPoint.lines = (epoch) => update({ epoch });
     addEventListener("hashchange", () => show(fromAddress()));
   },
 });

@@ -102,9 +102,16 @@ function drawHead() {
   const { name, folder, text } = content.study;
   byId("title").textContent = name;
   byId("subtitle").textContent = content.runs ? `${kind.subtitle()} · ${folder}` : folder;
-  show("notes", ...content.notes.map((text) => make("li", {}, text)));
-  byId("notes").hidden = !content.notes.length;
+  const notes = [...missingText(), ...content.notes];
+  show("notes", ...notes.map((text) => make("li", {}, text)));
+  byId("notes").hidden = !notes.length;
   show("spec", codeBlock("study", text));
+}
+
+/** How many jobs are missing; a server tells that above the page. */
+function missingText() {
+  const { state, missing, total } = content.progress ?? {};
+  return missing && !askRuns ? [`${missing} of ${plural(total, "job")} have no rows yet; the sweep is ${state}.`] : [];
 }
 
 // Runs.

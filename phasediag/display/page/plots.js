@@ -36,8 +36,10 @@ function draw(id, traces, layout, { buttons = false } = {}) {
     modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
   };
   const plot = byId(id);
+  const isNew = !plot.on;
   resized.observe(plot);
   const drawn = Plotly.react(plot, traces, { ...base, ...layout }, config);
+  if (isNew) plot.on("plotly_click", ({ event }) => choosePoint(plot, event));
   drawn.then(() => fit(plot));
   return drawn;
 }
@@ -49,19 +51,14 @@ function fit(plot) {
 
 const resized = new ResizeObserver((entries) => entries.forEach((entry) => fit(entry.target)));
 
-/**
- * Calls `act` with the number of the point that is clicked or tapped, of the traces that number their points (customdata).
- *
- * Plotly looks for what is under the pointer at intervals, so a click, above all a tap, may come with the point before: look again.
- */
-function onPoint(id, act) {
-  const plot = byId(id);
-  plot.on("plotly_click", ({ event }) => {
-    Plotly.Fx.unhover(plot); // ends the interval, too
-    Plotly.Fx.hover(plot, event, "xy");
-    const number = plot._hoverdata?.[0].customdata;
-    if (known(number)) act(number);
-  });
+const onPoint = {}; // by plot: what takes the number of a point that is clicked or tapped, of traces with numbers (customdata)
+
+/** Plotly looks for what is under the pointer at intervals, so a click, above all a tap, may come with the point before: looks again. */
+function choosePoint(plot, event) {
+  Plotly.Fx.unhover(plot); // ends the interval, too
+  Plotly.Fx.hover(plot, event, "xy");
+  const number = plot._hoverdata?.[0].customdata;
+  if (known(number)) onPoint[plot.id]?.(number);
 }
 
 /** Describes a plot to those who do not see it, and shows or hides it. */

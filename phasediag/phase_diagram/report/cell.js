@@ -82,7 +82,8 @@ function drawScaling(layer, point) {
 
 function scalingText(layer, point, left) {
   const dots = jobs ? "Every run is a point" : "Every point is the mean of the runs of a width";
-  const shown = [dots, `the line has the slope S = ${slopeText(layer, "slope", point)}`];
+  const shown = [dots];
+  if (known(layer.slopes.slope[point])) shown.push(`the line has the slope S = ${slopeText(layer, "slope", point)}`);
   if (known(layer.slopes.slope_infinite[point]))
     shown.push(`the fan beyond the largest width shows m → ∞, ${slopeText(layer, "slope_infinite", point)}`);
   return shown.join("; ") + "." + (left ? ` Open markers: ${plural(left, "run")} that the fit leaves out.` : "");
@@ -212,7 +213,7 @@ function networkChoice(kept, state) {
 }
 
 function placesOfNetworks() {
-  if (!content.networks.length) return [make("p", {}, "None in this study; [samples] in the spec chooses them.")];
+  if (!content.networks.length) return [make("p", {}, "None; [samples] in the spec chooses them.")];
   const shown = [...new Set(content.networks.map((network) => network.point))];
   const buttons = shown.map((point) => make("button", { type: "button", onclick: () => choose(point) }, placeText(point)));
   return [make("p", {}, "None at this point. There is one at:"), make("div", { class: "controls" }, ...buttons)];

@@ -88,7 +88,10 @@ def notes(
     elif runs and not slopes["slope_infinite"].notna().any():
         found.append("No slope at infinite width is fitted: it needs four widths.")
     if not has_networks:
-        found.append("No network is kept whole (samples of the spec): functions and features are not shown.")
+        yet = " yet" if progress is not None and progress.missing else ""
+        found.append(
+            f"No network is kept whole{yet} (samples of the spec): functions and features are not shown."
+        )
     return found
 
 

@@ -121,8 +121,8 @@ function wire() {
   onChange("gamma-prime", (value) => choose(nearest(points.gamma[state.point], Number(value))));
   byId("to-cell").addEventListener("click", () => byId("cell-title").focus());
   byId("map").addEventListener("keydown", onKey);
-  onPoint("map", choose);
-  onPoint("scaling", (job) => update({ job }));
+  onPoint.map = choose;
+  onPoint.scaling = (job) => update({ job });
   addEventListener("hashchange", () => update(fromAddress()));
 }
 
@@ -150,8 +150,10 @@ setKind({
   render,
   again: () => update(fromAddress()),
   begin() {
-    const first = content.networks.length ? content.networks[0].point : 0;
-    update({ point: first, width: content.widths.length - 1, ...fromAddress() });
+    const quantity = content.layers[0].slopes.slope.some(known) ? "slope" : "change"; // There are slopes only once there are two widths.
+    const there = points.gamma.findIndex((_, point) => content.ended.some((counts) => counts[point]));
+    const point = content.networks.length ? content.networks[0].point : there;
+    update({ point, quantity, width: content.widths.length - 1, ...fromAddress() });
     wire();
   },
 });

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import re
 from collections.abc import Callable
 from hashlib import sha256
 from importlib.resources import files
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from starlette.applications import Starlette
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -28,10 +30,7 @@ from ...errors import InputError
 from ..listing import Listed
 from .library import Library
 from .limits import Limits
-
-LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
-"""What a browser on this machine calls it. Without a token, other names are refused: a page from elsewhere may have made them mean this
-machine (DNS rebinding)."""
+from .loopback import is_loopback
 
 MOST_BESIDE = 4
 """Studies on one page, at most."""
@@ -47,6 +46,15 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-cache",
 }
+
+
+class _Folder(PathConvertor):
+    """The path of a folder, in which a name may hold a line break."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("folder", _Folder())
 
 
 def make_app(library: Library, token: str | None, limits: Limits | None = None) -> Starlette:
@@ -138,16 +146,16 @@ def make_app(library: Library, token: str | None, limits: Limits | None = None) 
             Route("/", lambda request: _text(request, _own("list.html"), _HTML)),
             Route("/static/{name}", static),
             Route("/studies.json", studies),
-            Route("/study/{folder:path}", page),
-            Route("/state/{folder:path}", state),
-            Route("/content/{folder:path}", content),
-            Route("/runs/{folder:path}", runs),
+            Route("/study/{folder:folder}", page),
+            Route("/state/{folder:folder}", state),
+            Route("/content/{folder:folder}", content),
+            Route("/runs/{folder:folder}", runs),
             Route("/beside", lambda request: _text(request, _own("beside.html"), _HTML)),
             Route("/beside.json", beside),
             Route("/difference/{name}", difference),
-            Route("/script/{folder:path}", lambda request: part(request, script_of, _JS)),
-            Route("/style/{folder:path}", lambda request: part(request, style_of, _CSS)),
-            Route("/picture/{folder:path}", picture),
+            Route("/script/{folder:folder}", lambda request: part(request, script_of, _JS)),
+            Route("/style/{folder:folder}", lambda request: part(request, style_of, _CSS)),
+            Route("/picture/{folder:folder}", picture),
         ],
         middleware=[
             Middleware(_Guard, token=token, limits=limits or Limits()),
@@ -182,9 +190,13 @@ class _Guard:
         if scope["method"] not in ("GET", "HEAD"):
             return PlainTextResponse("only GET and HEAD", 405, {"allow": "GET, HEAD"})
         if self._token is None:
-            host = headers.get("host", "")
-            local = host in LOCAL_NAMES or host.rpartition(":")[0] in LOCAL_NAMES
-            return None if local else PlainTextResponse("not a name of this machine", 421)
+            # Other names are refused: a page from elsewhere may have made them mean this machine (DNS rebinding).
+            name = re.fullmatch(r"\[?(.*?)\]?(?::\d*)?", headers.get("host", ""))
+            return (
+                None
+                if name and is_loopback(name[1])
+                else PlainTextResponse("not a name of this machine", 421)
+            )
         given = headers.get("authorization")
         if given is not None:
             if refusal := self._limits.too_many_guesses(scope):

@@ -6,7 +6,6 @@ Nothing here writes. Only folders that were found by walking the root are ever r
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,8 +15,8 @@ from functools import cached_property
 from typing import TypeVar
 
 from ...display.figures import render
+from ...display.page.render import to_json
 from ...display.page.report import Report
-from ...display.terminal import json_ready
 from ...errors import InputError, one_line
 from ...kinds import Compared, kind_in, named, open_store
 from ...storage.files import READERS, Files, Mark
@@ -35,7 +34,10 @@ BESIDE_KEPT = 4
 """Groups of studies side by side whose differences are in memory."""
 REPORTS_KEPT = 8
 """Studies whose rows and content are in memory."""
-_PARTS = ("study.toml", "data.npz", "driver.json", "runs", "samples")
+_FOLDERS = "", "runs", "samples"
+"""What is read of a study: the files in these folders."""
+_READ = {"study.toml", "data.npz", "driver.json", "runs", "samples"}
+"""What is read in the study's own folder, beside Parquet files."""
 _NOT_SHOWN = {"driver.json", "report.html"}
 """Files of a study that its page does not show."""
 _T = TypeVar("_T")
@@ -75,10 +77,12 @@ class _Pace:
 class _Shelf:
     """What is known of one folder."""
 
+    root: Files
     files: Files
     lock: threading.Lock = field(default_factory=threading.Lock)
     watch: Watch | None = None
     mark: tuple[Mark, ...] = ()
+    barred: str = ""  # why it may not be read
     listed: Listed | None = None
     picture: bytes = b""  # what stands for the study in a list, a PNG
     report: Report | None = None
@@ -91,19 +95,40 @@ class _Shelf:
         """Whether its sweep was running when it was last looked at."""
         return self.listed is not None and self.listed.state == "running"
 
+    @property
+    def is_unfitted(self) -> bool:
+        """Whether what stands for it is made of its rows: its sweep runs, or has stopped before the end."""
+        return self.runs or (self.listed is not None and self.listed.state == "stopped" and not self.picture)
+
     def look(self, folder: str) -> Listed:
         """The study as it is now, or, while it runs, a moment ago."""
         if self.listed is not None and self.runs and not self.looking.is_due():
             return self.listed
         try:
-            beside = self.files.mark()
-            mark = beside, self.files.mark("runs"), self.files.mark("samples")
+            mark = tuple(self.files.mark(part) for part in _FOLDERS)
+            self.barred = self._link_out(folder)
+            if self.barred:
+                raise InputError(self.barred)
         except InputError as error:
             self.listed, self.mark = Listed(folder, error=one_line(error)), ()
             return self.listed
         if self.listed is None or self.mark != mark or self.runs:
             self.listed, self.mark = self.looking.time(lambda: self._described(folder)), mark
         return self.listed
+
+    def _link_out(self, folder: str) -> str:
+        """Why it may not be read, if a link in it leads out of the root; else empty."""
+        paths = [
+            f"{part}/{name}".lstrip("/")
+            for part in _FOLDERS
+            for name in self.root.links_out(f"{folder}/{part}")
+        ]
+        out = [path for path in paths if path in _READ or path.endswith(".parquet")]
+        return (
+            f"{self.files.name(out[0])}: is a link out of {self.root.out}; allowed: links to what is in it"
+            if out
+            else ""
+        )
 
     def _described(self, folder: str) -> Listed:
         try:
@@ -122,9 +147,12 @@ class _Shelf:
         return self.watch.study, status
 
     def live_picture(self) -> bytes:
-        """What stands for the study in a list, while it runs."""
+        """What stands for the study in a list, of its rows as they are."""
         self.show()
-        return kind_in(open_store(self.files.out)).thumbnail(self.its_report().fitted)
+        found = kind_in(open_store(self.files.out)).thumbnail(self.its_report().fitted)
+        if not self.runs:
+            self.picture = found  # until it changes
+        return found
 
     def tag(self) -> str:
         """What tells the state that is shown, or would be, from others."""
@@ -145,11 +173,16 @@ class _Shelf:
 
     def _content(self) -> bytes:
         status = self.listed.status if self.listed else None
-        content = self.its_report().content(status)
-        return json.dumps(json_ready(content), allow_nan=False, separators=(",", ":")).encode()
+        return to_json(self.its_report().content(status)).encode()
+
+    def check_allowed(self) -> None:
+        """Raises `InputError` if it may not be read."""
+        if self.barred:
+            raise InputError(self.barred)
 
     def its_report(self) -> Report:
-        """What makes its page. Raises `InputError` if its kind has none, or it is damaged."""
+        """What makes its page. Raises `InputError` if its kind has none, or it is damaged, or may not be read."""
+        self.check_allowed()
         if self.report is None:
             store = open_store(self.files.out)
             self.report = kind_in(store).report(store)
@@ -266,6 +299,8 @@ class Library:
         there = [shelf for shelf in shelves if shelf is not None]
         if len(there) < len(folders):
             return None
+        for shelf in there:
+            shelf.check_allowed()
         tags = tuple(shelf.tag() for shelf in there)
         key = tuple(folders)
         with self._comparing:
@@ -285,7 +320,7 @@ class Library:
             InputError: the study cannot be read.
         """
         shelf = self._present(folder)
-        if shelf is None or not shelf.runs:
+        if shelf is None or not shelf.is_unfitted:
             return shelf.picture if shelf else b""
         self._opened(folder)
         with shelf.lock:
@@ -294,7 +329,7 @@ class Library:
     def picture_tag(self, folder: str) -> str:
         """What tells the picture of a study from others, as far as the last look knows; empty if there is none."""
         shelf = self._shelves.get(folder)
-        return shelf.tag() if shelf and (shelf.picture or shelf.runs) else ""
+        return shelf.tag() if shelf and (shelf.picture or shelf.is_unfitted) else ""
 
     def _present(self, folder: str) -> _Shelf | None:
         """What is known of a folder now; None if it holds no study."""
@@ -316,9 +351,9 @@ class Library:
 
     def _look(self) -> list[Listed]:
         try:
-            found = [folder for folder in folders(self._files) if self._is_whole(folder)]
+            found = [folder for folder in folders(self._files) if self._files.is_within(folder)]
             self._shelves = {
-                folder: self._shelves.get(folder) or _Shelf(Files(self._files.name(folder)))
+                folder: self._shelves.get(folder) or _Shelf(self._files, Files(self._files.name(folder)))
                 for folder in found
             }
         except InputError:
@@ -326,7 +361,3 @@ class Library:
             self._shelves = {}
         with ThreadPoolExecutor(READERS) as pool:
             return list(pool.map(lambda folder: self._shelves[folder].look(folder), found))
-
-    def _is_whole(self, folder: str) -> bool:
-        """Whether a study is below the root with all its parts: no link leads out of it."""
-        return all(self._files.is_within(f"{folder}/{part}") for part in ("", *_PARTS))

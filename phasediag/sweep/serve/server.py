@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
@@ -13,6 +12,7 @@ from ...errors import InputError
 from .app import make_app
 from .library import Library
 from .limits import HEADER_BYTES
+from .loopback import is_loopback
 
 MAX_CONNECTIONS = 512
 """64 browsers open up to six each."""
@@ -33,7 +33,7 @@ def serve(root: str, host: str, port: int, token_file: Path | None) -> None:
         InputError: there is no study below the root, the port is in use, the host has no such name, or the token is missing or too short.
     """
     token = _token(token_file)
-    if token is None and not _is_loopback(host):
+    if token is None and not is_loopback(host):
         raise InputError(
             f"--host: {host} is open to others, who would need a token; allowed: 127.0.0.1, or --token-file with a file that holds one"
         )
@@ -77,13 +77,6 @@ def _token(file: Path | None) -> str | None:
             "such as 'openssl rand -hex 16' prints"
         )
     return token
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -1,6 +1,7 @@
 // Two to four studies side by side: their maps, which share view, pointer and colours, and what differs.
 
-const wanted = new URLSearchParams(location.search).getAll("study").slice(0, 4);
+const asked = [...new Set(new URLSearchParams(location.search).getAll("study"))];
+const wanted = asked.length < 2 || asked.length > 4 ? [] : asked;
 const query = new URLSearchParams(wanted.map((folder) => ["study", folder]));
 const letters = "ABCD";
 const frames = wanted.map((folder, i) => {
@@ -37,7 +38,7 @@ addEventListener("message", ({ origin, source, data }) => {
   }
 });
 
-follow(`/beside.json?${query}`, ({ specs, reason, tables, figures, notes = [], remarks = [] }) => {
+function drawDifferences({ specs, reason, tables, figures, notes = [], remarks = [] }) {
   const names = [...letters.slice(0, wanted.length)];
   show("specs", specs.length ? makeTable(["key", ...names], specs, { words: ["key", ...names] }) : make("p", {}, "Nothing."));
   byId("measured").hidden = !reason && !tables.length;
@@ -49,4 +50,10 @@ follow(`/beside.json?${query}`, ({ specs, reason, tables, figures, notes = [], r
     ...tables.map(({ columns, rows }) => make("div", { class: "scroll" }, makeTable(columns, rows))),
     ...remarks.map((text) => make("p", { class: "help" }, text)),
   );
-});
+}
+
+if (wanted.length) follow(`/beside.json?${query}`, drawDifferences);
+else {
+  byId("trouble").hidden = false;
+  byId("trouble").textContent = "Choose two to four studies in the list.";
+}

@@ -49,6 +49,7 @@ function duration(seconds) {
 }
 
 const number = new Intl.NumberFormat("en");
+const rough = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
 
 /** How far a sweep is, in words. */
 function sweepText({ state, status, end }) {
@@ -58,7 +59,7 @@ function sweepText({ state, status, end }) {
     status.missing ? `${number.format(done)} of ${number.format(status.total)} jobs` : `${number.format(done)} jobs`,
   ];
   if (status.failed) parts.push(`${number.format(status.failed)} failed`);
-  if (state === "running" && status.rate) parts.push(`${status.rate.toPrecision(2)} jobs/s`);
+  if (state === "running" && status.rate) parts.push(`${rough.format(status.rate)} jobs/s`);
   if (state === "running" && status.seconds_left !== null) parts.push(`${duration(status.seconds_left)} left`);
   if (end) parts.push(end);
   return parts.join(", ");
