@@ -75,10 +75,12 @@ def timed(work: Callable[[], Result]) -> tuple[Result, float]:
     return work(), time.perf_counter() - started
 
 
-def jobs_at(points: Iterable[Sequence[float]], width: int, depth: int = 2) -> list[Job]:
-    """One job at each (gamma, gamma'), with seeds 0, 1, ..."""
+def jobs_at(
+    points: Iterable[Sequence[float]], width: int, depth: int = 2, neurons: int | None = None
+) -> list[Job]:
+    """One job at each (gamma, gamma'), with seeds 0, 1, ...; whole unless ``neurons`` are simulated."""
     return [
-        Job(f"{width}-{i}", depth, width, width, float(gamma), float(prime), 0.0, i)
+        Job(f"{width}-{i}", depth, width, neurons or width, float(gamma), float(prime), 0.0, i)
         for i, (gamma, prime) in enumerate(points)
     ]
 

@@ -90,9 +90,10 @@ def _cases(quick: bool) -> list[tuple[str, list[Job], tuple[np.ndarray, np.ndarr
             points = map_sample(min(depth, 3), count)
             jobs, data = jobs_at(points, width, depth), _points(dimension)
             name = f"{depth} layers, d = {dimension}"
-            if depth < 4:
-                flow = TrainSpec(loss_tolerance=1e-4 if quick else 1e-6)
-                cases.append((f"{name}, flow", jobs, data, flow))
+            flow = TrainSpec(loss_tolerance=1e-4 if quick else 1e-6)
+            cases.append((f"{name}, flow", jobs, data, flow))
+            wide = jobs_at(points, 10**8, depth, neurons=width)
+            cases.append((f"{name}, flow, represented", wide, data, flow))
             for method, step in (("gd", 0.01), ("adam", 1e-3)):
                 limit = 200 if quick else 1000
                 values = {

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
 import numpy as np
 import pytest
+import torch
 from test_relu_cpu import DEPTHS, NEURONS, X, Y, impulses, jobs_of
 
+from phasediag.engine import kernels
 from phasediag.engine.flow import Settings, integrate
 from phasediag.engine.networks import Initialisation
 from phasediag.engine.relu_cpu import ReluNetworkCPU
@@ -93,3 +101,31 @@ def test_a_row_does_not_depend_on_its_batch() -> None:
         np.testing.assert_allclose(
             np.asarray(together.changes[1][layer]), np.asarray(change), rtol=1e-6, atol=1e-12
         )
+
+
+def test_every_thread_of_the_kernel_moves_its_own_neurons() -> None:
+    """The kernel itself, thread by thread: no thread waits for another one, so that any order does. Few threads: each moves several
+    neurons, of several jobs."""
+    threads = list(product((0, 1), (1, 77)))  # blocks and lanes
+
+    def launch(blocks: int, flags: tuple[Any, ...], groups: Sequence[Sequence[torch.Tensor]]) -> None:
+        arrays = [tuple(tensor.numpy() for tensor in group) for group in groups]
+        for at, (block, lane) in enumerate(threads):
+            card = SimpleNamespace(
+                blockIdx=SimpleNamespace(x=block),
+                threadIdx=SimpleNamespace(x=lane),
+                grid=lambda _, at=at: at,
+                gridsize=lambda _: len(threads),
+            )
+            with patch.multiple(kernels, cuda=card, _mine=mine):
+                kernel(flags, *arrays)
+
+    kernel, mine = kernels.move.py_func, kernels._mine.py_func
+    arguments = X, Y, 3, NEURONS[3], jobs_of(3), "float64", "cpu"
+    in_turn, by_threads = (ReluNetworkGPU.initialised(*arguments) for _ in range(2))
+    by_threads._mover.start, by_threads._mover.most = launch, 2
+    for network in (in_turn, by_threads):
+        network.begin()
+    expected, found = (step(network, 3, 0.3) for network in (in_turn, by_threads))
+    for name in expected._fields:
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)

@@ -68,7 +68,7 @@ def move(job, k, flags, room, push, seen, before, after, own):
 @compiled()
 def in_turn(flags, room, push, seen, before, after, own):
     """Moves all neurons of all jobs, one after the other."""
-    mine = room[0][0], room[1][0], room[2][0, :, :, 0], room[3][0]
+    mine = room[0][0, 0:], room[1][0, :, 0:], room[2][0, :, :, 0], room[3][0, :, 0:]
     for job in range(before[0].shape[0]):
         for k in range(before[0].shape[2]):
             move(job, k, flags, mine, push, seen, before, after, own)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,6 +74,7 @@ class Mover:
     Attributes:
         still: the inputs (n, d+1) of the first hidden layer.
         dtype, numpy: of the computation.
+        start: starts so many blocks of threads, at ``most``, with the arguments of `single.move`.
     """
 
     def __init__(self, inputs: NDArray[Any], gram: NDArray[Any], dtype: Any, device: str) -> None:
@@ -83,6 +85,11 @@ class Mover:
         self._factors = [self._to(array) for array in factors(inputs, self.numpy)]
         self._no_factors = [self._to(array) for array in factors(gram, self.numpy)]
         self._room: list[Tensor] = []
+        self.start, self.most = _in_turn, 1
+        if device != "cpu":
+            from .kernels import launch  # needs numba-cuda
+
+            self.start, self.most = launch, GRID
 
     def _to(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
@@ -159,17 +166,9 @@ class Mover:
 
     def _launch(self, flags: tuple[Any, ...], groups: tuple[tuple[Tensor, ...], ...]) -> None:
         jobs, n, width = groups[2][0].shape
-        blocks = 1
-        if self._device != "cpu":
-            of_block = BLOCK * n * (neurons.ROWS * self.numpy.itemsize + 8 * neurons.SLOW)
-            blocks = max(1, min(-(-jobs * width // BLOCK), GRID, ROOM_BYTES // of_block))
-        groups = (self._rooms(blocks, n), *groups)
-        if self._device == "cpu":
-            in_turn(flags, *(tuple(tensor.numpy() for tensor in group) for group in groups))
-        else:
-            from .kernels import launch  # needs numba-cuda
-
-            launch(blocks, flags, groups)
+        of_block = BLOCK * n * (neurons.ROWS * self.numpy.itemsize + 8 * neurons.SLOW)
+        blocks = max(1, min(-(-jobs * width // BLOCK), self.most, ROOM_BYTES // of_block))
+        self.start(blocks, flags, (self._rooms(blocks, n), *groups))
 
     def _rooms(self, blocks: int, n: int) -> tuple[Tensor, ...]:
         if not self._room or len(self._room[0]) < blocks:
@@ -187,6 +186,10 @@ class Mover:
                 for shape, kind in zip(shapes, dtypes, strict=True)
             ]
         return tuple(self._room)
+
+
+def _in_turn(blocks: int, flags: tuple[Any, ...], groups: Sequence[Sequence[Tensor]]) -> None:
+    in_turn(flags, *(tuple(tensor.numpy() for tensor in group) for group in groups))
 
 
 @compiled()
