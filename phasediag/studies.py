@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
@@ -35,7 +35,29 @@ Cell = tuple[object, ...]
 
 def hash_of(content: Mapping[str, object]) -> str:
     """The id of a job of this content: the first 20 hexadecimal digits of the sha256 of its canonical JSON."""
-    return hashlib.sha256(_canonical(content).encode()).hexdigest()[:_ID_DIGITS]
+    return _digest(_canonical(content))
+
+
+class Hash:
+    """`hash_of` many contents that differ in numbers alone, in a fraction of the time.
+
+    Args:
+        common: what all of them have.
+        numbers: the keys of the numbers, ints and finite floats.
+    """
+
+    def __init__(self, common: Mapping[str, object], numbers: Iterable[str]) -> None:
+        texts = {key: _canonical(value).replace("%", "%%") for key, value in common.items()}
+        texts |= {key: f"%({key})r" for key in numbers}
+        self._text = "{" + ",".join(f'"{key}":{texts[key]}' for key in sorted(texts)) + "}"
+
+    def __call__(self, numbers: Mapping[str, object]) -> str:
+        """The id of a job with these numbers."""
+        return _digest(self._text % numbers)
+
+
+def _digest(canonical: str) -> str:
+    return hashlib.sha256(canonical.encode()).hexdigest()[:_ID_DIGITS]
 
 
 class Job(Protocol):

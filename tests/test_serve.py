@@ -236,6 +236,8 @@ def test_links_do_not_leave_the_root(
         assert client.get(f"/content/{i}").status_code == client.get(f"/runs/{i}").status_code == 409
         assert client.get(f"/beside.json?study=early&study={i}").status_code == 409
     assert client.get("/content/link").status_code == 404
+    [alone] = Library(str(root / "3")).studies()
+    assert alone.error.startswith(f"{root}/3/runs/{rows}: is a link out of {root}/3; allowed: ")
     (root / "2/counts.parquet").unlink()
     assert client.get("/content/2").status_code == 200
 

@@ -9,7 +9,7 @@ import pytest
 from phasediag.engine.kept import COMPILING_SECONDS
 from phasediag.errors import InputError
 from phasediag.kinds import read_study, restored_study
-from phasediag.studies import Study
+from phasediag.studies import Hash, Study, hash_of
 from phasediag.sweep.plan import make_plan
 
 SWEEPS = Path(__file__).parent.parent / "sweeps"
@@ -62,6 +62,13 @@ def test_job_ids_are_pinned(study_of):
     study = study_of()
     assert study.data.digest == "2e1ca127bdad754bea6365ae25503acca31856c47400e0ecbbd3995b7019b67e"
     assert study.job(100, 0.5, -0.5, 0).job_id == "ab1b53952d48744556c7"
+
+
+@pytest.mark.parametrize("number", [0, -3, 10**18, 0.0, -0.5, 0.1 + 0.2, 1e-7, 1e22])
+def test_many_contents_have_the_ids_of_each(number):
+    common = {"kind": '50 % "%(a)r" µ', "train": {"z": 1e-06, "a": None}, "last": [1, "%s"]}
+    numbers = {"a": number, "middle": 7, "z": 0.25}
+    assert Hash(common, numbers)(numbers) == hash_of(common | numbers)
 
 
 def test_ids_do_not_depend_on_names_order_resources_or_rounding_errors(study_of):

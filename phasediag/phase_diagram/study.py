@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from ..spec.data import Dataset
 from ..spec.parse import format_spec, parse_document, validate
-from ..studies import Cost, Outline, Row, Study, counted, hash_of
+from ..studies import Cost, Hash, Outline, Row, Study, counted
 from .costs import cost_of, seconds_near_lines
 from .jobs import Cell, Job
 from .refinement import Placement, Refinement, refinement_of
@@ -19,6 +19,8 @@ from .theory import round_exponent
 if TYPE_CHECKING:
     import pandas as pd
 
+_NUMBERS = {"depth", "width", "neurons", "gamma", "gamma_prime", "gamma_1", "seed"}
+"""The keys of a job that depend on its cell, or on the network of the study."""
 FINISHING_SECONDS = 3.0
 """Seconds of fits and figures for one layer, about, on two cores; measured on maps of 13 x 13 to 27 x 16 points."""
 
@@ -100,14 +102,14 @@ class PhaseDiagramStudy(Study[Cell, Job]):
         cell: dict[str, Any] = {
             "depth": self.spec.network.depth,
             "width": int(width),
+            "neurons": simulated,
             "gamma": round_exponent(gamma),
             "gamma_prime": round_exponent(gamma_prime),
             "gamma_1": self.spec.grid.gamma_1,
             "seed": int(seed),
         }
-        # a network that is whole is the same whether or not wider ones are
-        whole = {} if simulated == width else {"neurons": simulated}
-        return Job(job_id=hash_of({**self._content, **cell, **whole}), neurons=simulated, **cell)
+        hash_of = self._hash_of_whole if simulated == width else self._hash
+        return Job(job_id=hash_of(cell), **cell)
 
     def stored_job(self, row: Row) -> Job:
         return self.job(*cast("Cell", tuple(row[name] for name in ("width", "gamma", "gamma_prime", "seed"))))
@@ -166,6 +168,15 @@ class PhaseDiagramStudy(Study[Cell, Job]):
         return self.spec.refine.max_jobs - len(self.placed), seconds_near_lines(self.jobs(), self.cost)
 
     # What makes it this study.
+
+    @cached_property
+    def _hash(self) -> Hash:
+        return Hash(self._content, _NUMBERS)
+
+    @cached_property
+    def _hash_of_whole(self) -> Hash:
+        """A network that is whole is the same whether or not wider ones are."""
+        return Hash(self._content, _NUMBERS - {"neurons"})
 
     @cached_property
     def _content(self) -> dict[str, Any]:

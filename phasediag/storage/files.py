@@ -120,16 +120,10 @@ class Files:
         """The names of the links in a folder that lead out of the folder of these files, sorted."""
         if not self.local:
             return []
-        root = Path(os.path.realpath(self.root))
         with suppress(NotADirectoryError, FileNotFoundError), os.scandir(Path(self.root, path)) as entries:
-            return sorted(
-                entry.name for entry in entries if entry.is_symlink() and not _is_in(Path(entry.path), root)
-            )
+            links = sorted(entry.name for entry in entries if entry.is_symlink())
+            return [name for name in links if not self.is_within(f"{path}/{name}".lstrip("/"))]
         return []
-
-    def is_link(self, path: str) -> bool:
-        """Whether there is a link of this path."""
-        return self.local and Path(self._path(path)).is_symlink()
 
     def is_folder(self, path: str = "") -> bool:
         """Whether there is a folder of this path."""

@@ -121,7 +121,7 @@ class _Shelf:
         paths = [
             f"{part}/{name}".lstrip("/")
             for part in _FOLDERS
-            for name in self.root.links_out(f"{folder}/{part}")
+            for name in self.root.links_out(f"{folder}/{part}".strip("/"))
         ]
         out = [path for path in paths if path in _READ or path.endswith(".parquet")]
         return (
