@@ -145,8 +145,10 @@ class Store:
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             x, y = arrays["x"], arrays["y"]
-        except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-            raise InputError(f"{self.name('data.npz')}: does not hold arrays x and y ({error})") from None
+        except (ValueError, OSError, EOFError, KeyError, AttributeError, zipfile.BadZipFile):
+            raise InputError(
+                f"{self.name('data.npz')}: does not hold arrays x and y; allowed: the file as 'phasediag run' wrote it"
+            ) from None
         numbers = all(np.can_cast(array.dtype, np.float64, "same_kind") for array in arrays.values())
         sets = [arrays[name].shape for name in ("dimension", "seed") if name in arrays]
         if (
