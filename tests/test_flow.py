@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from reference import Reference, small_step_flow
-from tensor_networks import two_layer
 from tensor_networks.two_layer import TwoLayer
 
 from phasediag.engine import modes, relu_cpu
@@ -36,10 +35,7 @@ def compiled(x: np.ndarray, y: np.ndarray, width: int, jobs: list[Job], dtype: s
 
 
 Kind = Callable[[np.ndarray, np.ndarray, int, list[Job], str], Network]
-KINDS: dict[str, Kind] = {
-    "tensors": tensors,
-    "cpu": compiled,
-}
+KINDS: dict[str, Kind] = {"cpu": compiled}
 
 
 @pytest.fixture(params=KINDS)
@@ -175,7 +171,7 @@ def test_the_loss_never_rises_along_the_flow(kind: Kind) -> None:
 
 @cache
 def tensors_in_double(points: tuple[Exponents, ...], width: int, max_evaluations: int) -> Outcome:
-    """What all engines are compared with: trained once."""
+    """Another scheme, which engines are compared with: trained once."""
     return outcome(tensors, [*points], width=width, dtype="float64", max_evaluations=max_evaluations)
 
 
@@ -204,7 +200,7 @@ MEASURED_SLOPES = {
 
 def test_slopes_are_those_measured_with_small_steps(kind: Kind) -> None:
     points = list(MEASURED_SLOPES)
-    widths = [100, 1000] if kind is tensors else [100, 1000, 10000]  # tensors take long for nothing new
+    widths = [100, 1000, 10000]
     changes = np.array(
         [
             [
@@ -240,8 +236,7 @@ def test_one_point_is_enough_for_the_engine(kind: Kind) -> None:
 
 def start_from(monkeypatch: pytest.MonkeyPatch, weights: Callable[..., tuple[np.ndarray, ...]]) -> None:
     """Every engine with these initial weights of (depth, width, inputs, seed)."""
-    for engine in (two_layer, relu_cpu):
-        monkeypatch.setattr(engine, "initial_weights", weights)
+    monkeypatch.setattr(relu_cpu, "initial_weights", weights)
 
 
 def test_a_dead_network_is_stalled(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:

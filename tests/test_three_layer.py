@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from reference import Reference, small_step_flow_deep
-from tensor_networks import three_layer
 from tensor_networks.three_layer import ThreeLayer
 
 from phasediag.engine import relu_cpu
@@ -35,16 +34,12 @@ def network() -> ThreeLayer:
 Job = tuple[float, float, float, int]
 
 
-def tensors(x: np.ndarray, y: np.ndarray, width: int, jobs: list[Job], dtype: str) -> ThreeLayer:
-    return ThreeLayer.from_exponents(x, y, width, jobs, getattr(torch, dtype), "cpu")
-
-
 def compiled(x: np.ndarray, y: np.ndarray, width: int, jobs: list[Job], dtype: str) -> ReluNetworkCPU:
     return ReluNetworkCPU.initialised(x, y, 3, width, [Initialisation(width, *job) for job in jobs], dtype)
 
 
 Kind = Callable[[np.ndarray, np.ndarray, int, list[Job], str], Network]
-KINDS: dict[str, Kind] = {"tensors": tensors, "cpu": compiled}
+KINDS: dict[str, Kind] = {"cpu": compiled}
 
 
 @pytest.fixture(params=KINDS)
@@ -148,7 +143,6 @@ def test_the_result_does_not_depend_on_the_other_jobs(kind: Kind) -> None:
 
 def test_factors_are_folded_without_a_trace(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     late = relative_changes(outcome(kind, POINTS[:2], loss_tolerance=1e-3, accuracy=0.003), 100)
-    monkeypatch.setattr(three_layer, "MAX_FACTORS", 4)
     monkeypatch.setattr(relu_cpu, "MAX_FACTORS", 4)
     np.testing.assert_allclose(
         relative_changes(outcome(kind, POINTS[:2], loss_tolerance=1e-3, accuracy=0.003), 100), late, rtol=2e-3
@@ -179,8 +173,7 @@ def test_degenerate_data_end_honestly(kind: Kind) -> None:
 
 def test_non_finite_initial_weights_diverge_alone(kind: Kind) -> None:
     network = kind(X, Y, 50, [(1.0, 0.3, 0.0, 0), (1.0, 0.3, 0.0, 1)], "float32")
-    assert isinstance(network, ThreeLayer | ReluNetworkCPU)
-    weights = network.w2 if isinstance(network, ThreeLayer) else network._state.matrices[0]
-    weights[0, 0, 0] = np.nan
+    assert isinstance(network, ReluNetworkCPU)
+    network._state.matrices[0][0, 0, 0] = np.nan
     result = integrate(network, Settings(loss_tolerance=1e-3))
     assert result.status == ["diverged", "converged"]
