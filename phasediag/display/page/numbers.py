@@ -19,7 +19,8 @@ _SHADES = 33
 def rounded(values: Any, digits: int = 5) -> list[float | None]:
     """Numbers with so many significant digits; None where they are not finite."""
     numbers: Iterable[float] = np.asarray(values, float).tolist()
-    return [float(f"{number:.{digits}g}") if math.isfinite(number) else None for number in numbers]
+    form, is_finite = f"%.{digits}g", math.isfinite  # a page has hundreds of thousands of numbers
+    return [float(form % number) if is_finite(number) else None for number in numbers]
 
 
 def curve(values: Any) -> list[float | None]:

@@ -159,7 +159,7 @@ def make_app(library: Library, token: str | None, limits: Limits | None = None) 
         ],
         middleware=[
             Middleware(_Guard, token=token, limits=limits or Limits()),
-            Middleware(GZipMiddleware, compresslevel=5),
+            Middleware(GZipMiddleware, compresslevel=1),
         ],
     )
 
