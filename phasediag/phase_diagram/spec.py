@@ -331,14 +331,16 @@ def _too_wide(network: NetworkSpec, width: int) -> str:
 
 
 def _default_samples(grid: GridSpec, depth: int, given: dict[str, Any]) -> dict[str, Any]:
-    """An example of each regime, at the grid width nearest to 1000 (more than two layers: 400) on a log scale and the first seed.
-
-    The regimes belong to the first layer; with more than two layers, there is also one example of a condensed second layer.
-    """
+    """An example of each regime, at the grid width nearest to 1000 (more than two layers: 400) on a log scale and the first seed."""
     width = min(grid.width, key=lambda m: abs(math.log(m / _default_sample_width(depth))))
+    points = [] if "points" in given else _examples(grid, depth)
+    return {"points": points, "width": width, "seed": grid.seeds[0]}
+
+
+def _examples(grid: GridSpec, depth: int) -> list[tuple[float, float]]:
+    """A point in each regime of the first layer; with more than two layers, also one in the condensed regime of the second."""
     examples = dict(example_points(grid.exponents(), depth))
     if depth > 2:
         of_second = example_points(grid.exponents(), depth, "W2")
         examples |= {"second": of_second["condensed"]} if "condensed" in of_second else {}
-    points = [] if "points" in given else list(examples.values())
-    return {"points": points, "width": width, "seed": grid.seeds[0]}
+    return list(examples.values())
