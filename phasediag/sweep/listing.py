@@ -76,8 +76,13 @@ def list_studies(root: str) -> list[Listed]:
         except InputError as error:
             return Listed(folder, error=one_line(error))
 
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(readers(files)) as pool:
         return list(pool.map(listed, require(files)))
+
+
+def readers(files: Files) -> int:
+    """How many studies to look at at a time: of a bucket several, for each waits for it; on a disk, threads only wait for each other."""
+    return 1 if files.local else READERS
 
 
 def require(files: Files) -> list[str]:

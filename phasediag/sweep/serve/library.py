@@ -19,10 +19,10 @@ from ...display.page.render import to_json
 from ...display.page.report import Report
 from ...errors import InputError, one_line
 from ...kinds import Compared, kind_in, named, open_store
-from ...storage.files import READERS, Files, Mark
+from ...storage.files import Files, Mark
 from ...storage.store import Store
 from ...studies import AnyStudy
-from ..listing import Listed, describe, folders, require
+from ..listing import Listed, describe, folders, readers, require
 from ..status import Status, Watch
 from .beside import compared, spec_differences
 
@@ -359,5 +359,5 @@ class Library:
         except InputError:
             found = []
             self._shelves = {}
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(readers(self._files)) as pool:
             return list(pool.map(lambda folder: self._shelves[folder].look(folder), found))
