@@ -86,7 +86,9 @@ def test_one_module_imports_ray() -> None:
 
 def test_torch_belongs_to_what_trains_with_tensors() -> None:
     assert {name for name in FILES if "torch" in imported(name, at_top=True)} == {
+        "engine.cards",
         "engine.descent",
+        "engine.kernels",
         "engine.relu_gpu",
         "engine.threads",
         "condensation.descent",

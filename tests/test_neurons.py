@@ -47,8 +47,8 @@ def test_the_turn_and_the_rotation_are_exact_in_their_plane(size: float) -> None
 
 def test_pieces_of_a_step_add_up() -> None:
     impulses, lags = RNG.standard_normal((PIECES, 3)), RNG.standard_normal((PIECES, 3))
-    pulls, lates = np.empty((TREE, 3)), np.empty((TREE, 3))
-    size = resolve(impulses, lags, 0.5, pulls, lates)
+    pulls, lates, shares = np.empty((TREE, 3)), np.empty((TREE, 3)), np.empty((TREE, 2))
+    size = resolve(impulses, lags, 0.5, np.empty((2, TREE, 3)), pulls, lates, shares)
     np.testing.assert_allclose(size * pulls[PIECES - 1 :], 0.5 * impulses)
     np.testing.assert_allclose(size * pulls[0], 0.5 * impulses.sum(axis=0))
     # first moments about the middle, in units of the piece: those of the parts, and those of where the parts are
@@ -59,11 +59,9 @@ def test_pieces_of_a_step_add_up() -> None:
 
 
 def test_shares_of_a_step_are_those_of_its_impulse() -> None:
-    pulls, lates = np.empty((TREE, 2)), np.empty((TREE, 2))
+    pulls, lates, shares = np.empty((TREE, 2)), np.empty((TREE, 2)), np.empty((TREE, 2))
     fading = np.exp(-np.arange(PIECES) / 3)[:, None] * np.array([1.0, -2.0])
-    resolve(fading, np.zeros_like(fading), 1.0, pulls, lates)
-    shares = np.empty((TREE, 2))
-    neurons.share_out(pulls, shares)
+    resolve(fading, np.zeros_like(fading), 1.0, np.empty((2, TREE, 2)), pulls, lates, shares)
     leaves = shares[PIECES - 1 :]
     assert leaves[0, 0] == 0 and leaves[-1, 1] == pytest.approx(1)
     np.testing.assert_allclose(leaves[1:, 0], leaves[:-1, 1])

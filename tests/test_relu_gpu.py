@@ -15,7 +15,7 @@ from test_relu_cpu import DEPTHS, NEURONS, X, Y, impulses, jobs_of
 
 from phasediag.engine import kernels
 from phasediag.engine.flow import Settings, integrate
-from phasediag.engine.networks import Initialisation
+from phasediag.engine.networks import Evaluated, Initialisation, Trial
 from phasediag.engine.relu_cpu import ReluNetworkCPU
 from phasediag.engine.relu_gpu import ReluNetworkGPU
 
@@ -33,19 +33,20 @@ def both(depth: int, jobs: list[Initialisation] | None = None) -> tuple[ReluNetw
     return ReluNetworkCPU.initialised(*arguments), ReluNetworkGPU.initialised(*arguments, "cpu")
 
 
-def step(network: ReluNetworkCPU | ReluNetworkGPU, depth: int, size: float, repeats: int = 0):
+def step(network: ReluNetworkCPU | ReluNetworkGPU, depth: int, size: float, repeats: int = 0) -> Trial:
     """A step along what pushes all layers, within which no gate has to settle."""
     pushed = impulses(depth, size)
-    jobs, pieces = len(pushed), network.pieces
+    jobs, pieces, put, get = len(pushed), network.pieces, network.runner.put, network.runner.get
     parts = np.repeat(pushed[:, None] / pieces, pieces, axis=1)
     tried = np.full(jobs, repeats)
-    return network.trial(tried, tried < 0, np.full(jobs, 1.0), parts, np.zeros_like(parts), 1e9)
+    given = tried, tried < 0, np.full(jobs, 1.0), parts, np.zeros_like(parts)
+    return Trial(*map(get, network.trial(*map(put, given), 1e9)))
 
 
 def test_a_step_leads_where_it_does_on_the_cpu(depth: int) -> None:
     """Twice, with what the first step owes, and repeated once."""
     cpu, gpu = both(depth)
-    first = [network.begin() for network in (cpu, gpu)]
+    first = [Evaluated(*map(network.runner.get, network.begin())) for network in (cpu, gpu)]
     np.testing.assert_allclose(first[1].residual, first[0].residual, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(first[1].kernels, first[0].kernels, rtol=1e-9, atol=1e-12)
     for _ in range(2):
@@ -57,10 +58,11 @@ def test_a_step_leads_where_it_does_on_the_cpu(depth: int) -> None:
                     found, expected, rtol=1e-7, atol=1e-9 * np.abs(expected).max(), err_msg=name
                 )
         for network in (cpu, gpu):
-            network.accept(np.array([True, True, False, True, True]))
-    e = np.linspace(-1.0, 1.0, 5 * len(X)).reshape(5, -1)
-    np.testing.assert_allclose(gpu.force(e), cpu.force(e), rtol=1e-6)
-    assert np.array_equal(gpu.unseen(np.arange(5)), cpu.unseen(np.arange(5)))
+            network.accept(network.runner.put(np.array([True, True, False, True, True])))
+    e, wanted = np.linspace(-1.0, 1.0, 5 * len(X)).reshape(5, -1), np.full(5, True)
+    put = gpu.runner.put
+    np.testing.assert_allclose(gpu.force(put(e), put(wanted)), cpu.force(e, wanted), rtol=1e-6)
+    assert np.array_equal(gpu.unseen(put(wanted)), cpu.unseen(wanted))
     for job in range(5):
         for layer, expected in cpu.change(job).items():
             found, size = np.asarray(gpu.change(job)[layer]), np.abs(np.asarray(expected)).max()

@@ -12,9 +12,9 @@ from reference import Reference, small_step_flow_deep
 from tensor_networks.three_layer import ThreeLayer
 
 from phasediag.engine import relu_cpu
-from phasediag.engine.flow import Settings, integrate
+from phasediag.engine.flow import Network, Settings, integrate
 from phasediag.engine.measures import frobenius
-from phasediag.engine.networks import Initialisation, Network, Outcome, initial_weights
+from phasediag.engine.networks import Initialisation, Outcome, initial_weights
 from phasediag.engine.relu_cpu import ReluNetworkCPU
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -1,16 +1,31 @@
-"""The functions of single neurons (:mod:`.single`) as kernels of a GPU. Needs numba-cuda, which compiles them where a GPU is."""
+"""The functions of single neurons (:mod:`.single`), of jobs (:mod:`.steps`) and of rows as kernels of a GPU.
+
+Needs numba-cuda, which compiles them where a GPU is.
+"""
 
 # Types are numba's business here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from numba import cuda
+import numba.extending
+import numpy as np
+import torch
+from numba import cuda, types
+from numba.cuda import extending
 
-from . import single
+from . import pieces, products, single, steps, teams
 from .neurons import BLOCK
+
+GRID = 4096
+"""Blocks of a kernel of teams: those that find no job end at once, and those beyond wait for their turn."""
+MOST_LANES = 128
+"""Largest team: a block of threads."""
+
+
+# One thread for one neuron.
 
 
 @cuda.jit
@@ -34,14 +49,121 @@ def _mine(room):
 
 
 def launch(blocks: int, flags: tuple[Any, ...], groups: Sequence[Sequence[Any]]) -> None:
-    """Starts the kernel on the stream of torch, and does not wait for it.
+    """Starts :func:`move` on the stream of torch, and does not wait for it.
 
     Args:
         blocks: of `BLOCK` threads.
         flags, groups: the arguments of :func:`.single.move`, as tensors of torch.
     """
-    import torch
+    move[blocks, BLOCK, _stream()](flags, *map(on_card, groups))
 
-    stream = cuda.external_stream(torch.cuda.current_stream().cuda_stream)
-    arrays = (tuple(cuda.as_cuda_array(tensor) for tensor in group) for group in groups)
-    move[blocks, BLOCK, stream](flags, *arrays)
+
+# One team, a block of threads, for one job or row.
+
+# numba-cuda has its own; numba's older target, which tests can do with, has none
+overload = getattr(extending, "overload", numba.extending.overload)
+
+overload(teams.lane, target="cuda")(lambda: lambda: cuda.threadIdx.x)
+overload(teams.lanes, target="cuda")(lambda: lambda: cuda.blockDim.x)
+
+
+@cuda.jit(device=True)
+def _sum(value):
+    room = cuda.shared.array(0, types.float64)
+    cuda.syncthreads()  # all have read what was here before
+    room[cuda.threadIdx.x] = value
+    cuda.syncthreads()
+    total = 0.0
+    for lane in range(cuda.blockDim.x):
+        total += room[lane]
+    return total
+
+
+@cuda.jit(device=True)
+def _largest(value):
+    room = cuda.shared.array(0, types.float64)
+    cuda.syncthreads()
+    room[cuda.threadIdx.x] = value
+    cuda.syncthreads()
+    most = room[0]
+    for lane in range(1, cuda.blockDim.x):
+        most = max(most, room[lane])
+    return most
+
+
+overload(teams.together, target="cuda")(lambda value: lambda value: _sum(value))
+overload(teams.most, target="cuda")(lambda value: lambda value: _largest(value))
+
+
+@cuda.jit
+def begin(front, jobs, residual, kernels, rates, target):
+    """See :func:`.steps.begin`."""
+    for job in range(cuda.blockIdx.x, len(jobs), cuda.gridDim.x):
+        steps.begin_one(front, job, residual[job], kernels[job], rates[job], target)
+
+
+@cuda.jit
+def ends(front, jobs, unseen, target, accuracy, max_evaluations):
+    """See :func:`.steps.ends`."""
+    for index in range(cuda.blockIdx.x, len(jobs), cuda.gridDim.x):
+        steps.ends_one(front, jobs[index], unseen[index], target, accuracy, max_evaluations)
+
+
+@cuda.jit
+def propose(front, jobs, force, target, max_evaluations):
+    """See :func:`.steps.propose`."""
+    for index in range(cuda.blockIdx.x, len(jobs), cuda.gridDim.x):
+        steps.propose_one(front, jobs[index], force[index], target, max_evaluations)
+
+
+@cuda.jit
+def judge(front, jobs, trial, accuracy, target, max_passes):
+    """See :func:`.steps.judge`."""
+    for index in range(cuda.blockIdx.x, len(jobs), cuda.gridDim.x):
+        steps.judge_one(front, jobs[index], trial, index, accuracy, target, max_passes)
+
+
+@cuda.jit
+def resolve_all(impulses, lags, factors, trees, pulls, lates, shares, sizes):
+    """See :func:`.pieces.resolve_all`."""
+    for job in range(cuda.blockIdx.x, len(sizes), cuda.gridDim.x):
+        pieces.resolve_one(impulses, lags, factors, trees, pulls, lates, shares, sizes, job)
+
+
+@cuda.jit
+def grow(changes, lefts, rights, squares, taken):
+    """See :func:`.products.grow`."""
+    rows = changes.shape[1]
+    for index in range(cuda.blockIdx.x, len(taken) * rows, cuda.gridDim.x):
+        products.grow_row(changes, lefts, rights, squares, taken, index // rows, index % rows)
+
+
+OF_TEAMS = {kernel.py_func.__name__: kernel for kernel in (begin, ends, propose, judge, resolve_all, grow)}
+"""The kernels of functions that run others job by job, or row by row, on a CPU: by their names."""
+
+
+def launch_teams(function: Callable[..., None], lanes: int, arguments: Sequence[Any]) -> None:
+    """Starts the kernel that a function of many jobs or rows is on a GPU, on the stream of torch, and does not wait for it.
+
+    Args:
+        function: see `OF_TEAMS`.
+        lanes: of every team.
+        arguments: of the function, as numbers, tensors of torch, and tuples of them; arrays of `on_card` as they are.
+    """
+    lanes = min(lanes, MOST_LANES)
+    room = lanes * np.dtype(np.float64).itemsize  # shared by the lanes of a team: what they bring together
+    OF_TEAMS[function.__name__][GRID, lanes, _stream(), room](*map(on_card, arguments))
+
+
+def on_card(argument: Any) -> Any:
+    """What numba takes for a tensor of torch, or in place of those in a tuple."""
+    if isinstance(argument, torch.Tensor):
+        return cuda.as_cuda_array(argument, sync=False)
+    if isinstance(argument, tuple):
+        parts = map(on_card, argument)
+        return type(argument)(*parts) if hasattr(argument, "_fields") else tuple(parts)
+    return argument
+
+
+def _stream() -> Any:
+    return cuda.external_stream(torch.cuda.current_stream().cuda_stream)

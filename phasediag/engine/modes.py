@@ -14,23 +14,21 @@ _compiled = compiled()
 
 
 @_compiled
-def phis(x: float, out: Array) -> None:
+def phis(x: float) -> tuple[float, float, float, float]:
     """``phi_1(-x) ... phi_4(-x)`` for x >= 0, from ``phi_0 = exp`` and ``phi_k(z) = 1/k! + z phi_{k+1}(z)``: upwards where x is large;
     where it is small, downwards from a series for the last one."""
     if x >= 1.0:
-        value, factorial = exp(-x), 1.0
-        for k in range(4):
-            value = (1 / factorial - value) / x
-            out[k] = value
-            factorial *= k + 1
-        return
+        one = (1 - exp(-x)) / x
+        two = (1 - one) / x
+        three = (1 / 2 - two) / x
+        return one, two, three, (1 / 6 - three) / x
     value = 0.0
     for k in range(14, -1, -1):
         value = 1 - x * value / (k + 5)  # (k + 4)! times the sum from its k-th term on
-    out[3] = value / 24
-    out[2] = 1 / 6 - x * out[3]
-    out[1] = 1 / 2 - x * out[2]
-    out[0] = 1 - x * out[1]
+    four = value / 24
+    three = 1 / 6 - x * four
+    two = 1 / 2 - x * three
+    return 1 - x * two, two, three, four
 
 
 @_compiled

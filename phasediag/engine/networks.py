@@ -5,7 +5,7 @@ In normalised weights (N(0, 1) at the start; physics of Luo et al., JMLR 2021, a
     dtheta_l/dt = -(kappa c_l / n) sum_i e_i J_l,i ,        e_i = f(x_i) - y_i,    J_l,i = d(f(x_i) / kappa) / d theta_l
 
 with kappa = m^-gamma and one rate c_l per layer. The integrator (:mod:`.flow`) works with the *impulse*
-``E_i = integral of e_i dt`` of a step. A :class:`Network` moves its weights under a given impulse, and tells the residual and the
+``E_i = integral of e_i dt`` of a step. A :class:`.flow.Network` moves its weights under a given impulse, and tells the residual and the
 kernel that it then has: :class:`.relu_cpu.ReluNetworkCPU` on a CPU, :class:`.relu_gpu.ReluNetworkGPU` on a GPU.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -109,23 +109,24 @@ class Outcome:
 
 
 class Evaluated(NamedTuple):
-    """Residual ``e`` (B, n) of a batch, and the kernel of every layer, ``kappa^2 c_l J_l J_l^T / n`` (B, L, n, n); both float64.
+    """Residual ``e`` (B, n) of a batch, and the kernel of every layer, ``kappa^2 c_l J_l J_l^T / n`` (B, L, n, n); both float64,
+    of the kind that the network's arrays are of.
 
     With frozen features ``de/dt = -sum_l K_l e``.
     """
 
-    residual: Array
-    kernels: Array
+    residual: Any
+    kernels: Any
 
 
 class Trial(NamedTuple):
     """Where a trial move under an impulse leads to, and what it risked. Float64, jobs first."""
 
-    residual: Array  # (B, n) and kernels (B, L, n, n): see Evaluated
-    kernels: Array
-    rotation: Array  # (B,) largest hyperbolic angle of a neuron
-    unsettled: Array  # (B,) what the gates and signals that it met would change, relative to a layer's displacement since the start
-    travelled: Array  # (B, L) displacement of every layer since the start, Frobenius norm
+    residual: Any  # (B, n) and kernels (B, L, n, n): see Evaluated
+    kernels: Any
+    rotation: Any  # (B,) largest hyperbolic angle of a neuron
+    unsettled: Any  # (B,) what the gates and signals that it met would change, relative to a layer's displacement since the start
+    travelled: Any  # (B, L) displacement of every layer since the start, Frobenius norm
 
     @classmethod
     def empty(cls, jobs: int, layers: int, points: int) -> Trial:
@@ -137,57 +138,3 @@ class Trial(NamedTuple):
             unsettled=np.empty(jobs),
             travelled=np.full((jobs, layers), np.nan),
         )
-
-
-class Network(Protocol):
-    """A batch of networks of one shape on one data set, as the integrator sees it: it holds their weights, and moves them."""
-
-    layers: tuple[str, ...]
-    """Names of the layers, from the input to the output."""
-    pieces: int
-    """Pieces of a step in which it wants to know the impulse."""
-    passes: int
-    """Moves of one step, each with the gates and signals that the one before met: what has not settled by then wants a shorter step."""
-    y: Array
-
-    @property
-    def rates(self) -> Array:
-        """The rates c_l (B, L)."""
-
-    @property
-    def mass(self) -> Array:
-        """How many neurons of the network that is represented each simulated one stands for (B,); 1 where it is whole."""
-
-    def begin(self) -> Evaluated:
-        """Goes to the initial weights."""
-
-    def trial(
-        self, repeats: Indices, forgiven: Mask, ahead: Array, impulses: Array, lags: Array, tolerance: float
-    ) -> Trial:
-        """Moves all weights under the impulses of the ``pieces`` of a step (B, P, n), one after the other.
-
-        ``repeats`` (B,): how often this step has been tried before, each time with the gates and signals that it met; ``forgiven`` (B,):
-        whether to drop what the last step left to this one; ``ahead`` (B,):
-        length of the step in units of the last one; ``lags`` (B, P, n): first moments of the impulses about the middles of their pieces,
-        negative, relative to them, where the residual fades; ``tolerance``: of ``Trial.unsettled``.
-        """
-
-    def accept(self, accepted: Mask) -> None:
-        """Takes the step that was tried, in the jobs where ``accepted`` (B,)."""
-
-    def select(self, jobs: Indices) -> Network:
-        """The networks with these indices, where they are."""
-
-    def force(self, residual: Array) -> Array:
-        """Largest force (B,) of ``residual`` (B, n) on a neuron of the last hidden layer that is free to follow it, relative to what it
-        would be if all points pulled the same way: 0 where no neuron, however small, would move or grow."""
-
-    def unseen(self, jobs: Indices) -> Mask:
-        """Which points (B, n) no neuron of some hidden layer sees any longer, in those of the networks with these indices that stand for
-        wider ones: of the wider one's, some always would."""
-
-    def initial(self, job: int) -> Layers:
-        """Initial weights of one job."""
-
-    def change(self, job: int) -> Changes:
-        """Displacement since the start of the weights of one job."""

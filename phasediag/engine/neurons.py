@@ -30,7 +30,6 @@ from .networks import MAX_ROTATION
 from .pieces import (
     DAMPED,
     MAX_SWEEPS,
-    PIECES,
     SETTLED,
     TREE,
     copy,
@@ -836,26 +835,6 @@ def add_input_kernel(room, gates, signals, cosines, backward, held_back):
         if kinks > 0:
             _project(s, p, lanes, cosines)
             add_gram(held_back, p, _U, lanes)
-
-
-@_lanes
-def share_out(pulls, shares):
-    """Where the pieces of a step begin and end: shares (TREE, 2) of the whole impulse, for what moves is moved by it."""
-    n = pulls.shape[1]
-    weights = np.zeros(TREE)
-    for piece in range(TREE - 1, -1, -1):
-        if piece >= PIECES - 1:
-            for i in range(n):
-                weights[piece] += abs(np.float64(pulls[piece, i]))
-        else:
-            weights[piece] = weights[2 * piece + 1] + weights[2 * piece + 2]
-    shares[0, 0], shares[0, 1] = 0.0, 1.0
-    for piece in range(PIECES - 1):
-        left, right = 2 * piece + 1, 2 * piece + 2
-        begin, end = shares[piece, 0], shares[piece, 1]
-        part = weights[left] / weights[piece] if weights[piece] > 0 else 0.5
-        middle = begin + (end - begin) * part
-        shares[left, 0], shares[left, 1], shares[right, 0], shares[right, 1] = begin, middle, middle, end
 
 
 @_lanes

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from .compiled import compiled
+from .teams import first, meet, mine, most
 
 LEVELS = 5
 """A step is moved in 1, 2, 4 ... 2^(LEVELS - 1) pieces: within a piece, neurons meet kinks as if they moved evenly."""
@@ -32,14 +33,16 @@ _maximum = compiled("nnan", "nsz")
 
 
 @_lanes
-def resolve(impulses, lags, factor, pulls, lates):
-    """Impulses (PIECES, n) and their first moments, times ``factor``, for all pieces of the tree: ``pulls`` and ``lates`` (TREE, n), in
-    units of the largest entry of the impulses, which it returns."""
-    n, num = impulses.shape[1], pulls.dtype.type
-    impulse, lag = np.empty((TREE, n)), np.empty((TREE, n))
-    size = 1e-300
-    for piece in range(TREE - 1, -1, -1):
-        for i in range(n):
+def resolve(impulses, lags, factor, tree, pulls, lates, shares):
+    """What pulls in every piece of the tree, by a team of lanes.
+
+    Impulses (PIECES, n) and their first moments, times ``factor``: ``pulls`` and ``lates`` (TREE, n), in units of the largest entry of the
+    impulses, which it returns; ``shares`` (TREE, 2): see :func:`share_out`. ``tree`` (2, TREE, n): room, float64.
+    """
+    n, num, size = impulses.shape[1], pulls.dtype.type, 1e-300
+    impulse, lag = tree[0], tree[1]
+    for i in mine(n):
+        for piece in range(TREE - 1, -1, -1):
             if piece >= PIECES - 1:
                 leaf = piece - (PIECES - 1)
                 impulse[piece, i], lag[piece, i] = impulses[leaf, i] * factor, lags[leaf, i] * factor
@@ -49,10 +52,50 @@ def resolve(impulses, lags, factor, pulls, lates):
                 apart = impulse[right, i] - impulse[left, i]
                 lag[piece, i] = (lag[left, i] + lag[right, i]) / 2 + apart / 4
             size = max(size, abs(impulse[piece, i]))
-    for piece in range(TREE):
-        for i in range(n):
+    size = most(size)
+    for i in mine(n):
+        for piece in range(TREE):
             pulls[piece, i], lates[piece, i] = num(impulse[piece, i] / size), num(lag[piece, i] / size)
+    meet()
+    share_out(pulls, tree[0, :, 0], shares)
     return size
+
+
+@_lanes
+def resolve_all(impulses, lags, factors, trees, pulls, lates, shares, sizes):
+    """What pulls in every piece of the steps of all jobs, jobs first: see :func:`resolve`. ``sizes`` (B,): their units."""
+    for job in range(len(sizes)):
+        resolve_one(impulses, lags, factors, trees, pulls, lates, shares, sizes, job)
+
+
+@_lanes
+def resolve_one(impulses, lags, factors, trees, pulls, lates, shares, sizes, job):
+    """Resolves the step of one job: see :func:`resolve_all`."""
+    size = resolve(impulses[job], lags[job], factors[job], trees[job], pulls[job], lates[job], shares[job])
+    if first():
+        sizes[job] = size
+
+
+@_lanes
+def share_out(pulls, weights, shares):
+    """Where the pieces of a step begin and end, by a team: shares (TREE, 2) of the whole impulse, for what moves is moved by it.
+    ``weights`` (TREE,): room."""
+    for leaf in mine(PIECES):
+        piece = leaf + PIECES - 1
+        weights[piece] = 0.0
+        for i in range(pulls.shape[1]):
+            weights[piece] += abs(np.float64(pulls[piece, i]))
+    meet()
+    if first():
+        for piece in range(PIECES - 2, -1, -1):
+            weights[piece] = weights[2 * piece + 1] + weights[2 * piece + 2]
+        shares[0, 0], shares[0, 1] = 0.0, 1.0
+        for piece in range(PIECES - 1):
+            left, right = 2 * piece + 1, 2 * piece + 2
+            begin, end = shares[piece, 0], shares[piece, 1]
+            part = weights[left] / weights[piece] if weights[piece] > 0 else 0.5
+            middle = begin + (end - begin) * part
+            shares[left, 0], shares[left, 1], shares[right, 0], shares[right, 1] = begin, middle, middle, end
 
 
 @_lanes

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from .compiled import compiled
+from .teams import first, mine, together
 
 _sums = compiled("contract", "nsz", "reassoc")
 _rows = compiled("contract", "nsz")
@@ -133,3 +134,29 @@ def add_gram(out, rows, at, lanes):
             for k in range(lanes):
                 total += np.float64(one[k]) * np.float64(three[k])
             out[count - 1, j] += total
+
+
+@_rows
+def grow(changes, lefts, rights, squares, taken):
+    """Adds ``left^T right`` to the changes (B, p, k) of the jobs that have ``taken`` (B,) a step, of factors (B, n, p) and (B, n, k); sums
+    of squares of the rows of these go to ``squares`` (B, p), float64."""
+    for job in range(len(taken)):
+        for row in range(changes.shape[1]):
+            grow_row(changes, lefts, rights, squares, taken, job, row)
+
+
+@_rows
+def grow_row(changes, lefts, rights, squares, taken, job, row):
+    """One row of one job, by a team of lanes: see :func:`grow`."""
+    if not taken[job]:
+        return
+    change, left, right, square = changes[job, row], lefts[job], rights[job], 0.0
+    for k in mine(len(change)):
+        moved = change[k]
+        for i in range(len(left)):
+            moved += left[i, row] * right[i, k]
+        change[k] = moved
+        square += np.float64(moved) ** 2
+    square = together(square)
+    if first():
+        squares[job, row] = square

@@ -59,11 +59,11 @@ from .neurons import (
     move_layer,
     room,
     scaled,
-    share_out,
     weigh,
 )
 from .pieces import PIECES, TREE, resolve
 from .products import FIRST, add_gram, add_sums, dots
+from .runners import HostRunner, Runner
 
 PADDING = 32
 """Layers are padded to a multiple of this with neurons whose weights are and stay zero: no loop has a remainder."""
@@ -152,6 +152,7 @@ class _Room(NamedTuple):
     owing: Any
     first: Any
     last: Any
+    tree: Any
     pulls: Any
     lates: Any
     own: Any
@@ -189,6 +190,7 @@ class ReluNetworkCPU:
         dtype, jobs, n, (seeds, neurons, _), hidden = w1.dtype, len(slot), len(x), w1.shape, len(weights) - 1
         inputs, padded = np.hstack([x, np.ones((n, 1))]), neurons + 1 + -(neurons + 1) % PADDING
         self.y, self.points, self._inputs, self._w1 = y, n, inputs, w1
+        self.runner: Runner = HostRunner()
         self.layers: tuple[str, ...] = (*(f"W{layer}" for layer in range(1, hidden + 1)), "a")
         self.pieces, self.passes, self._strict = (
             PIECES,
@@ -363,8 +365,11 @@ class ReluNetworkCPU:
         selected._jobs = self._jobs[jobs]
         return selected
 
-    def force(self, residual: Array) -> Array:
-        state, jobs = self._state, self._jobs
+    def force(self, residual: Array, wanted: Mask) -> Array:
+        state, jobs, force = self._state, self._jobs[wanted], np.zeros(len(wanted))
+        if not len(jobs):
+            return force
+        residual = residual[wanted]
         place = state.current[jobs]
         gates = state.gate[-1, place, jobs].astype(np.float64)
         free = ~((gates > 0) & (gates < 1)).any(axis=1, keepdims=True)
@@ -377,14 +382,17 @@ class ReluNetworkCPU:
         pull = gates * free * residual[:, :, None]
         pulled = np.sqrt(np.maximum((pull * (gram @ pull)).sum(axis=1), 0.0)).max(axis=1)
         whole = (np.abs(residual) * np.sqrt(np.diagonal(gram, axis1=1, axis2=2))).sum(axis=1)
-        force: Array = pulled / np.maximum(whole, np.finfo(np.float64).tiny)
+        force[wanted] = pulled / np.maximum(whole, np.finfo(np.float64).tiny)
         return force
 
-    def unseen(self, jobs: Indices) -> Mask:
-        state, at = self._state, self._jobs[jobs]
-        unseen = np.zeros((len(at), self.points), dtype=np.bool_)
-        for index in np.flatnonzero(state.mass[at] > 1):
-            gates = state.gate[:, state.current[at[index]], at[index], :, : state.neurons]  # (H, n, N)
+    def unseen(self, wanted: Mask) -> Mask:
+        state = self._state
+        unseen = np.zeros((len(wanted), self.points), dtype=np.bool_)
+        for index in np.flatnonzero(wanted):
+            at = self._jobs[index]
+            if state.mass[at] == 1:
+                continue
+            gates = state.gate[:, state.current[at], at, :, : state.neurons]  # (H, n, N)
             unseen[index] = ~(gates > 0).any(axis=2).all(axis=0)
         return unseen
 
@@ -416,7 +424,7 @@ class ReluNetworkCPU:
 
 
 class _Step(NamedTuple):
-    """The arguments of :meth:`.networks.Network.trial`."""
+    """The arguments of :meth:`.flow.Network.trial`."""
 
     repeats: Any
     forgiven: Any
@@ -478,6 +486,7 @@ def _room(hidden: int, n: int, padded: int, dtype: Any) -> _Room:
         owing=rows(padded),
         first=rows(padded),
         last=rows(padded),
+        tree=np.zeros((2, TREE, n)),
         pulls=tree(),
         lates=tree(),
         own=tree(),
@@ -800,8 +809,8 @@ def _try_steps(
             state.count[job],
         )
         travelled, root_mass = trial.travelled[index], sqrt(state.mass[job])
-        size = resolve(step.impulses[index], step.lags[index], state.kappa[job] / n, room.pulls, room.lates)
-        share_out(room.pulls, room.shares)
+        pushed = step.impulses[index], step.lags[index], state.kappa[job] / n
+        size = resolve(*pushed, room.tree, room.pulls, room.lates, room.shares)
         going = step.ahead[index]
         paid = 0.0 if step.forgiven[index] else min(PAYMENT * going, 1.0)
         unpaid = 0.0 if step.forgiven[index] else 1 - paid

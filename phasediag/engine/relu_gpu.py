@@ -1,13 +1,16 @@
 """ReLU networks of any depth on a GPU: the scheme, and the functions of single neurons, of :mod:`.relu_cpu`.
 
-What happens to one neuron is :func:`.neurons.move_one` and :func:`.neurons.move_again`, compiled for the GPU: one thread for one neuron.
-Products of matrices are torch's. Of a matrix between hidden layers, every job has its own change.
+What happens to one neuron is :func:`.single.move`, compiled for the GPU: one thread for one neuron. Products of matrices are torch's. A
+trial starts work on the card and waits for none of it: what the next one needs to know stays there.
+
+Initial weights are those of a seed, and shared: a job has the change of every matrix between hidden layers, and meets both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
+from dataclasses import dataclass, fields
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -17,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import threads
-from .compiled import compiled
+from .cards import CardRunner
 from .networks import (
     MAX_ROTATION,
     Array,
@@ -26,15 +29,17 @@ from .networks import (
     Indices,
     Initialisation,
     Layers,
-    Mask,
     Trial,
     initial_weights,
 )
-from .neurons import share_out
-from .pieces import PIECES, TREE, resolve
+from .pieces import PIECES, TREE, resolve_all
+from .products import grow
 from .relu_cpu import CREDIT, IDLE, LOAN, PAYMENT, STRICT
+from .runners import Runner
 
 _TINY = 1e-300
+ROW_LANES = 128
+"""Threads for a row of a matrix."""
 
 
 class _Place(NamedTuple):
@@ -48,13 +53,41 @@ class _Place(NamedTuple):
     b: list[Tensor]
     owed: list[Tensor]
 
-    def each(self, of: Callable[..., Tensor], *others: _Place) -> _Place:
-        """What ``of`` makes of each tensor, and of the same ones of others."""
-        parts: list[Any] = [
-            [of(*them) for them in zip(*same, strict=True)] if isinstance(same[0], list) else of(*same)
-            for same in zip(self, *others, strict=True)
-        ]
-        return _Place(*parts)
+
+@dataclass
+class _State:
+    """What a batch of jobs knows between two trials; by layer where there are several."""
+
+    a_start: Tensor  # (B, N)
+    f_start: Tensor  # (B, n)
+    z_start: list[Tensor]  # (B, n, N)
+    at: _Place
+    tried: _Place
+    drift: list[
+        Tensor
+    ]  # (B, n, N) by how much the backward signals have changed in the last step, and what they are expected to become
+    guess: list[Tensor]
+    change: list[
+        Tensor
+    ]  # (B, N, N+1) of the matrices between hidden layers, and sums of squares of its rows (B, N), float64
+    squares: list[Tensor]
+    left: list[Tensor]  # (B, n, N), (B, n, N+1) factors of what the step that was tried adds to it
+    right: list[Tensor]
+
+    def those(self, which: Tensor) -> _State:
+        """The state of some of the jobs."""
+        return _State(
+            *(_each(lambda tensor: tensor[which], getattr(self, field.name)) for field in fields(self))
+        )
+
+
+def _each(of: Callable[..., Tensor], *same: Any) -> Any:
+    """What ``of`` makes of tensors, or of those of lists and tuples."""
+    first = same[0]
+    if isinstance(first, Tensor):
+        return of(*same)
+    parts = (_each(of, *them) for them in zip(*same, strict=True))
+    return type(first)(*parts) if hasattr(first, "_fields") else list(parts)
 
 
 class ReluNetworkGPU:
@@ -76,8 +109,10 @@ class ReluNetworkGPU:
         rates: Array,
         device: str,
     ) -> None:
-        w1, jobs, n, hidden = weights[0], len(slot), len(x), len(weights) - 1
+        w1, n, hidden = weights[0], len(x), len(weights) - 1
         self.y, self.points, self.neurons, self.hidden, self.device = y, n, w1.shape[1], hidden, device
+        self._card = CardRunner(device, n)
+        self.runner: Runner = self._card
         self.layers: tuple[str, ...] = (*(f"W{layer}" for layer in range(1, hidden + 1)), "a")
         self.passes, self._strict = (1, 1.0) if hidden == 1 else (4, STRICT)
         self._inputs = np.hstack([x, np.ones((n, 1))])
@@ -85,54 +120,44 @@ class ReluNetworkGPU:
         self.rates, self.mass, self._kappa = rates, width / self.neurons, kappa * width ** ((hidden - 1) / 2)
         self._constants = width[:, None] ** (-np.arange(hidden) / 2)
         gram = self._inputs @ self._inputs.T
-        self._rank = int(np.linalg.matrix_rank(gram))
-        self._gram = self._tensor(gram)[None]
+        self._gram, self._target = self._tensor(gram)[None], self._tensor(y)
         self._mover = threads.Mover(self._inputs, gram, w1.dtype, device)
         self._dtype = self._mover.dtype
         self._start = [self._tensor(layer) for layer in weights]
+        self._held: _State | None = None
         self._into()
-        index = torch.from_numpy(slot).to(device)
-        self._a_start = self._start[-1][index]
-        z = self._tensor(np.matmul(self._inputs, w1.transpose(0, 2, 1).astype(np.float64)))[index].to(
-            self._dtype
-        )
-        self._z_start = [z]
-        for layer, matrix in enumerate(self._start[1:-1], start=1):
-            features = self._features(layer, torch.zeros_like(z))
-            self._z_start.append(features @ matrix[index].transpose(1, 2))
-        last = torch.relu(self._z_start[-1]).double()
-        self._f_start = self._mass.sqrt()[:, None] * torch.einsum("bnk,bk->bn", last, self._a_start.double())
-        self._change = [torch.zeros_like(matrix[index]) for matrix in self._start[1:-1]]
-        self._base = [matrix[index] for matrix in self._start[1:-1]]
-        self._far = torch.zeros((hidden - 1, jobs), dtype=torch.float64, device=device)
-        self._at = self._tried = self._still(jobs)
-        self._drift = [torch.zeros_like(b) for b in self._at.b]
-        self._guess = [torch.zeros_like(b) for b in self._at.b]
-        self._left: list[Tensor] = []
-        self._right: list[Tensor] = []
 
     def _into(self) -> None:
-        """What jobs have by themselves, as tensors of float64."""
+        """What jobs have by themselves, as tensors of float64; and the runs of neighbours with the same initial weights."""
         self._mass, self._kappas = self._tensor(self.mass), self._tensor(self._kappa)
         self._rate, self._constant = self._tensor(self.rates), self._tensor(self._constants)
+        self._stands = self._tensor(self.mass > 1)
+        ends = np.append(np.flatnonzero(np.diff(self._slot)) + 1, len(self._slot))
+        begins = np.append(0, ends[:-1])
+        self._runs = [(int(self._slot[a]), int(a), int(b)) for a, b in zip(begins, ends, strict=True)]
+
+    @property
+    def _state(self) -> _State:
+        assert self._held is not None, "begin() comes first"
+        return self._held
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        return self._card.put(array)
 
     def _still(self, jobs: int) -> _Place:
-        rows = [
-            torch.zeros((jobs, self.points, self.neurons), dtype=self._dtype, device=self.device)
-            for _ in range(4 * self.hidden)
-        ]
         h = self.hidden
+        rows = [self._empty(jobs, self.points, self.neurons) for _ in range(4 * h - 1)]
         return _Place(
             displaced=rows[:h],
             gate=rows[h : 2 * h],
-            coefficients=torch.zeros_like(rows[0]),
-            moved_a=torch.zeros_like(self._a_start),
             b=rows[2 * h : 3 * h - 1],
-            owed=rows[3 * h : 4 * h - 1],
+            owed=rows[3 * h - 1 : 4 * h - 2],
+            coefficients=rows[4 * h - 2],
+            moved_a=self._empty(jobs, self.neurons),
         )
+
+    def _empty(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=self._dtype, device=self.device)
 
     @classmethod
     def initialised(
@@ -158,33 +183,53 @@ class ReluNetworkGPU:
     # What the integrator asks for.
 
     def begin(self) -> Evaluated:
-        jobs = len(self._slot)
-        self._at = self._tried = self._still(jobs)
-        for tensors in (self._drift, self._guess, self._change):
-            for tensor in tensors:
-                tensor.zero_()
-        self._far.zero_()
-        index = torch.from_numpy(self._slot).to(self.device)
-        self._base = [matrix[index] for matrix in self._start[1:-1]]
-        still, none = np.zeros((jobs, self.pieces, self.points)), np.zeros(jobs, dtype=np.int64)
-        trial = self.trial(none, none > 0, np.zeros(jobs), still, still, 1.0)
-        self._at = self._tried
+        jobs, n, neurons, between = len(self._slot), self.points, self.neurons, self.hidden - 1
+        slot = self._tensor(self._slot)
+        a_start = self._start[-1][slot]
+        first = np.matmul(self._inputs, self._weights[0].transpose(0, 2, 1).astype(np.float64))
+        z_start = [self._tensor(first)[slot].to(self._dtype)]
+        for layer in range(1, self.hidden):
+            features = self._features(layer, z_start[-1])
+            z_start.append(self._forth(layer, features, None))
+        last = torch.relu(z_start[-1]).double()
+        still = self._still(jobs)
+        self._held = _State(
+            a_start=a_start,
+            f_start=self._mass.sqrt()[:, None] * torch.einsum("bnk,bk->bn", last, a_start.double()),
+            z_start=z_start,
+            at=still,
+            tried=still,
+            drift=[self._empty(jobs, n, neurons) for _ in range(between)],
+            guess=[self._empty(jobs, n, neurons) for _ in range(between)],
+            change=[self._empty(jobs, neurons, neurons + 1) for _ in range(between)],
+            squares=[self._empty(jobs, neurons).double() for _ in range(between)],
+            left=[],
+            right=[],
+        )
+        zeros = self._card.zeros
+        never = zeros((jobs,), "int64"), zeros((jobs,), "bool"), zeros((jobs,), "float64")
+        none = zeros((jobs, self.pieces, n), "float64")
+        trial = self.trial(*never, none, none, 1.0)
+        self._held.at = self._held.tried
         return Evaluated(trial.residual, trial.kernels)
 
     def trial(
-        self, repeats: Indices, forgiven: Mask, ahead: Array, impulses: Array, lags: Array, tolerance: float
+        self,
+        repeats: Tensor,
+        forgiven: Tensor,
+        ahead: Tensor,
+        impulses: Tensor,
+        lags: Tensor,
+        tolerance: float,
     ) -> Trial:
-        jobs, n, hidden = len(ahead), self.points, self.hidden
+        state, jobs, n, hidden = self._state, len(ahead), self.points, self.hidden
         tolerance *= self._strict
-        pulls, lates = (np.empty((jobs, TREE, n), self._mover.numpy) for _ in range(2))
-        shares, size = np.empty((jobs, TREE, 2)), np.empty(jobs)
-        _resolve(impulses, lags, self._kappa / n, pulls, lates, shares, size)
-        pull = threads.Pull(*(self._tensor(array) for array in (pulls, lates, shares)))
-        sizes, going = self._tensor(size), self._tensor(ahead)
-        paid = torch.where(self._tensor(forgiven), 0.0, (PAYMENT * going).clamp(max=1.0))
-        unpaid = torch.where(self._tensor(forgiven), 0.0, 1.0 - paid)
+        pull, sizes = self._resolved(impulses, lags)
+        going = ahead
+        paid = torch.where(forgiven, 0.0, (PAYMENT * going).clamp(max=1.0))
+        unpaid = torch.where(forgiven, 0.0, 1.0 - paid)
         bend = going / (6 * (1 + going))
-        at = self._at
+        at = state.at
         displaced: list[Tensor] = []
         gate: list[Tensor] = []
         lefts: list[Tensor] = []
@@ -209,20 +254,20 @@ class ReluNetworkGPU:
                 inputs, path, right, gram = self._look(layer, at.displaced[layer - 1], displaced[layer - 1])
                 rights.append(right)
                 grams.append(gram)
-                far = self._far[layer - 1]
+                far = state.squares[layer - 1].sum(dim=1).sqrt()
             rate = self._rate[:, layer]
             scales.append(sizes * rate)
             ratio = (rate / self._rate[:, hidden]).sqrt() if turning else torch.ones_like(rate)
             scale = sizes * (rate * self._rate[:, hidden]).sqrt() if turning else unit * scales[layer]
             before = threads.Before(
-                self._z_start[layer],
+                state.z_start[layer],
                 at.displaced[layer],
                 path,
                 owing,
                 first,
                 last,
                 at.gate[layer],
-                self._a_start,
+                state.a_start,
                 at.moved_a,
             )
             moved = self._mover.move(
@@ -243,19 +288,17 @@ class ReluNetworkGPU:
         # 3. back to the input
         residual, features = self._output(displaced[-1], moved_a)
         travelled[:, hidden] = self._mass.sqrt() * moved_a.double().norm(dim=1)
-        a = self._a_start + moved_a
+        a = state.a_start + moved_a
         signal, most = gate[-1] * a[:, None], unsettled[-1]
         b, owed = list(at.b), list(at.owed)
         for layer in range(hidden - 2, -1, -1):
-            base, left, right = self._base[layer], lefts[layer], rights[layer]
-            back = (
-                signal @ base[:, :, : self.neurons]
-                + (signal @ left.transpose(1, 2)) @ right[:, :, : self.neurons]
-            )
+            left, right = lefts[layer], rights[layer]
+            back = self._back(layer + 1, signal)
+            back += (signal @ left.transpose(1, 2)) @ right[:, :, : self.neurons]
             b[layer] = back = back * self._root
             change = coefficients - at.coefficients if layer == 0 else lefts[layer - 1]
             mean = (at.gate[layer] + gate[layer]) / 2
-            apart = _of(0.5 - bend, mean) * mean * (back - self._guess[layer])
+            apart = _of(0.5 - bend, mean) * mean * (back - state.guess[layer])
             due, missed = self._owe(
                 layer, gate[layer], apart, change, pull, grams[layer], scales[layer], unpaid
             )
@@ -263,106 +306,122 @@ class ReluNetworkGPU:
             missed = missed * self._mass.sqrt() / LOAN / travelled[:, layer].clamp(min=_TINY)
             most = torch.maximum(torch.maximum(most, unsettled[layer]), missed)
             signal = gate[layer] * back
-        self._tried = _Place(
-            displaced, gate, coefficients, moved_a, b, self._forgiven(owed, gate, b, grams, residual)
-        )
-        self._left, self._right = lefts, rights
+        owed = self._forgiven(owed, gate, b, grams, residual)
+        state.tried = _Place(displaced, gate, coefficients, moved_a, b, owed)
+        state.left, state.right = lefts, rights
         kernels = self._kernels(gate, b, a, features, grams)
         lost = ~(rotation < MAX_ROTATION)
         for array in (residual, kernels, travelled):
-            array[lost] = torch.nan
-        return Trial(
-            *(array.cpu().numpy() for array in (residual, kernels, rotation, most / self._strict, travelled))
-        )
+            array.masked_fill_(_of(lost, array), torch.nan)
+        return Trial(residual, kernels, rotation, most / self._strict, travelled)
 
-    def accept(self, accepted: Mask) -> None:
-        taken = self._tensor(accepted)
+    def accept(self, accepted: Tensor) -> None:
+        state = self._state
 
         def chosen(new: Tensor, old: Tensor) -> Tensor:
-            return torch.where(_of(taken, new), new, old)
+            return torch.where(_of(accepted, new), new, old)
 
-        at, tried = self._at, self._tried
-        self._drift = [
-            chosen(new - old, drift) for new, old, drift in zip(tried.b, at.b, self._drift, strict=True)
+        state.drift = [
+            chosen(new - old, drift)
+            for new, old, drift in zip(state.tried.b, state.at.b, state.drift, strict=True)
         ]
-        self._at = tried.each(chosen, at)
-        which = torch.nonzero(taken)[:, 0]
-        index = torch.from_numpy(self._slot).to(self.device)[which]
-        for layer, (left, right) in enumerate(zip(self._left, self._right, strict=True)):
-            change = self._change[layer][which] + left[which].transpose(1, 2) @ right[which]
-            self._change[layer][which], self._base[layer][which] = (
-                change,
-                self._start[layer + 1][index] + change,
-            )
-            self._far[layer, which] = change.double().flatten(1).norm(dim=1)
+        state.at = _each(chosen, state.tried, state.at)
+        for moved in zip(state.change, state.left, state.right, state.squares, strict=True):
+            self._card.start(grow, ROW_LANES, *moved, accepted)
 
     def select(self, jobs: Indices) -> ReluNetworkGPU:
-        selected, which = copy(self), torch.from_numpy(jobs).to(self.device)
-
-        def those(tensors: list[Tensor]) -> list[Tensor]:
-            return [tensor[which] for tensor in tensors]
-
+        """What they have become goes with them: there is no room for it twice, and this batch would have to begin again."""
+        selected = copy(self)
         selected._slot, selected.rates, selected.mass = self._slot[jobs], self.rates[jobs], self.mass[jobs]
         selected._kappa, selected._constants = self._kappa[jobs], self._constants[jobs]
         selected._into()
-        for name in ("_z_start", "_change", "_base", "_drift", "_guess", "_left", "_right"):
-            setattr(selected, name, those(getattr(self, name)))
-        for name in ("_a_start", "_f_start"):
-            setattr(selected, name, getattr(self, name)[which])
-        for name in ("_at", "_tried"):
-            setattr(selected, name, getattr(self, name).each(lambda tensor: tensor[which]))
-        selected._far = self._far[:, which]
+        if self._held is not None:
+            selected._held, self._held = self._held.those(self._tensor(jobs)), None
         return selected
 
-    def force(self, residual: Array) -> Array:
-        at, e = self._at, self._tensor(residual)
+    def force(self, residual: Tensor, wanted: Tensor) -> Tensor:
+        at, e = self._state.at, residual
         gates = at.gate[-1].double()
         free = ~((gates > 0) & (gates < 1)).any(dim=1, keepdim=True)
         gram = self._gram.expand(len(e), -1, -1)
         if self.hidden > 1:
-            inputs = self._features(self.hidden - 1, at.displaced[-2]).double()
+            inputs = self._features(self.hidden - 1, self._state.z_start[-2] + at.displaced[-2]).double()
             gram = inputs @ inputs.transpose(1, 2)
         pull = gates * free * e[:, :, None]
         pulled = (pull * (gram @ pull)).sum(dim=1).clamp(min=0).sqrt().amax(dim=1)
         whole = (e.abs() * torch.diagonal(gram, dim1=1, dim2=2).sqrt()).sum(dim=1)
-        force: Array = (pulled / whole.clamp(min=np.finfo(np.float64).tiny)).cpu().numpy()
-        return force
+        return pulled / whole.clamp(min=np.finfo(np.float64).tiny)
 
-    def unseen(self, jobs: Indices) -> Mask:
-        which = torch.from_numpy(jobs).to(self.device)
-        seen = torch.stack([(gate[which] > 0).any(dim=2) for gate in self._at.gate]).all(dim=0)
-        unseen: Mask = (~seen).cpu().numpy() & (self.mass[jobs] > 1)[:, None]
-        return unseen
+    def unseen(self, wanted: Tensor) -> Tensor:
+        if not (self.mass > 1).any():
+            return self._card.zeros((len(wanted), self.points), "bool")
+        seen = torch.stack([(gate > 0).any(dim=2) for gate in self._state.at.gate]).all(dim=0)
+        return ~seen & self._stands[:, None]
 
     def initial(self, job: int) -> Layers:
         return dict(zip(self.layers, (layer[self._slot[job]] for layer in self._weights), strict=True))
 
     def change(self, job: int) -> Changes:
-        w1 = self._at.coefficients[job].cpu().numpy().T.astype(np.float64) @ self._inputs
+        w1 = self._state.at.coefficients[job].cpu().numpy().T.astype(np.float64) @ self._inputs
         units = np.ones(self.neurons + 1, self._mover.numpy)
         units[: self.neurons] = self.mass[job] ** -0.5
-        between = [change[job].cpu().numpy() * units for change in self._change]
-        changes = (w1.astype(self._mover.numpy), *between, self._at.moved_a[job].cpu().numpy())
+        between = [change[job].cpu().numpy() * units for change in self._state.change]
+        changes = (w1.astype(self._mover.numpy), *between, self._state.at.moved_a[job].cpu().numpy())
         return dict(zip(self.layers, changes, strict=True))
 
     # Parts of a trial.
 
-    def _features(self, layer: int, displaced: Tensor) -> Tensor:
-        """What a layer reads of the one before, with the constant (B, n, N+1)."""
-        h = self._root * torch.relu(self._z_start[layer - 1] + displaced)
+    def _resolved(self, impulses: Tensor, lags: Tensor) -> tuple[threads.Pull, Tensor]:
+        """What pulls in every piece of the step, in units (B,)."""
+        jobs, n, zeros = len(impulses), self.points, self._card.zeros
+        pulls, lates = (torch.empty((jobs, TREE, n), dtype=self._dtype, device=self.device) for _ in range(2))
+        tree, shares = zeros((jobs, 2, TREE, n), "float64"), zeros((jobs, TREE, 2), "float64")
+        sizes = zeros((jobs,), "float64")
+        self._card(resolve_all, impulses, lags, self._kappas / n, tree, pulls, lates, shares, sizes)
+        return threads.Pull(pulls, lates, shares), sizes
+
+    def _features(self, layer: int, z: Tensor) -> Tensor:
+        """What a layer reads of the preactivations of the one before, with the constant (B, n, N+1)."""
+        h = self._root * torch.relu(z)
         constant = self._constant[:, layer].to(h.dtype)[:, None, None].expand(*h.shape[:2], 1)
         return torch.cat([h, constant], dim=2)
 
+    def _forth(self, layer: int, rows: Tensor, change: Tensor | None) -> Tensor:
+        """Rows (B, n, N or N+1) times the transposed weights that lead to a layer, of so many columns: (B, n, N)."""
+        columns = rows.shape[2]
+        out = (
+            self._empty(*rows.shape[:2], self.neurons) if change is None else rows @ change[:, :, :columns].mT
+        )
+        for matrix, these, into in self._alike(layer, rows, out):
+            into.addmm_(these, matrix[:, :columns].T)
+        return out
+
+    def _back(self, layer: int, rows: Tensor) -> Tensor:
+        """Rows (B, n, N) times the weights that lead to a layer but for the constant: (B, n, N)."""
+        out = rows @ self._state.change[layer - 1][:, :, : self.neurons]
+        for matrix, these, into in self._alike(layer, rows, out):
+            into.addmm_(these, matrix[:, : self.neurons])
+        return out
+
+    def _alike(self, layer: int, rows: Tensor, out: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The initial weights that lead to a layer, and the rows of all jobs that share them, as one matrix."""
+        for slot, begin, end in self._runs:
+            yield (
+                self._start[layer][slot],
+                rows[begin:end].flatten(0, 1),
+                out[begin:end].view(-1, out.shape[2]),
+            )
+
     def _expect(
-        self, layer: int, repeats: Indices, going: Tensor, bend: Tensor
+        self, layer: int, repeats: Tensor, going: Tensor, bend: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See ``relu_cpu._expect``: both ends of the signal in units of the largest number of them, and that."""
-        now, tried, times = self._at.b[layer], self._tried.b[layer], self._tensor(repeats)
-        later = now + _of(going, now) * self._drift[layer]
-        again = torch.where(_of(times > 1, now), (self._guess[layer] + tried) / 2, tried)
+        now, tried, times = self._state.at.b[layer], self._state.tried.b[layer], repeats
+        later = now + _of(going, now) * self._state.drift[layer]
+        again = torch.where(_of(times > 1, now), (self._state.guess[layer] + tried) / 2, tried)
         guess = torch.where(_of(times == 0, now), later, again)
         curve = _of(bend, now) * (guess - later)
-        self._guess[layer] = guess
+        self._state.guess[layer] = guess
         first, last = now - curve, guess - curve
         most = torch.maximum(first.abs().amax(dim=(1, 2)), last.abs().amax(dim=(1, 2)))
         safe = _of(torch.where(most > 0, most, 1.0), now)
@@ -371,28 +430,26 @@ class ReluNetworkGPU:
     def _look(self, layer: int, old: Tensor, new: Tensor) -> tuple[threads.Inputs, Tensor, Tensor, Tensor]:
         """What a layer sees of the one before: products, what its preactivations change with them, the mean features, and the products of
         the features after the step."""
-        before, after = self._features(layer, old), self._features(layer, new)
+        z_start = self._state.z_start[layer - 1]
+        z_old, z_new = z_start + old, z_start + new
+        before, after = self._features(layer, z_old), self._features(layer, z_new)
         right = (before + after) / 2
         gram = (right.double() @ right.double().transpose(1, 2)).to(self._dtype)
         new_cross = after @ right.transpose(1, 2)
-        z_start = self._z_start[layer - 1]
-        z_old, z_new = z_start + old, z_start + new
         differences = torch.where((z_old > 0) & (z_new > 0), new - old, torch.relu(z_new) - torch.relu(z_old))
-        path = (self._root * differences) @ self._base[layer - 1][:, :, : self.neurons].transpose(1, 2)
+        path = self._forth(layer, self._root * differences, self._state.change[layer - 1])
         inputs = threads.Inputs(gram, 2 * gram - new_cross, new_cross, self.points, True)
         return inputs, path, right, after.double() @ after.double().transpose(1, 2)
 
     def _output(self, displaced: Tensor, moved_a: Tensor) -> tuple[Tensor, Tensor]:
         """The residual after a step, and the features of the last layer."""
-        old = self._z_start[-1]
+        old = self._state.z_start[-1]
         z = old + displaced
         h = torch.relu(z)
         moved = torch.where((old > 0) & (z > 0), displaced, h - torch.relu(old)).double()
         total = torch.einsum("bnk,bk->bn", h.double(), moved_a.double())
-        total += torch.einsum("bnk,bk->bn", moved, self._a_start.double())
-        residual = self._kappas[:, None] * (self._f_start + self._mass[:, None] * total) - self._tensor(
-            self.y
-        )
+        total += torch.einsum("bnk,bk->bn", moved, self._state.a_start.double())
+        residual = self._kappas[:, None] * (self._state.f_start + self._mass[:, None] * total) - self._target
         return residual, h
 
     def _owe(
@@ -409,7 +466,9 @@ class ReluNetworkGPU:
         """See ``relu_cpu._owe``: what a layer is owed, and what its move lacks."""
         whole = pull.pulls[:, 0].double()
         due = (scale[:, None] * whole).to(apart.dtype)[:, :, None] * apart
-        owed = _of(unpaid, apart) * self._at.owed[layer] - torch.where((gate == 0) | (gate == 1), due, 0.0)
+        owed = _of(unpaid, apart) * self._state.at.owed[layer] - torch.where(
+            (gate == 0) | (gate == 1), due, 0.0
+        )
         square = torch.diagonal(gram, dim1=1, dim2=2)
         total = (apart.double().square().sum(dim=2) * whole**2 * square).sum(dim=1)
         moved = (change.double().square().sum(dim=2) * square).sum(dim=1)
@@ -456,11 +515,3 @@ def _of(values: Tensor, like: Tensor) -> Tensor:
     """A value for every job (B,), to be combined with a tensor of jobs."""
     shaped = values.reshape(-1, *(1,) * (like.dim() - 1))
     return shaped if values.dtype == torch.bool else shaped.to(like.dtype)
-
-
-@compiled()
-def _resolve(impulses: Any, lags: Any, factors: Any, pulls: Any, lates: Any, shares: Any, sizes: Any) -> None:
-    """What pulls in every piece of the steps of all jobs, in units of ``sizes``: see `pieces.resolve` and `neurons.share_out`."""
-    for job in range(len(impulses)):
-        sizes[job] = resolve(impulses[job], lags[job], factors[job], pulls[job], lates[job])
-        share_out(pulls[job], shares[job])

@@ -12,19 +12,19 @@ from math import sqrt
 
 from . import neurons
 from .compiled import compiled
-from .neurons import move_alone, state_of
+from .neurons import doublings_of, move_alone, state_of
 from .pieces import MAX_SWEEPS, beyond, level_of
 
 
 @compiled()
 def _of_job(job, flags, room, push, seen, before, after):
     """What moves the neurons of a job, the inputs, and the layer before and after: see :mod:`.neurons`."""
-    scale, rate, pulls, lates, own, shares, _ = push
+    scale, rate, pulls, lates, own, shares, reach = push
     gram, old, new, left, right = seen
     at = job if len(gram) > 1 else 0
     z_start, displaced, path, coefficients, begin, end, gate, a_start, moved_a = before
     return (
-        neurons.Push(scale[job], rate[job], pulls[job], lates[job], own[job], 0.0, shares[job]),
+        neurons.Push(scale[job], rate[job], pulls[job], lates[job], own[job], reach[job], shares[job]),
         neurons.Inputs(gram[at], old[at], new[at], (left, right, room[3]), flags[2], flags[1]),
         neurons.Before(
             z_start[job],
@@ -54,8 +54,9 @@ def move(job, k, flags, room, push, seen, before, after, own):
         if level < 0:
             return
     across = ends[job if len(ends) > 1 else 0]
+    doublings = doublings_of(pushes.reach, pushes.scale) if flags[0] else 0
     left, squares[job, k] = move_alone(
-        s, p, slow, k, flags[0], pushes, inputs, across, level, sweeps, goal, push[6][job], layer, moved
+        s, p, slow, k, flags[0], pushes, inputs, across, level, sweeps, goal, doublings, layer, moved
     )
     if flags[3]:
         missing[job, k] = sqrt(missing[job, k] ** 2 + left**2)

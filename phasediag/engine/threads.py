@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import neurons
-from .compiled import compiled
 from .networks import MAX_ROTATION
-from .neurons import BLOCK, doublings_of, factors
+from .neurons import BLOCK, factors
 from .pieces import SETTLED
 from .single import in_turn
 
@@ -112,9 +111,6 @@ class Mover:
         square = torch.diagonal(inputs.gram, dim1=1, dim2=2)[:, None]
         owns = -(own[:, None, None] * pull.pulls.double() * square.double()).to(self.dtype)
         reach = (pull.pulls.abs().double() * square.double().sqrt()).sum(dim=2).amax(dim=1)
-        doublings = (
-            _doublings(reach.cpu().numpy(), scale.cpu().numpy()) if turning else np.zeros(jobs, np.int64)
-        )
         push = (
             scale.to(self.dtype),
             ratio.to(self.dtype),
@@ -122,7 +118,7 @@ class Mover:
             pull.lates,
             owns,
             pull.shares,
-            self._to(doublings),
+            reach,
         )
         after = [torch.empty_like(before.displaced) for _ in range(3)] + [torch.zeros_like(before.moved_a)]
         loose, kinks, angles = (
@@ -190,11 +186,3 @@ class Mover:
 
 def _in_turn(blocks: int, flags: tuple[Any, ...], groups: Sequence[Sequence[Tensor]]) -> None:
     in_turn(flags, *(tuple(tensor.numpy() for tensor in group) for group in groups))
-
-
-@compiled()
-def _doublings(reach: Any, scale: Any) -> Any:
-    found = np.zeros(len(reach), np.int64)
-    for job in range(len(reach)):
-        found[job] = doublings_of(reach[job], scale[job])
-    return found

@@ -25,7 +25,8 @@ from .theory import LAYERS
 
 if TYPE_CHECKING:  # torch takes seconds to import, and only GPUs and methods other than the flow need it
     from ..engine.descent import Networks
-    from ..engine.networks import Changes, Layers, Moment, Network, Outcome
+    from ..engine.flow import Network
+    from ..engine.networks import Changes, Layers, Moment, Outcome
     from .jobs import Job
     from .spec import TrainSpec
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from phasediag.engine.networks import MAX_ROTATION, Array, Evaluated, Indices, Layers, Mask, Trial
+from phasediag.engine.runners import HostRunner, Runner
 
 Named = TypeVar("Named", bound=tuple[Tensor, ...])
 
@@ -58,6 +59,7 @@ class TensorNetwork(ABC):
     layers: tuple[str, ...]
     points: int
     pieces, passes = 1, 4
+    runner: Runner = HostRunner()
     y: Array
     rates: Array
     _at: Any = None  # weights; those of the last trial; the gates and signals that it met
@@ -132,11 +134,11 @@ class TensorNetwork(ABC):
         picked._at, picked._path = pick(self._at, kept), pick(self._path, kept)
         return picked
 
-    def force(self, residual: Array) -> Array:
+    def force(self, residual: Array, wanted: Mask) -> Array:
         return _array(self.pulled(self._at, self._tensor(residual)))
 
-    def unseen(self, jobs: Indices) -> Mask:
-        return np.zeros((len(jobs), len(self.y)), dtype=np.bool_)  # all are whole
+    def unseen(self, wanted: Mask) -> Mask:
+        return np.zeros((len(wanted), len(self.y)), dtype=np.bool_)  # all are whole
 
     def change(self, job: int) -> Layers:
         return self.changes(self._at, job)
