@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from itertools import product
+from itertools import pairwise, product
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 from test_relu_cpu import DEPTHS, NEURONS, X, Y, impulses, jobs_of
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from phasediag.engine import kernels
+from phasediag.engine.cards import CardRunner
 from phasediag.engine.flow import Settings, integrate
 from phasediag.engine.networks import Evaluated, Initialisation, Trial
 from phasediag.engine.relu_cpu import ReluNetworkCPU
@@ -131,3 +134,60 @@ def test_every_thread_of_the_kernel_moves_its_own_neurons() -> None:
     expected, found = (step(network, 3, 0.3) for network in (in_turn, by_threads))
     for name in expected._fields:
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+
+
+class Waits(TorchDispatchMode):
+    """Counts what makes the host wait for a card, and what it sends there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = function.overloadpacket.__name__
+        masked = name in ("index", "index_put_") and any(
+            part is not None and part.dtype == torch.bool for part in args[1]
+        )
+        if masked or name in ("_local_scalar_dense", "nonzero", "masked_select", "unique_dim", "lift_fresh"):
+            self.found[name] += 1
+        return function(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("represented", [False, True])
+def test_trials_wait_for_nothing(depth: int, represented: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two looks, the host neither reads from the card nor writes to it, whatever becomes of the jobs."""
+    neurons = NEURONS[depth]
+    jobs = [
+        Initialisation(10**6 if represented else neurons, depth / 2 - 0.5 + gamma, 0.1, 0.0, seed)
+        for gamma in (0.0, 0.6)
+        for seed in (0, 1)
+    ]
+    network = ReluNetworkGPU.initialised(X, Y, depth, neurons, jobs, "float64", "cpu")
+    seen: list[tuple[str, int]] = []  # what happens, and how many waits there were before it
+    waits = Waits()
+
+    def noted(name: str) -> None:
+        original = getattr(CardRunner, name)
+
+        def noting(self: CardRunner, array: Any) -> Any:
+            seen.append((name, sum(waits.found.values())))
+            return original(self, array)
+
+        monkeypatch.setattr(CardRunner, name, noting)
+
+    def trial(self: ReluNetworkGPU, *arguments: Any) -> Trial:
+        seen.append(("trial", sum(waits.found.values())))
+        return tried(self, *arguments)
+
+    tried = ReluNetworkGPU.trial
+    monkeypatch.setattr(ReluNetworkGPU, "trial", trial)
+    noted("get")
+    noted("put")
+    with waits:
+        integrate(network, Settings())
+    names = [name for name, _ in seen]
+    trials = [at for at, name in enumerate(names) if name == "trial"][1:]  # the first one is the start
+    quiet = [names[a + 1 : b] == [] and seen[a][1] == seen[b][1] for a, b in pairwise(trials)]
+    assert len(quiet) > 2 * CardRunner.every
+    runs = "".join("q" if one else "." for one in quiet)
+    assert set(map(len, runs.split(".")[:-1])) == {CardRunner.every - 1}, runs
