@@ -273,6 +273,13 @@ def plan(
             autocompletion=completion.study_folders,
         ),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Kind of device that costs are predicted for, cpu or cuda. Default: the one that a sweep would use.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the jobs of a study, and their cost.
@@ -299,7 +306,15 @@ def plan(
         study = study.refined(store.runs)
     for note in study.notes():
         say(f"{spec}: {note}", error=True)
-    slots = max(1, int(devices.cores() / study.spec.resources.cpus_per_task))
+    resources = study.spec.resources
+    if device not in (None, "cpu", "cuda"):
+        raise InputError(f"--device: {device!r}; allowed: cpu, cuda")
+    study = study.on(
+        device or ("cuda" if resources.device != "cpu" and devices.gpus() else study.planned_device)
+    )
+    slots = max(1, int(devices.cores() / resources.cpus_per_task))
+    if study.planned_device == "cuda":
+        slots = max(1, int(max(devices.gpus(), 1) / (resources.gpus_per_task or 1)))
     planned = make_plan(study, statuses, kept, slots)
     if as_json:
         print_json(planned.to_dict())

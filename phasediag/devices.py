@@ -6,21 +6,31 @@ A kind of device is "cpu" or "cuda". The size and the time of a batch depend on 
 from __future__ import annotations
 
 import ctypes
+import importlib.metadata
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 from .errors import InputError, PhasediagError
+
+Chunk = TypeVar("Chunk")
+Done = TypeVar("Done")
 
 BATCH_BYTES = {"cpu": 2**30, "cuda": 2**33}
 """Memory that the batch of a task may take. A trainer parts a batch that a GPU has no room for (`room`)."""
 SPEED = {"cpu": 1.0, "cuda": 10.0}
 """How many times as fast as a core of a CPU a device is, roughly. That of a GPU is assumed, not measured: it shapes batches and predicts
 durations, and no result depends on it."""
+NUMBA_CUDA = 0, 30
+"""The oldest version of numba-cuda that compiles the engine."""
 _GPU_SHARE = 0.5
-"""Share of a GPU's free memory that one thread's arrays may take."""
+"""Share of a GPU's free memory that arrays may take of which only the number is known."""
+_COUNTED_SHARE = 0.8
+"""Share that jobs may take whose memory is counted: kernels, libraries and torch's reserve take some."""
 
 
 class DeviceLost(PhasediagError):
@@ -39,18 +49,29 @@ def cores() -> int:
 
 
 def gpus() -> int:
-    """GPUs that this process can use: none without a driver, for which torch, which takes seconds to import, is not asked, and none without
-    numba-cuda, which compiles what moves a neuron."""
-    if not (_driver() and _numba_cuda()):
-        return 0
+    """GPUs that this process can use."""
+    return 0 if _lacking() else _found()
+
+
+def _found() -> int:
+    """GPUs that torch finds."""
     import torch
 
     return int(torch.cuda.device_count())
 
 
-def _numba_cuda() -> bool:
-    """Whether the package numba-cuda is installed."""
-    return find_spec("numba_cuda") is not None
+def _lacking() -> str:
+    """What this machine lacks to use a GPU, "" for nothing. Without a driver, torch, which takes seconds to import, is not asked;
+    numba-cuda compiles the engine."""
+    if not _driver():
+        return "there is no driver of GPUs on this machine"
+    try:
+        version = importlib.metadata.version("numba-cuda")
+    except importlib.metadata.PackageNotFoundError:
+        return "the package numba-cuda is missing"
+    if tuple(map(int, version.split(".")[:2])) < NUMBA_CUDA:
+        return f"numba-cuda {version} is too old ({'.'.join(map(str, NUMBA_CUDA))} or later)"
+    return "" if _found() else "torch finds no GPU on this machine"
 
 
 def _driver() -> bool:
@@ -74,10 +95,8 @@ def resolve_device(device: str, key: str = "resources.device") -> str:
     if gpus():
         return "cuda"
     if device == "cuda":
-        missing = _driver() and not _numba_cuda()
-        lacks = "the package numba-cuda is missing" if missing else "torch finds no GPU on this machine"
         raise InputError(
-            f"{key}: 'cuda', but {lacks}; allowed: auto, cpu, or a GPU with 'pip install phasediag[gpu]'"
+            f"{key}: 'cuda', but {_lacking()}; allowed: auto, cpu, or a GPU with 'pip install phasediag[gpu]'"
         )
     return "cpu"
 
@@ -118,23 +137,80 @@ def device_name(device: str) -> str:
     return f"cuda: {torch.cuda.get_device_name()}"
 
 
-def room(device: str, cached: int, arrays: int, threads: int = 1) -> int:
+def workers(device: str, threads: int) -> int:
+    """How many chunks of jobs a task trains at a time: on a CPU one on each of its threads, on GPUs one on each that it was given."""
+    if device == "cpu":
+        return threads
+    import torch
+
+    return max(1, int(torch.cuda.device_count()))
+
+
+def side_by_side(
+    work: Callable[[Chunk], Done], chunks: Sequence[Chunk], workers: int, device: str, with_torch: bool
+) -> list[Done]:
+    """What ``work`` makes of every chunk, so many at a time, in their order.
+
+    Operations run on one thread each: it keeps every sum in one order, and beats splitting operations this small. Each thread has a GPU
+    of its own.
+    """
+    with single_threaded(with_torch) as pin:
+        if min(workers, len(chunks)) <= 1:
+            return [work(chunk) for chunk in chunks]
+        numbers = count()
+
+        def begin() -> None:
+            pin()
+            if device == "cuda":
+                import torch
+
+                torch.cuda.set_device(next(numbers))
+
+        with ThreadPoolExecutor(workers, initializer=begin) as pool:
+            return list(pool.map(work, chunks))
+
+
+def fitting(job_bytes: int, shared_bytes: int) -> int:
+    """How many jobs of a size the GPU of this thread has room for, beside what they share.
+
+    Raises:
+        InputError: not even for one.
+    """
+    import torch
+
+    share = _COUNTED_SHARE * _card_bytes()
+    fits = int((share - shared_bytes) // job_bytes)
+    if fits < 1:
+        need, name = (job_bytes + shared_bytes) / _COUNTED_SHARE, torch.cuda.get_device_name()
+        raise InputError(
+            f"resources.device: a network of this study takes {need / 2**30:.2g} GiB of GPU memory, and a task has "
+            f"{share / _COUNTED_SHARE / 2**30:.2g} GiB on {name}; allowed: 'cpu', a GPU with more memory, or a larger share of it "
+            "(gpus_per_task)"
+        )
+    return fits
+
+
+def _card_bytes() -> float:
+    """Memory of its GPU that this process may take now."""
+    import torch
+
+    free, _ = torch.cuda.mem_get_info()
+    fraction = getattr(torch.cuda, "get_per_process_memory_fraction", lambda: 1.0)()  # from torch 2.7 on
+    total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    return float(min(free, fraction * total))
+
+
+def room(device: str, cached: int, arrays: int) -> int:
     """Bytes that the largest array of what is trained together may take.
 
     Args:
         device: "cpu" or "cuda".
         cached: what to return for a CPU, where a handful of such arrays should stay in the cache of a core.
         arrays: how many arrays of that size training keeps at a time.
-        threads: how many threads of this process share the device.
     """
     if device == "cpu":
         return cached
-    import torch
-
-    free, _ = torch.cuda.mem_get_info()
-    fraction = getattr(torch.cuda, "get_per_process_memory_fraction", lambda: 1.0)()  # from torch 2.7 on
-    allowed = fraction * torch.cuda.get_device_properties(0).total_memory
-    return int(_GPU_SHARE * min(free, allowed) / (arrays * threads))
+    return int(_GPU_SHARE * _card_bytes() / arrays)
 
 
 def raise_if_lost(error: Exception) -> None:

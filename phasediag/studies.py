@@ -10,7 +10,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
@@ -161,11 +161,13 @@ class Outline(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Study(ABC, Generic[CellT, JobT]):
-    """What to train (`spec`) on which data; `source` names where it was read, for error messages."""
+    """What to train (`spec`) on which data; `source` names where it was read, for error messages; `device`: the kind of device that tasks
+    find, where it is known."""
 
     spec: StudySpec
     data: StudyData
     source: str
+    device: str = field(default="", compare=False, kw_only=True)
 
     grouped_by: ClassVar[str] = ""
     """What plans and summaries sum up by."""
@@ -178,6 +180,15 @@ class Study(ABC, Generic[CellT, JobT]):
         """The study in a few words."""
         shapes = ", ".join(f"{name} {array.shape}" for name, array in self.data.arrays().items())
         return Outline(f"{len(self.cells()):,} networks", shapes, "")
+
+    @property
+    def planned_device(self) -> str:
+        """The kind of device, "cpu" or "cuda", that costs are predicted for: the one that tasks find, or the one that the spec asks for."""
+        return self.device or self.spec.resources.planned_device
+
+    def on(self, device: str) -> Self:
+        """This study, where its tasks are known to find this kind of device."""
+        return replace(self, device=device)
 
     def notes(self) -> Iterator[str]:
         """What its author may not expect: "key: what is the case"."""
@@ -201,7 +212,7 @@ class Study(ABC, Generic[CellT, JobT]):
 
     @abstractmethod
     def cost(self, job: JobT) -> Cost:
-        """What a job takes, predicted, on the device that the spec asks for."""
+        """What a job takes, predicted, on the planned device."""
 
     @abstractmethod
     def group(self, job: JobT) -> object:

@@ -224,7 +224,9 @@ BAD_INPUT = {
     ),
     "GPU without a GPU, in this process": (
         ["run", "gpu.toml", "--out", "out", "--local"],
-        ["gpu.toml: resources.device: 'cuda', but torch finds no GPU on this machine; allowed: auto, cpu"],
+        [
+            "gpu.toml: resources.device: 'cuda', but there is no driver of GPUs on this machine; allowed: auto, cpu"
+        ],
     ),
     "status of nothing": (["status", "out"], ["out", "no study"]),
     "fit of nothing": (["fit", "out"], ["out", "no study"]),

@@ -70,9 +70,13 @@ def test_a_job_alone_goes_to_the_node_with_most_memory_of_those_it_fits_on(monke
     assert cluster._roomiest() == "DEFAULT"
 
 
-def test_tasks_get_the_gpus_they_ask_for(store):
-    run(study(resources='device = "cpu", gpus_per_task = 1'), store, report_gpu)
+@pytest.mark.parametrize(("share", "at_a_time"), [(1, 1), (0.5, 2)])
+def test_tasks_get_the_gpus_they_ask_for(store, share, at_a_time):
+    """Two tasks of a half each run on one GPU at a time, and no third one, as there are two cores."""
+    here = study(resources=f'device = "cpu", gpus_per_task = {share}')
+    run(here, store, report_gpu)
     assert set(store.runs()["device"]) == {"0"}
+    assert ray_cluster.RayCluster(here, borrowed=True).slots() == at_a_time
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise, product
@@ -14,6 +15,7 @@ import pytest
 import torch
 from test_relu_cpu import DEPTHS, NEURONS, X, Y, impulses, jobs_of
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from phasediag.engine import kernels
 from phasediag.engine.cards import CardRunner
@@ -21,6 +23,8 @@ from phasediag.engine.flow import Settings, integrate
 from phasediag.engine.networks import Evaluated, Initialisation, Trial
 from phasediag.engine.relu_cpu import ReluNetworkCPU
 from phasediag.engine.relu_gpu import ReluNetworkGPU
+from phasediag.phase_diagram.costs import card_bytes
+from phasediag.phase_diagram.jobs import Job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -134,6 +138,48 @@ def test_every_thread_of_the_kernel_moves_its_own_neurons() -> None:
     expected, found = (step(network, 3, 0.3) for network in (in_turn, by_threads))
     for name in expected._fields:
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+
+
+class Peak(TorchDispatchMode):
+    """The most bytes that tensors take at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._live: dict[int, int] = {}
+        self._now = self.bytes = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **kwargs or {})
+        for tensor in tree_leaves(out):
+            storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
+            if storage is not None and storage._cdata not in self._live:
+                self._live[storage._cdata] = storage.nbytes()
+                self._now += storage.nbytes()
+                self.bytes = max(self.bytes, self._now)
+                weakref.finalize(storage, self._drop, storage._cdata)
+        return out
+
+    def _drop(self, storage: int) -> None:
+        self._now -= self._live.pop(storage, 0)
+
+
+@pytest.mark.parametrize(
+    ("neurons", "points", "dtype"), [(300, 4, "float32"), (60, 4, "float64"), (40, 30, "float32")]
+)
+def test_memory_is_what_batches_are_sized_by(depth: int, neurons: int, points: int, dtype: str) -> None:
+    """A batch of twice as many jobs takes as much more as is counted for these, nearly; while it trains, and when jobs end."""
+    generator = np.random.default_rng(0)
+    x, y = generator.standard_normal((points, 2)), generator.uniform(-1, 1, points)
+    peaks = []
+    for count in (6, 12):
+        jobs = [Initialisation(neurons, depth / 2 - 0.5 + 0.05 * (k % 6), 0.1, 0.0, 0) for k in range(count)]
+        with Peak() as peak:
+            network = ReluNetworkGPU.initialised(x, y, depth, neurons, jobs, dtype, "cpu")
+            integrate(network, Settings(max_evaluations=40, loss_tolerance=0.02))
+        peaks.append(peak.bytes)
+    counted = card_bytes(Job("", depth, neurons, neurons, 1.0, 0.0, 0.0, 0), points, np.dtype(dtype).itemsize)
+    taken = (peaks[1] - peaks[0]) / 6
+    assert 0.5 * counted < taken <= counted
 
 
 class Waits(TorchDispatchMode):

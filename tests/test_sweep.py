@@ -88,6 +88,15 @@ def raise_for_seed_3(jobs, *arguments):
     return succeed(jobs, *arguments)
 
 
+def fill_the_card_beyond_three(jobs, *arguments):
+    """What torch raises when a GPU is full."""
+    import torch
+
+    if len(jobs) > 3:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+    return succeed(jobs, *arguments)
+
+
 def lose_storage_once(store, marker, jobs, *arguments):
     """Puts a file where the folder of rows should be, for a moment."""
     runs = Path(store.out, "runs")
@@ -124,6 +133,12 @@ def test_all_jobs_run_once_and_the_lease_ends(store, opening):
     assert (record["state"], record["total"], record["done_at_start"]) == ("finished", 40, 0)
     assert store.exists()
     assert store.read_data()["x"].shape == (2, 1)
+
+
+def test_a_batch_that_a_gpu_has_no_room_for_is_halved(store, opening):
+    outcome = run(study(), store, fill_the_card_beyond_three, opening=opening)
+    assert (outcome.finished, outcome.failed) == (40, 0)
+    assert_every_job_once(store, study())
 
 
 def test_it_is_told_while_the_engine_is_compiled_for_each_precision(store, monkeypatch):

@@ -16,6 +16,7 @@ from phasediag.engine import relu_cpu
 from phasediag.engine.networks import initial_weights
 from phasediag.phase_diagram import training
 from phasediag.phase_diagram.columns import TABLES
+from phasediag.phase_diagram.costs import card_bytes
 from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.spec import TrainSpec
 from phasediag.phase_diagram.theory import LAYERS, predicted_slope
@@ -321,3 +322,20 @@ def test_slopes_of_represented_networks_are_those_of_the_rule() -> None:
             near, far = (row["relative_change"] for row in rows if row["layer"] == layer)
             slope = np.log(far / near) / np.log(widths[1] / widths[0])
             assert slope == pytest.approx(predicted_slope(layer, depth, *point), abs=0.02)
+
+
+def test_a_gpu_takes_as_many_jobs_as_it_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of a batch hold neighbours by seed; several cards share it evenly."""
+    jobs = [Job(str(k), 2, 50, 50, 1.0, 0.0, 0.0, k % 3) for k in range(10)]
+    asked: list[tuple[int, int]] = []
+
+    def fitting(job_bytes: int, shared_bytes: int) -> int:
+        asked.append((job_bytes, shared_bytes))
+        return 4
+
+    monkeypatch.setattr(training, "fitting", fitting)
+    chunks = training._chunks(jobs, (4, 1), TrainSpec(), "cuda", 1)
+    assert [len(chunk) for chunk in chunks] == [4, 4, 2]
+    assert [one.seed for chunk in chunks for one in chunk] == sorted(one.seed for one in jobs)
+    assert asked == [(card_bytes(jobs[0], 4, 4), 0)]
+    assert [len(chunk) for chunk in training._chunks(jobs, (4, 1), TrainSpec(), "cuda", 5)] == [2] * 5

@@ -206,7 +206,7 @@ class CondensationStudy(Study[Cell, Job]):
         return self.job(activations, int(dimension), float(std), int(seed))
 
     def cost(self, job: Job) -> Cost:
-        device = self.spec.resources.planned_device
+        device = self.planned_device
         return cost_of(job, self.spec.network.hidden, self.data.points, self.spec.train, device)
 
     def group(self, job: Job) -> str:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..devices import device_name, room, single_threaded
+from ..devices import device_name, room, side_by_side, workers
 from ..storage.schema import VERSION
 from . import measures
 from .activations import multiplicity
@@ -92,20 +92,15 @@ class Trainer:
         # Neighbours with the same activation are evaluated together.
         order = sorted(range(len(jobs)), key=lambda index: jobs[index].activations)
         itemsize = np.dtype(self.settings.dtype).itemsize
-        elements = room(device, CHUNK_ELEMENTS * itemsize, GPU_ARRAYS, threads) // itemsize
+        elements = room(device, CHUNK_ELEMENTS * itemsize, GPU_ARRAYS) // itemsize
         size = max(1, elements // (self.data.points * sum(self.hidden)))
         chunks = [order[start : start + size] for start in range(0, len(order), size)]
 
         def work(chunk: Sequence[int]) -> list[_Trained]:
             return _train_chunk([jobs[index] for index in chunk], self, device, keep)
 
-        with single_threaded(with_torch=True) as pin:
-            if threads == 1 or len(chunks) == 1:
-                done = [trained for chunk in chunks for trained in work(chunk)]
-            else:
-                with ThreadPoolExecutor(threads, initializer=pin) as pool:
-                    done = [trained for chunk in pool.map(work, chunks) for trained in chunk]
-        by_index = dict(zip((index for chunk in chunks for index in chunk), done, strict=True))
+        done = side_by_side(work, chunks, workers(device, threads), device, with_torch=True)
+        by_index = dict(zip(chain.from_iterable(chunks), chain.from_iterable(done), strict=True))
         return [by_index[index] for index in range(len(jobs))]
 
 

@@ -92,6 +92,17 @@ _DESCENT = _Engine(
     decomposition=0.0,
 )
 
+# A GPU: from data sheets of an H100, and counts of what a trial starts and reads. `python -m benchmarks.gpu` prints beside it what it
+# measures. A trial starts some 220 operations for every hidden layer, 6 us each, whatever the batch. It reads and writes some 200 numbers
+# for every neuron and point, and every weight three times, at 2 TB/s.
+_CARD_LAYER, _CARD_POINT, _CARD_WEIGHT, _CARD_MOVE, _CARD_CUBE = (
+    220 * 6e-6,
+    200 * 4 / 2e12,
+    3 * 4 / 2e12,
+    1e-9,
+    5e-11,
+)
+
 _NEAR = 0.1
 """How far from a critical line, in gamma, refinement places points, about."""
 
@@ -112,11 +123,19 @@ def cost_of(
     """What a job on so many points of so many inputs takes on a kind of device, at most ``limit`` evaluations; the other arguments are
     those of `predicted_seconds`."""
     evaluations = predicted_evaluations(job, points, max_evaluations, accuracy)
-    seconds = predicted_seconds(job, points, inputs, max_evaluations, accuracy) / SPEED[device]
-    shared = evaluations * _engine(job, max_evaluations).shared
     weights = inputs + 2 + (job.depth - 2) * job.neurons
     activations = (job.depth - 1) * points
     numbers = job.neurons * (_ARRAYS_PER_WEIGHT * weights + _ARRAYS_PER_ACTIVATION * activations)
+    seconds = predicted_seconds(job, points, inputs, max_evaluations, accuracy)
+    shared = evaluations * _engine(job, max_evaluations).shared
+    if device == "cuda" and max_evaluations is None:
+        seconds, shared = (
+            evaluations * _card_seconds(job, points),
+            evaluations * _CARD_LAYER * (job.depth - 1),
+        )
+        numbers = card_bytes(job, points, 4) // 8
+    elif device == "cuda":
+        seconds /= SPEED["cuda"]
     worst = (seconds + shared) * max(limit / evaluations, 1.0)
     return Cost((job.depth, job.neurons, job.mass > 1), seconds, shared, numbers, worst)
 
@@ -153,6 +172,23 @@ def _engine(job: Job, max_evaluations: int | None = None) -> _Engine:
     if max_evaluations is not None:
         return _DESCENT
     return _TWO_LAYERS if job.depth == 2 else _DEEPER
+
+
+def _card_seconds(job: Job, points: int) -> float:
+    """What a trial of a job adds to that of its batch on a GPU."""
+    hidden, neurons = job.depth - 1, job.neurons
+    rows = hidden * neurons * points * (_CARD_POINT + _CARD_MOVE) * (_DOUBLE if job.mass > 1 else 1.0)
+    return rows + (hidden - 1) * neurons**2 * _CARD_WEIGHT + _CARD_CUBE * points**3
+
+
+def card_bytes(job: Job, points: int, itemsize: int) -> int:
+    """Memory of a GPU that a job in training takes, on so many points, with numbers of that size: at most, beside what its batch shares.
+
+    Rows of all neurons for every point, the change of every matrix, and the kernels.
+    """
+    hidden, neurons = job.depth - 1, job.neurons
+    rows, matrices = 28 * hidden * neurons * points, (hidden - 1) * neurons * (neurons + 1)
+    return itemsize * (rows + matrices) + 8 * (points**2 * 8 * (job.depth + 1) + 200 * points)
 
 
 def seconds_near_lines(jobs: Sequence[Job], cost: Callable[[Job], Cost]) -> float:

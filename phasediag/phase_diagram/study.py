@@ -122,12 +122,12 @@ class PhaseDiagramStudy(Study[Cell, Job]):
         points, inputs = self.data.x.shape
         train = self.spec.train
         fixed = None if train.method == "gradient-flow" else train.max_evaluations
-        device = self.spec.resources.planned_device
+        device = self.planned_device
         return cost_of(job, points, inputs, train.max_evaluations, fixed, device, train.accuracy)
 
     def compiles(self, job: Job) -> str:
         train = self.spec.train
-        if train.method != "gradient-flow" or self.spec.resources.planned_device != "cpu":
+        if train.method != "gradient-flow" or self.planned_device != "cpu":
             return ""
         return train.precision(job.mass != 1)
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,10 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..devices import device_name, room, single_threaded
+from ..devices import device_name, fitting, room, side_by_side, workers
 from ..engine import measures
 from ..storage.schema import FAILED, VERSION
 from .columns import RUNS
+from .costs import card_bytes
 from .theory import LAYERS
 
 if TYPE_CHECKING:  # torch takes seconds to import, and only GPUs and methods other than the flow need it
@@ -97,7 +96,11 @@ def train_batch(
 
     Numerical failure is a status in the row, never an exception. ``threads`` chunks of jobs are trained at a time.
     """
-    look = partial(run_rows, device=device_name(device), norms=InitialNorms())
+    norms = InitialNorms()
+
+    def look(trained: Trained) -> list[Row]:
+        return run_rows(trained, device_name(device), norms)  # of the GPU of this thread
+
     return list(chain.from_iterable(_train_all(jobs, x, y, settings, device, threads, False, look)))
 
 
@@ -301,13 +304,11 @@ def _train_all(
     look: Callable[[Trained], Seen],
 ) -> list[Seen]:
     """What ``look`` makes of each trained job. Jobs are trained in chunks, ``threads`` at a time, each chunk on a single thread, and looked
-    at before the next chunk: there may be no room for the weights of several.
-
-    One thread per chunk keeps every sum in one order, and beats splitting operations this small over threads.
-    """
+    at before the next chunk: there may be no room for the weights of several."""
     # Copies: for arrays of another layout, or that cannot be written to, like those of Ray, all would be compiled anew.
     x, y = (np.array(part, dtype=np.float64, order="C") for part in (x, y))
-    chunks = _chunks(jobs, x.shape, settings, device, threads)
+    at_a_time = workers(device, threads)
+    chunks = _chunks(jobs, x.shape, settings, device, at_a_time)
 
     def work(chunk: Sequence[Job]) -> list[tuple[Job, Seen]]:
         return [
@@ -315,20 +316,15 @@ def _train_all(
         ]
 
     with_torch = device != "cpu" or settings.method != "gradient-flow"
-    with single_threaded(with_torch) as pin:
-        if threads == 1 or len(chunks) == 1:
-            done = [work(chunk) for chunk in chunks]
-        else:
-            with ThreadPoolExecutor(threads, initializer=pin) as pool:
-                done = list(pool.map(work, chunks))
-    seen = dict(chain.from_iterable(done))
+    done = side_by_side(work, chunks, at_a_time, device, with_torch)
+    seen: dict[Job, Seen] = dict(chain.from_iterable(done))
     return [seen[job] for job in jobs]
 
 
 def _chunks(
-    jobs: Sequence[Job], shape: tuple[int, ...], settings: TrainSpec, device: str, threads: int
+    jobs: Sequence[Job], shape: tuple[int, ...], settings: TrainSpec, device: str, workers: int
 ) -> list[Sequence[Job]]:
-    """The jobs in groups that are trained together, on data x of this shape (n, d), in an order of their own."""
+    """The jobs in groups that are trained together, so many groups at a time, on data x of this shape (n, d), in an order of their own."""
     (n, d), (depth, neurons), matrices = shape, (jobs[0].depth, jobs[0].neurons), jobs[0].depth - 2
     per_job, shared = neurons * ((depth - 1) * n + d + 1), False
     if device == "cpu" and settings.method == "gradient-flow":
@@ -337,10 +333,16 @@ def _chunks(
         shared = matrices > 0 and is_large(neurons, n)
     if not shared:
         per_job += matrices * neurons**2
-    itemsize = np.dtype(settings.dtype).itemsize
-    size = max(1, room(device, CHUNK_ELEMENTS * itemsize, GPU_ARRAYS, threads) // (itemsize * per_job))
-    # jobs of several seeds would each bring large matrices of their own
     by_seed = attrgetter("seed")
+    if device != "cpu" and settings.method == "gradient-flow":
+        itemsize = np.dtype(settings.precision(any(job.mass != 1 for job in jobs))).itemsize
+        size = fitting(card_bytes(jobs[0], n, itemsize), matrices * neurons**2 * itemsize)
+        size = min(size, -(-len(jobs) // workers))
+        jobs = sorted(jobs, key=by_seed)  # neighbours of one seed are multiplied by its matrices together
+        return [jobs[start : start + size] for start in range(0, len(jobs), size)]
+    itemsize = np.dtype(settings.dtype).itemsize
+    size = max(1, room(device, CHUNK_ELEMENTS * itemsize, GPU_ARRAYS) // (itemsize * per_job))
+    # jobs of several seeds would each bring large matrices of their own
     groups = [list(group) for _, group in groupby(sorted(jobs, key=by_seed), by_seed)] if shared else [jobs]
     return [group[start : start + size] for group in groups for start in range(0, len(group), size)]
 

@@ -61,6 +61,8 @@ class Executor(ABC):
     """Whether tasks run on this machine."""
     threads = 1
     """How many jobs a task trains at a time."""
+    device = ""
+    """The kind of device that tasks are known to find; "" for what the spec asks for."""
 
     @abstractmethod
     def slots(self) -> int:

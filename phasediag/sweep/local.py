@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from ..devices import DeviceLost, cores, resolve_device
+from ..devices import DeviceLost, cores, gpus, resolve_device
 from ..display.progress import Progress
 from ..errors import InputError
 from ..kinds import named
@@ -48,12 +48,13 @@ class LocalExecutor(Executor):
     """Runs the tasks of one sweep one after the other, whenever the sweep waits for them."""
 
     def __init__(self, device: str) -> None:
+        on_card = device == "cuda"
         self._resources = ResourcesSpec(
-            device="cuda" if device == "cuda" else "cpu",
-            cpus_per_task=float(cores()),
-            gpus_per_task=1.0 if device == "cuda" else 0.0,
+            device="cuda" if on_card else "cpu",
+            cpus_per_task=1.0 if on_card else float(cores()),
+            gpus_per_task=float(gpus()) if on_card else 0.0,
         )
-        self.threads = self._resources.threads
+        self.device, self.threads = device, self._resources.threads
         self._numbers = count()
         self._waiting: deque[tuple[int, Batch]] = deque()
 

@@ -93,6 +93,7 @@ class Plan:
     groups: tuple[GroupPlan, ...]
     more_jobs: int = 0
     more_cpu_seconds: float = 0.0
+    device: str = "cpu"
     starting_seconds: float = 0.0
     compiles: tuple[str, ...] = ()
     compiling_seconds: float = 0.0
@@ -177,7 +178,7 @@ def missing_batches(
     missing = [job for job in study.jobs() if job.job_id not in statuses]
     samples = [_Costed(job, study.cost(job)) for job in study.sample_jobs() if job.job_id not in kept]
     whole = [_batch([one], sample=True) for one in samples]
-    device = study.spec.resources.planned_device
+    device = study.planned_device
     return longest_first([*make_batches(missing, study.cost, slots, device, threads), *whole])
 
 
@@ -203,6 +204,7 @@ def make_plan(study: AnyStudy, statuses: Mapping[str, str], kept: Iterable[str],
         groups=groups,
         more_jobs=more_jobs,
         more_cpu_seconds=more_jobs * seconds,
+        device=study.planned_device,
         starting_seconds=STARTING_SECONDS if batches else 0.0,
         compiles=compiles,
         compiling_seconds=COMPILING_SECONDS * len(compiles),

@@ -20,7 +20,8 @@ _FAILED_SHOWN, _REASONS_SHOWN, _REASON_LENGTH = 5, 3, 300
 
 def print_plan(planned: Plan) -> None:
     """Prints what a sweep has to do, by group of jobs, and what that is predicted to take."""
-    table = new_table(planned.grouped_by, "jobs", "finished", "failed", "missing", "batches", "CPU time")
+    time_of = "CPU time" if planned.device == "cpu" else "GPU time"
+    table = new_table(planned.grouped_by, "jobs", "finished", "failed", "missing", "batches", time_of)
     for row in planned.groups:
         counts = (row.group, row.total, row.finished, row.failed, row.missing, row.batches)
         table.add_row(*map(str, counts), format_duration(row.cpu_seconds))
@@ -29,11 +30,12 @@ def print_plan(planned: Plan) -> None:
         f"{planned.total} jobs: {planned.finished} finished, {planned.failed} failed, "
         f"{planned.missing} missing; {planned.samples} networks to be kept whole"
     )
+    here = "here" if planned.device == "cpu" else "on a GPU (from data sheets, not measured)"
     mixed = sum(row.batches for row in planned.groups) > planned.batches
     shared = f" (those with jobs of several {planned.grouped_by}s count in each)" if mixed else ""
     say(
-        f"{planned.batches} batches{shared}; predicted: {format_duration(planned.cpu_seconds)} of CPU time, "
-        f"{format_duration(planned.wall_seconds)} of training here with {planned.slots} at a time"
+        f"{planned.batches} batches{shared}; predicted: {format_duration(planned.cpu_seconds)} of {time_of}, "
+        f"{format_duration(planned.wall_seconds)} of training {here} with {planned.slots} at a time"
     )
     beside = {
         "to start and stop Ray (none with --local)": planned.starting_seconds,
@@ -46,7 +48,7 @@ def print_plan(planned: Plan) -> None:
     if planned.more_jobs:
         say(
             f"refinement may add up to {planned.more_jobs} jobs; "
-            f"predicted: up to {format_duration(planned.more_cpu_seconds)} of CPU time more"
+            f"predicted: up to {format_duration(planned.more_cpu_seconds)} of {time_of} more"
         )
 
 

@@ -177,7 +177,8 @@ class _Sweep:
         samples: bool,
     ) -> None:
         self._samples = samples
-        self._study, self._store, self._lease, self._progress = study, store, lease, progress
+        self._study = study.on(executor.device) if executor.device else study
+        self._store, self._lease, self._progress = store, lease, progress
         self._executor, self._trainer, self._log = executor, trainer, log
         self._known: set[str] = set()  # ids of the jobs that results have added
         self._waiting: deque[Attempt] = deque()
@@ -270,8 +271,8 @@ class _Sweep:
 
     def _queue(self, jobs: Sequence[Job]) -> None:
         """Adds jobs to the sweep that have come up on its way."""
-        device = self._study.spec.resources.planned_device
-        batches = make_batches(jobs, self._study.cost, self._executor.slots(), device, self._executor.threads)
+        slots, threads = self._executor.slots(), self._executor.threads
+        batches = make_batches(jobs, self._study.cost, slots, self._study.planned_device, threads)
         self._waiting.extend(Attempt(batch) for batch in batches)
         self._progress.grow(len(jobs), sum(batch.seconds for batch in batches))
         self._lease.note(total=self._progress.total)
