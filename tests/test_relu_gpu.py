@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from test_relu_cpu import DEPTHS, NEURONS, X, Y, impulses, jobs_of
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from phasediag.engine import kernels
+from phasediag.engine import card_measures, kernels
 from phasediag.engine.cards import CardRunner
 from phasediag.engine.flow import Settings, integrate
 from phasediag.engine.networks import Evaluated, Initialisation, Trial
@@ -25,6 +26,7 @@ from phasediag.engine.relu_cpu import ReluNetworkCPU
 from phasediag.engine.relu_gpu import ReluNetworkGPU
 from phasediag.phase_diagram.costs import card_bytes
 from phasediag.phase_diagram.jobs import Job
+from phasediag.phase_diagram.training import Trained, _measure
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -140,6 +142,29 @@ def test_every_thread_of_the_kernel_moves_its_own_neurons() -> None:
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
 
 
+@pytest.mark.parametrize("represented", [False, True])
+def test_what_is_measured_on_the_card_is_measured_on_what_it_sends(depth: int, represented: bool) -> None:
+    """Norms, and orientations of the same neurons; of a trained network, and of one that has not moved."""
+    neurons = NEURONS[depth]
+    width = 10**6 if represented else neurons
+    jobs = [Job(str(seed), depth, width, neurons, depth / 2 - 0.4, 0.1, 0.0, seed) for seed in (3, 1)]
+    starts = [Initialisation(width, job.gamma, 0.1, 0.0, job.seed) for job in jobs]
+    for evaluations in (1, 60):
+        network = ReluNetworkGPU.initialised(X, Y, depth, neurons, starts, "float64", "cpu")
+        outcome = integrate(network, Settings(max_evaluations=evaluations))
+        for index, job in enumerate(jobs):
+            of_job = outcome.changes[index], [], {}
+            trained = Trained(job, "", 0, 0.0, 0.0, network.initial(index), *of_job, 0.0)
+            for layer, found in outcome.measured[index].items():
+                np.testing.assert_allclose(found, _measure(trained, layer), rtol=1e-7, atol=1e-30)
+    silent = integrate(
+        ReluNetworkGPU.initialised(X, Y, depth, neurons, starts, "float64", "cpu"),
+        Settings(max_evaluations=1),
+        keep=False,
+    )
+    assert silent.changes == [{}, {}] and all(len(of_job) == depth for of_job in silent.measured)
+
+
 class Peak(TorchDispatchMode):
     """The most bytes that tensors take at a time."""
 
@@ -166,8 +191,12 @@ class Peak(TorchDispatchMode):
 @pytest.mark.parametrize(
     ("neurons", "points", "dtype"), [(300, 4, "float32"), (60, 4, "float64"), (40, 30, "float32")]
 )
-def test_memory_is_what_batches_are_sized_by(depth: int, neurons: int, points: int, dtype: str) -> None:
+def test_memory_is_what_batches_are_sized_by(
+    depth: int, neurons: int, points: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A batch of twice as many jobs takes as much more as is counted for these, nearly; while it trains, and when jobs end."""
+    # orientations take the same whatever the batch: one job at a time
+    monkeypatch.setattr(card_measures, "orientations", lambda weights, seeds: [math.nan] * len(seeds))
     generator = np.random.default_rng(0)
     x, y = generator.standard_normal((points, 2)), generator.uniform(-1, 1, points)
     peaks = []

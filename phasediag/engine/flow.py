@@ -17,12 +17,14 @@ have ended. Errors are measured in the quantity that users read: the change of e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from . import steps
+from .measures import Measured
 from .networks import Array, Changes, Evaluated, Indices, Layers, Moment, Outcome, Trial
 from .runners import Runner
 from .steps import CONVERGED, DIVERGED, LIMIT, RESTING, RUNNING, SETTLE_TOLERANCE, STUCK, Front
@@ -107,6 +109,9 @@ class Network(Protocol):
         """Which points (B, n) no neuron of some hidden layer sees any longer, in networks that stand for wider ones: of the wider one's,
         some always would. At least where ``wanted`` (B,)."""
 
+    def measured(self, jobs: Indices) -> list[Mapping[str, Measured]]:
+        """What is measured on the networks with these indices, by layer; nothing where that is left to who has their changes."""
+
     def initial(self, job: int) -> Layers:
         """Initial weights of one job."""
 
@@ -114,24 +119,24 @@ class Network(Protocol):
         """Displacement since the start of the weights of one job."""
 
 
-def integrate(network: Network, settings: Settings, trace: bool = False) -> Outcome:
+def integrate(network: Network, settings: Settings, trace: bool = False, keep: bool = True) -> Outcome:
     """Follows the gradient flow of every job to convergence, or to an honest end.
 
     Returns a :class:`.networks.Outcome`; its ``status`` is "converged", "evaluation_limit", "stalled" (stationary above the
     tolerance, or not what it stands for: see :meth:`Network.unseen`; a represented network in all of ``TRIES``) or "diverged".
-    ``trace`` keeps a :class:`.networks.Moment` after every step that counts.
+    ``trace`` keeps a :class:`.networks.Moment` after every step that counts; without ``keep``, changes that were measured are not kept.
     """
-    outcome = _follow(network, settings, trace)
+    outcome = _follow(network, settings, trace, keep)
     for attempt in range(1, TRIES):
         stalled = np.flatnonzero((np.array(outcome.status) == "stalled") & (network.mass > 1))
         if not len(stalled):
             break
         closer = replace(settings, accuracy=CLOSER**attempt * settings.accuracy)
-        outcome.update(stalled, _follow(network.select(stalled), closer, trace))
+        outcome.update(stalled, _follow(network.select(stalled), closer, trace, keep))
     return outcome
 
 
-def _follow(network: Network, settings: Settings, trace: bool) -> Outcome:
+def _follow(network: Network, settings: Settings, trace: bool, keep: bool) -> Outcome:
     """One try of :func:`integrate`."""
     target = settings.loss_tolerance * float(np.mean(network.y**2)) / 2
     run, size = network.runner, (len(network.rates), len(network.layers), len(network.y), network.pieces)
@@ -155,7 +160,7 @@ def _follow(network: Network, settings: Settings, trace: bool) -> Outcome:
             ends = run.get(front.end[jobs])
             running = ends == RUNNING
             if np.mean(~running) > (0 if every == 1 else ENDED) or not running.any():
-                _finish(outcome, front, rows, ends, network)
+                _finish(outcome, front, rows, ends, network, keep)
                 if not running.any():
                     return outcome
                 rows, network = rows[running], network.select(np.flatnonzero(running))
@@ -173,16 +178,21 @@ def _follow(network: Network, settings: Settings, trace: bool) -> Outcome:
         step += 1
 
 
-def _finish(outcome: Outcome, front: Front, rows: Indices, ends: Indices, network: Network) -> None:
+def _finish(
+    outcome: Outcome, front: Front, rows: Indices, ends: Indices, network: Network, keep: bool
+) -> None:
     """Notes what became of the jobs that are at their end."""
     get = network.runner.get
     evaluations, loss = get(front.evaluations), get(front.loss)
-    for index in np.flatnonzero(ends != RUNNING):
+    ended = np.flatnonzero(ends != RUNNING)
+    for index, measured in zip(ended, network.measured(ended), strict=True):
         job = int(rows[index])
         outcome.status[job] = _STATUS[int(ends[index])]
         outcome.evaluations[job] = int(evaluations[job])
         outcome.loss_final[job] = float(loss[job])
-        outcome.changes[job] = network.change(int(index))
+        outcome.measured[job] = measured
+        if keep or not measured:
+            outcome.changes[job] = network.change(int(index))
 
 
 def _record(outcome: Outcome, front: Front, jobs: Indices, network: Network) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
@@ -11,9 +13,21 @@ Array = NDArray[np.floating]
 BLOCK = 2**22
 """Numbers that are squared at a time: of large matrices, there is no room for another one."""
 MAX_NEURONS = 512
+"""Neurons that the orientations are counted of."""
 SAME_ORIENTATION = np.radians(10.0)
 SMALL = 256
 """Up to so many rows or columns, all eigenvalues are found faster than the largest one."""
+
+
+class Measured(NamedTuple):
+    """What is measured on a layer: the Frobenius and the operator norm of the change of its weights, the Frobenius norm of its weights
+    after training, and their effective number of orientations. NaN for output weights, where it means nothing. Frobenius norms are those of
+    the network that simulated neurons stand for."""
+
+    change: float
+    spectral: float
+    final: float
+    orientations: float
 
 
 def frobenius(matrix: Array) -> float:
@@ -69,20 +83,29 @@ def orientations(weights: Array, seed: int) -> float:
     well below. NaN if there is no neuron with a finite, nonzero weight.
     """
     lengths = np.sqrt(np.einsum("kj,kj->k", weights, weights, dtype=np.float64))
-    if not np.isfinite(lengths).all() or not lengths.sum() > 0:
+    drawn = drawn_neurons(lengths, seed)
+    if drawn is None:
         return float("nan")
-    alive = np.flatnonzero(lengths)
-    share = lengths[alive] / lengths.sum()
-    if len(weights) > MAX_NEURONS:
-        generator = np.random.default_rng([seed, len(weights)])
-        alive = alive[generator.choice(len(share), size=MAX_NEURONS, p=share)]
-        share = np.full(MAX_NEURONS, 1 / MAX_NEURONS)
+    alive, share = drawn
     directions = weights[alive] / lengths[alive, None]
     if directions.shape[1] == 2:
         return float(1 / _alike_on_a_circle(np.arctan2(directions[:, 1], directions[:, 0]), share))
     close = directions @ directions.T >= np.cos(SAME_ORIENTATION)
     np.fill_diagonal(close, True)  # rounding must not part a neuron from itself
     return float(1 / (share @ close @ share))
+
+
+def drawn_neurons(lengths: NDArray[np.float64], seed: int) -> tuple[NDArray[np.int64], Array] | None:
+    """The neurons that stand for all, by the lengths (m,) of their weights, and the share that each has; None where there is none."""
+    if not np.isfinite(lengths).all() or not lengths.sum() > 0:
+        return None
+    alive = np.flatnonzero(lengths)
+    share = lengths[alive] / lengths.sum()
+    if len(lengths) > MAX_NEURONS:
+        generator = np.random.default_rng([seed, len(lengths)])
+        alive = alive[generator.choice(len(share), size=MAX_NEURONS, p=share)]
+        share = np.full(MAX_NEURONS, 1 / MAX_NEURONS)
+    return alive, share
 
 
 def _alike_on_a_circle(angles: Array, share: Array) -> float:

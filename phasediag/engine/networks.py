@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from .measures import Measured
+
 MAX_ROTATION = 20.0
 """Largest hyperbolic angle of one step: beyond it cosh and sinh of float32 lose all meaning, and so does the step."""
 
@@ -91,11 +93,21 @@ class Outcome:
     """Displacement of the weights since the start."""
     trace: list[list[Moment]]
     """Along the way, where it was asked for."""
+    measured: list[Mapping[str, Measured]]
+    """What was measured where the networks are, by layer; nothing where the changes are to be measured."""
 
     @classmethod
     def of(cls, batch: int) -> Outcome:
         """The outcome of so many jobs before their training: everything is empty or zero."""
-        return cls([""] * batch, [0] * batch, [], [0.0] * batch, [{}] * batch, [[] for _ in range(batch)])
+        return cls(
+            [""] * batch,
+            [0] * batch,
+            [],
+            [0.0] * batch,
+            [{}] * batch,
+            [[] for _ in range(batch)],
+            [{}] * batch,
+        )
 
     def update(self, jobs: Indices, again: Outcome) -> None:
         """The outcome of these jobs becomes that of another try; evaluations add up."""
@@ -103,6 +115,7 @@ class Outcome:
             before = self.evaluations[job]
             self.status[job], self.evaluations[job] = again.status[index], before + again.evaluations[index]
             self.loss_final[job], self.changes[job] = again.loss_final[index], again.changes[index]
+            self.measured[job] = again.measured[index]
             self.trace[job] = [
                 moment._replace(evaluations=before + moment.evaluations) for moment in again.trace[index]
             ]

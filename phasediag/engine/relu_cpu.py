@@ -26,7 +26,7 @@ a seed read one W(0).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from math import sqrt
 from typing import Any, NamedTuple
@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiled import compiled
+from .measures import Measured
 from .networks import (
     MAX_ROTATION,
     Array,
@@ -395,6 +396,9 @@ class ReluNetworkCPU:
             gates = state.gate[:, state.current[at], at, :, : state.neurons]  # (H, n, N)
             unseen[index] = ~(gates > 0).any(axis=2).all(axis=0)
         return unseen
+
+    def measured(self, jobs: Indices) -> list[Mapping[str, Measured]]:
+        return [{} for _ in jobs]
 
     def initial(self, job: int) -> Layers:
         state, slot, neurons = self._state, self._state.slot[self._jobs[job]], self._state.neurons

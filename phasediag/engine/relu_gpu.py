@@ -8,7 +8,8 @@ Initial weights are those of a seed, and shared: a job has the change of every m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, fields
 from math import sqrt
@@ -19,8 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import threads
+from . import card_measures, threads
 from .cards import CardRunner
+from .measures import Measured
 from .networks import (
     MAX_ROTATION,
     Array,
@@ -40,6 +42,8 @@ from .runners import Runner
 _TINY = 1e-300
 ROW_LANES = 128
 """Threads for a row of a matrix."""
+MEASURED = 16
+"""So many parts of a batch are measured one after the other: there is no room for what is measured of all together."""
 
 
 class _Place(NamedTuple):
@@ -93,7 +97,8 @@ def _each(of: Callable[..., Tensor], *same: Any) -> Any:
 class ReluNetworkGPU:
     """A batch of networks of one depth and number of simulated neurons N on one data set: what `ReluNetworkCPU` is, on another device.
 
-    Parameters as there, and ``device``: "cuda", or "cpu", where loops over neurons stand for the threads of a GPU.
+    Parameters as there; ``device``: "cuda", or "cpu", where loops over neurons stand for the threads of a GPU; the ``seeds`` (S,) of
+    initial weights, by which neurons are drawn to count orientations.
     """
 
     pieces = PIECES
@@ -108,6 +113,7 @@ class ReluNetworkGPU:
         kappa: Array,
         rates: Array,
         device: str,
+        seeds: Sequence[int] = (),
     ) -> None:
         w1, n, hidden = weights[0], len(x), len(weights) - 1
         self.y, self.points, self.neurons, self.hidden, self.device = y, n, w1.shape[1], hidden, device
@@ -116,6 +122,7 @@ class ReluNetworkGPU:
         self.layers: tuple[str, ...] = (*(f"W{layer}" for layer in range(1, hidden + 1)), "a")
         self.passes, self._strict = (1, 1.0) if hidden == 1 else (4, STRICT)
         self._inputs = np.hstack([x, np.ones((n, 1))])
+        self._seeds = list(seeds) or list(range(len(w1)))
         self._weights, self._slot, self._root = weights, slot, 1 / sqrt(self.neurons)
         self.rates, self.mass, self._kappa = rates, width / self.neurons, kappa * width ** ((hidden - 1) / 2)
         self._constants = width[:, None] ** (-np.arange(hidden) / 2)
@@ -178,7 +185,7 @@ class ReluNetworkGPU:
         exponents = np.array([job.rates(depth) for job in jobs])
         slot = np.array([seeds.index(job.seed) for job in jobs])
         kappa = width ** -np.array([job.gamma for job in jobs])
-        return cls(x, y, weights, slot, width, kappa, width[:, None] ** exponents, device)
+        return cls(x, y, weights, slot, width, kappa, width[:, None] ** exponents, device, seeds)
 
     # What the integrator asks for.
 
@@ -357,6 +364,41 @@ class ReluNetworkGPU:
             return self._card.zeros((len(wanted), self.points), "bool")
         seen = torch.stack([(gate > 0).any(dim=2) for gate in self._state.at.gate]).all(dim=0)
         return ~seen & self._stands[:, None]
+
+    def measured(self, jobs: Indices) -> list[Mapping[str, Measured]]:
+        size = max(1, len(self._slot) // MEASURED)
+        parts = [self._measured(jobs[at : at + size]) for at in range(0, len(jobs), size)]
+        return [job for part in parts for job in part]
+
+    def _measured(self, jobs: Indices) -> list[Mapping[str, Measured]]:
+        which, slot = self._tensor(jobs), self._tensor(self._slot[jobs])
+        root, seeds = self._mass[which].sqrt(), [self._seeds[at] for at in self._slot[jobs]]
+        state, inputs = self._state, self._tensor(self._inputs)
+        found: dict[str, list[Measured]] = {}
+        for layer, name in enumerate(self.layers):
+            start = self._start[layer][slot]
+            if layer == 0:
+                change = (state.at.coefficients[which].double().mT @ inputs).to(self._dtype)
+            elif layer == self.hidden:
+                change = state.at.moved_a[which]
+            else:
+                change = state.change[layer - 1][which]
+            # A change that is kept of a matrix between hidden layers is in units in which a coherent one acts as a random one does: those
+            # of the initial weights, but for the biases, in the root of the mass.
+            scales = torch.ones((len(jobs), start.shape[-1]), dtype=self._dtype, device=self.device)
+            scales[:, : self.neurons if 0 < layer < self.hidden else 0] = root.to(self._dtype)[:, None]
+            if start.dim() == 3:
+                scales = scales[:, None]
+            final = start * scales + change
+            norms = [(root * card_measures.frobenius(part)).tolist() for part in (change, final)]
+            operator = many = [math.nan] * len(jobs)
+            if start.dim() == 3:
+                operator = card_measures.spectral(change).tolist()
+                many = card_measures.orientations(final / scales, seeds)
+            found[name] = [
+                Measured(*of_job) for of_job in zip(norms[0], operator, norms[1], many, strict=True)
+            ]
+        return [dict(zip(found, of_job, strict=True)) for of_job in zip(*found.values(), strict=True)]
 
     def initial(self, job: int) -> Layers:
         return dict(zip(self.layers, (layer[self._slot[job]] for layer in self._weights), strict=True))

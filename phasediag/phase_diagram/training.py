@@ -5,8 +5,9 @@ A row depends on its job, the data and the settings alone: not on the other jobs
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import attrgetter
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..devices import device_name, fitting, room, side_by_side, workers
 from ..engine import measures
+from ..engine.measures import Measured
 from ..storage.schema import FAILED, VERSION
 from .columns import RUNS
 from .costs import card_bytes
@@ -54,6 +56,7 @@ class Trained:
     initial: Layers
     change: Changes
     trace: list[Moment]
+    measured: Mapping[str, Measured]
     seconds: float
 
     def final(self, layer: str) -> Array:
@@ -101,14 +104,16 @@ def train_batch(
     def look(trained: Trained) -> list[Row]:
         return run_rows(trained, device_name(device), norms)  # of the GPU of this thread
 
-    return list(chain.from_iterable(_train_all(jobs, x, y, settings, device, threads, False, look)))
+    return list(chain.from_iterable(_train_all(jobs, x, y, settings, device, threads, False, False, look)))
 
 
 def train_sample(
     job: Job, x: Array, y: Array, settings: TrainSpec, device: str = "cpu", threads: int = 1
 ) -> list[Row]:
     """Trains one job and keeps its network: the rows of ``samples``, one per layer with input weights."""
-    [rows] = _train_all([job], x, y, settings, device, threads, True, lambda trained: sample_rows(trained, x))
+    [rows] = _train_all(
+        [job], x, y, settings, device, threads, True, True, lambda trained: sample_rows(trained, x)
+    )
     return rows
 
 
@@ -118,7 +123,7 @@ def train_weights(
     """Trains one job: its rows, and the weights ``W1_initial``, ``W1_final`` (N, d+1; bias last), ``a_initial``, ``a_final`` (N,); of
     more than two layers also ``W2_initial``, ``W2_final`` (N, N+1; bias last) and so on. ``mass``: how many neurons each of the N stands
     for, 1 where the network is whole."""
-    [trained] = _train_all([job], x, y, settings, device, 1, False, lambda trained: trained)
+    [trained] = _train_all([job], x, y, settings, device, 1, False, True, lambda trained: trained)
     weights: dict[str, Array] = {"mass": np.array(job.mass)}
     for layer in LAYERS[job.depth]:
         weights[f"{layer}_initial"] = trained.initial[layer].astype(np.float64)
@@ -242,21 +247,29 @@ def _identity(job: Job, layer: str) -> Row:
 
 
 def _measured(trained: Trained, layer: str, norms: InitialNorms) -> Row:
-    job, (whole, whole_spectral) = trained.job, norms.of(trained, layer)
-    # of a large matrix, there is no room for more than one of these at a time
+    whole, whole_spectral = norms.of(trained, layer)
+    found = trained.measured[layer] if trained.measured else _measure(trained, layer)
+    return {
+        "relative_change": measures.ratio(found.change, whole),
+        "relative_change_spectral": measures.ratio(found.spectral, whole_spectral),
+        "norm_initial": whole,
+        "norm_final": found.final,
+        "orientations": found.orientations,
+    }
+
+
+def _measure(trained: Trained, layer: str) -> Measured:
+    """What is measured on a layer whose change is here. Of a large matrix, there is no room for more than one such array at a time."""
+    job, operator, many = trained.job, math.nan, math.nan
     change = np.asarray(trained.change[layer])
-    relative, spectral = measures.ratio(_frobenius(change, job, layer), whole), float("nan")
+    norm = _frobenius(change, job, layer)
     if change.ndim == 2:
-        spectral = measures.ratio(_spectral(change, job, layer), whole_spectral)
+        operator = _spectral(change, job, layer)
     del change
     final = trained.final(layer)
-    return {
-        "relative_change": relative,
-        "relative_change_spectral": spectral,
-        "norm_initial": whole,
-        "norm_final": _frobenius(final, job, layer),
-        "orientations": measures.orientations(final, job.seed) if final.ndim == 2 else float("nan"),
-    }
+    if final.ndim == 2:
+        many = measures.orientations(final, job.seed)
+    return Measured(norm, operator, _frobenius(final, job, layer), many)
 
 
 def _curve_grid(x: Array) -> Array:
@@ -301,10 +314,11 @@ def _train_all(
     device: str,
     threads: int,
     trace: bool,
+    keep: bool,
     look: Callable[[Trained], Seen],
 ) -> list[Seen]:
     """What ``look`` makes of each trained job. Jobs are trained in chunks, ``threads`` at a time, each chunk on a single thread, and looked
-    at before the next chunk: there may be no room for the weights of several."""
+    at before the next chunk: there may be no room for the weights of several. Without ``keep``, what was measured on a GPU stays there."""
     # Copies: for arrays of another layout, or that cannot be written to, like those of Ray, all would be compiled anew.
     x, y = (np.array(part, dtype=np.float64, order="C") for part in (x, y))
     at_a_time = workers(device, threads)
@@ -312,7 +326,8 @@ def _train_all(
 
     def work(chunk: Sequence[Job]) -> list[tuple[Job, Seen]]:
         return [
-            (trained.job, look(trained)) for trained in _train_chunk(chunk, x, y, settings, device, trace)
+            (trained.job, look(trained))
+            for trained in _train_chunk(chunk, x, y, settings, device, trace, keep)
         ]
 
     with_torch = device != "cpu" or settings.method != "gradient-flow"
@@ -348,11 +363,11 @@ def _chunks(
 
 
 def _train_chunk(
-    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
+    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool, keep: bool
 ) -> list[Trained]:
     started = time.perf_counter()
     train = _integrate if settings.method == "gradient-flow" else _descend
-    networks, outcome = train(jobs, x, y, settings, device, trace)
+    networks, outcome = train(jobs, x, y, settings, device, trace, keep)
     share = (time.perf_counter() - started) / max(sum(outcome.evaluations), 1)
     return [
         Trained(
@@ -364,6 +379,7 @@ def _train_chunk(
             networks.initial(index),
             outcome.changes[index],
             outcome.trace[index],
+            outcome.measured[index],
             share * outcome.evaluations[index],
         )
         for index, job in enumerate(jobs)
@@ -371,7 +387,7 @@ def _train_chunk(
 
 
 def _integrate(
-    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
+    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool, keep: bool
 ) -> tuple[Network, Outcome]:
     """The gradient flow of networks of any depth."""
     from ..engine import kept
@@ -380,7 +396,7 @@ def _integrate(
     limits = Settings(settings.accuracy, settings.loss_tolerance, settings.max_evaluations)
     precision = settings.precision(any(job.mass != 1 for job in jobs))
     network = _network(jobs, x, y, precision, device)
-    outcome = integrate(network, limits, trace)
+    outcome = integrate(network, limits, trace, keep)
     if device == "cpu":
         kept.note_compiled(precision)
     return network, outcome
@@ -402,7 +418,7 @@ def _network(jobs: Sequence[Job], x: Array, y: Array, precision: str, device: st
 
 
 def _descend(
-    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool
+    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool, keep: bool
 ) -> tuple[Networks, Outcome]:
     """Gradient descent or Adam, for networks of any depth."""
     import torch

@@ -7,6 +7,7 @@ a job does not depend on the jobs beside it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from phasediag.engine.measures import Measured
 from phasediag.engine.networks import MAX_ROTATION, Array, Evaluated, Indices, Layers, Mask, Trial
 from phasediag.engine.runners import HostRunner, Runner
 
@@ -139,6 +141,9 @@ class TensorNetwork(ABC):
 
     def unseen(self, wanted: Mask) -> Mask:
         return np.zeros((len(wanted), len(self.y)), dtype=np.bool_)  # all are whole
+
+    def measured(self, jobs: Indices) -> list[Mapping[str, Measured]]:
+        return [{} for _ in jobs]
 
     def change(self, job: int) -> Layers:
         return self.changes(self._at, job)
