@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ from torch import Tensor
 from .modes import eigh
 from .steps import JACOBI, Front
 
+Launch = Callable[[Callable[..., None], int, Sequence[Any]], None]
+"""Starts a function of many jobs or rows, with teams of so many lanes, on its arguments."""
+
 
 class CardRunner:
     """Runs functions of :mod:`.steps` on tensors of one device: see :class:`.runners.Runner`. Nothing waits but :meth:`get`, and
@@ -22,28 +25,31 @@ class CardRunner:
 
     def __init__(self, device: str, points: int) -> None:
         self._device, self._lanes = device, points
+        self.launch: Launch = _in_turn
+        self._present: Callable[[Any], Any] = _as_arrays
         self._front: tuple[Front, Any] | None = None
+        if device != "cpu":
+            self.launch_by_kernels()
+
+    def launch_by_kernels(self) -> None:
+        """Runs functions as kernels, which need numba-cuda."""
+        from .kernels import launch_teams, on_card
+
+        self.launch, self._present = launch_teams, on_card
 
     def __call__(self, function: Callable[..., None], front: Any, jobs: Any, *rest: Any) -> None:
         self.start(function, self._lanes, front, jobs, *rest)
 
     def start(self, function: Callable[..., None], lanes: int, *arguments: Any) -> None:
         """Runs a function with teams of so many lanes."""
-        if self._device == "cpu":
-            function(*map(_as_arrays, arguments))
-            return
-        from .kernels import launch_teams  # needs numba-cuda
-
-        launch_teams(function, lanes, [self._known(argument) for argument in arguments])
+        self.launch(function, lanes, [self._known(argument) for argument in arguments])
 
     def _known(self, argument: Any) -> Any:
-        """A front on the card is the same all along: its many tensors are presented to numba once."""
+        """A front is the same all along: its many tensors are presented to numba once."""
         if not isinstance(argument, Front):
-            return argument
+            return self._present(argument)
         if self._front is None or self._front[0] is not argument:
-            from .kernels import on_card
-
-            self._front = argument, on_card(argument)
+            self._front = argument, self._present(argument)
         return self._front[1]
 
     def zeros(self, shape: tuple[int, ...], kind: str) -> Tensor:
@@ -71,6 +77,10 @@ class CardRunner:
             front.values[these], front.vectors[these] = torch.linalg.eigh(whole)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             front.values[these], front.vectors[these] = map(self.put, eigh(self.get(whole)))
+
+
+def _in_turn(function: Callable[..., None], lanes: int, arguments: Sequence[Any]) -> None:
+    function(*arguments)
 
 
 def _as_arrays(argument: Any) -> Any:

@@ -148,11 +148,11 @@ def launch_teams(function: Callable[..., None], lanes: int, arguments: Sequence[
     Args:
         function: see `OF_TEAMS`.
         lanes: of every team.
-        arguments: of the function, as numbers, tensors of torch, and tuples of them; arrays of `on_card` as they are.
+        arguments: of the function, as `on_card` presents them.
     """
     lanes = min(lanes, MOST_LANES)
     room = lanes * np.dtype(np.float64).itemsize  # shared by the lanes of a team: what they bring together
-    OF_TEAMS[function.__name__][GRID, lanes, _stream(), room](*map(on_card, arguments))
+    OF_TEAMS[function.__name__][GRID, lanes, _stream(), room](*arguments)
 
 
 def on_card(argument: Any) -> Any:
