@@ -86,6 +86,7 @@ def test_one_module_imports_ray() -> None:
 
 def test_torch_belongs_to_what_trains_with_tensors() -> None:
     assert {name for name in FILES if "torch" in imported(name, at_top=True)} == {
+        "engine.card_measures",
         "engine.cards",
         "engine.descent",
         "engine.kernels",

@@ -41,7 +41,7 @@ def spectral(matrices: Tensor) -> Tensor:
 
 
 def _largest_eigenvalue(tall: Tensor) -> Tensor:
-    """Of A^T A, for matrices A (B, p, k)."""
+    """The largest eigenvalues (B,) of A^T A, for matrices A (B, p, k)."""
     jobs, _, columns = tall.shape
     start = torch.from_numpy(np.random.default_rng(columns).standard_normal(columns)).to(tall.device)
     basis = [(start / start.norm()).expand(jobs, columns)]

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 Array = NDArray[np.floating]
 
@@ -51,6 +50,8 @@ def spectral(matrix: Array) -> float:
     # relative to the largest number: tiny changes would underflow when squared
     columns = tall.shape[1]
     if columns > SMALL:
+        from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+
         scaled = tall / tall.dtype.type(scale)
 
         def squared(v: Array) -> Array:
