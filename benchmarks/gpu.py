@@ -351,9 +351,9 @@ def _limits(run: Run) -> None:
             "counted",
         )
         note = (
-            f"started alone: ms that {LAUNCHES} empty operations for every hidden layer take to start; read alone: ms for every weight three "
-            "times and every neuron and point 200 times, at the bandwidth above; busy: part of the time in which kernels run; GB: most "
-            "memory of tensors, and what batches are sized by"
+            f"started alone: ms that {LAUNCHES} empty operations for every hidden layer take to start; read alone: ms for every weight "
+            "three times and every neuron and point 200 times, at the bandwidth above; busy: part of the time in which kernels run; "
+            "GB: most memory of tensors, and what batches are sized by"
         )
         _table("A trial of a batch", columns, rows, note)
 

@@ -76,8 +76,7 @@ def step(network: Any, repeats: int) -> Trial:
 def on_gpu(*arguments: Any) -> ReluNetworkGPU:
     """A network whose functions are launched as kernels."""
     network = ReluNetworkGPU.initialised(*arguments, "float64", "cpu")
-    network._card.launch_by_kernels()
-    network._mover.start, network._mover.most = kernels.launch, 2
+    network._card.launch = network._mover.launch = kernels.KERNELS._replace(most_blocks=2)
     return network
 
 

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from phasediag.engine import card_measures, kernels
-from phasediag.engine.cards import CardRunner
+from phasediag.engine.cards import LOOPS, CardRunner
 from phasediag.engine.flow import Settings, integrate
 from phasediag.engine.networks import Evaluated, Initialisation, Trial
 from phasediag.engine.relu_cpu import ReluNetworkCPU
@@ -134,7 +134,7 @@ def test_every_thread_of_the_kernel_moves_its_own_neurons() -> None:
     kernel, mine = kernels.move.py_func, kernels._mine.py_func
     arguments = X, Y, 3, NEURONS[3], jobs_of(3), "float64", "cpu"
     in_turn, by_threads = (ReluNetworkGPU.initialised(*arguments) for _ in range(2))
-    by_threads._mover.start, by_threads._mover.most = launch, 2
+    by_threads._mover.launch = LOOPS._replace(neurons=launch, most_blocks=2)
     for network in (in_turn, by_threads):
         network.begin()
     expected, found = (step(network, 3, 0.3) for network in (in_turn, by_threads))
@@ -188,6 +188,7 @@ class Peak(TorchDispatchMode):
         self._now -= self._live.pop(storage, 0)
 
 
+@pytest.mark.parametrize("depth", [2, 4])
 @pytest.mark.parametrize(
     ("neurons", "points", "dtype"), [(300, 4, "float32"), (60, 4, "float64"), (40, 30, "float32")]
 )
@@ -204,7 +205,7 @@ def test_memory_is_what_batches_are_sized_by(
         jobs = [Initialisation(neurons, depth / 2 - 0.5 + 0.05 * (k % 6), 0.1, 0.0, 0) for k in range(count)]
         with Peak() as peak:
             network = ReluNetworkGPU.initialised(x, y, depth, neurons, jobs, dtype, "cpu")
-            integrate(network, Settings(max_evaluations=40, loss_tolerance=0.02))
+            integrate(network, Settings(max_evaluations=20, loss_tolerance=0.02))
         peaks.append(peak.bytes)
     counted = card_bytes(Job("", depth, neurons, neurons, 1.0, 0.0, 0.0, 0), points, np.dtype(dtype).itemsize)
     taken = (peaks[1] - peaks[0]) / 6
@@ -229,13 +230,13 @@ class Waits(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("represented", [False, True])
+@pytest.mark.parametrize("depth", [2, 4])
 def test_trials_wait_for_nothing(depth: int, represented: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two looks, the host neither reads from the card nor writes to it, whatever becomes of the jobs."""
     neurons = NEURONS[depth]
     jobs = [
         Initialisation(10**6 if represented else neurons, depth / 2 - 0.5 + gamma, 0.1, 0.0, seed)
-        for gamma in (0.0, 0.6)
-        for seed in (0, 1)
+        for gamma, seed in ((0.0, 0), (0.6, 1))
     ]
     network = ReluNetworkGPU.initialised(X, Y, depth, neurons, jobs, "float64", "cpu")
     seen: list[tuple[str, int]] = []  # what happens, and how many waits there were before it

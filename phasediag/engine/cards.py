@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .modes import eigh
+from .runners import Launcher
+from .single import in_turn
 from .steps import JACOBI, Front
 
-Launch = Callable[[Callable[..., None], int, Sequence[Any]], None]
-"""Starts a function of many jobs or rows, with teams of so many lanes, on its arguments."""
+
+def launcher(device: str) -> Launcher:
+    """Kernels for "cuda", which need numba-cuda; loops for "cpu"."""
+    if device == "cpu":
+        return LOOPS
+    from .kernels import KERNELS
+
+    return KERNELS
 
 
 class CardRunner:
@@ -25,31 +33,22 @@ class CardRunner:
 
     def __init__(self, device: str, points: int) -> None:
         self._device, self._lanes = device, points
-        self.launch: Launch = _in_turn
-        self._present: Callable[[Any], Any] = _as_arrays
+        self.launch = launcher(device)
         self._front: tuple[Front, Any] | None = None
-        if device != "cpu":
-            self.launch_by_kernels()
-
-    def launch_by_kernels(self) -> None:
-        """Runs functions as kernels, which need numba-cuda."""
-        from .kernels import launch_teams, on_card
-
-        self.launch, self._present = launch_teams, on_card
 
     def __call__(self, function: Callable[..., None], front: Any, jobs: Any, *rest: Any) -> None:
         self.start(function, self._lanes, front, jobs, *rest)
 
     def start(self, function: Callable[..., None], lanes: int, *arguments: Any) -> None:
         """Runs a function with teams of so many lanes."""
-        self.launch(function, lanes, [self._known(argument) for argument in arguments])
+        self.launch.teams(function, lanes, [self._known(argument) for argument in arguments])
 
     def _known(self, argument: Any) -> Any:
         """A front is the same all along: its many tensors are presented to numba once."""
         if not isinstance(argument, Front):
-            return self._present(argument)
+            return self.launch.present(argument)
         if self._front is None or self._front[0] is not argument:
-            self._front = argument, self._present(argument)
+            self._front = argument, self.launch.present(argument)
         return self._front[1]
 
     def zeros(self, shape: tuple[int, ...], kind: str) -> Tensor:
@@ -79,10 +78,6 @@ class CardRunner:
             front.values[these], front.vectors[these] = map(self.put, eigh(self.get(whole)))
 
 
-def _in_turn(function: Callable[..., None], lanes: int, arguments: Sequence[Any]) -> None:
-    function(*arguments)
-
-
 def _as_arrays(argument: Any) -> Any:
     """NumPy's views of tensors, also within tuples."""
     if isinstance(argument, Tensor):
@@ -91,3 +86,11 @@ def _as_arrays(argument: Any) -> Any:
         parts = map(_as_arrays, argument)
         return type(argument)(*parts) if hasattr(argument, "_fields") else tuple(parts)
     return argument
+
+
+LOOPS = Launcher(
+    neurons=lambda blocks, flags, groups: in_turn(flags, *map(_as_arrays, groups)),
+    teams=lambda function, lanes, arguments: function(*arguments),
+    present=_as_arrays,
+    most_blocks=1,
+)

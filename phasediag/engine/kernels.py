@@ -18,6 +18,7 @@ from numba.cuda import extending
 
 from . import pieces, products, single, steps, teams
 from .neurons import BLOCK
+from .runners import Launcher
 
 GRID = 4096
 """Blocks of a kernel of teams: those that find no job end at once, and those beyond wait for their turn."""
@@ -46,16 +47,6 @@ def _mine(room):
         room[2][block, :, :, lane],
         room[3][block, :, lane:],
     )
-
-
-def launch(blocks: int, flags: tuple[Any, ...], groups: Sequence[Sequence[Any]]) -> None:
-    """Starts :func:`move` on the stream of torch, and does not wait for it.
-
-    Args:
-        blocks: of `BLOCK` threads.
-        flags, groups: the arguments of :func:`.single.move`, as tensors of torch.
-    """
-    move[blocks, BLOCK, _stream()](flags, *map(on_card, groups))
 
 
 # One team, a block of threads, for one job or row.
@@ -142,28 +133,29 @@ OF_TEAMS = {kernel.py_func.__name__: kernel for kernel in (begin, ends, propose,
 """The kernels of functions that run others job by job, or row by row, on a CPU: by their names."""
 
 
-def launch_teams(function: Callable[..., None], lanes: int, arguments: Sequence[Any]) -> None:
-    """Starts the kernel that a function of many jobs or rows is on a GPU, on the stream of torch, and does not wait for it.
+def _launch_neurons(blocks: int, flags: tuple[Any, ...], groups: Sequence[Sequence[Any]]) -> None:
+    move[blocks, BLOCK, _stream()](flags, *map(_on_card, groups))
 
-    Args:
-        function: see `OF_TEAMS`.
-        lanes: of every team.
-        arguments: of the function, as `on_card` presents them.
-    """
+
+def _launch_teams(function: Callable[..., None], lanes: int, arguments: Sequence[Any]) -> None:
     lanes = min(lanes, MOST_LANES)
     room = lanes * np.dtype(np.float64).itemsize  # shared by the lanes of a team: what they bring together
     OF_TEAMS[function.__name__][GRID, lanes, _stream(), room](*arguments)
 
 
-def on_card(argument: Any) -> Any:
-    """What numba takes for a tensor of torch, or in place of those in a tuple."""
+def _on_card(argument: Any) -> Any:
     if isinstance(argument, torch.Tensor):
         return cuda.as_cuda_array(argument, sync=False)
     if isinstance(argument, tuple):
-        parts = map(on_card, argument)
+        parts = map(_on_card, argument)
         return type(argument)(*parts) if hasattr(argument, "_fields") else tuple(parts)
     return argument
 
 
 def _stream() -> Any:
+    """Torch's: what is started follows what torch has started, and nothing waits."""
     return cuda.external_stream(torch.cuda.current_stream().cuda_stream)
+
+
+KERNELS = Launcher(_launch_neurons, _launch_teams, _on_card, most_blocks=2048)
+"""Neurons beyond these blocks wait for their turn, and need no room of their own."""

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .modes import eigh
 from .steps import JACOBI, Front
+
+
+class Launcher(NamedTuple):
+    """How functions run on tensors: as kernels of a GPU, or in loops that stand for it."""
+
+    neurons: Callable[[int, tuple[Any, ...], Sequence[Sequence[Any]]], None]
+    """Starts `single.move` for all neurons: so many blocks of threads, with its flags and groups of arguments."""
+    teams: Callable[[Callable[..., None], int, Sequence[Any]], None]
+    """Starts a function of many jobs or rows, with teams of so many lanes, on arguments as they are presented."""
+    present: Callable[[Any], Any]
+    """Presents tensors, also within tuples, to the functions."""
+    most_blocks: int
 
 
 class Runner(Protocol):

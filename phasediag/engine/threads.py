@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,14 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from . import neurons
+from .cards import launcher
 from .networks import MAX_ROTATION
 from .neurons import BLOCK, factors
 from .pieces import SETTLED
-from .single import in_turn
 
 _TINY = 1e-300
-GRID, ROOM_BYTES = 2048, 2**31
-"""Most blocks of threads at a time, and most memory of theirs: neurons beyond wait for their turn, and need no room of their own."""
+ROOM_BYTES = 2**31
+"""Most memory of threads that run at a time: neurons beyond wait for their turn."""
 
 
 class Pull(NamedTuple):
@@ -73,7 +72,7 @@ class Mover:
     Attributes:
         still: the inputs (n, d+1) of the first hidden layer.
         dtype, numpy: of the computation.
-        start: starts so many blocks of threads, at ``most``, with the arguments of `single.move`.
+        launch: how functions of neurons run there.
     """
 
     def __init__(self, inputs: NDArray[Any], gram: NDArray[Any], dtype: Any, device: str) -> None:
@@ -84,11 +83,7 @@ class Mover:
         self._factors = [self._to(array) for array in factors(inputs, self.numpy)]
         self._no_factors = [self._to(array) for array in factors(gram, self.numpy)]
         self._room: list[Tensor] = []
-        self.start, self.most = _in_turn, 1
-        if device != "cpu":
-            from .kernels import launch  # needs numba-cuda
-
-            self.start, self.most = launch, GRID
+        self.launch = launcher(device)
 
     def _to(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
@@ -163,8 +158,8 @@ class Mover:
     def _launch(self, flags: tuple[Any, ...], groups: tuple[tuple[Tensor, ...], ...]) -> None:
         jobs, n, width = groups[2][0].shape
         of_block = BLOCK * n * (neurons.ROWS * self.numpy.itemsize + 8 * neurons.SLOW)
-        blocks = max(1, min(-(-jobs * width // BLOCK), self.most, ROOM_BYTES // of_block))
-        self.start(blocks, flags, (self._rooms(blocks, n), *groups))
+        blocks = max(1, min(-(-jobs * width // BLOCK), self.launch.most_blocks, ROOM_BYTES // of_block))
+        self.launch.neurons(blocks, flags, (self._rooms(blocks, n), *groups))
 
     def _rooms(self, blocks: int, n: int) -> tuple[Tensor, ...]:
         if not self._room or len(self._room[0]) < blocks:
@@ -182,7 +177,3 @@ class Mover:
                 for shape, kind in zip(shapes, dtypes, strict=True)
             ]
         return tuple(self._room)
-
-
-def _in_turn(blocks: int, flags: tuple[Any, ...], groups: Sequence[Sequence[Tensor]]) -> None:
-    in_turn(flags, *(tuple(tensor.numpy() for tensor in group) for group in groups))

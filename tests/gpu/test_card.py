@@ -22,6 +22,7 @@ def test_the_card_computes_what_the_cpu_computes(part: str) -> None:
     assert done.returncode == 0 and "WRONG" not in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_checks_find_no_difference_where_loops_stand_for_the_card() -> None:
     done = quick("checks", "--device", "cpu")
     assert done.returncode == 0, done.stdout + done.stderr
