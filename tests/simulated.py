@@ -86,7 +86,7 @@ def main() -> None:
     # compiled functions are the CPU's: it goes first
     expected: list[list[Trial]] = []
     trained: list[Outcome] = []
-    settings = Settings(loss_tolerance=0.05, max_evaluations=40)
+    settings = Settings(loss_tolerance=0.05, max_evaluations=15)
     for _, x, y, depth, jobs in cases():
         network = ReluNetworkCPU.initialised(x, y, depth, NEURONS, jobs, "float64")
         network.begin()

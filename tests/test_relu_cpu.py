@@ -507,10 +507,10 @@ def test_a_represented_network_that_stalls_is_followed_again_more_closely(
         return ReluNetworkCPU.initialised(x, y, 3, 20, jobs, "float64")
 
     limits = [Settings(CLOSER**count * 0.03, 1e-4) for count in range(TRIES)]
-    tries = [_follow(network(represented), settings, True) for settings in limits]
+    tries = [_follow(network(represented), settings, True, True) for settings in limits]
     result = integrate(network(whole, represented), limits[0], trace=True)
     assert result.status == ["converged", "stalled"]
-    assert result.evaluations[0] == _follow(network(whole), limits[0], False).evaluations[0]
+    assert result.evaluations[0] == _follow(network(whole), limits[0], False, True).evaluations[0]
     assert result.evaluations[1] == sum(outcome.evaluations[0] for outcome in tries)
     assert result.loss_final[1] == tries[-1].loss_final[0] != tries[0].loss_final[0]
     np.testing.assert_array_equal(np.asarray(result.changes[1]["W2"]), np.asarray(tries[-1].changes[0]["W2"]))

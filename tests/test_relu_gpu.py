@@ -212,6 +212,35 @@ def test_memory_is_what_batches_are_sized_by(
     assert 0.5 * counted < taken <= counted
 
 
+def test_kernels_get_arguments_of_one_kind(depth: int) -> None:
+    """Whatever happens: for arguments of other types, or arrays of another layout, they would be compiled anew, for a minute."""
+    seen: dict[str, set[Any]] = {}
+
+    def kind(argument: Any) -> Any:
+        if isinstance(argument, torch.Tensor):
+            argument = argument.numpy()
+        if isinstance(argument, np.ndarray):
+            assert argument.flags.c_contiguous
+            return argument.dtype.str, argument.ndim
+        return tuple(map(kind, argument)) if isinstance(argument, tuple) else type(argument)
+
+    def neurons(blocks: int, flags: tuple[Any, ...], groups: Sequence[Sequence[torch.Tensor]]) -> None:
+        seen.setdefault("move", set()).add((kind(flags), kind(tuple(map(tuple, groups)))))
+        LOOPS.neurons(blocks, flags, groups)
+
+    def teams(function: Any, lanes: int, arguments: Sequence[Any]) -> None:
+        seen.setdefault(function.__name__, set()).add(kind(tuple(arguments)))
+        LOOPS.teams(function, lanes, arguments)
+
+    jobs = jobs_of(depth)
+    network = ReluNetworkGPU.initialised(X, Y, depth, NEURONS[depth], jobs, "float32", "cpu")
+    network._card.launch = network._mover.launch = LOOPS._replace(neurons=neurons, teams=teams)
+    integrate(network, Settings(max_evaluations=40))
+    assert {name: len(kinds) for name, kinds in seen.items()} == dict.fromkeys(seen, 1)
+    expected = {"move", *kernels.OF_TEAMS}
+    assert set(seen) == (expected if depth > 2 else expected - {"grow"})
+
+
 class Waits(TorchDispatchMode):
     """Counts what makes the host wait for a card, and what it sends there."""
 

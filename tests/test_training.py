@@ -16,7 +16,7 @@ from phasediag.engine import relu_cpu
 from phasediag.engine.networks import initial_weights
 from phasediag.phase_diagram import training
 from phasediag.phase_diagram.columns import TABLES
-from phasediag.phase_diagram.costs import card_bytes
+from phasediag.phase_diagram.costs import CARD_BYTES, card_bytes
 from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.spec import TrainSpec
 from phasediag.phase_diagram.theory import LAYERS, predicted_slope
@@ -337,5 +337,5 @@ def test_a_gpu_takes_as_many_jobs_as_it_has_room_for(monkeypatch: pytest.MonkeyP
     chunks = training._chunks(jobs, (4, 1), TrainSpec(), "cuda", 1)
     assert [len(chunk) for chunk in chunks] == [4, 4, 2]
     assert [one.seed for chunk in chunks for one in chunk] == sorted(one.seed for one in jobs)
-    assert asked == [(card_bytes(jobs[0], 4, 4), 0)]
+    assert asked == [(card_bytes(jobs[0], 4, 4), CARD_BYTES)]
     assert [len(chunk) for chunk in training._chunks(jobs, (4, 1), TrainSpec(), "cuda", 5)] == [2] * 5

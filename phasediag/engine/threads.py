@@ -18,7 +18,7 @@ from .neurons import BLOCK, factors
 from .pieces import SETTLED
 
 _TINY = 1e-300
-ROOM_BYTES = 2**31
+ROOM_BYTES = 2**30
 """Most memory of threads that run at a time: neurons beyond wait for their turn."""
 
 

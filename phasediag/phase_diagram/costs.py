@@ -181,6 +181,10 @@ def _card_seconds(job: Job, points: int) -> float:
     return rows + (hidden - 1) * neurons**2 * _CARD_WEIGHT + _CARD_CUBE * points**3
 
 
+CARD_BYTES = 2**30
+"""Most memory of a GPU that a batch takes beside its jobs and their initial matrices: the room of the threads that run at a time."""
+
+
 def card_bytes(job: Job, points: int, itemsize: int) -> int:
     """Memory of a GPU that a job in training takes, on so many points, with numbers of that size: at most, beside what its batch shares.
 

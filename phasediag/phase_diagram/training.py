@@ -21,7 +21,7 @@ from ..engine import measures
 from ..engine.measures import Measured
 from ..storage.schema import FAILED, VERSION
 from .columns import RUNS
-from .costs import card_bytes
+from .costs import CARD_BYTES, card_bytes
 from .theory import LAYERS
 
 if TYPE_CHECKING:  # torch takes seconds to import, and only GPUs and methods other than the flow need it
@@ -351,7 +351,8 @@ def _chunks(
     by_seed = attrgetter("seed")
     if device != "cpu" and settings.method == "gradient-flow":
         itemsize = np.dtype(settings.precision(any(job.mass != 1 for job in jobs))).itemsize
-        size = fitting(card_bytes(jobs[0], n, itemsize), matrices * neurons**2 * itemsize)
+        beside = len({job.seed for job in jobs}) * matrices * neurons**2 * itemsize + CARD_BYTES
+        size = fitting(card_bytes(jobs[0], n, itemsize), beside)
         size = min(size, -(-len(jobs) // workers))
         jobs = sorted(jobs, key=by_seed)  # neighbours of one seed are multiplied by its matrices together
         return [jobs[start : start + size] for start in range(0, len(jobs), size)]
