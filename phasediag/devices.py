@@ -21,14 +21,12 @@ Chunk = TypeVar("Chunk")
 Done = TypeVar("Done")
 
 BATCH_BYTES = {"cpu": 2**30, "cuda": 2**33}
-"""Memory that the batch of a task may take. A trainer parts a batch that a GPU has no room for (`room`)."""
+"""Memory that the batch of a task may take. A trainer parts a batch that a GPU has no room for (`fitting`)."""
 SPEED = {"cpu": 1.0, "cuda": 10.0}
 """How many times as fast as a core of a CPU a device is, roughly. That of a GPU is assumed, not measured: it shapes batches and predicts
 durations, and no result depends on it."""
 NUMBA_CUDA = 0, 30
 """The oldest version of numba-cuda that compiles the engine."""
-_GPU_SHARE = 0.5
-"""Share of a GPU's free memory that arrays may take of which only the number is known."""
 _COUNTED_SHARE = 0.8
 """Share that jobs may take whose memory is counted: kernels, libraries and torch's reserve take some."""
 
@@ -198,19 +196,6 @@ def _card_bytes() -> float:
     fraction = getattr(torch.cuda, "get_per_process_memory_fraction", lambda: 1.0)()  # from torch 2.7 on
     total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
     return float(min(free, fraction * total))
-
-
-def room(device: str, cached: int, arrays: int) -> int:
-    """Bytes that the largest array of what is trained together may take.
-
-    Args:
-        device: "cpu" or "cuda".
-        cached: what to return for a CPU, where a handful of such arrays should stay in the cache of a core.
-        arrays: how many arrays of that size training keeps at a time.
-    """
-    if device == "cpu":
-        return cached
-    return int(_GPU_SHARE * _card_bytes() / arrays)
 
 
 def raise_if_lost(error: Exception) -> None:

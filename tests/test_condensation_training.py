@@ -12,11 +12,13 @@ import pyarrow as pa
 import pytest
 import tomli_w
 import torch
+from peak import Peak
 from studies import draw_each, trainer_of
 
 import phasediag
 from phasediag.condensation import figures, measures, training
 from phasediag.condensation.columns import TABLES
+from phasediag.condensation.costs import card_bytes
 from phasediag.condensation.counts import count, summarise
 from phasediag.condensation.training import Trainer
 from phasediag.kinds import read_study
@@ -102,6 +104,30 @@ def test_chunks_on_several_threads_give_the_same_rows(study: Any, monkeypatch: p
     for threads in (1, 3):
         chunked = frame(trainer(here).batch(here.jobs()[::-1], "cpu", threads))
         pd.testing.assert_frame_equal(chunked, together, check_exact=True)
+
+
+@pytest.mark.parametrize("method", ["adam", "gradient-flow"])
+@pytest.mark.parametrize(("hidden", "dimension"), [([200], 2), ([60, 60], 3), ([100], 300)])
+def test_memory_is_what_batches_are_sized_by(
+    study: Any, method: str, hidden: list[int], dimension: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice as many jobs take as much more as is counted for them, nearly."""
+    monkeypatch.setattr(training, "CHUNK_ELEMENTS", 2**40)
+    peaks = []
+    for seeds in (6, 12):
+        here = study(
+            network={"hidden": hidden},
+            data={"dimension": dimension},
+            grid={"activation": ["tanh"], "std": [0.01], "seeds": seeds},
+            train={"method": method, "epochs": 3, "snapshots": [3]},
+        )
+        jobs = here.jobs()
+        with Peak() as peak:
+            trainer(here).batch(jobs, "cpu", 1)
+        peaks.append((len(jobs), peak.bytes))
+    (few, low), (many, high) = peaks
+    counted = card_bytes(dimension, hidden, here.data.points, 8)
+    assert 0.3 * counted < (high - low) / (many - few) <= counted
 
 
 def test_the_loss_is_the_mean_squared_error(study: Any) -> None:

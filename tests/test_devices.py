@@ -85,10 +85,6 @@ def test_one_thread_per_operation_within_and_as_many_as_before_afterwards():
     assert torch.get_num_threads() == before
 
 
-def test_room_on_a_cpu_is_what_stays_in_its_cache():
-    assert devices.room("cpu", cached=1000, arrays=40) == 1000
-
-
 @pytest.fixture(params=[1.0, 0.25])
 def card(request, monkeypatch):
     """Bytes that a task may take of a GPU of 80 GiB, of which it has a share, and 60 GiB are free."""
@@ -99,10 +95,6 @@ def card(request, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=total))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100")
     return min(free, request.param * total)
-
-
-def test_room_on_a_gpu_is_shared_by_arrays_and_keeps_to_the_share_of_the_task(card):
-    assert 0.4 * card < devices.room("cuda", 1, arrays=40) * 40 <= 0.5 * card
 
 
 def test_as_many_jobs_fit_as_their_memory_allows(card):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import weakref
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise, product
@@ -14,9 +13,9 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
+from peak import Peak
 from test_relu_cpu import DEPTHS, NEURONS, X, Y, impulses, jobs_of
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from phasediag.engine import card_measures, kernels
 from phasediag.engine.cards import LOOPS, CardRunner
@@ -163,29 +162,6 @@ def test_what_is_measured_on_the_card_is_measured_on_what_it_sends(depth: int, r
         keep=False,
     )
     assert silent.changes == [{}, {}] and all(len(of_job) == depth for of_job in silent.measured)
-
-
-class Peak(TorchDispatchMode):
-    """The most bytes that tensors take at a time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._live: dict[int, int] = {}
-        self._now = self.bytes = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = function(*args, **kwargs or {})
-        for tensor in tree_leaves(out):
-            storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
-            if storage is not None and storage._cdata not in self._live:
-                self._live[storage._cdata] = storage.nbytes()
-                self._now += storage.nbytes()
-                self.bytes = max(self.bytes, self._now)
-                weakref.finalize(storage, self._drop, storage._cdata)
-        return out
-
-    def _drop(self, storage: int) -> None:
-        self._now -= self._live.pop(storage, 0)
 
 
 @pytest.mark.parametrize("depth", [2, 4])

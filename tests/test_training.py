@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+from peak import Peak
 
 import phasediag
 from phasediag.engine import relu_cpu
@@ -339,3 +340,25 @@ def test_a_gpu_takes_as_many_jobs_as_it_has_room_for(monkeypatch: pytest.MonkeyP
     assert [one.seed for chunk in chunks for one in chunk] == sorted(one.seed for one in jobs)
     assert asked == [(card_bytes(jobs[0], 4, 4), CARD_BYTES)]
     assert [len(chunk) for chunk in training._chunks(jobs, (4, 1), TrainSpec(), "cuda", 5)] == [2] * 5
+
+
+@pytest.mark.parametrize("method", ["gd", "adam"])
+@pytest.mark.parametrize(
+    ("depth", "width", "points", "inputs"), [(2, 400, 4, 1), (3, 200, 4, 1), (2, 100, 60, 64)]
+)
+def test_the_memory_of_descent_is_what_batches_are_sized_by(
+    method: str, depth: int, width: int, points: int, inputs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice as many jobs take as much more as is counted for them, nearly."""
+    generator, peaks, counted = np.random.default_rng(0), [], []
+    x, y = generator.standard_normal((points, inputs)), generator.uniform(-1, 1, points)
+    values = {"method": method, "learning_rate": 1e-3, "max_evaluations": 8, "dtype": "float64"}
+    settings = TrainSpec.model_validate(values)
+    monkeypatch.setattr(training, "fitting", lambda job_bytes, _: counted.append(job_bytes) or 99)
+    for count in (8, 16):
+        jobs = [Job(str(seed), depth, width, width, depth / 2, 0.1, 0.0, seed) for seed in range(count)]
+        training._chunks(jobs, x.shape, settings, "cuda", 1)
+        with Peak() as peak:
+            training._descend(jobs, x, y, settings, "cpu", False, True)
+        peaks.append(peak.bytes)
+    assert 0.4 * counted[0] < (peaks[1] - peaks[0]) / 8 <= counted[0]

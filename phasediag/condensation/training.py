@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..devices import device_name, room, side_by_side, workers
+from ..devices import device_name, fitting, side_by_side, workers
 from ..storage.schema import VERSION
 from . import measures
 from .activations import multiplicity
 from .columns import MEASURES
+from .costs import card_bytes
 from .measures import Curve, Predicted, Seen
 from .spec import name_of
 
@@ -35,8 +36,6 @@ Row = dict[str, Any]
 
 CHUNK_ELEMENTS = 2**17
 """Points times neurons of the jobs that are trained together on a CPU: a handful of such arrays should stay in its cache."""
-GPU_ARRAYS = 40
-"""Arrays of that size that training keeps at a time on a GPU."""
 CURVE_POINTS = 401
 MAX_TRACE = 2000
 """Losses along the training that are kept."""
@@ -91,9 +90,11 @@ class Trainer:
         """The jobs in chunks, ``threads`` at a time, each on a single thread of torch."""
         # Neighbours with the same activation are evaluated together.
         order = sorted(range(len(jobs)), key=lambda index: jobs[index].activations)
-        itemsize = np.dtype(self.settings.dtype).itemsize
-        elements = room(device, CHUNK_ELEMENTS * itemsize, GPU_ARRAYS) // itemsize
-        size = max(1, elements // (self.data.points * sum(self.hidden)))
+        size = max(1, CHUNK_ELEMENTS // (self.data.points * sum(self.hidden)))
+        if device != "cpu":
+            largest, itemsize = max(job.dimension for job in jobs), np.dtype(self.settings.dtype).itemsize
+            size = fitting(card_bytes(largest, self.hidden, self.data.points, itemsize), 0)
+            size = min(size, -(-len(jobs) // workers(device, threads)))
         chunks = [order[start : start + size] for start in range(0, len(order), size)]
 
         def work(chunk: Sequence[int]) -> list[_Trained]:

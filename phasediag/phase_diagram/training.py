@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..devices import device_name, fitting, room, side_by_side, workers
+from ..devices import device_name, fitting, side_by_side, workers
 from ..engine import measures
 from ..engine.measures import Measured
 from ..storage.schema import FAILED, VERSION
@@ -37,8 +37,8 @@ Seen = TypeVar("Seen")
 
 CHUNK_ELEMENTS = 2**19
 """Elements of the largest array of a chunk of jobs on a CPU: the handful of such arrays in use should stay in its cache."""
-GPU_ARRAYS = 40
-"""Arrays of that size that training keeps at a time on a GPU."""
+GPU_ARRAYS = 8
+"""Arrays of that size that gradient descent and Adam keep at a time."""
 CURVE_POINTS = 401
 CURVE_MARGIN = 0.25
 
@@ -349,15 +349,16 @@ def _chunks(
     if not shared:
         per_job += matrices * neurons**2
     by_seed = attrgetter("seed")
-    if device != "cpu" and settings.method == "gradient-flow":
-        itemsize = np.dtype(settings.precision(any(job.mass != 1 for job in jobs))).itemsize
-        beside = len({job.seed for job in jobs}) * matrices * neurons**2 * itemsize + CARD_BYTES
-        size = fitting(card_bytes(jobs[0], n, itemsize), beside)
-        size = min(size, -(-len(jobs) // workers))
+    if device != "cpu":
+        job_bytes, beside = GPU_ARRAYS * per_job * np.dtype(settings.dtype).itemsize, 0
+        if settings.method == "gradient-flow":
+            itemsize = np.dtype(settings.precision(any(job.mass != 1 for job in jobs))).itemsize
+            beside = len({job.seed for job in jobs}) * matrices * neurons**2 * itemsize + CARD_BYTES
+            job_bytes = card_bytes(jobs[0], n, itemsize)
+        size = min(fitting(job_bytes, beside), -(-len(jobs) // workers))
         jobs = sorted(jobs, key=by_seed)  # neighbours of one seed are multiplied by its matrices together
         return [jobs[start : start + size] for start in range(0, len(jobs), size)]
-    itemsize = np.dtype(settings.dtype).itemsize
-    size = max(1, room(device, CHUNK_ELEMENTS * itemsize, GPU_ARRAYS) // (itemsize * per_job))
+    size = max(1, CHUNK_ELEMENTS // per_job)
     # jobs of several seeds would each bring large matrices of their own
     groups = [list(group) for _, group in groupby(sorted(jobs, key=by_seed), by_seed)] if shared else [jobs]
     return [group[start : start + size] for group in groups for start in range(0, len(group), size)]
