@@ -55,7 +55,7 @@ def _climb_seconds(activation: str, points: int, coordinates: int) -> float:
 
 
 def card_bytes(inputs: int, hidden: Sequence[int], points: int, itemsize: int) -> int:
-    """Memory of a GPU that a network in training takes, at most, with numbers of that size: arrays of the size of its neurons for every point,
-    and of its weights."""
+    """Memory of a GPU that a network in training takes, at most, with numbers of that size: arrays of the size of its neurons for every
+    point, and of its weights."""
     weights = sum((k + 1) * m for k, m in zip([inputs, *hidden], hidden, strict=False))
     return itemsize * (10 * points * sum(hidden) + 18 * (weights + hidden[-1]))
