@@ -220,7 +220,9 @@ BAD_INPUT = {
     "more GPUs than there are": (["run", "gpus.toml", "--out", "out"], ["gpus_per_task", "up to"]),
     "GPU without a GPU": (
         ["run", "gpu.toml", "--out", "out"],
-        ["gpu.toml: resources.device: 'cuda', but torch finds no GPU on this machine; allowed: auto, cpu"],
+        [
+            "gpu.toml: resources.device: 'cuda', but there is no driver of GPUs on this machine; allowed: auto, cpu"
+        ],
     ),
     "GPU without a GPU, in this process": (
         ["run", "gpu.toml", "--out", "out", "--local"],

@@ -11,10 +11,10 @@ import torch
 from reference import Reference, small_step_flow
 from tensor_networks.two_layer import TwoLayer
 
-from phasediag.engine import modes, relu_cpu
+from phasediag.engine import modes, relu_cpu, steps
 from phasediag.engine.flow import Network, Settings, integrate
 from phasediag.engine.measures import frobenius
-from phasediag.engine.networks import Initialisation, Outcome, initial_weights
+from phasediag.engine.networks import Initialisation, Outcome, Trial, initial_weights
 from phasediag.engine.relu_cpu import ReluNetworkCPU
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -285,6 +285,26 @@ def test_non_finite_initial_weights_diverge_alone(kind: Kind, monkeypatch: pytes
     start_from(monkeypatch, one_broken)
     result = integrate(kind(X, Y, 50, [(1.0, 0.0, 0), (1.0, 0.0, 1)], "float32"), Settings())
     assert result.status == ["diverged", "converged"]
+
+
+def test_a_trial_whose_kernel_is_not_finite_is_rejected() -> None:
+    """Though its residual is: with NaN, the larger one of two numbers is the other."""
+    layers, points, accuracy, target = 2, 2, 0.01, 1e-6
+    front, job = steps.Front.of(np.zeros, 1, layers, points, 16), np.array([0])
+    residual, kernels, ones = (
+        np.ones((1, points)),
+        np.tile(np.eye(points), (1, layers, 1, 1)),
+        np.ones((1, layers)),
+    )
+    steps.begin(front, job, residual, kernels, ones, target)
+    steps.ends(front, job, np.zeros((1, points), bool), target, accuracy, 1000)
+    steps.propose(front, job, np.zeros(1), target, 1000)
+    broken = kernels.copy()
+    broken[:, 0] = np.nan
+    risk = np.array([0.1]), np.zeros(1), 0.3 * ones
+    steps.judge(front, job, Trial(0.6 * residual, broken, *risk), accuracy, target, 1)
+    assert not front.fresh[0] and front.rejected[0] == 1
+    assert np.isfinite(front.debt).all() and np.isfinite(front.step).all()
 
 
 def test_an_eigensolver_that_fails_on_one_matrix_spares_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

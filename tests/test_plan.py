@@ -179,3 +179,14 @@ def test_three_layers_cost_as_their_second_matrix() -> None:
     many = [replace(jobs[1], job_id=str(seed), seed=seed) for seed in range(40)]
     largest = max(len(batch.jobs) for batch in make_batches(many, on_four_points, 1))
     assert largest * 2 * 4000**2 * 4 <= BATCH_BYTES["cpu"]
+
+
+@pytest.mark.parametrize("slots", [1, 4, 30])
+def test_batches_on_a_gpu_take_more_than_what_their_jobs_share(slots):
+    """However many tasks share it: of many small jobs, batches would else be made of nothing but what each of them starts."""
+    jobs = study(width=(100, 1000), gamma=tuple(0.5 + 0.02 * k for k in range(60)), seeds=20).jobs()
+    costs = {one.job_id: cost_of(one, 4, 1, 20_000, device="cuda") for one in jobs}
+    batches = make_batches(jobs, lambda one: costs[one.job_id], slots, "cuda")
+    assert sorted(ids(batches)) == sorted(costs)
+    shared = [max(costs[one.job_id].shared for one in batch.jobs) for batch in batches]
+    assert len(batches) <= 3 or sum(shared) < 0.7 * sum(batch.seconds for batch in batches)

@@ -26,8 +26,8 @@ def launcher(device: str) -> Launcher:
 
 
 class CardRunner:
-    """Runs functions of :mod:`.steps` on tensors of one device: see :class:`.runners.Runner`. Nothing waits but :meth:`get`, and
-    :meth:`decompose` where the points are many."""
+    """Runs functions of :mod:`.steps` on tensors of one device: see :class:`.runners.Runner`. Nothing waits but :meth:`get` and
+    :meth:`put`, and :meth:`decompose` where the points are many."""
 
     every: int = 16
 

@@ -89,8 +89,8 @@ overload(teams.most, target="cuda")(lambda value: lambda value: _largest(value))
 @cuda.jit
 def begin(front, jobs, residual, kernels, rates, target):
     """See :func:`.steps.begin`."""
-    for job in range(cuda.blockIdx.x, len(jobs), cuda.gridDim.x):
-        steps.begin_one(front, job, residual[job], kernels[job], rates[job], target)
+    for index in range(cuda.blockIdx.x, len(jobs), cuda.gridDim.x):
+        steps.begin_one(front, jobs[index], residual[index], kernels[index], rates[index], target)
 
 
 @cuda.jit

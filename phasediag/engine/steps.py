@@ -7,7 +7,7 @@ GPU runs a team for each (:mod:`.kernels`). What they compute is explained in :m
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import exp, isfinite, isnan, log, nan, sqrt
+from math import exp, inf, isfinite, isnan, log, nan, sqrt
 from typing import Any, NamedTuple
 
 from .compiled import compiled
@@ -133,8 +133,8 @@ _OF_A_JOB = {
 @_compiled
 def begin(front: Front, jobs: Indices, residual: Array, kernels: Array, rates: Array, target: float) -> None:
     """All jobs are where their training starts; ``residual`` (B, n), ``kernels`` (B, L, n, n), ``rates`` (B, L)."""
-    for job in jobs:
-        begin_one(front, job, residual[job], kernels[job], rates[job], target)
+    for index in range(len(jobs)):
+        begin_one(front, jobs[index], residual[index], kernels[index], rates[index], target)
 
 
 @_compiled
@@ -307,6 +307,10 @@ def _errors(
     n, layers = front.residual.shape[1], front.kernels.shape[1]
     kernels, impulse, scratch = trial.kernels[index], front.impulse[job], front.scratch[job]
     _correct(front, job, trial.residual[index], kernels)
+    if not _finite(
+        scratch[1]
+    ):  # a kernel is not; what follows would not see it, for of NaN and a number the larger one is the number
+        return inf, inf
     wrong = scratch[0]
     for i in mine(n):
         wrong[i] = scratch[1, i] - wrong[i]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -157,23 +158,14 @@ class Mover:
 
     def _launch(self, flags: tuple[Any, ...], groups: tuple[tuple[Tensor, ...], ...]) -> None:
         jobs, n, width = groups[2][0].shape
-        of_block = BLOCK * n * (neurons.ROWS * self.numpy.itemsize + 8 * neurons.SLOW)
+        s, p, *_, slow = neurons.room(n, 1, self.numpy)
+        shapes = [s.shape, p.shape, (*slow.shape, BLOCK), (len(self._factors[1]), BLOCK)]
+        kinds = [self.dtype, self.dtype, torch.float64, self.dtype]
+        of_block = sum(math.prod(shape) * kind.itemsize for shape, kind in zip(shapes, kinds, strict=True))
         blocks = max(1, min(-(-jobs * width // BLOCK), self.launch.most_blocks, ROOM_BYTES // of_block))
-        self.launch.neurons(blocks, flags, (self._rooms(blocks, n), *groups))
-
-    def _rooms(self, blocks: int, n: int) -> tuple[Tensor, ...]:
         if not self._room or len(self._room[0]) < blocks:
-            s, p, *_, slow = neurons.room(n, 1, self.numpy)
-            rank = len(self._factors[1])
-            shapes = [
-                (blocks, *s.shape),
-                (blocks, *p.shape),
-                (blocks, *slow.shape, BLOCK),
-                (blocks, rank, BLOCK),
-            ]
-            dtypes = [self.dtype, self.dtype, torch.float64, self.dtype]
             self._room = [
-                torch.zeros(shape, dtype=kind, device=self._device)
-                for shape, kind in zip(shapes, dtypes, strict=True)
+                torch.zeros((blocks, *shape), dtype=kind, device=self._device)
+                for shape, kind in zip(shapes, kinds, strict=True)
             ]
-        return tuple(self._room)
+        self.launch.neurons(blocks, flags, (tuple(self._room), *groups))

@@ -206,7 +206,7 @@ class ResourcesSpec(Table):
     @property
     def planned_device(self) -> Literal["cpu", "cuda"]:
         """The kind of device that tasks will find: a GPU if they are given one, whatever is in this machine."""
-        return "cuda" if self.gpus_per_task and self.device != "cpu" else "cpu"
+        return "cuda" if self.device == "cuda" or (self.gpus_per_task and self.device != "cpu") else "cpu"
 
 
 def check_size(jobs: int) -> None:

@@ -18,6 +18,8 @@ BATCHES_PER_SLOT = 8
 MAX_BATCH_SECONDS = 60.0
 """Predicted duration that a batch of several jobs does not exceed: what a worker that dies loses."""
 MAX_BATCH_JOBS = 4096
+SHARED_FACTOR = 3.0
+"""A batch on a GPU takes at least so many times what its jobs share, if there are enough jobs."""
 LIMIT_SECONDS, LIMIT_FACTOR = 900.0, 10.0
 """A batch is stuck if it takes longer than this: that much, and so many times what it would take if its longest job went to the limit of
 evaluations. Nothing that progresses should ever be stopped."""
@@ -126,10 +128,12 @@ def make_batches(
         return []
     costed = sorted((_Costed(job, cost(job)) for job in jobs), key=_Costed.order)
     wanted = BATCHES_PER_SLOT * max(slots, 1)
-    limit = min(MAX_BATCH_SECONDS * threads, 2 * _together(costed) / wanted)
+    # what the jobs of a batch share is little on a CPU; on a GPU, where it is most, batches of a few jobs would be made of nothing else
+    least = 0.0 if device == "cpu" else SHARED_FACTOR * max(one.cost.shared for one in costed)
+    limit = max(min(MAX_BATCH_SECONDS * threads, 2 * _together(costed) / wanted), least)
     groups = list(_groups(costed, limit, device, threads))
-    while len(groups) < min(wanted, len(jobs) // threads):
-        limit *= 0.7
+    while len(groups) < min(wanted, len(jobs) // threads) and limit > least:
+        limit = max(0.7 * limit, least)
         groups = list(_groups(costed, limit, device, threads))
     return longest_first(_batch(group) for group in groups)
 

@@ -32,7 +32,7 @@ from ray.autoscaler.sdk import request_resources
 from ray.util.metrics import Counter, Gauge, Histogram
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ..devices import DeviceLost, cores, gpus
+from ..devices import DeviceLost, cores, gpus, lacking
 from ..display.progress import Progress
 from ..display.terminal import say
 from ..errors import InputError
@@ -88,7 +88,7 @@ def ray_cluster(study: AnyStudy, progress: Progress) -> Iterator[Executor]:
     if address == "local":
         _check_fits("cpus_per_task", resources.cpus_per_task, float(cores()), study.source)
         found = _local_gpus(resources)
-        _check_device(resources, found, "torch finds no GPU on this machine", study.source)
+        _check_device(resources, found, lacking() or "torch finds no GPU on this machine", study.source)
         _check_fits("gpus_per_task", resources.gpus_per_task, found, study.source)
         _check_threads()
     _check_reachable(address)
