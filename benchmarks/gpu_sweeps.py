@@ -17,8 +17,8 @@ from phasediag.phase_diagram import training
 from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.spec import TrainSpec
 
-X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
-Y = np.array([0.6, -0.4, 0.5, -0.2])
+from .common import X, Y, jobs_at
+
 SWEEP = """
 name = "card"
 kind = "phase-diagram"
@@ -39,12 +39,8 @@ train = { method = "adam", learning_rate = 0.001, epochs = 50, snapshots = [0, 5
 
 
 def _jobs(depth: int) -> list[Job]:
-    gammas = depth / 2 - 0.5 + np.array([0.0, 0.3, 0.6])
-    return [
-        Job(f"{gamma}/{seed}", depth, 60, 60, float(gamma), 0.1, 0.0, seed)
-        for gamma in gammas
-        for seed in (0, 1)
-    ]
+    gammas = depth / 2 - 0.5 + np.repeat([0.0, 0.3, 0.6], 2)
+    return jobs_at([(gamma, 0.1) for gamma in gammas], 60, depth)
 
 
 def _differ(settings: TrainSpec, depth: int, device: str, allowed: float) -> str:

@@ -48,7 +48,7 @@ def cores() -> int:
 
 def gpus() -> int:
     """GPUs that this process can use."""
-    return 0 if lacking() else _found()
+    return 0 if _lacking() else _found()
 
 
 def _found() -> int:
@@ -58,7 +58,7 @@ def _found() -> int:
     return int(torch.cuda.device_count())
 
 
-def lacking() -> str:
+def _lacking() -> str:
     """What this machine lacks to use a GPU, "" for nothing. Without a driver, torch, which takes seconds to import, is not asked;
     numba-cuda compiles the engine."""
     if not _driver():
@@ -93,7 +93,7 @@ def resolve_device(device: str, key: str = "resources.device") -> str:
     if gpus():
         return "cuda"
     if device == "cuda":
-        missing = lacking()
+        missing = _lacking()
         cure = ", or cuda after pip install 'phasediag[gpu]'" if "numba-cuda" in missing else ""
         raise InputError(f"{key}: 'cuda', but {missing}; allowed: auto, cpu{cure}")
     return "cpu"

@@ -90,17 +90,18 @@ class Trainer:
         """The jobs in chunks, ``threads`` at a time, each on a single thread of torch."""
         # Neighbours with the same activation are evaluated together.
         order = sorted(range(len(jobs)), key=lambda index: jobs[index].activations)
+        at_a_time = workers(device, threads)
         size = max(1, CHUNK_ELEMENTS // (self.data.points * sum(self.hidden)))
         if device != "cpu":
             largest, itemsize = max(job.dimension for job in jobs), np.dtype(self.settings.dtype).itemsize
             size = fitting(card_bytes(largest, self.hidden, self.data.points, itemsize), 0)
-            size = min(size, -(-len(jobs) // workers(device, threads)))
+            size = min(size, -(-len(jobs) // at_a_time))
         chunks = [order[start : start + size] for start in range(0, len(order), size)]
 
         def work(chunk: Sequence[int]) -> list[_Trained]:
             return _train_chunk([jobs[index] for index in chunk], self, device, keep)
 
-        done = side_by_side(work, chunks, workers(device, threads), device, with_torch=True)
+        done = side_by_side(work, chunks, at_a_time, device, with_torch=True)
         by_index = dict(zip(chain.from_iterable(chunks), chain.from_iterable(done), strict=True))
         return [by_index[index] for index in range(len(jobs))]
 

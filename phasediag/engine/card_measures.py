@@ -44,27 +44,28 @@ def _largest_eigenvalue(tall: Tensor) -> Tensor:
     """The largest eigenvalues (B,) of A^T A, for matrices A (B, p, k)."""
     jobs, _, columns = tall.shape
     start = torch.from_numpy(np.random.default_rng(columns).standard_normal(columns)).to(tall.device)
-    basis = [(start / start.norm()).expand(jobs, columns)]
+    most = min(columns, _MOST_STEPS)
+    basis = torch.empty((jobs, columns, most), dtype=torch.float64, device=tall.device)
+    basis[:, :, 0] = start / start.norm()
     diagonal: list[Tensor] = []
     beside: list[Tensor] = []
-    largest = torch.zeros(jobs, dtype=torch.float64, device=tall.device)
-    most = min(columns, _MOST_STEPS)
+    largest = highest = torch.zeros(jobs, dtype=torch.float64, device=tall.device)
     for step in range(1, most + 1):
-        vector = basis[-1]
+        vector, known = basis[:, :, step - 1], basis[:, :, :step]
         product = (tall.mT @ (tall @ vector.to(tall.dtype)[:, :, None]))[:, :, 0].double()
         diagonal.append((vector * product).sum(dim=1))
-        known = torch.stack(basis, dim=2)
+        highest = torch.maximum(highest, diagonal[-1])
         for _ in range(2):  # once leaves what rounding has brought back
             product = product - (known @ (known.mT @ product[:, :, None]))[:, :, 0]
         length = product.norm(dim=1)
-        spent = length <= _SPENT * torch.stack(diagonal).amax(dim=0)  # all that the start leads to is known
+        spent = length <= _SPENT * highest  # all that the start leads to is known
         length = torch.where(spent, 0.0, length)
         if step % _CYCLE == 0 or step == most:
             before, largest = largest, _ritz(diagonal, beside)
-            if bool(((largest - before).abs() <= _SETTLED * largest).all()):
+            if step == most or bool(((largest - before).abs() <= _SETTLED * largest).all()):
                 break
         beside.append(length)
-        basis.append(torch.where(spent[:, None], 0.0, product / length[:, None]))
+        basis[:, :, step] = torch.where(spent[:, None], 0.0, product / length[:, None])
     return largest
 
 

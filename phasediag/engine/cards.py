@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .modes import eigh
-from .runners import Launcher
+from .runners import Launcher, each
 from .single import in_turn
 from .steps import JACOBI, Front
 
@@ -80,12 +80,7 @@ class CardRunner:
 
 def _as_arrays(argument: Any) -> Any:
     """NumPy's views of tensors, also within tuples."""
-    if isinstance(argument, Tensor):
-        return argument.numpy()
-    if isinstance(argument, tuple):
-        parts = map(_as_arrays, argument)
-        return type(argument)(*parts) if hasattr(argument, "_fields") else tuple(parts)
-    return argument
+    return each(lambda part: part.numpy() if isinstance(part, Tensor) else part, argument)
 
 
 LOOPS = Launcher(

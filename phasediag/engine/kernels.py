@@ -18,7 +18,7 @@ from numba.cuda import extending
 
 from . import pieces, products, single, steps, teams
 from .neurons import BLOCK
-from .runners import Launcher
+from .runners import Launcher, each
 
 GRID = 4096
 """Blocks of a kernel of teams: those that find no job end at once, and those beyond wait for their turn."""
@@ -144,12 +144,10 @@ def _launch_teams(function: Callable[..., None], lanes: int, arguments: Sequence
 
 
 def _on_card(argument: Any) -> Any:
-    if isinstance(argument, torch.Tensor):
-        return cuda.as_cuda_array(argument, sync=False)
-    if isinstance(argument, tuple):
-        parts = map(_on_card, argument)
-        return type(argument)(*parts) if hasattr(argument, "_fields") else tuple(parts)
-    return argument
+    return each(
+        lambda part: cuda.as_cuda_array(part, sync=False) if isinstance(part, torch.Tensor) else part,
+        argument,
+    )
 
 
 def _stream() -> Any:

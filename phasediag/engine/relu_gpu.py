@@ -232,10 +232,9 @@ class ReluNetworkGPU:
         state, jobs, n, hidden = self._state, len(ahead), self.points, self.hidden
         tolerance *= self._strict
         pull, sizes = self._resolved(impulses, lags)
-        going = ahead
-        paid = torch.where(forgiven, 0.0, (PAYMENT * going).clamp(max=1.0))
+        paid = torch.where(forgiven, 0.0, (PAYMENT * ahead).clamp(max=1.0))
         unpaid = torch.where(forgiven, 0.0, 1.0 - paid)
-        bend = going / (6 * (1 + going))
+        bend = ahead / (6 * (1 + ahead))
         at = state.at
         displaced: list[Tensor] = []
         gate: list[Tensor] = []
@@ -243,7 +242,7 @@ class ReluNetworkGPU:
         rights: list[Tensor] = []
         grams = [self._gram.expand(jobs, n, n)]
         travelled = torch.zeros((jobs, hidden + 1), dtype=torch.float64, device=self.device)
-        scales, unsettled, rotation = [], [], torch.zeros_like(going)
+        scales, unsettled, rotation = [], [], torch.zeros_like(ahead)
         coefficients, moved_a = at.coefficients, at.moved_a
 
         # 1. and 2. from the input to the output
@@ -251,12 +250,12 @@ class ReluNetworkGPU:
             turning, moving = layer + 1 == hidden, layer > 0
             owing = at.coefficients if layer == 0 else torch.zeros_like(at.coefficients)
             first = last = owing
-            unit = torch.ones_like(going)
+            unit = torch.ones_like(ahead)
             if not turning:
                 owing = owing + _of(paid, owing) * at.owed[layer]
-                first, last, unit = self._expect(layer, repeats, going, bend)
+                first, last, unit = self._expect(layer, repeats, ahead, bend)
             inputs = self._mover.still
-            path, far = owing, torch.zeros_like(going)
+            path, far = owing, torch.zeros_like(ahead)
             if moving:
                 inputs, path, right, gram = self._look(layer, at.displaced[layer - 1], displaced[layer - 1])
                 rights.append(right)
@@ -455,11 +454,11 @@ class ReluNetworkGPU:
             )
 
     def _expect(
-        self, layer: int, repeats: Tensor, going: Tensor, bend: Tensor
+        self, layer: int, repeats: Tensor, ahead: Tensor, bend: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See ``relu_cpu._expect``: both ends of the signal in units of the largest number of them, and that."""
         now, tried, times = self._state.at.b[layer], self._state.tried.b[layer], repeats
-        later = now + _of(going, now) * self._state.drift[layer]
+        later = now + _of(ahead, now) * self._state.drift[layer]
         again = torch.where(_of(times > 1, now), (self._state.guess[layer] + tried) / 2, tried)
         guess = torch.where(_of(times == 0, now), later, again)
         curve = _of(bend, now) * (guess - later)

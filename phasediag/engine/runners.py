@@ -12,6 +12,14 @@ from .modes import eigh
 from .steps import JACOBI, Front
 
 
+def each(of: Callable[[Any], Any], argument: Any) -> Any:
+    """What ``of`` makes of an argument; of a tuple, of all its parts."""
+    if not isinstance(argument, tuple):
+        return of(argument)
+    parts = (each(of, part) for part in argument)
+    return type(argument)(*parts) if hasattr(argument, "_fields") else tuple(parts)
+
+
 class Launcher(NamedTuple):
     """How functions run on tensors: as kernels of a GPU, or in loops that stand for it."""
 

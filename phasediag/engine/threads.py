@@ -83,6 +83,13 @@ class Mover:
         self.still = Inputs(same, same, same, int(np.linalg.matrix_rank(gram)), False)
         self._factors = [self._to(array) for array in factors(inputs, self.numpy)]
         self._no_factors = [self._to(array) for array in factors(gram, self.numpy)]
+        s, p, *_, slow = neurons.room(len(inputs), 1, self.numpy)
+        self._shapes = [
+            (s.shape, self.dtype),
+            (p.shape, self.dtype),
+            ((*slow.shape, BLOCK), torch.float64),
+            ((len(self._factors[1]), BLOCK), self.dtype),
+        ]
         self._room: list[Tensor] = []
         self.launch = launcher(device)
 
@@ -157,15 +164,11 @@ class Mover:
         )
 
     def _launch(self, flags: tuple[Any, ...], groups: tuple[tuple[Tensor, ...], ...]) -> None:
-        jobs, n, width = groups[2][0].shape
-        s, p, *_, slow = neurons.room(n, 1, self.numpy)
-        shapes = [s.shape, p.shape, (*slow.shape, BLOCK), (len(self._factors[1]), BLOCK)]
-        kinds = [self.dtype, self.dtype, torch.float64, self.dtype]
-        of_block = sum(math.prod(shape) * kind.itemsize for shape, kind in zip(shapes, kinds, strict=True))
+        jobs, _, width = groups[2][0].shape
+        of_block = sum(math.prod(shape) * kind.itemsize for shape, kind in self._shapes)
         blocks = max(1, min(-(-jobs * width // BLOCK), self.launch.most_blocks, ROOM_BYTES // of_block))
         if not self._room or len(self._room[0]) < blocks:
             self._room = [
-                torch.zeros((blocks, *shape), dtype=kind, device=self._device)
-                for shape, kind in zip(shapes, kinds, strict=True)
+                torch.zeros((blocks, *shape), dtype=kind, device=self._device) for shape, kind in self._shapes
             ]
         self.launch.neurons(blocks, flags, (tuple(self._room), *groups))

@@ -32,7 +32,7 @@ from ray.autoscaler.sdk import request_resources
 from ray.util.metrics import Counter, Gauge, Histogram
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ..devices import DeviceLost, cores, gpus, lacking
+from ..devices import DeviceLost, cores, gpus, resolve_device
 from ..display.progress import Progress
 from ..display.terminal import say
 from ..errors import InputError
@@ -88,7 +88,9 @@ def ray_cluster(study: AnyStudy, progress: Progress) -> Iterator[Executor]:
     if address == "local":
         _check_fits("cpus_per_task", resources.cpus_per_task, float(cores()), study.source)
         found = _local_gpus(resources)
-        _check_device(resources, found, lacking() or "torch finds no GPU on this machine", study.source)
+        if resources.device == "cuda":
+            resolve_device("cuda", f"{study.source}: resources.device")
+        _check_device(resources, found, study.source)
         _check_fits("gpus_per_task", resources.gpus_per_task, found, study.source)
         _check_threads()
     _check_reachable(address)
@@ -301,7 +303,7 @@ def _checked(cluster: RayCluster, source: str) -> RayCluster:
     for key, name in (("cpus_per_task", "CPU"), ("gpus_per_task", "GPU")):
         largest = max((node.get(name, 0.0) for node in _resources()), default=0.0)
         if name == "GPU":
-            _check_device(resources, largest, "no node of the cluster has a GPU", source)
+            _check_device(resources, largest, source)
         _check_fits(key, getattr(resources, key), largest, source)
     if not count_slots(_resources(), resources):
         raise InputError(
@@ -621,12 +623,14 @@ def _check_fits(key: str, wanted: float, largest: float, source: str) -> None:
         )
 
 
-def _check_device(resources: ResourcesSpec, largest: float, none: str, source: str) -> None:
-    """Raises `InputError` if tasks need a GPU and get none: no node has one (`none` says so), or they do not ask for it."""
+def _check_device(resources: ResourcesSpec, largest: float, source: str) -> None:
+    """Raises `InputError` if tasks need a GPU and get none: no node has one, or they do not ask for it."""
     if resources.device != "cuda":
         return
     if not largest:
-        raise InputError(f"{source}: resources.device: 'cuda', but {none}; allowed: auto, cpu")
+        raise InputError(
+            f"{source}: resources.device: 'cuda', but no node of the cluster has a GPU; allowed: auto, cpu"
+        )
     if not resources.gpus_per_task:
         raise InputError(
             f'{source}: resources.gpus_per_task: 0 hides the GPU that device = "cuda" needs; '
