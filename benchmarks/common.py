@@ -20,6 +20,7 @@ from phasediag.phase_diagram.spec import TrainSpec
 from phasediag.phase_diagram.training import train_batch
 
 from .plain import GradientDescent, Networks, Outcomes
+from .tables import table as table
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from reference import Reference, small_step_flow
@@ -51,19 +52,6 @@ def chosen_parts(description: str, parts: Sequence[str]) -> tuple[Sequence[str],
     if unknown := set(arguments.parts) - set(parts):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; allowed: {', '.join(parts)}")
     return arguments.parts or parts, arguments.quick
-
-
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> None:
-    """Prints an aligned table: the first column to the left, all others to the right."""
-    cells = [list(columns), *(list(row) for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    print(f"\n{title}\n")
-    for row in cells:
-        rest = "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
-        print(f"  {row[0]:<{widths[0]}}{rest}")
-    if note:
-        print(f"\n  {note}")
-    sys.stdout.flush()
 
 
 def percent(value: float) -> str:

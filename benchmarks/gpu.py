@@ -33,6 +33,7 @@ from phasediag.engine.relu_gpu import ReluNetworkGPU
 from phasediag.phase_diagram.jobs import Job
 
 from .plain import GradientDescent, Networks
+from .tables import table
 
 PARTS = ("checks", "sweeps", "timings", "card")
 X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
@@ -226,7 +227,7 @@ def _checks(run: Run) -> None:
     finally:
         columns = ("check", "jobs", "median", "90 %", "allowed", "other status", "evaluations", "s", "")
         note = "evaluations: the card's, in units of the CPU's; seconds with what is compiled"
-        _table("Changes of all layers, the card's against the CPU's", columns, rows, note)
+        table("Changes of all layers, the card's against the CPU's", columns, rows, note)
 
 
 # What needs the whole package.
@@ -247,7 +248,7 @@ def _sweeps(run: Run) -> None:
             run.wrong += bool(found)
             rows.append((name, f"{time.perf_counter() - started:.1f}", found or "ok"))
     finally:
-        _table("Batches and sweeps", ("check", "s", ""), rows)
+        table("Batches and sweeps", ("check", "s", ""), rows)
 
 
 # Timings.
@@ -278,7 +279,7 @@ def _timings(run: Run) -> None:
             "times: how many times as fast as all cores the card is, where these take a part of the jobs in proportion; "
             "evals: mean per job; plain: gradient descent in PyTorch on the card, its own count"
         )
-        _table(f"Seconds of a batch, loss down to {LOSS:g}", columns, rows, note)
+        table(f"Seconds of a batch, loss down to {LOSS:g}", columns, rows, note)
 
 
 def _timing(
@@ -355,7 +356,7 @@ def _limits(run: Run) -> None:
             "three times and every neuron and point 200 times, at the bandwidth above; busy: part of the time in which kernels run; "
             "GB: most memory of tensors, and what batches are sized by"
         )
-        _table("A trial of a batch", columns, rows, note)
+        table("A trial of a batch", columns, rows, note)
 
 
 def _limit(run: Run, bandwidth: float, depth: int, neurons: int, count: int, points: int) -> Sequence[str]:
@@ -438,18 +439,6 @@ def _busy(work: Callable[[], Any]) -> float:
 
 def _percent(number: float) -> str:
     return f"{100 * number:.2g} %"
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:
-    """Prints an aligned table: the first column to the left, all others to the right."""
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    print(f"\n{title}\n")
-    for row in (columns, *rows):
-        first, *others = zip(row, widths, strict=True)
-        cells = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
-        print("  ".join(cells).rstrip())
-    if note:
-        print(f"\n{note}")
 
 
 if __name__ == "__main__":
