@@ -129,7 +129,7 @@ DATA = {"x": np.array([[-1.0], [0.3]]), "y": np.array([0.6, 0.5])}
 def draw_all(runs, slopes, samples=None, data=None, depth=2):
     """Every figure by name."""
     kept = make_samples().iloc[:0] if samples is None else samples
-    return draw_each(drawings(runs, slopes, kept, data or {}, depth))
+    return draw_each(drawings(runs, slopes, kept, data or {}, theory.LAYERS[depth]))
 
 
 def legend_labels(ax):

@@ -222,8 +222,16 @@ def test_an_optional_column_with_a_name_like_it_is_asked_for(column, name):
             "runs: relative_change: -0.2 is not supported, in 1 of 15 rows; allowed: numbers from 0, and NaN where there is none",
         ),
         ("width", 0, "runs: width: 0 is not supported, in 1 of 15 rows; allowed: numbers above 0"),
-        ("depth", 1, "runs: depth: 1 is not supported, in 1 of 15 rows; allowed: whole numbers from 2"),
-        ("depth", 2.5, "runs: depth: 2.5 is not supported, in 1 of 15 rows; allowed: whole numbers from 2"),
+        (
+            "depth",
+            1,
+            "runs: depth: 1 is not supported, in 1 of 15 rows; allowed: whole numbers from 2, and 0 of modules",
+        ),
+        (
+            "depth",
+            2.5,
+            "runs: depth: 2.5 is not supported, in 1 of 15 rows; allowed: whole numbers from 2, and 0 of modules",
+        ),
         (
             "layer",
             np.nan,

@@ -11,8 +11,10 @@ from phasediag.phase_diagram import info
 from phasediag.phase_diagram.columns import TABLES
 from phasediag.phase_diagram.figures import maps
 from phasediag.phase_diagram.fitting import POINT, fit, predicted_line
+from phasediag.phase_diagram.folder import Networks
 from phasediag.phase_diagram.report.content import maps as maps_of
 from phasediag.phase_diagram.report.measured import Measured
+from phasediag.phase_diagram.theory import LAYERS
 from phasediag.storage.store import Store
 
 
@@ -26,7 +28,7 @@ def page_of(runs, depth, out):
         )
     measured = Measured(store)
     measured.look()
-    return maps_of(measured, measured.ended.index.to_frame(index=False), depth)
+    return maps_of(measured, measured.ended.index.to_frame(index=False), Networks(depth, LAYERS[depth]))
 
 
 def disturbed_runs(points=((0.5, 0.0), (1.5, 0.0))):

@@ -18,7 +18,7 @@ from ..storage.schema import (
     columns,
 )
 
-_DEPTH = Column("depth", INT, "layers of weights, 2 to 8")
+_DEPTH = Column("depth", INT, "layers of weights, 2 to 8; 0 of a torch module, of which nothing is predicted")
 _LAYER = Column(
     "layer",
     STR,

@@ -115,7 +115,8 @@ def complete_runs(runs: pd.DataFrame, measure: str = "relative_change") -> pd.Da
         _refuse(runs[key], ~np.isfinite(values[key]), "allowed: finite numbers")
         if key in ("width", "neurons"):
             _refuse(runs[key], values[key] <= 0, "allowed: numbers above 0")
-    _refuse(runs["depth"], (values["depth"] < 2) | (values["depth"] % 1 > 0), "allowed: whole numbers from 2")
+    of_none = (values["depth"] < 2) & (values["depth"] != 0) | (values["depth"] % 1 > 0)
+    _refuse(runs["depth"], of_none, "allowed: whole numbers from 2, and 0 of modules")
     _refuse(runs[measure], values[measure] < 0, "allowed: numbers from 0, and NaN where there is none")
     return runs
 

@@ -5,10 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Protocol
 
 Cell = tuple[int, float, float, int]
 """(width, gamma, gamma_prime, seed): what identifies a job of a phase diagram."""
+
+
+class PlaneJob(Protocol):
+    """A network of a grid."""
+
+    @property
+    def job_id(self) -> str:
+        """The first 20 hexadecimal digits of the hash of the job's content."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Number m of neurons of a hidden layer, or whatever else is widened."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

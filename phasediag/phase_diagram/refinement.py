@@ -36,8 +36,9 @@ import pandas as pd
 from .crossings import Crossing, Interval, crossing_of, neighbours
 from .extrapolation import LEAST_WIDTHS
 from .fitting import slopes_of, usable_runs
+from .folder import networks_of
 from .jobs import Cell, grid_cells
-from .theory import LAYERS, round_exponent
+from .theory import round_exponent
 
 REACHED, FLOOR, OUTSIDE, LIMIT, OPEN = "reached", "floor", "outside", "limit", "open"
 """States of a line in a row: its band is within the target; as narrow as these widths allow; not in the row; max_jobs or rounds are used
@@ -539,7 +540,8 @@ def refinement_of(document: Mapping[str, Any]) -> Refinement | None:
     if "refine" not in document:
         return None
     grids = [document["grid"], *document.get("more_grids", ())]
-    layers = LAYERS[document["network"]["depth"]][:-1]
+    depth, layers = networks_of(document)
+    layers = layers[:-1] if depth else layers  # the line of the output weights follows from the others
     widths, seeds = (tuple(sorted({v for grid in grids for v in grid[key]})) for key in ("width", "seeds"))
     cells = frozenset(cell for grid in grids for cell in grid_cells(grid))
     return _shared(cells, Rules(layers, widths, seeds, **document["refine"]))

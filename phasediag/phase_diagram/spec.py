@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -215,47 +215,30 @@ class RefineSpec(Table):
     rounds: int = Field(default=8, strict=True, ge=1, le=100, description="a whole number from 1 to 100")
 
 
-class Spec(Table):
-    """A phase-diagram study as written in its file, with every default filled in."""
+class PlaneSpec(Table):
+    """What specs have in common whose networks lie on the plane of two exponents."""
 
     name: Name = Field(description=NAME)
-    kind: Literal["phase-diagram"] = Field(description="phase-diagram")
-    network: NetworkSpec
+    kind: str
+    network: Table
     data: DataSpec = Field(discriminator="kind")
     grid: GridSpec
-    train: TrainSpec = Field(default_factory=dict, validate_default=True)
+    train: Table
     resources: ResourcesSpec = ResourcesSpec()
     refine: RefineSpec | None = Field(default=None, description="a table [refine], or none")
-    samples: SamplesSpec = Field(default_factory=dict, validate_default=True)
     more_grids: tuple[GridSpec, ...] = Field(
         default=(), description="tables [[more_grids]] with the keys of [grid]"
     )
     """Further grids of a study that grew by something that is not one product grid. Programs write this key."""
 
-    @field_validator("train", mode="before")
-    @classmethod
-    def _fill_accuracy(cls, value: Any, info: ValidationInfo) -> Any:
-        deeper = "network" in info.data and info.data["network"].depth > 2
-        of_flow = isinstance(value, dict) and value.get("method", "gradient-flow") == "gradient-flow"
-        return {"accuracy": DEEPER_ACCURACY, **value} if deeper and of_flow else value
-
-    @field_validator("samples", mode="before")
-    @classmethod
-    def _fill_samples(cls, value: Any, info: ValidationInfo) -> Any:
-        if not isinstance(value, dict):
-            return value
-        if "grid" not in info.data or "network" not in info.data:
-            return SamplesSpec.model_construct()  # the spec is refused anyhow, for its grid or its network
-        return {**_default_samples(info.data["grid"], info.data["network"].depth, value), **value}
-
     @model_validator(mode="after")
-    def _bounded(self) -> Spec:
+    def _bounded(self) -> Self:
         more = self.refine.max_jobs if self.refine else 0
         check_size(sum(grid.size for grid in self.grids) + more)
         return self
 
     @model_validator(mode="after")
-    def _refinable(self) -> Spec:
+    def _refinable(self) -> Self:
         """A line lies between points of a row, and a slope has an interval from three runs on."""
         if self.refine is None:
             return self
@@ -272,6 +255,43 @@ class Spec(Table):
                 "refine: slopes have no intervals; allowed: with at least two widths, and three runs at a point"
             )
         return self
+
+    @property
+    def grids(self) -> tuple[GridSpec, ...]:
+        """All grids of the study, which is their union."""
+        return (self.grid, *self.more_grids)
+
+    def document(self) -> dict[str, Any]:
+        """The spec as TOML can hold it, every default explicit."""
+        document = self.model_dump(mode="json", exclude_none=True)
+        if not self.more_grids:
+            del document["more_grids"]
+        return document
+
+
+class Spec(PlaneSpec):
+    """A phase-diagram study as written in its file, with every default filled in."""
+
+    kind: Literal["phase-diagram"] = Field(description="phase-diagram")
+    network: NetworkSpec
+    train: TrainSpec = Field(default_factory=dict, validate_default=True)
+    samples: SamplesSpec = Field(default_factory=dict, validate_default=True)
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _fill_accuracy(cls, value: Any, info: ValidationInfo) -> Any:
+        deeper = "network" in info.data and info.data["network"].depth > 2
+        of_flow = isinstance(value, dict) and value.get("method", "gradient-flow") == "gradient-flow"
+        return {"accuracy": DEEPER_ACCURACY, **value} if deeper and of_flow else value
+
+    @field_validator("samples", mode="before")
+    @classmethod
+    def _fill_samples(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if "grid" not in info.data or "network" not in info.data:
+            return SamplesSpec.model_construct()  # the spec is refused anyhow, for its grid or its network
+        return {**_default_samples(info.data["grid"], info.data["network"].depth, value), **value}
 
     @model_validator(mode="after")
     def _one_plane(self) -> Spec:
@@ -302,16 +322,8 @@ class Spec(Table):
             )
         return self
 
-    @property
-    def grids(self) -> tuple[GridSpec, ...]:
-        """All grids of the study, which is their union."""
-        return (self.grid, *self.more_grids)
-
     def document(self) -> dict[str, Any]:
-        """The spec as TOML can hold it, every default explicit."""
-        document = self.model_dump(mode="json", exclude_none=True)
-        if not self.more_grids:
-            del document["more_grids"]
+        document = super().document()
         if self.network.depth == 2:
             for grid in (document["grid"], *document.get("more_grids", ())):
                 del grid["gamma_1"]

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any
 
-from ..spec.data import Dataset
-from ..spec.parse import format_spec, parse_document, validate
-from ..studies import Cost, Hash, Outline, Row, Study, counted
+from ..studies import Cost, Hash, Outline
 from .costs import cost_of, seconds_near_lines
-from .jobs import Cell, Job
-from .refinement import Placement, Refinement, refinement_of
+from .jobs import Job
+from .plane_study import PlaneStudy
 from .spec import Spec
 from .theory import round_exponent
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _NUMBERS = {"depth", "width", "neurons", "gamma", "gamma_prime", "gamma_1", "seed"}
 """The keys of a job that depend on its cell, or on the network of the study."""
@@ -26,20 +21,13 @@ FINISHING_SECONDS = 3.0
 
 
 @dataclass(frozen=True, repr=False)
-class PhaseDiagramStudy(Study[Cell, Job]):
-    """A study of kind "phase-diagram"; its cells are (width, gamma, gamma_prime, seed).
-
-    `placed` are the jobs that refinement has added so far, with their rounds: they follow from the spec and from results.
-    """
+class PhaseDiagramStudy(PlaneStudy[Job]):
+    """A study of kind "phase-diagram"."""
 
     spec: Spec
-    data: Dataset
-    placed: Mapping[Cell, int] = field(default_factory=dict, hash=False)
-
-    grouped_by = "width"
 
     def notes(self) -> Iterator[str]:
-        yield from self.data.notes()
+        yield from super().notes()
         rows, least = self.data.contradictions()
         if least > self.spec.train.loss_tolerance:
             yield (
@@ -47,23 +35,8 @@ class PhaseDiagramStudy(Study[Cell, Job]):
                 "stalled, fits leave them out, and every regime will be undetermined; "
                 f"train.loss_tolerance would have to be above {least:.3g}"
             )
-        widths = {width for grid in self.spec.grids for width in grid.width}
         neurons, points = self.spec.network.neurons, len(self.data.x)
-        if len(widths) == 1:
-            yield (
-                "grid.width: one width gives no slope, so every regime will be undetermined; "
-                "two widths give a slope, four its limit of infinite width"
-            )
-        elif len(widths) == 2 and len(self._seeds()) == 1:
-            yield (
-                "grid.width: two widths and one seed give slopes without intervals, so every regime will be undetermined; "
-                "a second seed or a third width gives intervals"
-            )
-        elif len(widths) == 2:
-            yield (
-                "grid.width: with two widths, the seeds alone give the intervals of slopes, which miss how a slope changes "
-                "with the width; four widths give its limit of infinite width"
-            )
+        widths = {width for grid in self.spec.grids for width in grid.width}
         if neurons is None:
             return
         if neurons >= max(widths):
@@ -72,29 +45,13 @@ class PhaseDiagramStudy(Study[Cell, Job]):
             yield f"network.neurons: {neurons} for {points} data points: the error of sampling may be large"
 
     def outline(self) -> Outline:
-        network, grids, (points, inputs) = self.spec.network, self.spec.grids, self.data.x.shape
-        widths = sorted({width for grid in grids for width in grid.width})
-        exponents = {point for grid in grids for point in grid.exponents()}
+        network, (points, inputs) = self.spec.network, self.data.x.shape
+        widest = max(width for grid in self.spec.grids for width in grid.width)
         return Outline(
-            f"{network.depth} layers, m to {_short(widths[-1])}",
+            f"{network.depth} layers, m to {_short(widest)}",
             f"n = {points}, d = {inputs}",
-            ", ".join(
-                (
-                    counted(len(exponents), "point"),
-                    counted(len(widths), "width"),
-                    counted(len(self._seeds()), "seed"),
-                )
-            ),
+            self._grid_in_words(),
         )
-
-    def _seeds(self) -> set[int]:
-        return {seed for grid in self.spec.grids for seed in grid.seeds}
-
-    def cells(self) -> set[Cell]:
-        return {cell for grid in self.spec.grids for cell in grid.cells()} | set(self.placed)
-
-    def job_of(self, cell: Cell) -> Job:
-        return self.job(*cell)
 
     def job(self, width: int, gamma: float, gamma_prime: float, seed: int) -> Job:
         """The job of one cell of the plane; the exponents are rounded to 10 decimals."""
@@ -110,9 +67,6 @@ class PhaseDiagramStudy(Study[Cell, Job]):
         }
         hash_of = self._hash_of_whole if simulated == width else self._hash
         return Job(job_id=hash_of(cell), **cell)
-
-    def stored_job(self, row: Row) -> Job:
-        return self.job(*cast("Cell", tuple(row[name] for name in ("width", "gamma", "gamma_prime", "seed"))))
 
     def sample_jobs(self) -> list[Job]:
         samples = self.spec.samples
@@ -134,33 +88,8 @@ class PhaseDiagramStudy(Study[Cell, Job]):
     def finishing_seconds(self) -> float:
         return FINISHING_SECONDS * self.spec.network.depth
 
-    def group(self, job: Job) -> int:
-        return job.width
-
     def tolerance(self) -> float:
         return self.spec.train.accuracy
-
-    # Refinement.
-
-    @cached_property
-    def refinement(self) -> Refinement | None:
-        """What places further jobs by itself, if the study asks for it."""
-        return refinement_of(self.spec.document())
-
-    @property
-    def grows(self) -> bool:
-        return self.spec.refine is not None
-
-    def refined(self, read_runs: Callable[[], pd.DataFrame]) -> Self:
-        return self if self.refinement is None else self.with_placed(self.refinement.advance(read_runs()))
-
-    def with_placed(self, placement: Placement) -> Self:
-        """The study with the jobs that refinement has placed by now."""
-        return replace(self, placed=dict(placement.rounds))
-
-    def added_jobs(self) -> Mapping[str, tuple[Job, int]]:
-        jobs = ((self.job_of(cell), number) for cell, number in sorted(self.placed.items()))
-        return {job.job_id: (job, number) for job, number in jobs}
 
     def more_jobs(self) -> tuple[int, float]:
         if self.spec.refine is None:
@@ -195,15 +124,6 @@ class PhaseDiagramStudy(Study[Cell, Job]):
         for table in ("network", "train"):
             for key, value in getattr(self.spec, table).model_dump(mode="json").items():
                 yield f"{table}.{key}", value
-
-    def _with_grids_of(self, stored: Self, owners: Sequence[Self]) -> Self:
-        self._require_same_data(stored, self.data == stored.data)
-        grids = tuple(grid for owner in owners for grid in owner.spec.grids)
-        refine = self.spec.refine or stored.spec.refine
-        spec = self.spec.model_copy(update={"grid": grids[0], "more_grids": grids[1:], "refine": refine})
-        text = format_spec(spec.document())  # what is stored has to be readable again
-        validate(parse_document(text, self.source), Spec, self.source)
-        return replace(self, spec=spec)
 
 
 def _short(width: int) -> str:

@@ -70,8 +70,10 @@ def named_initialisations(depth: int) -> dict[str, Exponents]:
     Two layers: Luo 2021, Table 1. More: from the definitions of the exponents, with weights behind the first of variance 1/m (LeCun,
     Xavier) or 2/m (He) and input weights of variance O(1) (Xavier: O(1/m)); NTK: all weights N(0, 1) and a factor 1/sqrt(m) for every
     hidden layer; maximal-update: all weights N(0, 1), a factor 1/sqrt(m) between hidden layers and 1/m at the readout, one learning rate
-    (with one hidden layer that is mean-field); mean-field: a factor 1/m for every hidden layer.
+    (with one hidden layer that is mean-field); mean-field: a factor 1/m for every hidden layer. None of a depth that theory does not know.
     """
+    if depth not in LAYERS:
+        return {}
     hidden = depth - 1
     named = {
         "NTK": (hidden / 2, 0.0),

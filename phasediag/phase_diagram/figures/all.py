@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ...display.figures import Drawing
-from .. import info, theory
+from .. import info
 from ..fitting import fit, points_of, usable_runs
 from . import examples, maps
 from .rule import agreement
@@ -26,7 +26,7 @@ def drawings(
     slopes: pd.DataFrame,
     samples: pd.DataFrame,
     data: Mapping[str, NDArray[Any]],
-    depth: int,
+    layers: Sequence[str],
 ) -> dict[str, Drawing]:
     """What draws every figure that the data allow.
 
@@ -35,13 +35,13 @@ def drawings(
         slopes: rows of ``slopes.parquet``.
         samples: rows of ``samples/``, or none.
         data: the training data, x (n, d) and y (n,), or nothing.
-        depth: number of layers.
+        layers: their names, from the input to the output.
 
     Returns:
         file name without ending -> drawing. Maps need two points; the figures of kept networks need samples.
     """
     found: dict[str, Drawing] = {}
-    for layer in [layer for layer in theory.LAYERS[depth] if (slopes["layer"] == layer).any()]:
+    for layer in [layer for layer in layers if (slopes["layer"] == layer).any()]:
         found |= _of_layer(runs, slopes, layer)
     several = len(points_of(runs)) > 1
     # The change of W2 has low rank: what it does to its inputs is in the operator norm.
@@ -60,7 +60,7 @@ def drawings(
 
 
 def scalings(
-    runs: pd.DataFrame, slopes: pd.DataFrame, depth: int, points: Sequence[str]
+    runs: pd.DataFrame, slopes: pd.DataFrame, layers: Sequence[str], points: Sequence[str]
 ) -> dict[str, Drawing]:
     """What draws the scaling figure of every layer at chosen points ("0.5,0"): file name without ending -> drawing.
 
@@ -68,7 +68,7 @@ def scalings(
         InputError: a point cannot be read, or is not in the study.
     """
     at = [examples.read_point(text, slopes) for text in points]
-    layers = [layer for layer in theory.LAYERS[depth] if (slopes["layer"] == layer).any()]
+    layers = [layer for layer in layers if (slopes["layer"] == layer).any()]
     for layer in layers:
         examples.chosen(slopes, layer, at)
     return {f"scaling_{layer}_points": partial(examples.scaling, runs, slopes, layer, at) for layer in layers}

@@ -104,11 +104,14 @@ Panels = Callable[[Sequence[Axes], list[Kept]], None]
 
 
 def examples_of(table: pd.DataFrame, layer: str) -> list[Example]:
-    """Up to one point per predicted regime of a layer, among the points of ``table``."""
+    """Up to one point per predicted regime of a layer, among the points of ``table``; per measured regime of a layer that theory does not
+    know."""
     of_layer = table.loc[table["layer"] == layer]
     if of_layer.empty:
         return []
     depth, points = int(of_layer["depth"].iloc[0]), list(of_layer[POINT].itertuples(index=False, name=None))
+    if not theory.is_known(layer, depth):
+        return _measured_examples(of_layer, layer)
     gamma_1 = float(of_layer["gamma_1"].iloc[0])
     chosen = theory.example_points(points, depth, layer, gamma_1)
     examples = []
@@ -116,6 +119,20 @@ def examples_of(table: pd.DataFrame, layer: str) -> list[Example]:
         there = theory.predicted_regime(layer, depth, *point, gamma_1) == regime
         words = regime if there else f"nearly {regime}"
         examples.append(Example(point, layer, words, COLOURS[regime], MARKERS[regime]))
+    return examples
+
+
+def _measured_examples(of_layer: pd.DataFrame, layer: str) -> list[Example]:
+    """The point with the median slope of every measured regime; none where nothing was measured."""
+    if "regime" not in of_layer:
+        return []
+    examples = []
+    for regime in theory.REGIMES:
+        found = of_layer.loc[of_layer["regime"] == regime].sort_values(["slope", *POINT])
+        if len(found):
+            point = found[POINT].iloc[len(found) // 2]
+            place = float(point["gamma"]), float(point["gamma_prime"])
+            examples.append(Example(place, layer, regime, COLOURS[regime], MARKERS[regime]))
     return examples
 
 
@@ -132,7 +149,7 @@ def read_point(text: str, table: pd.DataFrame) -> theory.Exponents:
 
 
 def chosen(table: pd.DataFrame, layer: str, points: Sequence[theory.Exponents]) -> list[Example]:
-    """Points of ``table`` that somebody has chosen, in this order, with the regime of a layer that is predicted there.
+    """Points of ``table`` that somebody has chosen, in this order, with the regime of a layer that is predicted there, if theory knows it.
 
     Raises:
         InputError: there is none, there are more than `MOST`, or one is not in the table.
@@ -146,7 +163,8 @@ def chosen(table: pd.DataFrame, layer: str, points: Sequence[theory.Exponents]) 
     further = iter(_FURTHER)
     examples = []
     for point in found:
-        regime = theory.predicted_regime(layer, depth, *point, gamma_1)
+        known = theory.is_known(layer, depth)
+        regime = theory.predicted_regime(layer, depth, *point, gamma_1) if known else ""
         look = looks.pop(regime, None) or next(further)
         examples.append(Example(point, layer, regime, *look))
     return examples

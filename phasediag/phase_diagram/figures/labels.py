@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -23,8 +24,11 @@ Region = Callable[[Array, Array], NDArray[np.bool_]]
 
 
 def layer_symbol(layer: str) -> str:
-    """Mathtext of a layer's name: W1 -> W_1."""
-    return f"{layer[0]}_{layer[1:]}" if len(layer) > 1 else layer
+    """Mathtext of a layer's name: W1 -> W_1; names of parameters are upright."""
+    if re.fullmatch(r"[a-zA-Z]\d*", layer):
+        return f"{layer[0]}_{layer[1:]}" if len(layer) > 1 else layer
+    escaped = re.sub(r"([_#%&${}])", r"\\\1", layer)
+    return rf"\mathrm{{{escaped}}}"
 
 
 def slope_symbol(column: str) -> str:

@@ -10,12 +10,13 @@ from ..info import deciding_slope, slope_limit, split_points
 
 
 def thumbnail(slopes: pd.DataFrame) -> bytes:
-    """The slopes of W1 on the grid of a map, a pixel for a cell, as PNG; empty where there is no grid.
+    """The slopes of the first layer on the grid of a map, a pixel for a cell, as PNG; empty where there is no grid.
 
     Args:
         slopes: rows as in ``slopes.parquet``.
     """
-    of_layer = slopes.loc[slopes["layer"] == "W1"]
+    first = "W1" if (slopes["layer"] == "W1").any() else next(iter(slopes["layer"]), "")
+    of_layer = slopes.loc[slopes["layer"] == first]
     plane = split_points(of_layer)
     if not len(plane.gammas):
         return b""

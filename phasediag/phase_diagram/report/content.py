@@ -20,11 +20,10 @@ from ...sweep.report import frame, job_columns, jobs_of, listed_failures, missin
 from .. import info
 from ..figures.maps import COMBINED_COLOURS, PREDICTED_COLOUR, REGIME_COLOURS
 from ..fitting import LINE_SLOPES, POINT, REGIMES, line_distances, predicted_line, regime_counts, usable_runs
-from ..folder import depth_and_name
+from ..folder import Networks, networks_in
 from ..info import Plane
 from ..jobs import grid_points
 from ..refinement import Placement, refined
-from ..theory import LAYERS
 from .kept import Kept, Network, Place
 from .measured import Measured
 
@@ -43,7 +42,7 @@ class MapReport(Report):
 
     def content(self, progress: Progress | None) -> Content:
         store, measured = self._store, self._measured
-        depth, _ = depth_and_name(store)
+        networks_here = networks_in(store)
         measured.look()
         document, data, networks = store.read_document() or {}, store.read_data(), self._kept.networks()
         planned = planned_runs(document)
@@ -52,9 +51,9 @@ class MapReport(Report):
         placement = refined(document, store.runs()) if "refine" in document else None
         found = {
             **frame(store, jobs, progress),
-            "depth": depth,
+            "depth": networks_here.depth,
             "notes": notes(jobs.runs, measured.slopes, bool(networks), data is not None, progress),
-            **maps(measured, points, depth),
+            **maps(measured, points, networks_here),
             **_refinement(placement, points),
             "planned": [len(planned.get(point, ())) for point in _tuples(points)],
             "networks": [{**network, "point": number} for network, number in _placed(networks, points)],
@@ -95,10 +94,10 @@ def notes(
     return found
 
 
-def maps(measured: Measured, points: pd.DataFrame, depth: int) -> Content:
+def maps(measured: Measured, points: pd.DataFrame, networks: Networks) -> Content:
     """The maps, which name points of the plane by their number in ``points``."""
     plane, slopes = info.split_points(points), measured.slopes
-    layers = [layer for layer in LAYERS[depth] if layer in measured.layers]
+    layers = [layer for layer in networks.layers if layer in measured.layers]
     widths, statuses = measured.widths, measured.jobs.statuses
     gamma_1 = float(slopes["gamma_1"].iloc[0]) if len(slopes) else 0.0
     at = pd.MultiIndex.from_frame(points)
@@ -119,7 +118,7 @@ def maps(measured: Measured, points: pd.DataFrame, depth: int) -> Content:
         "not_converged": rounded(share),
         "regime_counts": regime_counts(slopes),
         "line_distances": _line_distances(slopes),
-        "named": _named(depth, gamma_1, plane) if len(points) else [],
+        "named": _named(networks.depth, gamma_1, plane) if len(points) else [],
     }
 
 

@@ -96,7 +96,7 @@ function fromAddress() {
 }
 
 function subtitle() {
-  const depth = ["two", "three", "four", "five", "six", "seven", "eight"][content.depth - 2];
+  const depth = ["two", "three", "four", "five", "six", "seven", "eight"][content.depth - 2] ?? content.layers.length;
   const size = [plural(points.gamma.length, "point"), plural(content.widths.length, "width"), plural(content.runs, "run")];
   return `Phase diagram, ${depth} layers: ${size.join(", ")}`;
 }
