@@ -173,7 +173,9 @@ class Study(ABC, Generic[CellT, JobT]):
     """What plans and summaries sum up by."""
 
     def __repr__(self) -> str:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in self.data.arrays().items())
+        shapes = ", ".join(
+            f"{name} {array.shape}" for name, array in self.data.arrays().items() if array.ndim
+        )
         return f"{self.spec.name} ({self.kind}), {len(self.cells()):,} networks on {shapes}"
 
     def outline(self) -> Outline:
@@ -301,7 +303,7 @@ class Study(ABC, Generic[CellT, JobT]):
     def _require_same_data(self, stored: Self, same: bool) -> None:
         if not same:
             raise InputError(
-                f"{self.source}: data: the points differ from the training data of {stored.source}; "
+                f"{self.source}: data: the points differ from those of {stored.source}; "
                 "allowed: the same points, or another output folder"
             )
 

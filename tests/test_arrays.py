@@ -51,7 +51,8 @@ def test_training_warns_once_of_what_plan_notes() -> None:
 
 
 def test_the_folder_of_such_a_study_is_a_spec_with_its_data(tmp_path: Path) -> None:
-    study = phasediag.study(X, Y, **GRID)
+    study = phasediag.study(X, Y, x_test=[2.0, 3.0], y_test=[1.0, 0.0], **GRID)
+    np.testing.assert_array_equal(study.data.x_test, [[2.0], [3.0]])
     store = Store(str(tmp_path), phasediag.kinds.named("phase-diagram").tables)
     store.write_study(study.to_toml())
     store.write_data(study.data.arrays())
@@ -89,6 +90,12 @@ def test_numbers_of_numpy_and_single_ones_are_axes() -> None:
     [
         ({"x": [1.0, float("nan"), 2.0, 3.0]}, r"study\(\): x: row 1 holds nan; allowed: finite numbers"),
         ({"x": X[:3]}, r"study\(\): x \(3, 1\) and y \(4,\) do not agree"),
+        ({"x_test": X}, r"study\(\): y_test: missing; allowed: both x_test and y_test, or neither"),
+        (
+            {"x_test": X, "y_test": Y},
+            r"study\(\): 4 of 4 test points are training points, the first in row 1",
+        ),
+        ({"x_test": [[1.0, 2.0]], "y_test": [1.0]}, r"study\(\): x_test \(1, 2\) has not the inputs of x"),
         ({"x": np.array([object()] * 4)}, r"study\(\): x: object \(4,\); allowed: finite numbers"),
         (
             {"x": np.array([1, 2, 3, 4], object)},

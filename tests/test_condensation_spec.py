@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,11 @@ def test_learning_rates_by_activation() -> None:
             'high = 2.0\nspacing = "odd"',
             ["data.spacing: 'odd'", "uniform-random, even"],
         ),
-        ('"function"', '"funktion"', ["data.kind: 'funktion'", "function, points, digits, mnist, file"]),
+        (
+            '"function"',
+            '"funktion"',
+            ["data.kind: 'funktion'", "function, points, digits, mnist, cifar10, file"],
+        ),
         ("[train]", "[refine]\ntarget = 0.1\n[train]", ["refine: unknown key"]),
         ("[train]", "[samples]\nseeds = [-1]\n[train]", ["samples.seeds[0]: -1"]),
         ("[train]", "[samples]\nwidth = 5\n[train]", ["samples.width: unknown key; allowed: seeds"]),
@@ -167,7 +172,9 @@ def test_refusals_name_the_key_and_what_is_allowed(old: str, new: str, words: li
 
 def test_functions_belong_to_condensation_studies() -> None:
     text = starter("phase-diagram").replace('kind = "points"', 'kind = "function"')
-    assert "data.kind: 'function' is not supported; allowed: points, digits, mnist, file" in refusal(text)
+    assert "data.kind: 'function' is not supported; allowed: points, digits, mnist, cifar10, file" in refusal(
+        text
+    )
 
 
 def test_a_study_has_at_most_ten_million_jobs() -> None:
@@ -316,6 +323,19 @@ def test_a_stored_study_is_read_back(tmp_path: Path, edit: tuple[str, str]) -> N
     assert again.spec == study.spec and ids(again) == ids(study)
     row = {"activations": "tanh", "dimension": study.jobs()[0].dimension, "std": 0.005, "seed": 0}
     assert again.stored_job(row) == study.jobs()[0]
+
+
+def test_test_points_are_kept_and_told_to_be_of_no_use(tmp_path: Path) -> None:
+    text = starter("condensation")
+    table = 'kind = "digits"\nsamples = 50\ntest_fraction = 0.2\n\n'
+    (tmp_path / "s.toml").write_text(re.sub(r'kind = "function"(.|\n)*?(?=\[grid\])', table, text))
+    study = read_study(tmp_path / "s.toml")
+    assert isinstance(study, CondensationStudy)
+    assert study.data.points == 40
+    assert "data: no row of a condensation study tells of the test points" in list(study.notes())
+    again = restored_study(study.to_toml(), study.data.arrays(), "OUT/study.toml")
+    assert isinstance(again, CondensationStudy)
+    assert again.data.shared == study.data.shared and ids(again) == ids(study)
 
 
 def test_arrays_that_do_not_belong_together_are_refused() -> None:

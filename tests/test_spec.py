@@ -239,7 +239,7 @@ def test_seeds_are_a_number_or_a_list():
         ("[0.5, 1.0, 1.75]", "{ start = 0, stop = 1, num = 3000000 }", ["grid.gamma: num: 3000000"]),
         ("depth = 2", "depth = 2.0", ["network.depth", "2.0"]),
         ("seeds = 2", "seeds = 2\n[train]\nloss_tolerance = 1e-13", ["loss_tolerance", "at least 1e-12"]),
-        ('"points"', '"pionts"', ["data.kind: 'pionts'", "allowed: points, digits, mnist, file"]),
+        ('"points"', '"pionts"', ["data.kind: 'pionts'", "allowed: points, digits, mnist, cifar10, file"]),
         ('kind = "points"', "", ["data.kind: required"]),
         ("[[-1.0], [0.5]]", "[-1.0, 0.5]", ["data.x[0]: -1.0", "rows of finite numbers"]),
         ("[[-1.0], [0.5]]", "[[-1.0], [inf]]", ["data.x[1][0]: inf"]),

@@ -8,7 +8,7 @@ import pytest
 
 from phasediag.engine.kept import COMPILING_SECONDS
 from phasediag.errors import InputError
-from phasediag.kinds import read_study, restored_study
+from phasediag.kinds import named, read_study, restored_study
 from phasediag.studies import Hash, Study, hash_of
 from phasediag.sweep.plan import make_plan
 
@@ -123,6 +123,51 @@ def test_stored_studies_need_no_data_file(tmp_path):
     again = restored_study(study.to_toml(), study.data.arrays(), "OUT/study.toml")
     assert (again.spec, again.data) == (study.spec, study.data)
     assert again.jobs() == study.jobs()
+
+
+def test_stored_studies_keep_their_test_points(study_of):
+    study = study_of(
+        ("y = [0.6, -0.4, 0.5, -0.2]", "y = [0.6, -0.4, 0.5, -0.2]\nx_test = [[2.0]]\ny_test = [0.1]")
+    )
+    again = restored_study(study.to_toml(), study.data.arrays(), "OUT/study.toml")
+    assert (again.spec, again.data, again.jobs()) == (study.spec, study.data, study.jobs())
+    np.testing.assert_array_equal(again.data.x_test, [[2.0]])
+    assert not ids(again) & ids(study_of())  # their rows tell of the test points
+
+
+def test_specs_of_folders_of_earlier_versions_are_the_same_studies(study_of):
+    """Their stored specs have no keys of test points."""
+    study = study_of()
+    text = study.to_toml()
+    assert "test" in text and "targets" in text
+    earlier = "\n".join(
+        line for line in text.splitlines() if not line.startswith(("x_test", "y_test", "targets"))
+    )
+    stored = restored_study(earlier, study.data.arrays(), "OUT/study.toml")
+    assert ids(stored) == ids(study)
+    assert study.merged_with(stored).spec == study.spec
+
+
+@pytest.mark.parametrize(
+    ("table", "allowed"),
+    [
+        ('kind = "digits"', "centred, label"),
+        ('kind = "cifar10"\npath = "nowhere"', "centred, label"),
+        ('kind = "file"\npath = "nowhere.csv"', "number"),
+        ('kind = "points"\nx = [[0.0], [1.0]]\ny = [0, 1]', "number"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["phase-diagram", "condensation"])
+def test_networks_with_one_output_are_not_trained_on_classes(tmp_path, kind, table, allowed):
+    starter = named(kind).starter()
+    text = re.sub(r"\[data\]\n(.|\n)*?(?=\[grid\])", f'[data]\n{table}\ntargets = "class"\n', starter)
+    (tmp_path / "s.toml").write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_study(tmp_path / "s.toml")
+    assert str(caught.value) == (
+        f"{tmp_path / 's.toml'}: data.targets: 'class' needs an output for every class, and networks of kind {kind!r} have one; "
+        f"allowed: {allowed}"
+    )
 
 
 def test_stored_points_must_match_their_arrays(study_of):

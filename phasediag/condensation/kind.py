@@ -36,8 +36,10 @@ class Condensation(Kind["CondensationSpec", "CondensationStudy", Job]):
         return CondensationSpec
 
     def study(self, spec: CondensationSpec, folder: Path, source: str) -> CondensationStudy:
+        from ..spec.data import require_numbers
         from .study import CondensationStudy, load_datasets
 
+        require_numbers(spec.data, self.name, source)
         return CondensationStudy(spec, load_datasets(spec, folder, source), source)
 
     def restored(

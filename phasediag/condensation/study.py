@@ -53,12 +53,12 @@ class Datasets:
         return len(next(iter(self.drawn.values())).y if self.shared is None else self.shared.y)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What `data.npz` holds of it: x (n, d), y (n,), or for k data sets x (k, n, largest d), y (k, n), dimension (k,), seed (k,).
+        """What `data.npz` holds of it: the arrays of the one, or of k data sets x (k, n, largest d), y (k, n), dimension (k,), seed (k,).
 
         Where the dimensions differ, x is NaN beyond its own.
         """
         if self.shared is not None:
-            return {"x": self.shared.x, "y": self.shared.y}
+            return self.shared.arrays()
         keys = sorted(self.drawn)
         widest = max(dimension for dimension, _ in keys)
         x = np.full((len(keys), self.points, widest), np.nan)
@@ -80,7 +80,7 @@ class Datasets:
             InputError: the arrays do not belong together.
         """
         if arrays["x"].ndim == 2:
-            return cls(make_dataset(arrays["x"], arrays["y"], source), {})
+            return cls(Dataset.from_arrays(arrays, source), {})
         try:
             keys = [(int(d), int(s)) for d, s in zip(arrays["dimension"], arrays["seed"], strict=True)]
             sets = {
@@ -170,6 +170,8 @@ class CondensationStudy(Study[Cell, Job]):
     def notes(self) -> Iterator[str]:
         if self.data.shared is not None:
             yield from self.data.shared.notes()
+            if len(self.data.shared.y_test):
+                yield "data: no row of a condensation study tells of the test points"
 
     def cells(self) -> set[Cell]:
         return {cell for grid in self.spec.grids for cell in grid.cells(self._dimensions)}

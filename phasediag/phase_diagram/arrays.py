@@ -36,6 +36,8 @@ def study(
     name: str = "study",
     refine: Mapping[str, Any] | None = None,
     samples: Mapping[str, Any] | None = None,
+    x_test: ArrayLike | None = None,
+    y_test: ArrayLike | None = None,
     **train: Any,
 ) -> PhaseDiagramStudy:
     """A phase diagram on arrays: what `phasediag.read_study` returns for a file of kind "phase-diagram".
@@ -54,6 +56,8 @@ def study(
         name: of the study.
         refine: the table [refine] of a spec.
         samples: the table [samples] of a spec.
+        x_test: inputs (t, d), or (t,) for d = 1, of test points, none of which is a training point.
+        y_test: their targets (t,).
         **train: keys of the table [train], such as ``accuracy`` or ``loss_tolerance``.
 
     Returns:
@@ -70,8 +74,16 @@ def study(
         raise InputError(f"{_SOURCE}: {min(unknown)}: not an argument; {choices(min(unknown), allowed)}")
     if width is None:
         raise InputError(f"{_SOURCE}: width: required, but missing; allowed: several whole numbers")
-    inputs, targets = _numbers(x, "x", (1, 2)), _numbers(y, "y", (1,))
-    data = make_dataset(inputs[:, None] if inputs.ndim == 1 else inputs, targets, _SOURCE)
+    if (x_test is None) != (y_test is None):
+        missing = "x_test" if x_test is None else "y_test"
+        raise InputError(f"{_SOURCE}: {missing}: missing; allowed: both x_test and y_test, or neither")
+    inputs, targets = _inputs(x, "x"), _numbers(y, "y", (1,))
+    if x_test is None or y_test is None:
+        data = make_dataset(inputs, targets, _SOURCE)
+    else:
+        data = make_dataset(
+            inputs, targets, _SOURCE, _inputs(x_test, "x_test"), _numbers(y_test, "y_test", (1,))
+        )
     axes = {"width": width, "gamma": gamma, "gamma_prime": gamma_prime}
     document = {
         "name": name,
@@ -96,6 +108,12 @@ def study(
             message = message.replace(f"{_SOURCE}: {table}.", f"{_SOURCE}: ", 1)
         raise InputError(message) from None
     return PhaseDiagramStudy(spec, data, _SOURCE)
+
+
+def _inputs(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """Finite numbers (n, d); one dimension is n rows of one input."""
+    numbers = _numbers(values, name, (1, 2))
+    return numbers[:, None] if numbers.ndim == 1 else numbers
 
 
 def _numbers(values: ArrayLike, name: str, dimensions: tuple[int, ...]) -> NDArray[np.float64]:

@@ -31,18 +31,19 @@ class PhaseDiagram(PlaneKind["Spec", "PhaseDiagramStudy", Job]):
         return Spec
 
     def study(self, spec: Spec, folder: Path, source: str) -> PhaseDiagramStudy:
-        from ..spec.data import load_data
+        from ..spec.data import load_data, require_numbers
         from .study import PhaseDiagramStudy
 
+        require_numbers(spec.data, self.name, source)
         return PhaseDiagramStudy(spec, load_data(spec.data, folder, source), source)
 
     def restored(
         self, spec: Spec, arrays: Mapping[str, NDArray[np.generic]], source: str
     ) -> PhaseDiagramStudy:
-        from ..spec.data import make_dataset, require_points
+        from ..spec.data import Dataset, require_points
         from .study import PhaseDiagramStudy
 
-        data = make_dataset(arrays["x"], arrays["y"], f"{source}: data")
+        data = Dataset.from_arrays(arrays, f"{source}: data")
         require_points(spec.data, data, source)
         return PhaseDiagramStudy(spec, data, source)
 

@@ -117,21 +117,33 @@ class Table(BaseModel):
 
 
 class PointsData(Table):
-    """Training points in the file itself: `x` has n rows of d numbers, `y` n numbers. They are used unchanged."""
+    """Training points in the file itself: `x` has n rows of d numbers, `y` n numbers. They are used unchanged.
+
+    `x_test` and `y_test` are test points, which no network is trained on. `targets = "class"`: `y` holds labels 0 to K - 1 of K classes.
+    """
 
     kind: Literal["points"]
     x: Annotated[tuple[tuple[Number, ...], ...], AfterValidator(not_empty)] = Field(
         description="rows of finite numbers, for example [[-1.0], [0.5]]"
     )
     y: tuple[Number, ...] = Field(description="a list of finite numbers, one for each row of x")
+    targets: Literal["number", "class"] = Field(default="number", description="number, class")
+    x_test: tuple[tuple[Number, ...], ...] = Field(default=(), description="rows like those of x")
+    y_test: tuple[Number, ...] = Field(
+        default=(), description="a list of finite numbers, one for each row of x_test"
+    )
 
     @model_validator(mode="after")
     def _shapes_agree(self) -> PointsData:
         lengths = {len(row) for row in self.x}
         if len(lengths) > 1 or lengths == {0}:
             raise ValueError("the rows of x differ in length or are empty; allowed: rows of one length")
-        if len(self.x) != len(self.y):
-            raise ValueError(f"x has {len(self.x)} rows, y {len(self.y)} numbers; allowed: equal lengths")
+        if {len(row) for row in self.x_test} - lengths:
+            raise ValueError(f"x_test has rows of another length than x; allowed: rows of {lengths.pop()}")
+        for x, y in (("x", "y"), ("x_test", "y_test")):
+            rows, numbers = len(getattr(self, x)), len(getattr(self, y))
+            if rows != numbers:
+                raise ValueError(f"{x} has {rows} rows, {y} {numbers} numbers; allowed: equal lengths")
         return self
 
 
@@ -148,39 +160,72 @@ class SubsetData(Table):
     divide_by: Number = Field(default=1.0, gt=0.0, description="a finite number above 0")
 
 
-class LabelledData(SubsetData):
-    """Data of K classes. `targets` makes one target of the labels: 2 label / (K - 1) - 1 ("centred"), or the label itself ("label").
+class SplitData(SubsetData):
+    """Data without a test set: the share `test_fraction` of the drawn rows, rounded, are test points, and the others train."""
 
-    Every class has equally many rows in the sample.
+    test_fraction: Number = Field(
+        default=0.0, ge=0.0, lt=1.0, description="a number from 0, for no test points, to below 1"
+    )
+
+
+class LabelledData(SubsetData):
+    """Data of K classes, with equally many rows of each class in every sample.
+
+    `targets` makes one target of the labels, 2 label / (K - 1) - 1 ("centred") or the label itself ("label"), or leaves the class to
+    networks with K outputs ("class").
     """
 
-    targets: Literal["centred", "label"] = Field(default="centred", description="centred, label")
+    targets: Literal["centred", "label", "class"] = Field(
+        default="centred", description="centred, label, class"
+    )
 
 
-class DigitsData(LabelledData):
+class DigitsData(LabelledData, SplitData):
     """The handwritten digits of scikit-learn."""
 
     kind: Literal["digits"]
 
 
-class MnistData(LabelledData):
-    """The training pair of MNIST, or of any data set of ten classes in its format, in the folder `path`."""
+class ImagesData(LabelledData):
+    """Images in the files of their authors, of which `test_samples` test points are drawn from the test set."""
+
+    test_samples: int = Field(
+        default=0, strict=True, ge=0, le=MAX_SEED, description=f"a whole number from 0 to {MAX_SEED}"
+    )
+
+
+class MnistData(ImagesData):
+    """The training and the test pair of MNIST, or of any data set of ten classes in its format, in the folder `path`."""
 
     kind: Literal["mnist"]
     path: Text = Field(min_length=1, description="a folder with the standard IDX files, or Keras' mnist.npz")
 
 
-class FileData(SubsetData):
-    """A CSV, Parquet or .npz file. By default, `samples` is 200, or all rows if the file has fewer."""
+class Cifar10Data(ImagesData):
+    """CIFAR-10 in the folder `path`: 3072 inputs, the red, green and blue planes of 32 x 32 pixels one after the other."""
+
+    kind: Literal["cifar10"]
+    path: Text = Field(
+        min_length=1, description="a folder with the binary version, data_batch_1.bin and the others"
+    )
+
+
+class FileData(SplitData):
+    """A CSV, Parquet or .npz file. By default, `samples` is 200, or all rows if the file has fewer.
+
+    Arrays `x_test` and `y_test` of an .npz file are test points, all of them. `targets = "class"`: `y` holds labels 0 to K - 1 of K
+    classes, with equally many rows of each class in the sample.
+    """
 
     kind: Literal["file"]
     path: Text = Field(min_length=1, description="a .csv, .parquet or .npz file")
     samples: int | None = Field(  # type: ignore[assignment]
         None, strict=True, ge=1, le=MAX_SEED, description=_SUBSET
     )
+    targets: Literal["number", "class"] = Field(default="number", description="number, class")
 
 
-DataSpec = PointsData | DigitsData | MnistData | FileData
+DataSpec = PointsData | DigitsData | MnistData | Cifar10Data | FileData
 """The data that every kind of study can be trained on."""
 
 
