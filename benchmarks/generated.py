@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 import phasediag
-from phasediag.phase_diagram.columns import TABLES
+from phasediag.phase_diagram.columns import MEASURES, TABLES
 from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.study import PhaseDiagramStudy
 from phasediag.phase_diagram.theory import LAYERS, predicted_slope
@@ -73,6 +73,7 @@ def rows(jobs: Sequence[Job], rng: np.random.Generator) -> pa.Table:
         "norm_initial": np.sqrt(frame["width"].to_numpy(float)),
         "norm_final": np.sqrt(frame["width"].to_numpy(float)) * (1 + change),
         "orientations": np.where(weights, np.nan, rng.uniform(1, 512, len(frame))),
+        **{name: rng.uniform(0, 1, len(frame)) for name in MEASURES.names},
         "loss_initial": np.repeat(rng.uniform(0.05, 0.5, len(jobs)), len(layers)),
         "loss_final": np.repeat(rng.uniform(0.5, 1.0, len(jobs)) * LOSS, len(layers)),
         "evaluations": np.repeat(rng.integers(50, 500, len(jobs)), len(layers)),

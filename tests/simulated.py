@@ -102,7 +102,7 @@ def main() -> None:
         gpu.begin()
         for trial, then in ((first, True), (second, False)):
             found = step(gpu, 0)
-            for field in ("residual", "kernels", "rotation", "travelled"):
+            for field in ("residual", "kernels", "held", "rotation", "travelled"):
                 wanted = getattr(trial, field)
                 np.testing.assert_allclose(
                     getattr(found, field),

@@ -19,7 +19,7 @@ from phasediag.cli import app
 from phasediag.display.figures import render
 from phasediag.errors import InputError
 from phasediag.kinds import open_store, read_study
-from phasediag.phase_diagram.columns import DIFFERENCES, LINES
+from phasediag.phase_diagram.columns import DIFFERENCES, LINES, MEASURES
 from phasediag.phase_diagram.comparison import compare, differs, summarise
 from phasediag.phase_diagram.figures.difference import difference_map, draw_differences
 
@@ -307,6 +307,7 @@ def _row(job, layer, critical):
         "loss_initial",
         "loss_final",
         "relative_change_spectral",
+        *MEASURES.names,
     )
     cell = {
         name: getattr(job, name)

@@ -302,7 +302,8 @@ def test_a_trial_whose_kernel_is_not_finite_is_rejected() -> None:
     broken = kernels.copy()
     broken[:, 0] = np.nan
     risk = np.array([0.1]), np.zeros(1), 0.3 * ones
-    steps.judge(front, job, Trial(0.6 * residual, broken, *risk), accuracy, target, 1)
+    trial = Trial(0.6 * residual, broken, np.zeros((1, points, points)), *risk)
+    steps.judge(front, job, trial, accuracy, target, 1)
     assert not front.fresh[0] and front.rejected[0] == 1
     assert np.isfinite(front.debt).all() and np.isfinite(front.step).all()
 

@@ -25,7 +25,7 @@ from phasediag.engine.relu_cpu import ReluNetworkCPU
 from phasediag.engine.relu_gpu import ReluNetworkGPU
 from phasediag.phase_diagram.costs import card_bytes
 from phasediag.phase_diagram.jobs import Job
-from phasediag.phase_diagram.training import Trained, _measure
+from phasediag.phase_diagram.training import InitialNorms, Trained, _measure
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -60,7 +60,7 @@ def test_a_step_leads_where_it_does_on_the_cpu(depth: int) -> None:
     for _ in range(2):
         for repeats in (0, 1) if depth > 2 else (0,):
             one, two = (step(network, depth, 1e-3, repeats) for network in (cpu, gpu))
-            for name in ("residual", "kernels", "rotation", "travelled"):
+            for name in ("residual", "kernels", "held", "rotation", "travelled"):
                 found, expected = getattr(two, name), getattr(one, name)
                 np.testing.assert_allclose(
                     found, expected, rtol=1e-7, atol=1e-9 * np.abs(expected).max(), err_msg=name
@@ -152,10 +152,11 @@ def test_what_is_measured_on_the_card_is_measured_on_what_it_sends(depth: int, r
         network = ReluNetworkGPU.initialised(X, Y, depth, neurons, starts, "float64", "cpu")
         outcome = integrate(network, Settings(max_evaluations=evaluations))
         for index, job in enumerate(jobs):
-            of_job = outcome.changes[index], [], {}
+            of_job = outcome.changes[index], [], {}, outcome.courses[index]
             trained = Trained(job, "", 0, 0.0, 0.0, network.initial(index), *of_job, 0.0)
             for layer, found in outcome.measured[index].items():
-                np.testing.assert_allclose(found, _measure(trained, layer), rtol=1e-7, atol=1e-30)
+                expected = _measure(trained, layer, InitialNorms().of(trained, layer)[2])
+                np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-30)
     silent = integrate(
         ReluNetworkGPU.initialised(X, Y, depth, neurons, starts, "float64", "cpu"),
         Settings(max_evaluations=1),

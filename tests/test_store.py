@@ -24,7 +24,7 @@ from waiting import PATIENCE
 
 from phasediag.errors import InputError
 from phasediag.kinds import open_store
-from phasediag.phase_diagram.columns import TABLES
+from phasediag.phase_diagram.columns import MEASURES, TABLES
 from phasediag.storage import schema as schemas
 from phasediag.storage import store as store_module
 from phasediag.storage.schema import STATUSES
@@ -77,6 +77,7 @@ def row(job_id="a", layer="W1", status="converged", **changes):
         "norm_initial": 14.1,
         "norm_final": 15.2,
         "orientations": float("nan") if layer == "a" else 12.5,
+        **dict.fromkeys(MEASURES.names, 0.75),
         "loss_initial": 0.1,
         "loss_final": 1e-7,
         "evaluations": 42,
@@ -413,7 +414,7 @@ def rewritten(table):
 
 
 TABLE = runs_table(job_rows("a"))
-NEWER = TABLE.replace_schema_metadata({"phasediag_schema": "2"})
+NEWER = TABLE.replace_schema_metadata({"phasediag_schema": "3"})
 SHORT = TABLE.drop_columns(["seed"])
 TYPED = TABLE.set_column(3, "width", pa.array([1.0, 2.0]))
 
@@ -425,7 +426,7 @@ TYPED = TABLE.set_column(3, "width", pa.array([1.0, 2.0]))
         (empty, "not a complete Parquet file"),
         (damage_page, "column job_id is damaged"),
         (foreign, "not written by phasediag"),
-        (rewritten(NEWER), "schema version 2"),
+        (rewritten(NEWER), "schema version 3; allowed: 1, 2"),
         (rewritten(SHORT), "no column seed"),
         (rewritten(TYPED), "column width is not of type int64"),
     ],

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .measures import SAME_ORIENTATION, drawn_neurons
+from .measures import FEW, SAME_ORIENTATION, SETTLED, drawn_neurons
 
-_CYCLE, _MOST_STEPS = 24, 240
-"""Steps of Lanczos' method between two looks, and at most."""
+_CYCLE, _CYCLE_NEAR, _MOST_STEPS = 24, 6, 240
+"""Steps of Lanczos' method between two looks, from anywhere and from close by, and at most."""
 _SETTLED, _SPENT = 1e-9, 1e-12
 """Relative change of the largest eigenvalue between looks that ends it; what is left of a vector, relative to that, where it has ended."""
 
@@ -23,11 +23,12 @@ def frobenius(matrices: Tensor) -> Tensor:
     return norms
 
 
-def spectral(matrices: Tensor) -> Tensor:
+def spectral(matrices: Tensor, near: Tensor | None = None) -> Tensor:
     """Operator norms (B,) of matrices (B, p, k); NaN where they are not finite.
 
     The root of the largest eigenvalue of the smaller Gram matrix, by Lanczos' method with full reorthogonalisation from a fixed start
-    (Golub and Van Loan, section 10.1).
+    (Golub and Van Loan, section 10.1); or from vectors ``near`` (B, min(p, k)) those that the matrices stretched most before training,
+    and less accurate, as :func:`.measures.spectral_near`.
     """
     tall = matrices if matrices.shape[1] >= matrices.shape[2] else matrices.mT
     scale = tall.abs().amax(dim=(1, 2))
@@ -36,17 +37,20 @@ def spectral(matrices: Tensor) -> Tensor:
     scaled = torch.where(
         finite[:, None, None], tall / safe, 0.0
     )  # relative to the largest number: tiny changes would underflow
-    norms = scale.double() * _largest_eigenvalue(scaled).clamp(min=0).sqrt()
+    norms = scale.double() * _largest_eigenvalue(scaled, near).clamp(min=0).sqrt()
     return torch.where(finite, norms, torch.nan)
 
 
-def _largest_eigenvalue(tall: Tensor) -> Tensor:
+def _largest_eigenvalue(tall: Tensor, near: Tensor | None) -> Tensor:
     """The largest eigenvalues (B,) of A^T A, for matrices A (B, p, k)."""
     jobs, _, columns = tall.shape
-    start = torch.from_numpy(np.random.default_rng(columns).standard_normal(columns)).to(tall.device)
+    cycle, settled = _CYCLE_NEAR, SETTLED
+    if near is None or columns <= FEW:
+        cycle, settled = _CYCLE, _SETTLED
+        near = torch.from_numpy(np.random.default_rng(columns).standard_normal((1, columns))).to(tall.device)
     most = min(columns, _MOST_STEPS)
     basis = torch.empty((jobs, columns, most), dtype=torch.float64, device=tall.device)
-    basis[:, :, 0] = start / start.norm()
+    basis[:, :, 0] = near / near.norm(dim=1, keepdim=True)
     diagonal: list[Tensor] = []
     beside: list[Tensor] = []
     largest = highest = torch.zeros(jobs, dtype=torch.float64, device=tall.device)
@@ -60,9 +64,9 @@ def _largest_eigenvalue(tall: Tensor) -> Tensor:
         length = product.norm(dim=1)
         spent = length <= _SPENT * highest  # all that the start leads to is known
         length = torch.where(spent, 0.0, length)
-        if step % _CYCLE == 0 or step == most:
+        if step % cycle == 0 or step == most:
             before, largest = largest, _ritz(diagonal, beside)
-            if step == most or bool(((largest - before).abs() <= _SETTLED * largest).all()):
+            if step == most or bool(((largest - before).abs() <= settled * largest).all()):
                 break
         beside.append(length)
         basis[:, :, step] = torch.where(spent[:, None], 0.0, product / length[:, None])

@@ -32,7 +32,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .networks import Layers, Moment, Outcome, initial_weights
+from .functions import products
+from .linearised import Ways, courses
+from .modes import eigh
+from .networks import Array, Course, Layers, Moment, Outcome, initial_weights
 
 ALIGNMENT = 32
 """Widths are padded to a multiple of this with neurons whose weights are and stay zero. Vector instructions then never straddle
@@ -169,11 +172,14 @@ class _Front:
     status: Tensor  # (B,)
     evaluations: Tensor  # (B,)
     loss: Tensor  # (B,) float64
+    half: Tensor  # (B,) half of the loss at the start, and the steps after which the loss first was that: NaN before
+    halved: Tensor
 
     @classmethod
     def at_start(cls, networks: Networks, settings: Settings) -> _Front:
         count = torch.zeros_like(networks.kappa, dtype=torch.int64)
         moving = networks.start if settings.method == "adam" else {}
+        unknown = torch.full_like(networks.kappa, torch.nan)
         return cls(
             torch.arange(len(count), device=count.device),
             networks,
@@ -182,7 +188,7 @@ class _Front:
             _zeros_like(networks.start),
             count,
             count.clone(),
-            torch.full_like(networks.kappa, torch.nan),
+            *(unknown.clone() for _ in range(3)),
         )
 
     def select(self, keep: Tensor) -> _Front:
@@ -195,7 +201,7 @@ class _Front:
             {part: tensor.new_empty(len(keep), *tensor.shape[1:]) for part, tensor in self.weights.items()},
             self.status.index_select(0, keep),
             self.evaluations.index_select(0, keep),
-            self.loss.index_select(0, keep),
+            *(tensor.index_select(0, keep) for tensor in (self.loss, self.half, self.halved)),
         )
 
     @property
@@ -223,22 +229,27 @@ def descend(networks: Networks, settings: Settings, trace: bool = False) -> Outc
     not finite; nor need the weights be).
     """
     outcome = Outcome.of(len(networks.kappa))
+    outcome.courses = [_NOWHERE] * len(networks.kappa)
     target = settings.loss_tolerance * half_mean_square(networks.y[None, :]).item()
     front = _Front.at_start(networks, settings)
     evaluations, due = 0, 1
     step = settings.learning_rate if settings.method == "gd" else float("nan")
+    losses: list[Tensor] = []
     while len(front.jobs):
         evaluations += 1
         residual, scale, factors = front.networks.evaluate(front.present())
         _end(front, residual, evaluations, target, settings.max_evaluations)
         if evaluations == 1:
-            outcome.loss_initial = front.loss.tolist()
+            outcome.loss_initial, front.half = front.loss.tolist(), front.loss / 2
+        losses.append(front.loss)
         if trace and evaluations == due:
             _record(outcome, front, step)
             due = max(due + 1, int(due * TRACE_GROWTH))
         _step(front, scale, factors, evaluations, settings)
         if evaluations % CHECK_EVERY == 0 or evaluations == settings.max_evaluations:
+            _note_half(front, torch.stack(losses), evaluations)
             front = _drop_ended(outcome, front, trace, step)
+            losses = [front.loss]
     return outcome
 
 
@@ -251,6 +262,17 @@ def _end(front: _Front, residual: Tensor, evaluations: int, target: float, limit
     front.end(loss <= target, _CONVERGED)
     if evaluations >= limit:
         front.end(torch.ones_like(front.running), _LIMIT)
+
+
+def _note_half(front: _Front, losses: Tensor, evaluations: int) -> None:
+    """Notes which jobs have come to half of their loss in the last of so many evaluations, with these losses (E, B): between two of them,
+    ln of the loss is taken to be a straight line."""
+    reached = losses <= front.half
+    at = reached.int().argmax(dim=0)
+    before, after = (losses.gather(0, index.clamp(min=0)[None])[0] for index in (at - 1, at))
+    share = (before / front.half).log() / (before / after).log()
+    new = reached.any(dim=0) & front.halved.isnan()
+    front.halved = torch.where(new, evaluations - len(losses) + at - 1 + share, front.halved)
 
 
 def _step(front: _Front, scale: Tensor, factors: Factors, count: int, settings: Settings) -> None:
@@ -310,7 +332,35 @@ def _drop_ended(outcome: Outcome, front: _Front, trace: bool, step: float) -> _F
         outcome.status[job] = STATUS[status[index]]
         outcome.evaluations[job], outcome.loss_final[job] = evaluations[index], losses[index]
         outcome.changes[job] = layers_of(**_layers(front.change, index, front.networks.width))
+        outcome.courses[job] = _course(front, index, step)
     return front.select(torch.nonzero(front.running).flatten())
+
+
+_NOWHERE = Course(float("nan"), float("nan"), float("nan"), float("nan"), np.empty(0))
+
+
+def _course(front: _Front, index: int, step: float) -> Course:
+    """The course of a job that is at its end, in the unit of time in which the rate of a is 1."""
+    networks, points = front.networks, len(front.networks.y)
+    kappa, x = float(networks.kappa[index]), networks.inputs[:, :-1].double()
+    start, change = (
+        {name: part.double() for name, part in _layers(parts, index, networks.width).items()}
+        for parts in (networks.start, front.change)
+    )
+    unit = float(networks.rates["a"][index])
+    rates = torch.stack([networks.rates[name][index] / unit for name in start])
+    ends: list[Array] = []
+    for weights in (list(start.values()), [start[name] + change[name] for name in start]):
+        outputs, layers = zip(*products(weights, x, x, 1.0), strict=True)
+        by_layer = torch.stack([torch.cat(parts) for parts in zip(*layers, strict=True)])
+        residual = kappa * torch.cat(outputs) - networks.y
+        kernel = kappa**2 / points * torch.einsum("l,lij->ij", rates, by_layer)
+        ends += [residual.cpu().numpy()[None], kernel.cpu().numpy()[None]]
+    values, vectors = eigh(ends[1])
+    steps = np.array([[float(front.evaluations[index]) - 1.0], [float(front.halved[index])]])
+    time, time_half = steps * step * unit
+    ways = Ways(ends[0], values.clip(0), vectors, ends[2], ends[3], time, time_half, np.array([step * unit]))
+    return next(courses(ways))
 
 
 def _record(outcome: Outcome, front: _Front, step: float) -> None:

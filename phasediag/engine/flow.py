@@ -17,15 +17,17 @@ have ended. Errors are measured in the quantity that users read: the change of e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from . import steps
+from .linearised import Ways, courses
 from .measures import Measured
-from .networks import Array, Changes, Evaluated, Indices, Layers, Moment, Outcome, Trial
+from .networks import Array, Changes, Course, Evaluated, Indices, Layers, Moment, Outcome, Trial
 from .runners import Runner
 from .steps import CONVERGED, DIVERGED, LIMIT, RESTING, RUNNING, SETTLE_TOLERANCE, STUCK, Front
 
@@ -35,6 +37,8 @@ before. Its few neurons wait at saddles where errors far below the accuracy deci
 stand for, some would: nearly all that have stalled converge when they are followed again."""
 ENDED = 1 / 8
 """Share of jobs that has ended before those that go on are put together anew, where that has a price."""
+BLOCK = 2**22
+"""Numbers of the largest array of jobs that are looked back at together."""
 _STATUS = {
     CONVERGED: "converged",
     DIVERGED: "diverged",
@@ -75,7 +79,7 @@ class Network(Protocol):
 
     @property
     def rates(self) -> Array:
-        """The rates c_l (B, L)."""
+        """The rates c_l (B, L); that of the output weights is 1."""
 
     @property
     def mass(self) -> Array:
@@ -112,6 +116,9 @@ class Network(Protocol):
     def measured(self, jobs: Indices) -> list[Mapping[str, Measured]]:
         """What is measured on the networks with these indices, by layer; nothing where that is left to who has their changes."""
 
+    def outputs(self, jobs: Indices, points: Array) -> list[Array]:
+        """f (k,) at points (k, d) of the networks with these indices; empty where that is left to who has their changes."""
+
     def initial(self, job: int) -> Layers:
         """Initial weights of one job."""
 
@@ -119,24 +126,27 @@ class Network(Protocol):
         """Displacement since the start of the weights of one job."""
 
 
-def integrate(network: Network, settings: Settings, trace: bool = False, keep: bool = True) -> Outcome:
+def integrate(
+    network: Network, settings: Settings, trace: bool = False, keep: bool = True, points: Array | None = None
+) -> Outcome:
     """Follows the gradient flow of every job to convergence, or to an honest end.
 
     Returns a :class:`.networks.Outcome`; its ``status`` is "converged", "evaluation_limit", "stalled" (stationary above the
     tolerance, or not what it stands for: see :meth:`Network.unseen`; a represented network in all of ``TRIES``) or "diverged".
-    ``trace`` keeps a :class:`.networks.Moment` after every step that counts; without ``keep``, changes that were measured are not kept.
+    ``trace`` keeps a :class:`.networks.Moment` after every step that counts; without ``keep``, changes that were measured are not kept;
+    ``points`` (k, d): where else to look at the functions that were learned.
     """
-    outcome = _follow(network, settings, trace, keep)
+    outcome = _follow(network, settings, trace, keep, points)
     for attempt in range(1, TRIES):
         stalled = np.flatnonzero((np.array(outcome.status) == "stalled") & (network.mass > 1))
         if not len(stalled):
             break
         closer = replace(settings, accuracy=CLOSER**attempt * settings.accuracy)
-        outcome.update(stalled, _follow(network.select(stalled), closer, trace, keep))
+        outcome.update(stalled, _follow(network.select(stalled), closer, trace, keep, points))
     return outcome
 
 
-def _follow(network: Network, settings: Settings, trace: bool, keep: bool) -> Outcome:
+def _follow(network: Network, settings: Settings, trace: bool, keep: bool, points: Array | None) -> Outcome:
     """One try of :func:`integrate`."""
     target = settings.loss_tolerance * float(np.mean(network.y**2)) / 2
     run, size = network.runner, (len(network.rates), len(network.layers), len(network.y), network.pieces)
@@ -154,14 +164,17 @@ def _follow(network: Network, settings: Settings, trace: bool, keep: bool) -> Ou
             _record(outcome, front, rows[run.get(front.counted[jobs])], network)
         unseen = network.unseen(front.fitted[jobs])
         run(steps.ends, front, jobs, unseen, target, settings.accuracy, settings.max_evaluations)
+        if step == 0:
+            start = deepcopy((front.residual, front.values, front.vectors))
         force = network.force(front.remaining[jobs], front.end[jobs] == RESTING)
         run(steps.propose, front, jobs, force, target, settings.max_evaluations)
         if step % every == 0:
             ends = run.get(front.end[jobs])
             running = ends == RUNNING
             if np.mean(~running) > (0 if every == 1 else ENDED) or not running.any():
-                _finish(outcome, front, rows, ends, network, keep)
+                _finish(outcome, front, rows, ends, network, keep, points)
                 if not running.any():
+                    outcome.courses = list(_courses(front, start, run))
                     return outcome
                 rows, network = rows[running], network.select(np.flatnonzero(running))
                 jobs = run.put(rows)
@@ -179,12 +192,21 @@ def _follow(network: Network, settings: Settings, trace: bool, keep: bool) -> Ou
 
 
 def _finish(
-    outcome: Outcome, front: Front, rows: Indices, ends: Indices, network: Network, keep: bool
+    outcome: Outcome,
+    front: Front,
+    rows: Indices,
+    ends: Indices,
+    network: Network,
+    keep: bool,
+    points: Array | None,
 ) -> None:
     """Notes what became of the jobs that are at their end."""
     get = network.runner.get
     evaluations, loss = get(front.evaluations), get(front.loss)
     ended = np.flatnonzero(ends != RUNNING)
+    if points is not None and len(ended):
+        for job, output in zip(rows[ended], network.outputs(ended, points), strict=True):
+            outcome.outputs[job] = output
     for index, measured in zip(ended, network.measured(ended), strict=True):
         job = int(rows[index])
         outcome.status[job] = _STATUS[int(ends[index])]
@@ -195,11 +217,25 @@ def _finish(
             outcome.changes[job] = network.change(int(index))
 
 
+def _courses(front: Front, start: Any, run: Runner) -> Iterator[Course]:
+    """The courses of all jobs, which are at their end; ``start``: residuals, and modes of the kernels, at their start."""
+    jobs, n = front.residual.shape
+    size = max(1, BLOCK // (front.kernels.shape[1] * n**2))
+    for at in range(0, jobs, size):
+        those = slice(at, at + size)
+        residual, values, vectors, residual_end, kernels, held, time, halved = (
+            run.get(array[those])
+            for array in (*start, front.residual, front.kernels, front.held, front.time, front.halved)
+        )
+        kernel_end, flowing = kernels.sum(axis=1) + held, np.zeros(len(time))
+        yield from courses(Ways(residual, values, vectors, residual_end, kernel_end, time, halved, flowing))
+
+
 def _record(outcome: Outcome, front: Front, jobs: Indices, network: Network) -> None:
     """Notes where these jobs are."""
     get = network.runner.get
     evaluations, loss, travelled = get(front.evaluations), get(front.loss), get(front.travelled)
-    times = get(front.time) * get(front.rates)[:, -1]
+    times = get(front.time)
     for job in jobs:
         moved = dict(zip(network.layers, travelled[job].tolist(), strict=True))
         outcome.trace[job].append(Moment(int(evaluations[job]), float(times[job]), float(loss[job]), moved))

@@ -1,4 +1,4 @@
-"""What is measured on a trained network: relative change, norms, number of orientations. float64 sums."""
+"""What is measured on a trained network: relative change, norms, ranks, number of orientations. float64 sums."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ BLOCK = 2**22
 MAX_NEURONS = 512
 """Neurons that the orientations are counted of."""
 SAME_ORIENTATION = np.radians(10.0)
-SMALL = 256
-"""Up to so many rows or columns, all eigenvalues are found faster than the largest one."""
+SMALL, FEW = 256, 48
+"""Up to so many rows or columns, all eigenvalues are found faster than the largest one: from nowhere, and from where it was before."""
+STEPS, SETTLED = 60, 1e-5
+"""Most steps from there, and the relative change of the eigenvalue that ends them."""
 
 
 class Measured(NamedTuple):
-    """What is measured on a layer: the Frobenius and the operator norm of the change of its weights, the Frobenius norm of its weights
-    after training, and their effective number of orientations. NaN for output weights, where it means nothing. Frobenius norms are those of
-    the network that simulated neurons stand for."""
+    """What is measured on a layer: the Frobenius and the operator norm of the change of its weights, both of its weights after training,
+    and their effective number of orientations. NaN for output weights, where it means nothing. Frobenius norms are those of the network
+    that simulated neurons stand for, operator norms those over the root of what one stands for."""
 
     change: float
     spectral: float
     final: float
+    final_spectral: float
     orientations: float
 
 
@@ -41,12 +44,22 @@ def spectral(matrix: Array) -> float:
 
     Of small matrices from all eigenvalues of the smaller Gram matrix, of others by Lanczos' method (ARPACK) from a fixed start.
     """
+    return _stretched(matrix, False)[0]
+
+
+def stretched(matrix: Array) -> tuple[float, Array]:
+    """Operator norm of a matrix, and the unit vector of its smaller side that it stretches most; empty where there is none."""
+    norm, vector = _stretched(matrix, True)
+    return norm, vector
+
+
+def _stretched(matrix: Array, vectors: bool) -> tuple[float, Array]:
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
-    scale = float(np.abs(tall).max(initial=0.0))
+    scale, nothing = float(np.abs(tall).max(initial=0.0)), np.empty(0)
     if not np.isfinite(scale):
-        return float("nan")
+        return float("nan"), nothing
     if scale == 0.0:
-        return 0.0
+        return 0.0, nothing
     # relative to the largest number: tiny changes would underflow when squared
     columns = tall.shape[1]
     if columns > SMALL:
@@ -62,12 +75,51 @@ def spectral(matrix: Array) -> float:
         start = np.random.default_rng(columns).standard_normal(columns)
         try:
             # its error is the square of the tolerance, about
-            largest = eigsh(operator, k=1, which="LA", v0=start, tol=1e-6, return_eigenvectors=False)[0]
-            return scale * float(np.sqrt(max(largest, 0.0)))
+            found = eigsh(operator, k=1, which="LA", v0=start, tol=1e-6, return_eigenvectors=vectors)
+            values, columns_of = found if vectors else (found, nothing[None])
+            return scale * float(np.sqrt(max(values[0], 0.0))), columns_of[:, 0] if vectors else nothing
         except ArpackNoConvergence:
             pass
     tall = np.divide(tall, scale, dtype=np.float64)
-    return scale * float(np.sqrt(max(np.linalg.eigvalsh(tall.T @ tall)[-1], 0.0)))
+    gram = tall.T @ tall
+    values, vector = np.linalg.eigvalsh(gram), nothing
+    if vectors:
+        vector = np.linalg.eigh(gram)[1][:, -1]
+    return scale * float(np.sqrt(max(values[-1], 0.0))), vector
+
+
+def spectral_near(matrix: Array, near: Array) -> float:
+    """Operator norm of a matrix that was ``near`` the one it stretched most (see `stretched`) before training: to about 1e-4.
+
+    By Lanczos' method from there (Golub and Van Loan, section 10.1). It takes few steps where training has changed little, and where what
+    it has added is far larger than all else.
+    """
+    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    if tall.shape[1] <= FEW or len(near) != tall.shape[1]:
+        return spectral(matrix)
+    basis = np.zeros((STEPS + 1, len(near)))
+    tridiagonal = np.zeros((STEPS + 1, STEPS + 1))
+    basis[0], largest = near, 0.0
+    for step in range(STEPS):
+        known = basis[: step + 1]
+        product = (tall @ basis[step].astype(tall.dtype)) @ tall
+        if not np.isfinite(product).all():
+            return float("nan")
+        along = known @ product
+        product = product - along @ known
+        product -= (known @ product) @ known  # once leaves what rounding has brought back
+        tridiagonal[step, step], length = along[-1], float(np.linalg.norm(product))
+        before, largest = largest, float(np.linalg.eigvalsh(tridiagonal[: step + 1, : step + 1])[-1])
+        if not length > SETTLED * largest or (step > 2 and largest - before <= SETTLED * largest):
+            break
+        tridiagonal[step + 1, step] = tridiagonal[step, step + 1] = length
+        basis[step + 1] = product / length
+    return float(np.sqrt(largest))
+
+
+def stable_rank(frobenius: float, spectral: float) -> float:
+    """``|A|_F^2 / |A|^2`` from both norms of a matrix (Rudelson and Vershynin, J. ACM 54, 2007); NaN where it is zero."""
+    return ratio(frobenius, spectral) ** 2
 
 
 def ratio(numerator: float, denominator: float) -> float:

@@ -81,6 +81,21 @@ class Moment(NamedTuple):
     moved: dict[str, float]
 
 
+class Course(NamedTuple):
+    """What is known of the way of a job from its start to its end, beside its weights.
+
+    ``time`` at its end, and ``time_half``, when the loss first was half of what it was at the start, in the unit of `Moment.time`;
+    ``kernel_change`` and ``linear_gap``: see :mod:`.linearised`; ``impulse`` (n,): the integral of the residual of the network that was
+    linearised at the start, in that time.
+    """
+
+    time: float
+    time_half: float
+    kernel_change: float
+    linear_gap: float
+    impulse: Array
+
+
 @dataclass
 class Outcome:
     """Where a batch ended, whatever trained it. All lists are per job, in the order given."""
@@ -95,6 +110,9 @@ class Outcome:
     """Along the way, where it was asked for."""
     measured: list[Mapping[str, Measured]]
     """What was measured where the networks are, by layer; nothing where the changes are to be measured."""
+    courses: list[Course]
+    outputs: list[Array]
+    """f (k,) after training at the points that were asked for; empty where that is left to who has the changes."""
 
     @classmethod
     def of(cls, batch: int) -> Outcome:
@@ -107,6 +125,8 @@ class Outcome:
             [{}] * batch,
             [[] for _ in range(batch)],
             [{}] * batch,
+            [],
+            [np.empty(0)] * batch,
         )
 
     def update(self, jobs: Indices, again: Outcome) -> None:
@@ -115,7 +135,8 @@ class Outcome:
             before = self.evaluations[job]
             self.status[job], self.evaluations[job] = again.status[index], before + again.evaluations[index]
             self.loss_final[job], self.changes[job] = again.loss_final[index], again.changes[index]
-            self.measured[job] = again.measured[index]
+            self.measured[job], self.outputs[job] = again.measured[index], again.outputs[index]
+            self.courses[job] = again.courses[index]
             self.trace[job] = [
                 moment._replace(evaluations=before + moment.evaluations) for moment in again.trace[index]
             ]
@@ -137,6 +158,7 @@ class Trial(NamedTuple):
 
     residual: Any  # (B, n) and kernels (B, L, n, n): see Evaluated
     kernels: Any
+    held: Any  # (B, n, n) what neurons that rest on a kink, and so are not free to follow a gradient, take from the sum of the kernels
     rotation: Any  # (B,) largest hyperbolic angle of a neuron
     unsettled: Any  # (B,) what the gates and signals that it met would change, relative to a layer's displacement since the start
     travelled: Any  # (B, L) displacement of every layer since the start, Frobenius norm
@@ -147,6 +169,7 @@ class Trial(NamedTuple):
         return cls(
             residual=np.full((jobs, points), np.nan),
             kernels=np.full((jobs, layers, points, points), np.nan),
+            held=np.full((jobs, points, points), np.nan),
             rotation=np.empty(jobs),
             unsettled=np.empty(jobs),
             travelled=np.full((jobs, layers), np.nan),

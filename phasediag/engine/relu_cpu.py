@@ -400,6 +400,9 @@ class ReluNetworkCPU:
     def measured(self, jobs: Indices) -> list[Mapping[str, Measured]]:
         return [{} for _ in jobs]
 
+    def outputs(self, jobs: Indices, points: Array) -> list[Array]:
+        return [np.empty(0) for _ in jobs]
+
     def initial(self, job: int) -> Layers:
         state, slot, neurons = self._state, self._state.slot[self._jobs[job]], self._state.neurons
         between = (matrix[slot, :, : neurons + 1] for matrix in state.matrices)
@@ -772,10 +775,11 @@ def _forgive(state: _State, job: int, room: _Room, residual: Array) -> None:
 
 
 @_compiled
-def _evaluate(state: _State, job: int, data: _Data, room: _Room, kernels: Array) -> None:
-    """The kernels of all layers after a step."""
+def _evaluate(state: _State, job: int, data: _Data, room: _Room, kernels: Array, held: Array) -> None:
+    """The kernels (L, n, n) of all layers after a step, and what held neurons take from their sum (n, n)."""
     there, n, hidden = 1 - state.current[job], len(data.y), len(state.z_start)
     prefactor = state.kappa[job] * state.kappa[job] * state.mass[job] / n
+    fill(held, 0.0, 0)
     for layer in range(hidden):
         gram = room.grams[layer]
         for i in range(n):
@@ -787,7 +791,11 @@ def _evaluate(state: _State, job: int, data: _Data, room: _Room, kernels: Array)
         add_input_kernel(
             room.block, state.gate[layer, there, job], signals, room.along, room.backward, room.held_back
         )
-        scaled(kernels[layer], room.backward, prefactor * state.rates[job, layer], gram, room.held_back)
+        factor = prefactor * state.rates[job, layer]
+        scaled(kernels[layer], room.backward, factor, gram, room.held_back)
+        for i in range(n):
+            for j in range(n):
+                held[i, j] += factor * room.held_back[max(i, j), min(i, j)]
     fill(room.backward, 0.0, 0)
     add_gram(room.backward, room.features, FIRST, room.features.shape[1])
     for i in range(n):
@@ -894,4 +902,4 @@ def _try_steps(
         trial.unsettled[index] = most
         if hidden > 1:
             _forgive(state, job, room, trial.residual[index])
-        _evaluate(state, job, data, room, trial.kernels[index])
+        _evaluate(state, job, data, room, trial.kernels[index], trial.held[index])

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import card_measures, threads
+from . import card_measures, measures, threads
 from .cards import CardRunner
 from .measures import Measured
 from .networks import (
@@ -132,6 +132,7 @@ class ReluNetworkGPU:
         self._dtype = self._mover.dtype
         self._start = [self._tensor(layer) for layer in weights]
         self._held: _State | None = None
+        self._known: dict[int, Tensor] = {}
         self._into()
 
     def _into(self) -> None:
@@ -315,11 +316,11 @@ class ReluNetworkGPU:
         owed = self._forgiven(owed, gate, b, grams, residual)
         state.tried = _Place(displaced, gate, coefficients, moved_a, b, owed)
         state.left, state.right = lefts, rights
-        kernels = self._kernels(gate, b, a, features, grams)
+        kernels, held = self._kernels(gate, b, a, features, grams)
         lost = ~(rotation < MAX_ROTATION)
-        for array in (residual, kernels, travelled):
+        for array in (residual, kernels, held, travelled):
             array.masked_fill_(_of(lost, array), torch.nan)
-        return Trial(residual, kernels, rotation, most / self._strict, travelled)
+        return Trial(residual, kernels, held, rotation, most / self._strict, travelled)
 
     def accept(self, accepted: Tensor) -> None:
         state = self._state
@@ -390,14 +391,24 @@ class ReluNetworkGPU:
                 scales = scales[:, None]
             final = start * scales + change
             norms = [(root * card_measures.frobenius(part)).tolist() for part in (change, final)]
-            operator = many = [math.nan] * len(jobs)
+            operator = operator_final = many = [math.nan] * len(jobs)
             if start.dim() == 3:
                 operator = card_measures.spectral(change).tolist()
+                operator_final = card_measures.spectral(start + change, self._stretched(layer)[slot]).tolist()
                 many = card_measures.orientations(final / scales, seeds)
-            found[name] = [
-                Measured(*of_job) for of_job in zip(norms[0], operator, norms[1], many, strict=True)
-            ]
+            columns = norms[0], operator, norms[1], operator_final, many
+            found[name] = [Measured(*of_job) for of_job in zip(*columns, strict=True)]
         return [dict(zip(found, of_job, strict=True)) for of_job in zip(*found.values(), strict=True)]
+
+    def outputs(self, jobs: Indices, points: Array) -> list[Array]:
+        return [np.empty(0) for _ in jobs]
+
+    def _stretched(self, layer: int) -> Tensor:
+        """What the initial weights of a layer stretch most (S, .): see `measures.stretched`."""
+        if layer not in self._known:
+            found = [measures.stretched(matrix)[1] for matrix in self._weights[layer]]
+            self._known[layer] = self._tensor(np.stack(found))
+        return self._known[layer]
 
     def initial(self, job: int) -> Layers:
         return dict(zip(self.layers, (layer[self._slot[job]] for layer in self._weights), strict=True))
@@ -533,10 +544,10 @@ class ReluNetworkGPU:
 
     def _kernels(
         self, gate: list[Tensor], b: list[Tensor], a: Tensor, features: Tensor, grams: list[Tensor]
-    ) -> Tensor:
-        """The kernels of all layers (B, L, n, n): see ``relu_cpu._evaluate``."""
-        prefactor = self._kappas**2 * self._mass / self.points
-        kernels = []
+    ) -> tuple[Tensor, Tensor]:
+        """The kernels of all layers (B, L, n, n), and what held neurons take from their sum (B, n, n): see ``relu_cpu._evaluate``."""
+        factors = ((self._kappas**2 * self._mass / self.points)[:, None] * self._rate)[:, :, None, None]
+        kernels, held_back = [], torch.zeros_like(grams[0], memory_format=torch.contiguous_format)
         for layer, (gates, gram) in enumerate(zip(gate, grams, strict=True)):
             back = gates * (b[layer] if layer + 1 < self.hidden else a[:, None])
             held = (gates > 0) & (gates < 1)
@@ -546,10 +557,12 @@ class ReluNetworkGPU:
                 held.any(dim=1, keepdim=True), cosines.to(back.dtype).gather(2, point) * back, 0.0
             ).double()
             back = back.double()
-            kernels.append(gram * (back @ back.transpose(1, 2)) - lost @ lost.transpose(1, 2))
+            taken = lost @ lost.transpose(1, 2)
+            held_back += factors[:, layer] * taken
+            kernels.append(gram * (back @ back.transpose(1, 2)) - taken)
         last = features.double()
         kernels.append(last @ last.transpose(1, 2))
-        return torch.stack(kernels, dim=1) * (prefactor[:, None] * self._rate)[:, :, None, None]
+        return torch.stack(kernels, dim=1) * factors, held_back
 
 
 def _of(values: Tensor, like: Tensor) -> Tensor:

@@ -71,6 +71,7 @@ class Front(NamedTuple):
 
     residual: Any  # (B, n)
     kernels: Any  # (B, L, n, n)
+    held: Any  # (B, n, n) see Trial
     loss: Any  # (B,) R = sum_i e_i^2 / 2n
     travelled: Any  # (B, L) displacement of every layer
     rates: Any  # (B, L)
@@ -91,6 +92,8 @@ class Front(NamedTuple):
     passes: Any  # (B,) moves made so far under that impulse; 0 where a new step begins
     evaluations: Any  # (B,)
     time: Any  # (B,)
+    half: Any  # (B,) half of the loss at the start, and when the loss first was that: NaN before
+    halved: Any
     rejected: Any  # (B,) trial steps rejected in a row
     lowest: Any  # (B,) loss after the last step that counts
     forgiven: Any  # (B,) whether the step is tried without what the last one left to be done: with it, the loss would rise
@@ -110,7 +113,7 @@ class Front(NamedTuple):
             **dict.fromkeys(cls._fields, (n,)),
             **dict.fromkeys(_OF_A_JOB, ()),
             **dict.fromkeys(("travelled", "rates"), (layers,)),
-            **dict.fromkeys(("whole", "vectors"), (n, n)),
+            **dict.fromkeys(("held", "whole", "vectors"), (n, n)),
             **dict.fromkeys(("pieces", "lags"), (pieces, n)),
             "kernels": (layers, n, n),
             "phis": (4, n),
@@ -121,7 +124,7 @@ class Front(NamedTuple):
 
 
 _OF_A_JOB = {
-    **dict.fromkeys(("loss", "step", "ahead", "time", "lowest"), "float64"),
+    **dict.fromkeys(("loss", "step", "ahead", "time", "half", "halved", "lowest"), "float64"),
     **dict.fromkeys(("passes", "evaluations", "rejected", "end"), "int64"),
     **dict.fromkeys(("forgiven", "fresh", "counted", "fitted"), "bool"),
 }
@@ -170,6 +173,7 @@ def begin_one(front: Front, job: int, residual: Array, kernels: Array, rates: Ar
     loss = _loss(residual)
     if first():
         front.lowest[job], front.step[job] = loss, nan
+        front.half[job], front.halved[job] = loss / 2, nan
         front.evaluations[job], front.fresh[job], front.counted[job] = 1, True, True
     _arrive(front, job, residual, kernels, loss, target)
 
@@ -273,6 +277,8 @@ def judge_one(
         if risen:
             scale = min(scale, HALVE)
     counted = accepted and after <= (1 + accuracy) * lowest
+    halving = accepted and isnan(front.halved[job]) and after <= front.half[job]
+    halved = time + _passed(front, job, before, after) if halving else nan
     if first():
         front.passes[job], front.step[job] = 0, step * scale
         front.forgiven[job] = not accepted and (risen or forgiven)
@@ -280,6 +286,8 @@ def judge_one(
         front.fresh[job], front.counted[job] = accepted, counted
         if accepted:
             front.time[job] = time + step
+        if halving:
+            front.halved[job] = halved
         if counted:
             front.lowest[job] = after
     if not accepted and scale < 1:
@@ -296,6 +304,9 @@ def judge_one(
         _carry(front, job, trial.kernels[index], before)
         _copy(front.travelled[job], trial.travelled[index])
         _arrive(front, job, residual, trial.kernels[index], after, target)
+        for i in mine(n):
+            for j in range(n):
+                front.held[job, i, j] = trial.held[index, i, j]
 
 
 @_compiled
@@ -547,6 +558,26 @@ def _change(impulse: Array, kernels: Array) -> float:
                 row += kernels[layer, i, j] * impulse[j]
         total += row * row
     return sqrt(together(total))
+
+
+@_compiled
+def _passed(front: Front, job: int, before: float, after: float) -> float:
+    """How far into a step, in time, the loss came to half of what it was at the start: where what the frozen kernel predicts, times a
+    correction that grows with the square of the time, does. Bisection."""
+    values, movable, start, step = front.values[job], front.movable[job], front.start[job], front.step[job]
+    first_error = log(before / max(_predicted_loss(values, movable, start, 0.0), _TINY))
+    last_error = log(max(after, _TINY) / max(_predicted_loss(values, movable, start, step), _TINY))
+    low, high, aim = 0.0, 1.0, log(front.half[job])
+    for _ in range(40):
+        middle = (low + high) / 2
+        error = first_error + (last_error - first_error) * middle**2
+        predicted = _predicted_loss(values, movable, start, middle * step)
+        if log(max(predicted, _TINY)) + error <= aim:
+            high = middle
+        else:
+            low = middle
+    passed: float = high * step
+    return passed
 
 
 @_compiled

@@ -48,6 +48,59 @@ IDENTITY = columns(
 )
 """Which job, and which of its layers, a row is about."""
 
+MEASURES = columns(
+    Column(
+        "kernel_change",
+        FLOAT,
+        "‖K(end) − K(0)‖ / ‖K(0)‖ of the tangent kernel on the data, K(x, x′) = Σ_l c_l ∇_l f(x)·∇_l f(x′) with the rates c_l of the "
+        "gradient flow, in the Frobenius norm; the same in the rows of all layers",
+        newer=True,
+    ),
+    Column(
+        "effective_rank",
+        FLOAT,
+        "stable rank ‖W‖² / ‖W‖₂² of the layer after training, Frobenius norm over operator norm (Rudelson and Vershynin, J. ACM 54, "
+        "2007): about m/4 of a random matrix between hidden layers, about 1 of one that acts in one direction; NaN for `a`",
+        newer=True,
+    ),
+    Column("effective_rank_change", FLOAT, "stable rank of the change of the layer; NaN for `a`", newer=True),
+    Column(
+        "time",
+        FLOAT,
+        "time of the gradient flow at its end, in units in which the rate of `a` is 1, as in `samples`; of gd, so much of it as all steps "
+        "make up; NaN for adam",
+        newer=True,
+    ),
+    Column(
+        "time_half",
+        FLOAT,
+        "time at which the loss first was half of `loss_initial`; NaN where it never was",
+        newer=True,
+    ),
+    Column(
+        "test_loss",
+        FLOAT,
+        "R on the test points, after training; NaN without test points",
+        newer=True,
+    ),
+    Column(
+        "test_error",
+        FLOAT,
+        "share of the test points whose f is closest to the label of another class; where labels are no classes, "
+        "√(Σ (f − y)² / Σ y²) over the test points",
+        newer=True,
+    ),
+    Column(
+        "linear_gap",
+        FLOAT,
+        "‖f_lin − f‖ / ‖f − f(0)‖ over the data after training, where f_lin is the network linearised in its weights at the start, trained "
+        "by the same method for the same time; NaN for adam",
+        newer=True,
+    ),
+    Column("linear_gap_test", FLOAT, "the same over the test points; NaN without test points", newer=True),
+)
+"""What is measured on a run beside relative change, norms and orientations: columns of the second schema."""
+
 RUNS = columns(
     IDENTITY,
     Column("relative_change", FLOAT, "RD = ‖θ(end) − θ(0)‖ / ‖θ(0)‖ of the layer, in the Frobenius norm"),
@@ -64,6 +117,7 @@ RUNS = columns(
         "effective number of directions of the neurons after training, at most 512; few in the condensed regime; "
         "NaN for `a`",
     ),
+    MEASURES,
     Column("loss_initial", FLOAT, "R = Σ (f − y)² / 2n over the n points, at the start"),
     Column("loss_final", FLOAT, "R after training"),
     Column(

@@ -27,7 +27,7 @@ from .theory import LAYERS
 if TYPE_CHECKING:  # torch takes seconds to import, and only GPUs and methods other than the flow need it
     from ..engine.descent import Networks
     from ..engine.flow import Network
-    from ..engine.networks import Changes, Layers, Moment, Outcome
+    from ..engine.networks import Changes, Course, Layers, Moment, Outcome
     from .jobs import Job
     from .spec import TrainSpec
 
@@ -57,6 +57,7 @@ class Trained:
     change: Changes
     trace: list[Moment]
     measured: Mapping[str, Measured]
+    course: Course
     seconds: float
 
     def final(self, layer: str) -> Array:
@@ -132,45 +133,42 @@ def train_weights(
 
 
 class InitialNorms:
-    """Frobenius and operator norms of initial weights, which many jobs have in common: measured once."""
+    """Norms of initial weights, which many jobs have in common: measured once."""
 
     def __init__(self) -> None:
         self._frobenius: dict[tuple[object, ...], float] = {}
-        self._spectral: dict[tuple[object, ...], float] = {}
+        self._stretched: dict[tuple[object, ...], tuple[float, NDArray[np.floating]]] = {}
 
-    def of(self, trained: Trained, layer: str) -> tuple[float, float]:
-        """The Frobenius norm of the initial weights of one layer, and the operator norm of the simulated ones; NaN for a vector."""
+    def of(self, trained: Trained, layer: str) -> tuple[float, float, NDArray[np.floating]]:
+        """The Frobenius norm of the initial weights of one layer; the operator norm of the simulated ones, NaN for a vector, and what they
+        stretch most (see `measures.stretched`)."""
         job, weights = trained.job, trained.initial[layer]
         # the draws, and their precision, are the same at every width that they stand for
         drawn = job.depth, job.neurons, job.seed, layer, job.mass == 1
-        if drawn not in self._spectral:
-            self._spectral[drawn] = measures.spectral(weights) if weights.ndim == 2 else float("nan")
+        if drawn not in self._stretched:
+            self._stretched[drawn] = (
+                measures.stretched(weights) if weights.ndim == 2 else (math.nan, np.empty(0))
+            )
         whole = (*drawn, job.width)
         if whole not in self._frobenius:
-            self._frobenius[whole] = _frobenius(weights, job, layer)
-        return self._frobenius[whole], self._spectral[drawn]
+            self._frobenius[whole] = _frobenius(_acting(weights, job, layer), job)
+        return self._frobenius[whole], *self._stretched[drawn]
 
 
-def _frobenius(weights: NDArray[np.floating], job: Job, layer: str) -> float:
-    """The Frobenius norm of a layer of the network that is represented: a weight counts as often as the neurons that it belongs to."""
-    root = float(np.sqrt(job.mass))
-    if not _between_hidden(layer) or job.mass == 1:
-        return root * measures.frobenius(weights)
-    matrix, biases = job.mass * measures.frobenius(weights[:, :-1]), root * measures.frobenius(weights[:, -1])
-    return float(np.hypot(matrix, biases))
+def _acting(weights: NDArray[np.floating], job: Job, layer: str) -> NDArray[np.floating]:
+    """A layer, or its change, as it acts on simulated neurons that stand for others, in units of the root of ``mass``: between hidden
+    layers, a random matrix acts like that root, a change that training has made coherent like ``mass``."""
+    if layer in ("W1", "a") or job.mass == 1:
+        return weights
+    units = np.full(job.neurons + 1, math.sqrt(job.mass))
+    units[-1] = 1.0  # biases
+    acting: NDArray[np.floating] = weights * units
+    return acting
 
 
-def _spectral(change: NDArray[np.floating], job: Job, layer: str) -> float:
-    """The operator norm of the change of a layer, in units of the root of ``mass`` where a layer lies between hidden ones: a random matrix
-    acts like that root, a change that training has made coherent like ``mass``."""
-    if not _between_hidden(layer) or job.mass == 1:
-        return measures.spectral(change)
-    matrix = change[:, :-1].astype(np.float64) * np.sqrt(job.mass)
-    return measures.spectral(np.hstack([matrix, change[:, -1:]]))
-
-
-def _between_hidden(layer: str) -> bool:
-    return layer not in ("W1", "a")
+def _frobenius(acting: NDArray[np.floating], job: Job) -> float:
+    """The Frobenius norm of the layer of the network that is represented: a weight counts as often as the neurons that it belongs to."""
+    return math.sqrt(job.mass) * measures.frobenius(acting)
 
 
 def run_rows(trained: Trained, device: str, norms: InitialNorms) -> list[Row]:
@@ -219,7 +217,7 @@ def sample_rows(trained: Trained, x: Array) -> list[Row]:
     }
     rows = []
     for layer in layers[:-1]:
-        whole = _frobenius(trained.initial[layer], job, layer)
+        whole = _frobenius(_acting(initial[layer], job, layer), job)
         rows.append(
             {
                 **_identity(job, layer),
@@ -247,29 +245,42 @@ def _identity(job: Job, layer: str) -> Row:
 
 
 def _measured(trained: Trained, layer: str, norms: InitialNorms) -> Row:
-    whole, whole_spectral = norms.of(trained, layer)
-    found = trained.measured[layer] if trained.measured else _measure(trained, layer)
+    whole, whole_spectral, stretched = norms.of(trained, layer)
+    found = trained.measured[layer] if trained.measured else _measure(trained, layer, stretched)
+    course, root = trained.course, math.sqrt(trained.job.mass)
     return {
         "relative_change": measures.ratio(found.change, whole),
         "relative_change_spectral": measures.ratio(found.spectral, whole_spectral),
         "norm_initial": whole,
         "norm_final": found.final,
         "orientations": found.orientations,
+        "kernel_change": course.kernel_change,
+        "effective_rank": measures.stable_rank(found.final, root * found.final_spectral),
+        "effective_rank_change": measures.stable_rank(found.change, root * found.spectral),
+        "time": course.time,
+        "time_half": course.time_half,
+        "linear_gap": course.linear_gap,
+        "test_loss": math.nan,
+        "test_error": math.nan,
+        "linear_gap_test": math.nan,
     }
 
 
-def _measure(trained: Trained, layer: str) -> Measured:
+def _measure(trained: Trained, layer: str, stretched: NDArray[np.floating]) -> Measured:
     """What is measured on a layer whose change is here. Of a large matrix, there is no room for more than one such array at a time."""
-    job, operator, many = trained.job, math.nan, math.nan
-    change = np.asarray(trained.change[layer])
-    norm = _frobenius(change, job, layer)
-    if change.ndim == 2:
-        operator = _spectral(change, job, layer)
+    job, operator, operator_final, many = trained.job, math.nan, math.nan, math.nan
+    change = _acting(np.asarray(trained.change[layer]), job, layer)
+    norm, matrix = _frobenius(change, job), change.ndim == 2
+    if matrix:
+        operator = measures.spectral(change)
+        change = change.astype(np.float64)
+        change += trained.initial[layer]
+        operator_final = measures.spectral_near(change, stretched)
     del change
     final = trained.final(layer)
-    if final.ndim == 2:
+    if matrix:
         many = measures.orientations(final, job.seed)
-    return Measured(norm, operator, _frobenius(final, job, layer), many)
+    return Measured(norm, operator, _frobenius(_acting(final, job, layer), job), operator_final, many)
 
 
 def _curve_grid(x: Array) -> Array:
@@ -382,6 +393,7 @@ def _train_chunk(
             outcome.changes[index],
             outcome.trace[index],
             outcome.measured[index],
+            outcome.courses[index],
             share * outcome.evaluations[index],
         )
         for index, job in enumerate(jobs)

@@ -26,7 +26,8 @@ try:
 except PackageNotFoundError:
     VERSION = "0+unknown"
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION, READABLE = "2", ("1", "2")
+"""The version of the files that are written, and those of files that can be read."""
 VERSION_KEY = b"phasediag_schema"
 SOURCE_KEY = b"phasediag_fitted_runs"
 """The key, in the metadata of a fitted table, of the digest of the rows that it was fitted to."""
@@ -54,8 +55,8 @@ class Column:
         type: its Arrow type.
         meaning: what it holds, in Markdown.
         unit: of its numbers; empty where these are counts, exponents or ratios.
-        otherwise: the column that it is equal to in files that were written before it existed.
-        newer: whether it is a list that is empty in such files.
+        otherwise: the column that it is equal to in files of an earlier version that lack it.
+        newer: whether it has no content in such files: lists are empty, numbers NaN.
     """
 
     name: str
@@ -91,7 +92,7 @@ class Columns:
         return pa.schema([(column.name, column.type) for column in self.columns], metadata=METADATA)
 
     def read(self, file: pq.ParquetFile, wanted: Sequence[str]) -> pa.Table:
-        """Columns of a file; columns newer than the file come from others, or are empty (see `Column`)."""
+        """Columns of a file; columns newer than the file come from others, or have no content (see `Column`)."""
         chosen, held = self.only(wanted), file.schema_arrow.names
         sources = [column.name if column.name in held else column.otherwise for column in chosen]
         table = file.read(columns=sorted(filter(None, set(sources))), use_threads=False)
@@ -99,7 +100,9 @@ class Columns:
         if lost:
             raise OSError(f"column {lost[0]} is in the metadata, but missing")
         arrays = [
-            table.column(source) if source else pa.array([[]] * table.num_rows, column.type)
+            table.column(source)
+            if source
+            else pa.array([_BLANKS.get(column.type, [])] * table.num_rows, column.type)
             for source, column in zip(sources, chosen, strict=True)
         ]
         return pa.Table.from_arrays(arrays, schema=chosen.schema.with_metadata(table.schema.metadata))
@@ -199,19 +202,19 @@ class Tables:
 
 
 def check_schema(found: pa.Schema, expected: Columns, name: str) -> None:
-    """Raises `InputError` if a file, called `name` in messages, does not hold these columns in this version."""
+    """Raises `InputError` if a file, called `name` in messages, does not hold these columns in a version that can be read."""
     stamp = (found.metadata or {}).get(VERSION_KEY)
     if stamp is None:
         raise InputError(f"{name}: not written by phasediag; allowed: its own Parquet files")
-    if stamp.decode(errors="replace") != SCHEMA_VERSION:
-        shown = stamp.decode(errors="replace")
+    if (shown := stamp.decode(errors="replace")) not in READABLE:
         raise InputError(
-            f"{name}: has schema version {shown}; allowed: {SCHEMA_VERSION} (newer program needed?)"
+            f"{name}: has schema version {shown}; allowed: {', '.join(READABLE)} (newer program needed?)"
         )
+    older = shown != SCHEMA_VERSION
     for column in expected:
-        if column.name not in found.names and (column.newer or column.otherwise in found.names):
-            continue
         if column.name not in found.names:
+            if older and (column.newer or column.otherwise in found.names):
+                continue
             raise InputError(f"{name}: has no column {column.name}")
         if found.field(column.name).type != column.type:
             raise InputError(f"{name}: column {column.name} is not of type {column.type}")

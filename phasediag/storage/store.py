@@ -473,7 +473,7 @@ class Store:
                     _check_rows(table)
                     return table
                 except (pa.ArrowException, OSError):
-                    for column in wanted:  # which one it is
+                    for column in set(wanted) & set(parquet.schema_arrow.names):  # which one it is
                         self._read_column(parquet, column, name)
                     raise
         except FileNotFoundError:

@@ -120,8 +120,11 @@ class TensorNetwork(ABC):
         path = choose(self._tensor(repeats > 0), self._path, self.path(self._at, self._tensor(ahead)))
         move = self.move(self._at, path, self._tensor(impulses[:, 0]), self._tensor(lags[:, 0]))
         self._tried, self._path = move.weights, move.path
+        residual, kernels = self._evaluated(move.weights)
         return Trial(
-            *self._evaluated(move.weights),
+            residual,
+            kernels,
+            held=np.zeros_like(kernels[:, 0]),
             rotation=_array(move.rotation),
             unsettled=_array(move.unsettled),
             travelled=stacked(move.travelled),
@@ -144,6 +147,9 @@ class TensorNetwork(ABC):
 
     def measured(self, jobs: Indices) -> list[Mapping[str, Measured]]:
         return [{} for _ in jobs]
+
+    def outputs(self, jobs: Indices, points: Array) -> list[Array]:
+        return [np.empty(0) for _ in jobs]
 
     def change(self, job: int) -> Layers:
         return self.changes(self._at, job)
