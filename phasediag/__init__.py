@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .phase_diagram.figures.examples import plot_features, plot_functions, plot_scaling
     from .phase_diagram.figures.maps import plot_map, plot_regimes
     from .phase_diagram.fitting import critical_line, fit
+    from .phase_diagram.info import values
     from .phase_diagram.locate.networks import locate
     from .storage.schema import VERSION as __version__
     from .studies import Study
@@ -46,6 +47,7 @@ _HOMES = {
     "study": "phase_diagram.arrays",
     "summarise": "condensation.counts",
     "train": "sweep.local",
+    "values": "phase_diagram.info",
 }
 
 __all__ = [
@@ -68,6 +70,7 @@ __all__ = [
     "study",
     "summarise",
     "train",
+    "values",
 ]
 
 

@@ -123,6 +123,16 @@ SpecFile = Annotated[
         autocompletion=completion.spec_files,
     ),
 ]
+MeasureName = Annotated[
+    str | None,
+    typer.Option(
+        "--measure",
+        metavar="MEASURE",
+        help="Of this measure instead of the relative change: kernel_change, say, or another column of the rows.",
+        show_default=False,
+        autocompletion=lambda ctx: _measure_names(ctx),
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -144,6 +154,15 @@ def _sweep_names() -> list[tuple[str, str]]:
 def _figure_names(ctx: typer.Context) -> list[str]:
     out = next(iter(ctx.args), ctx.params.get("out"))  # an option without its value ends the parsing
     return completion.figure_names(out) if out else []
+
+
+def _measure_names(ctx: typer.Context) -> list[tuple[str, str]]:
+    from .kinds import kind_in, open_store
+
+    out = next(iter(ctx.args), ctx.params.get("out"))
+    with suppress(InputError, OSError):
+        return list(kind_in(open_store(out)).measures()) if out else []
+    return []
 
 
 def _initialisations() -> list[str]:
@@ -451,25 +470,39 @@ def serve(
 
 
 @app.command()
-def fit(out: Out, as_json: Json = False) -> None:
+def fit(out: Out, measure: MeasureName = None, as_json: Json = False) -> None:
     """Fit the slopes, or count the lines, and compare with theory.
 
     For a phase diagram, writes slopes.parquet, and prints the number of grid points in each regime, by layer,
     and the distance, in gamma, between the measured and the predicted critical line. For a condensation study, writes
     counts.parquet, and prints for each layer the epochs in which it has condensed, and the number of lines.
 
+    With --measure, writes slopes_MEASURE.parquet, and prints the regimes by that measure and the distance, in gamma, between the zero
+    of its slope and each predicted line.
+
     \b
-    Example:
+    Examples:
       phasediag fit results/study
+      phasediag fit results/study --measure kernel_change
     """
-    from .display.terminal import print_json
+    from .display.terminal import print_json, print_table
     from .kinds import kind_in
+    from .sweep.load import Results
     from .sweep.results import fit_folder
 
     store = _existing_and_writable(out)
+    kind = kind_in(store)
+    if measure is not None:
+        found = kind.measure(Results(store), measure)
+        list(found.write(store))
+        _note_missing(_status_of(store), store.out)
+        if as_json:
+            print_json(found.summary())
+        for table in () if as_json else found.tables():
+            print_table(table)
+        return
     fit_folder(store)
     _note_missing(_status_of(store), store.out)
-    kind = kind_in(store)
     if as_json:
         print_json(kind.summary(store))
     else:
@@ -506,23 +539,28 @@ def plot(
             show_default=False,
         ),
     ] = None,
+    measure: MeasureName = None,
 ) -> None:
     """Draw every figure from the files alone.
 
     If the slopes, or counts, in the folder are out of date, fits them first. With --points, draws only the
-    scaling figures, at points of your choice and into files of their own; all other figures stay as they are.
+    scaling figures, at points of your choice and into files of their own; with --measure, only the maps of that measure, as
+    MEASURE_map or MEASURE_map_LAYER. All other figures stay as they are.
 
     \b
     Examples:
       phasediag plot results/study
       phasediag plot results/study --only scaling --format pdf
       phasediag plot results/study --points 0.5,0 --points 1.5,0
+      phasediag plot results/study --measure kernel_change
     """
     from .sweep.drawing import plot_folder
     from .sweep.load import Results
 
+    if points and measure:
+        raise InputError("plot: --points cannot be given together with --measure")
     store = _existing_and_writable(out)
-    names = list(plot_folder(Results(store), only or (), formats or (), points or ()))
+    names = list(plot_folder(Results(store), only or (), formats or (), points or (), measure))
     _note_missing(_status_of(store), store.out)
     for name in names:
         say(f"wrote {store.name(name)}")

@@ -142,6 +142,18 @@ class Kind(ABC, Generic[SpecT, StudyT, JobT]):
         """
         raise self._lacks("report", store)
 
+    def measures(self) -> Sequence[tuple[str, str]]:
+        """The measures of this kind that `measure` takes: the name of each, and what it is."""
+        return ()
+
+    def measure(self, results: Held, name: str) -> Measured:
+        """What a folder says of one measure, by the name of its column.
+
+        Raises:
+            InputError: there is no such measure, the rows have no value of it, or the kind has no measures.
+        """
+        raise self._lacks("measure", results.store)
+
     def compare(self, a: Store, b: Store, common: bool) -> Compared:
         """What differs between two folders of this kind; with `common`, of the points that both have.
 
@@ -204,6 +216,30 @@ class Held(Protocol):
     @property
     def data(self) -> Mapping[str, NDArray[np.generic]]:
         """The arrays of ``data.npz``; none where the file is missing."""
+        ...
+
+
+class Measured(Protocol):
+    """What a folder says of one measure."""
+
+    def summary(self) -> Mapping[str, object]:
+        """What is fitted, as JSON can hold it.
+
+        Raises:
+            InputError: the measure is not fitted, but shown as values.
+        """
+        ...
+
+    def tables(self) -> Sequence[TextTable]:
+        """What is fitted in numbers, for people."""
+        ...
+
+    def figures(self) -> Mapping[str, Drawing]:
+        """What draws the figures of the measure, by the names of their files without the ending."""
+        ...
+
+    def write(self, store: Store) -> Iterator[str]:
+        """Writes what is fitted to a folder; yields the name of each file."""
         ...
 
 

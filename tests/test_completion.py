@@ -43,6 +43,7 @@ def folder(tmp_path):
         "results/spec/study.toml",
     ):
         (tmp_path / name).touch()
+    (tmp_path / "results" / "one" / "study.toml").write_text('kind = "phase-diagram"', encoding="utf-8")
     for name in ("slope_map_W1.png", "slope_map_W1.svg", "scaling_W1.png", ".drawn"):
         (tmp_path / "results" / "one" / "figures" / name).touch()
     return tmp_path
@@ -64,6 +65,8 @@ def folder(tmp_path):
         ("phasediag plot results/one --only ", ["scaling_W1", "slope_map_W1"]),
         ("phasediag plot results/one --only s", ["scaling_W1", "slope_map_W1"]),
         ("phasediag plot missing --only s", [""]),
+        ("phasediag fit results/one --measure li", ["linear_gap", "linear_gap_test"]),
+        ("phasediag plot results/spec --measure li", [""]),
         ("phasediag plot results/one --format p", ["png", "pdf"]),
         ("phasediag init --from two_layer_mnist", ["two_layer_mnist", "two_layer_mnist_asymptotic"]),
         ("phasediag init --kind c", ["condensation"]),

@@ -439,8 +439,12 @@ def test_a_row_of_points_is_a_curve_with_intervals_and_the_rule():
     rule = {line.get_label(): line for line in ax.lines}["predicted"]
     at = np.searchsorted(rule.get_xdata(), 0.9)
     assert rule.get_ydata()[at] == pytest.approx(slope_at(rule.get_xdata()[at], 0.0))
-    for column, operator in (("slope", True), ("slope_infinite", True)):
-        maps.slope_map(slopes, "W1", column, operator_norm=operator).draw_without_rendering()
+    of = slopes.assign(measure="relative_change_spectral")
+    [ax_of] = maps.slope_map(of, "W1", "slope_infinite").axes
+    assert ax_of.get_ylabel() == r"$S_{\infty, \mathrm{op}}(W_1)$"
+    [ax_of] = maps.slope_map(slopes.assign(measure="kernel_change"), "W1").axes
+    assert ax_of.get_ylabel() == "$S_{K}$"
+    assert "predicted" not in {line.get_label() for line in ax_of.lines}
     dots = next(line for line in ax.lines if line.get_marker() == "o")
     np.testing.assert_array_equal(dots.get_ydata(), slopes.query("layer == 'W1'")["slope"])
     assert r"\gamma' = 0" in ax.get_xlabel()

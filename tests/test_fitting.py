@@ -78,12 +78,79 @@ def test_the_operator_norm_is_fitted_and_predicted():
     """W2 of three layers on gamma' = 0: critical at 3 in the Frobenius norm, at 3/2 in the operator norm."""
     runs = make_runs({(g, 0.0): g - 1.5 for g in (1.0, 2.0)}, layer="W2").assign(depth=3)
     runs = runs.rename(columns={"relative_change": "relative_change_spectral"}).assign(relative_change=1.0)
-    slopes = fitting.fit(runs, operator_norm=True)
+    slopes = fitting.fit(runs, measure="relative_change_spectral")
     assert slopes["slope"].tolist() == pytest.approx([-0.5, 0.5])
     assert slopes["predicted_slope"].tolist() == pytest.approx([-0.5, 1 / 6])
     assert slopes["predicted_regime"].tolist() == ["linear", "condensed"]
-    line = fitting.critical_line(slopes, "W2", operator_norm=True)
+    line = fitting.critical_line(slopes, "W2")
     assert line[["gamma", "predicted", "distance"]].to_numpy().tolist() == [pytest.approx([1.5, 1.5, 0.0])]
+
+
+def measured_runs(slopes, measure, layers=("W1", "a"), **options):
+    """Runs of which a measure of the whole network has these slopes, the same number in the rows of all layers."""
+    runs = make_runs(slopes, **options).rename(columns={"relative_change": measure})
+    return pd.concat([runs.assign(layer=layer, relative_change=1.0) for layer in layers], ignore_index=True)
+
+
+def test_a_measure_of_the_network_is_fitted_once_for_all_layers():
+    true = {(0.5, 0.0): -0.5, (1.0, 0.0): 0.0, (1.5, -0.3): 0.4}
+    runs = measured_runs(true, "kernel_change", noise=0.01)
+    slopes = fitting.fit(runs, measure="kernel_change")
+    assert slopes.columns.tolist() == ["measure", *SLOPES.names]
+    assert slopes["measure"].tolist() == ["kernel_change"] * 3
+    assert slopes["layer"].tolist() == ["network"] * 3
+    assert slopes["runs"].tolist() == [15] * 3
+    assert slopes["slope"].to_numpy() == pytest.approx(list(true.values()), abs=0.01)
+    assert slopes["regime"].tolist() == ["linear", "critical", "condensed"]
+    assert slopes["predicted_slope"].isna().all()
+    assert slopes["predicted_regime"].tolist() == [""] * 3
+    only = fitting.fit(runs.query("layer == 'a'"), measure="kernel_change")
+    pd.testing.assert_frame_equal(only, slopes)
+    own = runs.loc[runs["layer"] == "W1"].assign(relative_change=lambda rows: rows["kernel_change"])
+    numbers = ["slope", "slope_low", "slope_infinite", "slope_infinite_high", "widths", "left_out"]
+    pd.testing.assert_frame_equal(slopes[numbers], fitting.fit(own)[numbers])
+
+
+def test_the_slope_of_a_time_means_no_regime():
+    slopes = fitting.fit(measured_runs({(1.0, 0.0): 0.7}, "time_half"), measure="time_half")
+    assert slopes["slope"].tolist() == pytest.approx([0.7])
+    assert slopes["regime"].tolist() == [""]
+    with pytest.raises(
+        InputError, match="slopes: those of time_half mean no regime; allowed: slopes of relative_change, "
+    ):
+        maps.plot_regimes(slopes, "network")
+
+
+def test_measures_that_cannot_be_fitted_are_named():
+    runs = make_runs({(1.0, 0.0): 0.0})
+    said = (
+        "measure: 'kernel_chang' is not supported; did you mean 'kernel_change'[?] allowed: relative_change, "
+    )
+    with pytest.raises(InputError, match=said):
+        fitting.fit(runs, measure="kernel_chang")
+    with pytest.raises(
+        InputError, match=r"'effective_rank' is not supported; allowed: .*; others are shown as values$"
+    ):
+        fitting.fit(runs, measure="effective_rank")
+    with pytest.raises(InputError, match=r"^runs: missing columns kernel_change; needed: "):
+        fitting.fit(runs, measure="kernel_change")
+    negative = measured_runs({(1.0, 0.0): 0.0}, "time").assign(time=-1.0)
+    with pytest.raises(
+        InputError, match=r"^runs: time: -1.0 is not supported, in 30 of 30 rows; allowed: numbers from 0"
+    ):
+        fitting.fit(negative, measure="time")
+
+
+def test_slopes_of_two_measures_have_no_line():
+    runs = make_runs({(g, 0.0): g - 1.5 for g in (1.0, 2.0)})
+    runs["relative_change_spectral"] = runs["relative_change"]
+    both = pd.concat([fitting.fit(runs, one) for one in ("relative_change_spectral", "relative_change")])
+    with pytest.raises(
+        InputError,
+        match=r"^slopes: rows of 2 measures \(relative_change_spectral, relative_change\); allowed: of one",
+    ):
+        fitting.critical_line(both, "W1")
+    assert fitting.fit(runs, "relative_change_spectral")["slope"].equals(fitting.fit(runs)["slope"])
 
 
 def test_runs_that_did_not_converge_are_left_out_and_counted():

@@ -7,15 +7,19 @@ import pyarrow as pa
 import pytest
 from test_figures import GRID, make_deeper_runs, make_runs, make_samples
 
-from phasediag.phase_diagram import info
+from phasediag.errors import InputError
+from phasediag.phase_diagram import info, theory
 from phasediag.phase_diagram.columns import TABLES
 from phasediag.phase_diagram.figures import maps
 from phasediag.phase_diagram.fitting import POINT, fit, predicted_line
 from phasediag.phase_diagram.folder import Networks
+from phasediag.phase_diagram.measures import MEASURES, RELATIVE_CHANGE
 from phasediag.phase_diagram.report.content import maps as maps_of
 from phasediag.phase_diagram.report.measured import Measured
 from phasediag.phase_diagram.theory import LAYERS
 from phasediag.storage.store import Store
+
+ORIENTATIONS = MEASURES["orientations"]
 
 
 def page_of(runs, depth, out):
@@ -53,9 +57,9 @@ def disturbed_runs(points=((0.5, 0.0), (1.5, 0.0))):
 def test_means_and_medians_by_hand():
     runs = disturbed_runs()
     points = runs[POINT].drop_duplicates()
-    change = info.changes_by_width(runs, "W1", points, [100, 200])
+    change = info.by_width(runs, RELATIVE_CHANGE, "W1", points, [100, 200])
     assert change.loc[(0.5, 0.0), 100] == pytest.approx(4.0)  # neither the diverged one nor the failed one
-    assert info.orientations_by_width(runs, "W1", points, [100]).loc[(0.5, 0.0), 100] == 5.0
+    assert info.by_width(runs, ORIENTATIONS, "W1", points, [100]).loc[(0.5, 0.0), 100] == 5.0
     # The diverged one took its evaluations; the failed one has none.
     evaluations = info.evaluations_by_width(runs, points, [100])
     assert evaluations[100].tolist() == [25.0, 30.0]
@@ -64,6 +68,45 @@ def test_means_and_medians_by_hand():
     assert row["evaluations"] == 25.0
     assert row["loss_fraction"] == pytest.approx(0.2)
     assert row["not_converged"] == pytest.approx(0.4)
+
+
+def test_values_at_a_width_by_hand():
+    runs = disturbed_runs()
+    values = info.values(runs, "orientations")
+    names = ["depth", "layer", "gamma", "gamma_prime", "gamma_1", "width", "orientations", "runs"]
+    assert values.columns.tolist() == names
+    first, other, *output = values.to_dict("records")
+    assert (first["layer"], first["width"], first["orientations"], first["runs"]) == ("W1", 100, 5.0, 3)
+    assert other["runs"] == 5
+    assert [(row["layer"], row["runs"]) for row in output] == [("a", 0), ("a", 0)]
+    assert np.isnan([row["orientations"] for row in output]).all()
+    assert info.values(runs, "relative_change")["relative_change"].iloc[0] == pytest.approx(4.0)
+    error = info.values(runs.assign(test_error=np.where(runs["seed"] > 0, 0.0, 0.5)), "test_error")
+    assert error[["layer", "test_error"]].to_numpy().tolist() == [["network", 0.0], ["network", 0.0]]
+    with pytest.raises(InputError, match=r"^width: no run has 99; allowed: 100$"):
+        info.values(runs, "orientations", width=99)
+    assert info.values(runs.iloc[:0], "orientations").empty
+
+
+def test_distances_from_every_line_of_the_rule():
+    """A measure of the network whose slope vanishes 0.1 to the right of the line of W2 in the operator norm."""
+    points = [(round(1.0 + 0.25 * i, 10), prime) for i in range(10) for prime in (-0.5, 0.0, 0.5)]
+    runs = make_deeper_runs(points)
+    line = theory.critical_gamma("a", 3, runs["gamma_prime"].to_numpy()) + 0.1
+    slopes = fit(runs.assign(kernel_change=runs["width"] ** (runs["gamma"] - line)), "kernel_change")
+    [(layer, by_line)] = info.rule_distances(slopes).items()
+    assert layer == "network"
+    assert list(by_line) == ["W1", "W2", "W2 (operator norm), a"]
+    near = by_line["W2 (operator norm), a"]["slope"]
+    assert near == pytest.approx({"mean": 0.1, "max": 0.1, "rows": 3, "crossed": 3})
+    away = by_line["W1"]["slope_infinite"]  # at 1.5, 1.5 and 2.5
+    assert away == pytest.approx(
+        {"mean": (0.6 + 0.1 + 0.9) / 3, "max": 0.9, "rows": 3, "crossed": 3}, abs=0.01
+    )
+    assert by_line["W2"]["slope"]["crossed"] == 2  # at 3.5, 3 and 2.5; the map ends at 3.25
+    of_layer = info.rule_distances(fit(runs))["W2"]
+    assert list(of_layer) == ["W2", "W2 (operator norm), a"]
+    assert info.rule_distances(fit(runs.query("layer == 'W1'").assign(layer="0.weight"))) == {"0.weight": {}}
 
 
 def test_rows_are_those_of_the_points_whatever_their_order():
@@ -95,8 +138,8 @@ def test_a_layer_without_slopes_or_runs_has_no_numbers():
     slopes = fit(runs)
     nothing = slopes.loc[slopes["layer"] == "W2"]
     points = runs[POINT].drop_duplicates()
-    for by_width in (info.changes_by_width, info.orientations_by_width):
-        table = by_width(runs, "W2", points, [100, 1000])
+    for measure in (RELATIVE_CHANGE, ORIENTATIONS):
+        table = info.by_width(runs, measure, "W2", points, [100, 1000])
         assert table.shape == (len(points), 2)
         assert table.isna().all(axis=None)
     assert info.measured_line(nothing, info.split_points(slopes), "slope").empty

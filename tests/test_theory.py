@@ -139,6 +139,18 @@ def test_the_sign_of_a_slope_is_the_side_of_the_critical_line(plane, operator_no
 
 
 @given(planes)
+def test_critical_lines_are_those_of_all_layers_in_both_norms(plane):
+    depth, _, gamma_prime, gamma_1 = plane
+    at, lines = np.array([gamma_prime, -0.3, 0.7]), theory.critical_lines(depth, gamma_1)
+    for layer in theory.LAYERS[depth]:
+        for norm in (False, True):
+            expected = theory.critical_gamma(layer, depth, at, gamma_1, norm)
+            assert any((line.gamma(at) == expected).all() and layer in line.layers for line in lines)
+    assert len(lines) == (2 if depth == 2 else 3 if gamma_1 == 0 else 4)
+    assert len({line.name for line in lines}) == len({line.kind for line in lines}) == len(lines)
+
+
+@given(planes)
 def test_layers_that_grow_multiply_to_what_the_data_ask_for(plane):
     """Where some layer grows in operator norm, the product of all that have grown makes up for the small prefactor: m^t."""
     depth, gamma, gamma_prime, gamma_1 = plane

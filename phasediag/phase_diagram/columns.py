@@ -201,6 +201,10 @@ SLOPES = columns(
     Column("left_out", INT, "runs that are not in the fit: they did not converge, or have no RD above 0"),
 )
 
+MEASURE = Column("measure", STR, "the measure whose slopes these are, by its column of `runs`")
+MEASURE_SLOPES = columns(MEASURE, SLOPES)
+"""Slopes of another measure than the relative change."""
+
 DIFFERENCES = columns(
     Column("depth_a", INT, "layers of weights of A"),
     Column("depth_b", INT, "layers of weights of B"),
@@ -249,7 +253,8 @@ TABLES = Tables(
     fitted_name="slopes",
     run_key=("job_id", "layer"),
     order=("depth", "width", "gamma", "gamma_prime", "gamma_1", "seed", "layer"),
-    others={"differences": DIFFERENCES, "lines": LINES},
+    others={"slopes_MEASURE": MEASURE_SLOPES, "differences": DIFFERENCES, "lines": LINES},
 )
 """Runs: one row per job and layer. Samples: one row per kept network and layer with input weights. Slopes: one row per point and layer.
-Differences and lines are what a comparison writes: one row per layer and point, and per layer, slope and gamma_prime."""
+Slopes of another measure are what `phasediag fit --measure` writes, one row per point if it belongs to the whole network. Differences and
+lines are what a comparison writes: one row per layer and point, and per layer, slope and gamma_prime."""

@@ -1,4 +1,4 @@
-"""From runs to slopes: log-log fits of the relative change, regimes, and the measured critical line."""
+"""From runs to slopes: log-log fits of a measure, regimes, and the measured critical line."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError, choices, hint
 from ..storage.schema import STATUSES, require_columns
 from . import theory
-from .columns import SLOPES
+from .columns import MEASURE, SLOPES
 from .extrapolation import LEAST_WIDTHS, infinite_width_slopes
+from .measures import MEASURES, NETWORK, RELATIVE_CHANGE, Measure, power_named
 
 Array = NDArray[np.float64]
 Line = Callable[[Array], Array]
@@ -37,34 +38,38 @@ CONFIDENCE = 0.95
 CRITICAL_HALF_WIDTH = 0.05
 
 
-def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
-    """Fit the slope ``S = d log RD / d log m`` of every layer at every point of the plane.
+def fit(runs: pd.DataFrame, measure: str = "relative_change") -> pd.DataFrame:
+    """Fit the slope ``S = d log q / d log m`` of a measure q, the relative change by default, of every layer at every point of the plane.
 
-    The plain slope is the ordinary least-squares fit of log(relative change) on log(width) over all converged runs of
+    The plain slope is the ordinary least-squares fit of log(measure) on log(width) over all converged runs of
     a layer at a point; every seed of every width counts once. Represented networks of one seed and number of neurons have the same
     initial weights at every width: each such seed has its own intercept, and all whole networks share one. The 95 % interval is
-    Student's with ``runs - intercepts - 1`` degrees of freedom. Runs that did not converge, or whose relative change is not a
+    Student's with ``runs - intercepts - 1`` degrees of freedom. Runs that did not converge, or whose measure is not a
     positive number, are left out and counted. The slope is NaN where no intercept has two widths, its interval also without a degree of
     freedom. `phasediag.phase_diagram.extrapolation` gives the slope at infinite width, with its interval; NaN with fewer than four
     widths.
 
     Args:
-        runs: one row per run and layer, with the columns layer, gamma, gamma_prime, width and relative_change. Without them, depth is 2,
+        runs: one row per run and layer, with the columns layer, gamma, gamma_prime, width and the measure's. Without them, depth is 2,
             gamma_1 is 0 and every status is "converged"; layers other than W1 and a need depth. With seed, a run that appears
             twice is an error; represented networks need neurons and seed. Other columns are ignored, with a warning if a name is nearly
             one of these.
-        operator_norm: fit the relative change in the operator norm (column relative_change_spectral) instead, and predict its
-            slope.
+        measure: the column to fit: relative_change, relative_change_spectral (in the operator norm), kernel_change, linear_gap,
+            linear_gap_test, time_half or time.
 
     Returns:
-        One row per layer and point, sorted, with the columns of ``slopes.parquet`` (`phasediag.phase_diagram.columns.SLOPES`).
+        One row per layer and point, sorted, with the columns of ``slopes.parquet`` (`phasediag.phase_diagram.columns.SLOPES`). Where the
+        measure is not the relative change, the first column, measure, is its name, by which maps and lines know it. A measure of
+        the whole network has one row per point, whose layer is "network". regime is "" where the sign of S means no regime (time,
+        time_half); predicted_slope is NaN and predicted_regime "" where nothing is predicted.
 
     Raises:
         InputError: runs are no table, columns are missing (the message names all of them), a value is not a number where one belongs,
-            a status is unknown, a relative change is negative, a width is not above 0, a run appears twice, or gamma_1 of two layers is not
-            0. A message on values names the column, and says how many rows hold such values.
+            a status is unknown, a measure is negative, a width is not above 0, a run appears twice, or gamma_1 of two layers is not
+            0. A message on values names the column, and says how many rows hold such values. Or the measure is none of these.
     """
-    runs = complete_runs(runs, _measure(operator_norm))
+    of = power_named(measure)
+    runs = complete_runs(runs, measure)
     if "seed" in runs:
         keys = [*POINT_KEYS, "width", "seed", *(["neurons"] if "neurons" in runs else [])]
         twice = runs.loc[runs.duplicated(keys), keys]
@@ -77,15 +82,15 @@ def fit(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
         raise InputError(
             "runs: gamma_1 of networks of two layers is not 0; allowed: 0, they have no weights between hidden layers"
         )
-    return slopes_of(runs, operator_norm)
+    return slopes_of(runs, of)
 
 
-def complete_runs(runs: pd.DataFrame, measure: str = "relative_change") -> pd.DataFrame:
+def complete_runs(runs: pd.DataFrame, measure: str = RELATIVE_CHANGE.name) -> pd.DataFrame:
     """Runs with all columns that fits and figures need, of numbers where numbers belong.
 
     Args:
         runs: as for `fit`.
-        measure: the column of the relative change.
+        measure: the column that is fitted or shown.
 
     Raises:
         InputError: runs are no table, lack a column without a default, or hold values that are not allowed.
@@ -95,11 +100,13 @@ def complete_runs(runs: pd.DataFrame, measure: str = "relative_change") -> pd.Da
     )
     needed = [key for key in POINT_KEYS if key not in DEFAULTS or (key == "depth" and not two_layers)]
     needed += ["width", measure, *(["seed"] if "neurons" in runs else [])]
-    require_columns(runs, needed, why={"depth": "layers other than W1 and a need depth"})
+    others = [name for name in MEASURES if name != measure]  # no slip of the pen for one another
+    asked = runs.drop(columns=others, errors="ignore") if isinstance(runs, pd.DataFrame) else runs
+    require_columns(asked, needed, why={"depth": "layers other than W1 and a need depth"})
     absent = [key for key in OPTIONAL if key not in runs]
-    for other in runs.columns.difference([*POINT_KEYS, *OPTIONAL, "width", "relative_change"], sort=False):
-        if asked := hint(other, absent):  # it would change what is fitted
-            warnings.warn(f"runs: column {other!r} is ignored; {asked.strip()}", stacklevel=3)
+    for near in runs.columns.difference([*POINT_KEYS, *OPTIONAL, "width", "relative_change"], sort=False):
+        if question := hint(near, absent):  # it would change what is fitted
+            warnings.warn(f"runs: column {near!r} is ignored; {question.strip()}", stacklevel=3)
     runs = runs.assign(**{key: value for key, value in DEFAULTS.items() if key not in runs})
     _refuse(
         runs["layer"],
@@ -138,11 +145,10 @@ def _refuse(column: pd.Series[Any], wrong: ArrayLike, allowed: str) -> None:
         raise InputError(f"runs: {column.name}: {shown} is not supported, {rows}; {allowed}")
 
 
-def slopes_of(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
+def slopes_of(runs: pd.DataFrame, measure: Measure = RELATIVE_CHANGE) -> pd.DataFrame:
     """What `fit` returns, of runs that are known to be as it wants them; a run may be there more than once, and then counts as often."""
-    if operator_norm:
-        runs = runs.assign(relative_change=runs[_measure(operator_norm)])
-    usable = usable_runs(runs)
+    runs = measured_rows(runs, measure)
+    usable = usable_runs(runs, measure)
     points = runs.groupby(POINT_KEYS)
     point = points.ngroup().to_numpy()
     slopes = points.size().index.to_frame(index=False)
@@ -152,22 +158,29 @@ def slopes_of(runs: pd.DataFrame, operator_norm: bool = False) -> pd.DataFrame:
         len(slopes),
         _groups(used),
         used["width"].to_numpy(float),
-        used["relative_change"].to_numpy(float),
+        used[measure.name].to_numpy(float),
     )
     slopes["left_out"] = np.bincount(point, ~usable, len(slopes)).astype("int64")
     slopes = slopes.assign(**_log_log_fits(logs), **_infinite_width_fits(logs))
-    return _with_regimes(slopes, operator_norm)[SLOPES.names]
+    slopes = _with_regimes(slopes, measure)[SLOPES.names]
+    if measure is not RELATIVE_CHANGE:
+        slopes.insert(0, MEASURE.name, pd.Series(measure.name, index=slopes.index, dtype="str"))
+    return slopes
 
 
-def _measure(operator_norm: bool) -> str:
-    return "relative_change_spectral" if operator_norm else "relative_change"
+def measured_rows(runs: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """The rows that a measure is read from: all of them, or, if it belongs to the whole network, those of one layer, as "network"."""
+    if measure.of_layers:
+        return runs
+    first = runs.groupby("depth")["layer"].transform("first")
+    return runs.loc[runs["layer"] == first].assign(layer=NETWORK)
 
 
-def usable_runs(runs: pd.DataFrame) -> pd.Series[bool]:
-    """True for the runs that enter a fit: converged, with a finite positive relative change."""
-    change = runs["relative_change"]
-    usable: pd.Series[bool] = (runs["status"] == "converged") & np.isfinite(change) & (change > 0)
-    return usable
+def usable_runs(runs: pd.DataFrame, measure: Measure = RELATIVE_CHANGE) -> pd.Series[bool]:
+    """True for the runs of which a measure is used: converged, with a finite value, above 0 where a power of the width is fitted."""
+    value = runs[measure.name]
+    usable: pd.Series[bool] = (runs["status"] == "converged") & np.isfinite(value)
+    return usable & (value > 0) if measure.is_power else usable
 
 
 def _groups(runs: pd.DataFrame) -> NDArray[np.intp]:
@@ -277,20 +290,21 @@ def _infinite_width_fits(logs: _Logs) -> dict[str, Array]:
     return dict(zip(("slope_infinite", "slope_infinite_low", "slope_infinite_high"), found, strict=True))
 
 
-def _with_regimes(slopes: pd.DataFrame, operator_norm: bool) -> pd.DataFrame:
+def _with_regimes(slopes: pd.DataFrame, measure: Measure) -> pd.DataFrame:
     points = slopes[["layer", "depth", "gamma", "gamma_prime", "gamma_1"]].to_numpy(object)
-    predicted = [_prediction(point, operator_norm) for point in points]
+    predicted = [_prediction(point, measure.operator_norm) for point in points]
+    measured = regimes(slopes) if measure.has_regimes else ""
     return slopes.assign(
-        regime=pd.Series(regimes(slopes), index=slopes.index, dtype="str"),
+        regime=pd.Series(measured, index=slopes.index, dtype="str"),
         predicted_slope=pd.Series([slope for slope, _ in predicted], index=slopes.index, dtype="float64"),
         predicted_regime=pd.Series([regime for _, regime in predicted], index=slopes.index, dtype="str"),
     )
 
 
-def _prediction(point: Any, operator_norm: bool) -> tuple[float, str]:
-    """The predicted slope and regime at (layer, depth, gamma, gamma_prime, gamma_1); NaN and "" of a layer that theory does not know."""
+def _prediction(point: Any, operator_norm: bool | None) -> tuple[float, str]:
+    """The predicted slope and regime at (layer, depth, gamma, gamma_prime, gamma_1); NaN and "" where the rule says nothing."""
     layer, depth, gamma, gamma_prime, gamma_1 = point
-    if not theory.is_known(layer, depth):
+    if operator_norm is None or not theory.is_known(layer, depth):
         return np.nan, ""
     at = layer, depth, gamma, gamma_prime, gamma_1, operator_norm
     return theory.predicted_slope(*at), theory.predicted_regime(*at)
@@ -329,9 +343,7 @@ def regime_counts(slopes: pd.DataFrame) -> dict[str, dict[str, int]]:
     }
 
 
-def critical_line(
-    slopes: pd.DataFrame, layer: str, column: str = "slope", operator_norm: bool = False
-) -> pd.DataFrame:
+def critical_line(slopes: pd.DataFrame, layer: str, column: str = "slope") -> pd.DataFrame:
     """The measured critical line of a layer: where its slope crosses 0 along gamma, row by row of the map.
 
     At every gamma_prime the slope is interpolated between neighbouring gammas. The line is the crossing from the linear (negative) to the
@@ -341,10 +353,9 @@ def critical_line(
     the slopes' intervals, and includes the crossing of the one straight line.
 
     Args:
-        slopes: rows as returned by `fit`, of one depth and one gamma_1.
-        layer: the layer.
+        slopes: rows as returned by `fit`, of one measure, one depth and one gamma_1.
+        layer: the layer; "network" for a measure of the whole network.
         column: "slope" or "slope_infinite".
-        operator_norm: whether the slopes were fitted to the relative change in the operator norm; the predicted line is then its line.
 
     Returns:
         One row per gamma_prime with a crossing, sorted: gamma_prime; gamma of the crossing; gamma_low and gamma_high,
@@ -366,7 +377,7 @@ def critical_line(
     primes, first = np.unique(points[:, 0], return_index=True)
     rows = np.split(points[:, 1:], first[1:]) if len(points) else []
     gamma, low, high = np.array([_crossing(*row.T) for row in rows]).reshape(-1, 3).T
-    predicted = _predicted_gammas(of_layer, primes, operator_norm)
+    predicted = _predicted_gammas(of_layer, primes)
     inside = (points[:, 1].min(initial=np.inf) <= predicted) & (
         predicted <= points[:, 1].max(initial=-np.inf)
     )
@@ -399,18 +410,29 @@ def count_predicted_rows(slopes: pd.DataFrame, layer: str) -> int:
     return int((compared | (rows["min"] <= predicted) & (predicted <= rows["max"])).sum())
 
 
-def _predicted_gammas(of_layer: pd.DataFrame, gamma_primes: Array, operator_norm: bool = False) -> Array:
+def _predicted_gammas(of_layer: pd.DataFrame, gamma_primes: Array) -> Array:
     """The predicted critical line of a layer at some gamma_prime; NaN where there is none."""
-    line = predicted_line(of_layer, operator_norm)
+    line = predicted_line(of_layer)
     return np.full(len(gamma_primes), np.nan) if line is None else line(gamma_primes)
 
 
-def predicted_line(of_layer: pd.DataFrame, operator_norm: bool = False) -> Line | None:
-    """The predicted critical line for the slopes of one layer, of the change in the operator norm or not; None where there are none."""
+def measure_of(slopes: pd.DataFrame) -> Measure:
+    """The measure that slopes were fitted to. Raises `InputError` if there are several, or it is unknown."""
+    if MEASURE.name not in slopes:
+        return RELATIVE_CHANGE
+    names = list(dict.fromkeys(slopes[MEASURE.name].fillna(RELATIVE_CHANGE.name)))
+    if len(names) > 1:
+        raise InputError(f"slopes: rows of {len(names)} measures ({', '.join(names)}); allowed: of one")
+    return power_named(names[0]) if names else RELATIVE_CHANGE
+
+
+def predicted_line(of_layer: pd.DataFrame) -> Line | None:
+    """The predicted critical line for the slopes of one layer, in the norm of their measure; None where there is none."""
     if of_layer.empty:
         return None
     layer, depth, gamma_1 = (of_layer[key].iloc[0] for key in ("layer", "depth", "gamma_1"))
-    if not theory.is_known(layer, depth):
+    operator_norm = measure_of(of_layer).operator_norm
+    if operator_norm is None or not theory.is_known(layer, depth):
         return None
     return lambda gamma_prime: theory.critical_gamma(layer, depth, gamma_prime, gamma_1, operator_norm)
 
@@ -485,7 +507,8 @@ def select_layer(table: pd.DataFrame, layer: str) -> pd.DataFrame:
 
 
 def require_one_plane(of_layer: pd.DataFrame) -> None:
-    """Raises `InputError` if slopes are of several depths or gamma_1: no map and no line is theirs."""
+    """Raises `InputError` if slopes are of several measures, depths or gamma_1: no map and no line is theirs."""
+    measure_of(of_layer)
     planes = dict.fromkeys(zip(of_layer["depth"], of_layer["gamma_1"], strict=True))
     if len(planes) > 1:
         found = "; ".join(f"depth = {depth}, gamma_1 = {g:g}" for depth, g in planes)

@@ -13,9 +13,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..storage.schema import FAILED
 from . import theory
-from .fitting import POINT, Array, critical_line, select_layer, usable_runs
+from .fitting import (
+    LINE_SLOPES,
+    POINT,
+    POINT_KEYS,
+    Array,
+    complete_runs,
+    critical_line,
+    measured_rows,
+    select_layer,
+    usable_runs,
+)
+from .measures import NETWORK, Measure, measure_named
 
 Limits = tuple[tuple[float, float], tuple[float, float]]
 """The lowest and the highest gamma of a map, and the lowest and the highest gamma_prime."""
@@ -139,35 +151,65 @@ def named_initialisations(depth: int, gamma_1: float, limits: Limits) -> dict[th
 # Over the seeds of a point.
 
 
-def changes_by_width(runs: pd.DataFrame, layer: str, points: pd.DataFrame, widths: list[int]) -> pd.DataFrame:
-    """Geometric means of the relative change of a layer over the runs that enter a fit: a row per point, a column per width."""
-    used = _used(runs, layer)
-    logs = used.assign(relative_change=np.log(used["relative_change"]))
-    return _by_width(logs, "relative_change", points, widths, "mean").apply(np.exp)
+def values(runs: pd.DataFrame, measure: str, width: int | None = None) -> pd.DataFrame:
+    """A measure at one width, over the runs of a point: the geometric mean of one that is a power of the width, else the median.
+
+    Args:
+        runs: as for `phasediag.fit`, with the column of the measure.
+        measure: its column: orientations, effective_rank, effective_rank_change, test_loss, test_error, or one that `phasediag.fit` takes.
+        width: of the runs; the largest if None.
+
+    Returns:
+        One row per layer and point: depth, layer ("network" for a measure of the whole network), gamma, gamma_prime, gamma_1, width; the
+        measure; runs, how many converged there with a value. NaN where there are none. `phasediag.plot_map` draws it.
+
+    Raises:
+        InputError: as `phasediag.fit` does, or no run has this width.
+    """
+    of = measure_named(measure)
+    runs = measured_rows(complete_runs(runs, measure), of)
+    there = sorted(set(runs["width"]))
+    if width is not None and width not in there:
+        raise InputError(f"width: no run has {width}; allowed: {', '.join(map(str, there))}")
+    chosen = max(there, default=0) if width is None else width
+    used = runs.loc[usable_runs(runs, of) & (runs["width"] == chosen)]
+    points = runs.groupby(POINT_KEYS).size().index
+    found = {
+        "width": chosen,
+        measure: _average(used, of, POINT_KEYS).reindex(points),
+        "runs": used.groupby(POINT_KEYS).size().reindex(points, fill_value=0),
+    }
+    return pd.DataFrame(found, index=points).reset_index()
 
 
-def orientations_by_width(
-    runs: pd.DataFrame, layer: str, points: pd.DataFrame, widths: list[int]
+def by_width(
+    runs: pd.DataFrame, measure: Measure, layer: str, points: pd.DataFrame, widths: list[int]
 ) -> pd.DataFrame:
-    """Medians of the orientations of a layer, at most 512, over the runs that enter a fit: a row per point, a column per width."""
-    return _by_width(_used(runs, layer), "orientations", points, widths)
+    """A measure of a layer over the runs of which it is used: a row per point, a column per width.
+
+    Of a power of the width it is the geometric mean, else the median; NaN where there is no run.
+    """
+    used = runs.loc[(runs["layer"] == layer) & usable_runs(runs, measure)]
+    return _in_columns(_average(used, measure, [*POINT, "width"]), points, widths)
+
+
+def _average(used: pd.DataFrame, measure: Measure, by: list[str]) -> pd.Series[float]:
+    """The geometric mean of a power of the width, the median of any other measure, over the runs of each group."""
+    if not measure.is_power:
+        return used.groupby(by)[measure.name].median()
+    logs = used.assign(**{measure.name: np.log(used[measure.name])}).groupby(by)[measure.name].mean()
+    return logs.apply(np.exp)
 
 
 def evaluations_by_width(runs: pd.DataFrame, points: pd.DataFrame, widths: list[int]) -> pd.DataFrame:
     """Medians of the number of evaluations over the runs that did not fail: a row per point, a column per width."""
-    return _by_width(_trained(runs), "evaluations", points, widths)
+    found = _trained(runs).groupby([*POINT, "width"])["evaluations"].median()
+    return _in_columns(found, points, widths)
 
 
-def _by_width(
-    rows: pd.DataFrame, column: str, points: pd.DataFrame, widths: list[int], rule: str = "median"
-) -> pd.DataFrame:
-    """Rows in the order of ``points``; NaN where there is no run."""
-    found = rows.groupby([*POINT, "width"])[column].agg(rule).unstack("width")
-    return found.reindex(index=pd.MultiIndex.from_frame(points[POINT]), columns=widths)
-
-
-def _used(runs: pd.DataFrame, layer: str) -> pd.DataFrame:
-    return runs.loc[(runs["layer"] == layer) & usable_runs(runs)]
+def _in_columns(found: pd.Series[float], points: pd.DataFrame, widths: list[int]) -> pd.DataFrame:
+    """Numbers by point and width as a table: rows in the order of ``points``; NaN where there is no run."""
+    return found.unstack("width").reindex(index=pd.MultiIndex.from_frame(points[POINT]), columns=widths)
 
 
 def _trained(runs: pd.DataFrame) -> pd.DataFrame:
@@ -235,6 +277,47 @@ def _combined_name(first: str, second: str) -> str:
         if regime in (first, second):
             return regime
     return COMBINED_REGIMES[first, second]
+
+
+def rule_lines(table: pd.DataFrame) -> list[theory.CriticalLine]:
+    """The critical lines of the rule that belong on the map of a layer, in both norms, or on that of a whole network, those of all layers.
+
+    Without any where the rule says nothing.
+    """
+    if table.empty:
+        return []
+    layer, depth, gamma_1 = (table[key].iloc[0] for key in ("layer", "depth", "gamma_1"))
+    if depth not in theory.LAYERS:
+        return []
+    lines = theory.critical_lines(int(depth), float(gamma_1))
+    return [line for line in lines if layer == NETWORK or layer in line.layers]
+
+
+def rule_distances(slopes: pd.DataFrame) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """How far the zero of the slopes of a measure lies, in gamma, from every line of the rule that is on its map.
+
+    Returns:
+        layer -> line -> column ("slope", "slope_infinite") -> {"mean": mean |distance|, "max": largest, "rows": number of values of
+        gamma_prime compared, "crossed": number of those where the line of the rule lies inside the map}.
+    """
+    return {
+        str(layer): {line.name: _distances(of_layer, line) for line in rule_lines(of_layer)}
+        for layer, of_layer in slopes.groupby("layer")
+    }
+
+
+def _distances(of_layer: pd.DataFrame, line: theory.CriticalLine) -> dict[str, dict[str, float]]:
+    rows = of_layer.groupby("gamma_prime")["gamma"].agg(["min", "max"])
+    rule = pd.Series(line.gamma(rows.index.to_numpy(float)), rows.index)
+    rule = rule[(rows["min"] <= rule) & (rule <= rows["max"])]
+    found = {}
+    for column in LINE_SLOPES:
+        if of_layer[column].notna().any():
+            measured = critical_line(of_layer, of_layer["layer"].iloc[0], column)
+            off = (measured.set_index("gamma_prime")["gamma"] - rule).abs().dropna()
+            numbers = {"mean": off.mean(), "max": off.max(), "rows": len(off), "crossed": len(rule)}
+            found[column] = {key: float(number) for key, number in numbers.items()}
+    return found
 
 
 def measured_line(of_layer: pd.DataFrame, plane: Plane, column: str) -> pd.DataFrame:

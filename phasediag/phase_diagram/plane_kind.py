@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from ..errors import InputError
 from ..kinds import Held, JobT, Kind, Reproducible, SpecT, StudyT, stored_study
 from ..storage.store import Store
-from ..sweep.results import stored_runs
-from .columns import DIFFERENCES, LINES
+from ..sweep.results import require_runs, stored_runs
+from .columns import DIFFERENCES, LINES, MEASURE_SLOPES
 
 if TYPE_CHECKING:  # each method imports what it needs
     from matplotlib.figure import Figure
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # each method imports what it needs
     from ..display.page.report import Report
     from ..display.terminal import TextTable
     from .comparison import Differences
+    from .measures import Measure
 
 
 class PlaneKind(Kind[SpecT, StudyT, JobT]):
@@ -89,6 +91,23 @@ class PlaneKind(Kind[SpecT, StudyT, JobT]):
         layers = networks_in(results.store).layers
         return scalings(results.runs, results.fitted, layers, points)
 
+    def measures(self) -> list[tuple[str, str]]:
+        from .measures import MEASURES
+
+        return [(measure.name, measure.words) for measure in MEASURES.values()]
+
+    def measure(self, results: Held, name: str) -> OfMeasure:
+        from .fitting import usable_runs
+        from .measures import in_order, measure_named
+
+        measure, runs = measure_named(name), require_runs(results.runs, results.store)
+        there = [one.name for one in in_order(runs.columns) if usable_runs(runs, one).any()]
+        if name not in there:
+            raise InputError(
+                f"{results.store.name('runs')}: {name} has no value in any row; allowed: {', '.join(there) or 'none'}"
+            )
+        return OfMeasure(runs, measure)
+
     def reproducible(self, rows: pd.DataFrame) -> Reproducible:
         row = rows.iloc[0]
         width, neurons = int(row["width"]), int(row["neurons"])
@@ -138,6 +157,58 @@ def _left_out(outs: tuple[str, str], layers_a: set[str], layers_b: set[str]) -> 
     for out, only in zip(outs, (layers_a - layers_b, layers_b - layers_a), strict=True):
         if only:
             yield f"left out: {', '.join(sorted(only))}, only in {out}"
+
+
+@dataclass(frozen=True)
+class OfMeasure:
+    """What the rows of a phase diagram say of one measure.
+
+    Attributes:
+        runs: the rows.
+        measure: which.
+    """
+
+    runs: pd.DataFrame
+    measure: Measure
+
+    @cached_property
+    def slopes(self) -> pd.DataFrame:
+        """The fit. Raises `InputError` if the measure is shown as a value."""
+        from .fitting import fit
+
+        fitted = fit(self.runs, self.measure.name)
+        # some layers have no value: a, in operator norm
+        there = fitted.groupby("layer")["runs"].transform("any")
+        return fitted.loc[there].reset_index(drop=True)
+
+    def summary(self) -> dict[str, Any]:
+        from .fitting import regime_counts
+        from .info import rule_distances
+
+        counted = self.slopes[["runs", "left_out"]].sum()
+        return {
+            "measure": self.measure.name,
+            "words": self.measure.words,
+            "regimes": regime_counts(self.slopes) if self.measure.has_regimes else {},
+            "rule_distance": rule_distances(self.slopes),
+            "runs": int(counted["runs"]),
+            "left_out": int(counted["left_out"]),
+        }
+
+    def tables(self) -> list[TextTable]:
+        from .printing import measure_tables
+
+        return measure_tables(self.summary())
+
+    def figures(self) -> dict[str, Drawing]:
+        from .figures.all import of_measure
+
+        return of_measure(self.runs, self.measure)
+
+    def write(self, store: Store) -> Iterator[str]:
+        name = f"slopes_{self.measure.name}.parquet"
+        store.write_table(name, self.slopes, MEASURE_SLOPES)
+        yield name
 
 
 @dataclass(frozen=True)

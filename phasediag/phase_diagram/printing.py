@@ -31,6 +31,26 @@ def print_slopes(summary: Mapping[str, Any]) -> None:
         say(f"{summary['left_out']} of {rows} rows are left out of the fits: their runs did not converge")
 
 
+def measure_tables(summary: Mapping[str, Any]) -> list[TextTable]:
+    """The summary of `fit --measure` as tables: regimes, where the sign of S means any, and the distance from the lines of the rule."""
+    words = summary["words"]
+    counts = [
+        (layer, *(str(by_regime[regime]) for regime in REGIMES))
+        for layer, by_regime in summary["regimes"].items()
+    ]
+    lines = [
+        (f"{layer}, {_SLOPE_NAMES[column]}", name, *_distance_cells(distance))
+        for layer, by_line in summary["rule_distance"].items()
+        for name, by_slope in by_line.items()
+        for column, distance in by_slope.items()
+    ]
+    tables = [
+        TextTable((f"{words}: points", *REGIMES), counts),
+        TextTable((f"S = 0 of {words}", "off the line of", "mean", "largest", "rows"), lines),
+    ]
+    return [table for table in tables if table.rows]
+
+
 _LINE_STATES = {
     "reached": "within target",
     "floor": "at the floor",

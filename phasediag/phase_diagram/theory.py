@@ -36,8 +36,9 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,7 @@ from numpy.typing import NDArray
 from ..errors import InputError, choices
 
 Exponents = tuple[float, float]
+Array = NDArray[np.float64]
 FloatOrArray = TypeVar("FloatOrArray", float, NDArray[np.float64])
 
 MAX_DEPTH = 8
@@ -125,6 +127,48 @@ def critical_gamma(
         [np.maximum(level - rate, 0.0) for rate in rates.values()], axis=0
     )
     return line if isinstance(gamma_prime, np.ndarray) else float(line)
+
+
+class CriticalLine(NamedTuple):
+    """One of the critical lines of a network.
+
+    Attributes:
+        kind: "first": of W1; "between" and "operator": of the matrices between hidden layers, in the Frobenius and in the operator norm;
+            "last": of a.
+        name: whose it is, in words.
+        layers: whose it is.
+        gamma: its gamma at given gamma_prime.
+    """
+
+    kind: str
+    name: str
+    layers: tuple[str, ...]
+    gamma: Callable[[Array], Array]
+
+
+def critical_lines(depth: int, gamma_1: float = 0.0) -> list[CriticalLine]:
+    """All critical lines of a network in both norms, each once: of W1; of the matrices between hidden layers, in the Frobenius norm and in
+    the operator norm; of a, which is that in the operator norm where gamma_1 is 0.
+
+    Raises:
+        ValueError: there is no such depth, or gamma_1 is not 0 and there are only two layers.
+    """
+    _require_layer("W1", depth, gamma_1)
+    first, *between, last = LAYERS[depth]
+    found = [CriticalLine("first", first, (first,), partial(_line, first, depth, gamma_1, False))]
+    output = CriticalLine("last", last, (last,), partial(_line, last, depth, gamma_1, False))
+    if not between:
+        return [*found, output]
+    names, norm = ", ".join(between), f"{', '.join(between)} (operator norm)"
+    frobenius, operator = (partial(_line, between[0], depth, gamma_1, norm) for norm in (False, True))
+    found.append(CriticalLine("between", names, tuple(between), frobenius))
+    if gamma_1 == 0:
+        return [*found, CriticalLine("operator", f"{norm}, {last}", (*between, last), operator)]
+    return [*found, CriticalLine("operator", norm, tuple(between), operator), output]
+
+
+def _line(layer: str, depth: int, gamma_1: float, operator_norm: bool, gamma_prime: Array) -> Array:
+    return critical_gamma(layer, depth, gamma_prime, gamma_1, operator_norm)
 
 
 def is_known(layer: str, depth: int) -> bool:

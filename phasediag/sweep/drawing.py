@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 
 def plot_folder(
-    results: Results, only: Sequence[str] = (), formats: Sequence[str] = (), points: Sequence[str] = ()
+    results: Results,
+    only: Sequence[str] = (),
+    formats: Sequence[str] = (),
+    points: Sequence[str] = (),
+    measure: str | None = None,
 ) -> Iterator[str]:
     """Draws every figure that a folder allows into its `figures/`; yields the name of each file.
 
@@ -31,9 +35,10 @@ def plot_folder(
         only: names of figures, or what names begin with ("scaling"): no others are drawn.
         formats: png, svg and pdf; PNG and SVG unless given.
         points: draw only the scaling figures, at these points of the plane ("0.5,0"), into files of their own.
+        measure: draw only the maps of this measure, into files of their own.
 
     Raises:
-        InputError: the folder holds no runs, or there is no such figure, format or point.
+        InputError: the folder holds no runs, or there is no such figure, format, point or measure.
     """
     # matplotlib takes half a second, for which only drawing waits
     from ..display.drawing import render_all
@@ -43,10 +48,14 @@ def plot_folder(
     if unknown := set(formats) - FORMATS.keys():
         raise InputError(f"--format: {min(unknown)!r} is not supported; {choices(min(unknown), FORMATS)}")
     kind = kind_in(store)
-    drawings = _chosen(store.out, kind.scaling(results, points) if points else kind.figures(results), only)
+    if measure is not None:
+        drawn_here = kind.measure(results, measure).figures()
+    else:
+        drawn_here = kind.scaling(results, points) if points else kind.figures(results)
+    drawings = _chosen(store.out, drawn_here, only)
     if results.keep_fit():
         yield store.fitted_name
-    whole = not (only or formats or points)
+    whole = not (only or formats or points or measure)
     if whole:
         store.forget_drawn()
     study, drawn = str((store.read_document() or {}).get("name", "")), []

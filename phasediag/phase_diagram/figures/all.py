@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ...display.figures import Drawing
 from .. import info
-from ..fitting import fit, points_of, usable_runs
+from ..fitting import fit, measured_rows, points_of, usable_runs
+from ..measures import Measure
 from . import examples, maps
 from .rule import agreement
 
@@ -74,6 +75,27 @@ def scalings(
     return {f"scaling_{layer}_points": partial(examples.scaling, runs, slopes, layer, at) for layer in layers}
 
 
+def of_measure(runs: pd.DataFrame, measure: Measure) -> dict[str, Drawing]:
+    """What draws the maps of one measure, by file name without ending; none of a layer of which it has no value, or of a single point."""
+    rows = measured_rows(runs, measure)
+    found: dict[str, Drawing] = {}
+    for layer in dict.fromkeys(rows["layer"]):
+        of_layer = rows.loc[rows["layer"] == layer]
+        name = f"{measure.name}_map_{layer}" if measure.of_layers else f"{measure.name}_map"
+        if usable_runs(of_layer, measure).any() and len(points_of(of_layer)) > 1:
+            found[name] = partial(_measure_map, of_layer, measure)
+    return found
+
+
+def _measure_map(of_layer: pd.DataFrame, measure: Measure) -> Figure:
+    """The map of a measure of a layer, or of the whole network, by rows of one layer."""
+    if not measure.is_power:
+        values = info.values(of_layer, measure.name)
+        return maps.value_map(values, str(values["layer"].iloc[0]), measure)
+    slopes = fit(of_layer, measure.name)
+    return maps.slope_map(slopes, str(slopes["layer"].iloc[0]), info.deciding_slope(slopes))
+
+
 def _of_layer(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> dict[str, Drawing]:
     found: dict[str, Drawing] = {}
     of_layer, runs_of = slopes.loc[slopes["layer"] == layer], runs.loc[runs["layer"] == layer]
@@ -91,8 +113,8 @@ def _of_layer(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> dict[str,
 
 def _operator_map(runs: pd.DataFrame) -> Figure:
     """The slope map of W2 in the operator norm."""
-    slopes = fit(runs, operator_norm=True)
-    return maps.slope_map(slopes, "W2", info.deciding_slope(slopes), operator_norm=True)
+    slopes = fit(runs, "relative_change_spectral")
+    return maps.slope_map(slopes, "W2", info.deciding_slope(slopes))
 
 
 def _of_samples(

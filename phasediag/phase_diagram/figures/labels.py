@@ -31,6 +31,11 @@ def layer_symbol(layer: str) -> str:
     return rf"\mathrm{{{escaped}}}"
 
 
+def in_symbols(words: str) -> str:
+    """Words in which the names of layers are mathtext: "W2 (operator norm), a"."""
+    return re.sub(r"\b(W\d+|a)\b", lambda name: f"${layer_symbol(name.group())}$", words)
+
+
 def slope_symbol(column: str) -> str:
     """Mathtext of "slope" and of "slope_infinite"."""
     return r"S_\infty" if column == "slope_infinite" else "S"

@@ -20,6 +20,7 @@ from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
@@ -36,12 +37,23 @@ from ...display.figures import (
 from ...errors import InputError, choices
 from ...storage.schema import require_columns
 from .. import info, theory
-from ..fitting import LINE_SLOPES, POINT, POINT_KEYS, Line, predicted_line, require_one_plane, select_layer
+from ..fitting import (
+    LINE_SLOPES,
+    POINT,
+    POINT_KEYS,
+    Line,
+    measure_of,
+    predicted_line,
+    require_one_plane,
+    select_layer,
+)
 from ..info import Plane, split_points
+from ..measures import MEASURES, RELATIVE_CHANGE, Measure
 from .labels import (
     Region,
     draw_named_initialisations,
     draw_regime_words,
+    in_symbols,
     layer_symbol,
     sides,
     slope_symbol,
@@ -68,21 +80,32 @@ COMBINED_COLOURS = {
 COMBINED_LINES: dict[str, dict[str, Any]] = {"W1": {"linestyle": "-"}, "W2": {"linestyle": (0, (1.2, 0.9))}}
 Dashes = tuple[float, ...]
 """Lengths of dashes and gaps, in line widths."""
+RULE_STYLES: dict[str, tuple[str, Dashes]] = {
+    "first": (PREDICTED_COLOUR, (3.2, 1.8)),
+    "between": ("#8b35b5", (1.2, 1.0)),
+    "operator": ("#c25e00", (5.0, 1.4, 1.2, 1.4)),
+    "last": ("#8a7a00", (8.0, 1.8)),
+}
+"""Colour and dashes of the lines of the rule, by their kind, where a map shows several."""
 
 
-def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None, column: str = "slope") -> Axes:
-    """Draw the map of a column of the slopes of a layer.
+def plot_map(
+    slopes: pd.DataFrame, layer: str | None = None, ax: Axes | None = None, column: str = "slope"
+) -> Axes:
+    """Draw the map of a column of the slopes of a layer, or of a measure's values.
 
     Slopes have diverging colours about 0, other columns colours from their smallest to their largest number, with the measured and the
-    predicted critical line and named initialisations. Points on a product grid (of any spacing) are cells, further points are
+    predicted critical line and named initialisations. Where nothing is predicted of a measure, the lines are those of the rule
+    for all layers. Points on a product grid (of any spacing) are cells, further points are
     markers; what has no number is hatched, or a cross. Where all points have one gamma', slopes are drawn against gamma, with their
     intervals and the rule.
 
     Args:
-        slopes: rows as returned by `phasediag.fit`, of one depth and one gamma_1.
-        layer: the layer to show.
+        slopes: rows as returned by `phasediag.fit` or `phasediag.values`, of one measure, one depth and one gamma_1.
+        layer: the layer to show; the first one there is if None, that is W1, or "network" for a measure of the whole network.
         ax: axes to draw into; its figure gets a colour bar beside it. A new pyplot figure if None.
-        column: "slope" over the widths, "slope_infinite", or any other column of numbers ("predicted_slope", "left_out", one of your own).
+        column: "slope" over the widths, "slope_infinite", a measure of `phasediag.values` ("effective_rank"), or any other column of
+            numbers ("predicted_slope", "left_out", one of your own).
 
     Returns:
         The axes.
@@ -90,8 +113,9 @@ def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None, co
     Raises:
         InputError: ``slopes`` lacks columns, has no row of this layer or rows of several planes, or ``column`` holds no number.
     """
+    are_values = column in MEASURES and isinstance(slopes, pd.DataFrame) and "runs" in slopes
     lines = [column] if column in LINE_SLOPES else LINE_SLOPES
-    of_layer = _one_plane(slopes, layer, _with_intervals(lines))
+    of_layer = _one_plane(slopes, layer, ["width"] if are_values else _with_intervals(lines))
     if column not in of_layer or not pd.api.types.is_numeric_dtype(of_layer[column]):
         numbers = of_layer.select_dtypes("number").columns.difference(POINT_KEYS, sort=False)
         wrong = "holds no numbers" if column in of_layer else "is not in slopes"
@@ -104,6 +128,8 @@ def plot_map(slopes: pd.DataFrame, layer: str = "W1", ax: Axes | None = None, co
         ax = ax or shown_figure(*map_size(of_layer)).subplots()
         if column in LINE_SLOPES:
             _draw_slopes(ax, of_layer, column)
+        elif are_values:
+            draw_values(ax, of_layer, MEASURES[column])
         else:
             _draw_column(ax, of_layer, column)
     return ax
@@ -121,9 +147,10 @@ def plot_regimes(slopes: pd.DataFrame, layer: str | None = "W1", ax: Axes | None
         The axes.
 
     Raises:
-        InputError: ``slopes`` lacks columns, has no row of the layer, or rows of several planes.
+        InputError: ``slopes`` lacks columns, has no row of the layer, or rows of several planes, or the measure has no regimes.
     """
     layers = [layer] if layer else list(COMBINED_LINES)
+    _require_regimes(slopes)
     of_layers = {one: _one_plane(slopes, one, ["regime", *_with_intervals(LINE_SLOPES)]) for one in layers}
     with shown_style():
         ax = ax or shown_figure(*_regime_size(slopes, len(layers))).subplots()
@@ -134,33 +161,49 @@ def plot_regimes(slopes: pd.DataFrame, layer: str | None = "W1", ax: Axes | None
     return ax
 
 
+def _require_regimes(slopes: pd.DataFrame) -> None:
+    measure = measure_of(slopes) if isinstance(slopes, pd.DataFrame) else RELATIVE_CHANGE
+    if not measure.has_regimes:
+        allowed = ", ".join(one.name for one in MEASURES.values() if one.has_regimes)
+        raise InputError(f"slopes: those of {measure.name} mean no regime; allowed: slopes of {allowed}")
+
+
 def _with_intervals(slopes: Iterable[str]) -> list[str]:
     """The columns of these slopes and of the ends of their intervals."""
     return [f"{column}{end}" for column in slopes for end in ("", "_low", "_high")]
 
 
-def _one_plane(slopes: pd.DataFrame, layer: str, needed: Iterable[str]) -> pd.DataFrame:
-    """The rows of a layer, once it is known that these columns are there and the points are of one plane."""
+def _one_plane(slopes: pd.DataFrame, layer: str | None, needed: Iterable[str]) -> pd.DataFrame:
+    """The rows of a layer, or of the first one, once it is known that these columns are there and the points are of one plane."""
     require_columns(slopes, [*POINT_KEYS, *needed], "slopes")
     require_one_plane(slopes)
-    return select_layer(slopes, layer)
+    return select_layer(slopes, layer or str(next(iter(slopes["layer"]), "")))
 
 
 @rc_context(STYLE)
-def slope_map(slopes: pd.DataFrame, layer: str, column: str = "slope", operator_norm: bool = False) -> Figure:
-    """The figure of `plot_map` for a slope; ``operator_norm`` tells that the slopes are those of the relative change in that norm."""
+def slope_map(slopes: pd.DataFrame, layer: str, column: str = "slope") -> Figure:
+    """The figure of `plot_map` for a slope."""
     figure = new_figure(*map_size(slopes))
-    _draw_slopes(figure.subplots(), select_layer(slopes, layer), column, operator_norm)
+    _draw_slopes(figure.subplots(), select_layer(slopes, layer), column)
     return figure
 
 
-def _draw_slopes(ax: Axes, of_layer: pd.DataFrame, column: str, operator_norm: bool = False) -> None:
+@rc_context(STYLE)
+def value_map(values: pd.DataFrame, layer: str, measure: Measure) -> Figure:
+    """The figure of `plot_map` for what `phasediag.values` returns."""
+    figure = new_figure(*map_size(values))
+    draw_values(figure.subplots(), select_layer(values, layer), measure)
+    return figure
+
+
+def _draw_slopes(ax: Axes, of_layer: pd.DataFrame, column: str) -> None:
     one_row = of_layer["gamma_prime"].nunique() < 2
-    (_draw_slope_row if one_row else _draw_slope_map)(ax, of_layer, column, operator_norm)
+    (_draw_slope_row if one_row else _draw_slope_map)(ax, of_layer, column)
 
 
-def _draw_slope_row(ax: Axes, row: pd.DataFrame, column: str, operator_norm: bool) -> None:
+def _draw_slope_row(ax: Axes, row: pd.DataFrame, column: str) -> None:
     layer, depth, gamma_1 = str(row["layer"].iloc[0]), int(row["depth"].iloc[0]), _gamma_1(row)
+    measure = measure_of(row)
     gamma, gamma_prime = row["gamma"].to_numpy(float), float(row["gamma_prime"].iloc[0])
     ax.axhline(0.0, color="#9a9a9a", linewidth=0.7, zorder=0)
     style: dict[str, Any] = {"color": "black", "marker": "o", "markersize": 3.5, "linestyle": "none"}
@@ -173,17 +216,18 @@ def _draw_slope_row(ax: Axes, row: pd.DataFrame, column: str, operator_norm: boo
         label="measured, 95 % interval",
         **style,
     )
-    if theory.is_known(layer, depth):
+    if measure.operator_norm is not None and theory.is_known(layer, depth):
         along = np.linspace(gamma.min(), gamma.max(), 401)
         rule = [
-            theory.predicted_slope(layer, depth, float(at), gamma_prime, gamma_1, operator_norm)
+            theory.predicted_slope(layer, depth, float(at), gamma_prime, gamma_1, measure.operator_norm)
             for at in along
         ]
         dashes: Any = (3.2, 1.8)
         ax.plot(along, rule, color=PREDICTED_COLOUR, linewidth=1.5, dashes=dashes, label="predicted")
-    subscripts = [r"\infty"] * (column == "slope_infinite") + [r"\mathrm{op}"] * operator_norm
+    subscripts = [*([r"\infty"] if column == "slope_infinite" else []), *filter(None, [measure.index])]
     symbol = f"S_{{{', '.join(subscripts)}}}" if subscripts else "S"
-    ax.set(xlabel=rf"{GAMMA}   ($\gamma' = {gamma_prime:g}$)", ylabel=f"${symbol}({layer_symbol(layer)})$")
+    whose = f"({layer_symbol(layer)})" if measure.of_layers else ""
+    ax.set(xlabel=rf"{GAMMA}   ($\gamma' = {gamma_prime:g}$)", ylabel=f"${symbol}{whose}$")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.3, ncols=2)
 
 
@@ -216,10 +260,9 @@ def _regime_size(slopes: pd.DataFrame, layers: int = 1) -> tuple[float, float]:
 
 def _draw_regimes(ax: Axes, of_layer: pd.DataFrame) -> None:
     handles, plane = _paint_regimes(ax, of_layer, REGIME_COLOURS)
-    predicted = predicted_line(of_layer)
-    handles += _draw_lines(ax, plane, of_layer, info.deciding_slope(of_layer), predicted)
-    draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer), _those(predicted))
-    finish_map(ax, handles, 3, _gamma_1(of_layer))
+    drawn, lines = _draw_lines(ax, plane, of_layer, info.deciding_slope(of_layer))
+    draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer), lines)
+    finish_map(ax, handles + drawn, 3, _gamma_1(of_layer))
 
 
 def _draw_combined_regimes(ax: Axes, layers: Mapping[str, pd.DataFrame]) -> None:
@@ -281,24 +324,49 @@ def orientation_map(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Fig
     condensation means, and the map shows that they come with S > 0.
     """
     slopes_of, widest = select_layer(slopes, layer), int(select_layer(runs, layer)["width"].max())
-    found = info.orientations_by_width(runs, layer, slopes_of, [widest])
+    measure = MEASURES["orientations"]
+    found = info.by_width(runs, measure, layer, slopes_of, [widest])
     counts = slopes_of[POINT].assign(orientations=found[widest].to_numpy())
     figure = new_figure(DOUBLE_COLUMN, map_size(slopes)[1])
     figure.set_layout_engine("constrained", wspace=0.06)
     left, right = figure.subplots(1, 2, sharey=True)
     column = info.deciding_slope(slopes_of)
-    _draw_slope_map(left, slopes_of, column, operator_norm=False)
+    _draw_slope_map(left, slopes_of, column)
     plane = split_points(counts)
-    scale = log_norm(counts["orientations"].to_numpy(float), least=4.0)
-    missing = paint(right, plane, "orientations", scale, matplotlib.colormaps["viridis"], "none converged")
-    handles = _draw_lines(right, plane, slopes_of, column, predicted_line(slopes_of))
-    ticks: dict[str, Any] = {"ticks": LogLocator(subs=(1.0, 2.0, 5.0)), "format": "{x:g}"}
-    bar = figure.colorbar(ScalarMappable(scale, "viridis"), ax=right, aspect=24, pad=0.03, **ticks)
-    bar.ax.yaxis.set_minor_formatter(NullFormatter())
-    bar.set_label(f"orientations of ${layer_symbol(layer)}$ at $m = {_power(widest)}$")
+    missing = paint_values(right, plane, measure, _value_label(measure, layer, widest))
+    handles, _ = _draw_lines(right, plane, slopes_of, column)
     finish_map(right, handles + missing, 2, _gamma_1(slopes_of))
     right.set_ylabel("")
     return figure
+
+
+def draw_values(ax: Axes, values: pd.DataFrame, measure: Measure) -> None:
+    """Draw what `phasediag.values` returns for one layer as a map, with the lines of the rule."""
+    plane, layer = split_points(values), str(values["layer"].iloc[0])
+    missing = paint_values(ax, plane, measure, _value_label(measure, layer, int(values["width"].iloc[0])))
+    lines = info.rule_lines(values)
+    handles = draw_rule(ax, lines)
+    depth, gamma_1 = int(values["depth"].iloc[0]), _gamma_1(values)
+    draw_named_initialisations(ax, depth, gamma_1, [line.gamma for line in lines])
+    finish_map(ax, handles + missing, 2, gamma_1)
+
+
+def paint_values(ax: Axes, plane: Plane, measure: Measure, label: str) -> list[Any]:
+    """Paint a measure of points, with a colour bar; return the legend handle of what has no value, if any."""
+    numbers = plane.table[measure.name].to_numpy(float)
+    scale = log_norm(numbers, least=4.0) if measure.is_logarithmic else _whole_range(numbers)
+    missing = paint(ax, plane, measure.name, scale, matplotlib.colormaps["viridis"], "none converged")
+    few = measure.is_logarithmic and float(scale.vmax or 1.0) < 1000.0 * float(scale.vmin or 1.0)
+    ticks: dict[str, Any] = {"ticks": LogLocator(subs=(1.0, 2.0, 5.0)), "format": "{x:g}"} if few else {}
+    bar = ax.figure.colorbar(ScalarMappable(scale, "viridis"), ax=ax, aspect=24, pad=0.03, **ticks)
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    bar.set_label(label)
+    return missing
+
+
+def _value_label(measure: Measure, layer: str, width: int) -> str:
+    whose = f" of ${layer_symbol(layer)}$" if measure.of_layers else ""
+    return f"{measure.words}{whose} at $m = {_power(width)}$"
 
 
 def _power(width: int) -> str:
@@ -357,21 +425,24 @@ def _label_decades(bar: Colorbar, scale: LogNorm) -> None:
     bar.ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _draw_slope_map(ax: Axes, of_layer: pd.DataFrame, column: str, operator_norm: bool) -> None:
-    plane = split_points(of_layer)
-    colours = matplotlib.colormaps["RdBu_r"]
-    norm, extend = symmetric_norm(of_layer[column].to_numpy(float))
-    missing = paint(ax, plane, column, norm, colours, "no slope")
-    predicted = predicted_line(of_layer, operator_norm)
-    handles = _draw_lines(ax, plane, of_layer, column, predicted)
-    labels = draw_named_initialisations(
-        ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer), _those(predicted)
-    )
-    if predicted is not None:
-        draw_regime_words(ax, [predicted], sides(predicted, operator_norm), labels)
-    bar = ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, extend=extend, aspect=24, pad=0.03)
-    bar.set_label(_slope_label(str(of_layer["layer"].iloc[0]), column, operator_norm))
+def _draw_slope_map(ax: Axes, of_layer: pd.DataFrame, column: str) -> None:
+    plane, measure = split_points(of_layer), measure_of(of_layer)
+    missing = paint_slopes(ax, plane, measure, column)
+    handles, lines = _draw_lines(ax, plane, of_layer, column)
+    labels = draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer), lines)
+    if len(lines) == 1:
+        draw_regime_words(ax, lines, sides(lines[0], bool(measure.operator_norm)), labels)
     finish_map(ax, handles + missing, 2, _gamma_1(of_layer))
+
+
+def paint_slopes(ax: Axes, plane: Plane, measure: Measure, column: str) -> list[Any]:
+    """Paint the slopes of a measure, with a colour bar; return the legend handle of what has no slope, if any."""
+    colours = matplotlib.colormaps["RdBu_r"]
+    norm, extend = symmetric_norm(plane.table[column].to_numpy(float))
+    missing = paint(ax, plane, column, norm, colours, "no slope")
+    bar = ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, extend=extend, aspect=24, pad=0.03)
+    bar.set_label(_slope_label(str(plane.table["layer"].iloc[0]), column, measure))
+    return missing
 
 
 def _draw_column(ax: Axes, of_layer: pd.DataFrame, column: str) -> None:
@@ -380,31 +451,30 @@ def _draw_column(ax: Axes, of_layer: pd.DataFrame, column: str) -> None:
     colours = matplotlib.colormaps["RdBu_r" if signed else "viridis"]
     plane = split_points(of_layer)
     missing = paint(ax, plane, column, norm, colours, "no number")
-    predicted = predicted_line(of_layer)
-    handles = _draw_lines(ax, plane, of_layer, info.deciding_slope(of_layer), predicted)
-    draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer), _those(predicted))
+    handles, lines = _draw_lines(ax, plane, of_layer, info.deciding_slope(of_layer))
+    draw_named_initialisations(ax, int(of_layer["depth"].iloc[0]), _gamma_1(of_layer), lines)
     bar = ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, extend=extend, aspect=24, pad=0.03)
     bar.set_label(f"{plain_text(column)} of ${layer_symbol(str(of_layer['layer'].iloc[0]))}$")
     finish_map(ax, handles + missing, 2, _gamma_1(of_layer))
 
 
-def _those(line: Line | None) -> list[Line]:
-    return [] if line is None else [line]
-
-
-def _slope_label(layer: str, column: str, operator_norm: bool) -> str:
+def _slope_label(layer: str, column: str, measure: Measure) -> str:
     limit = r"\ (m \to \infty)" if column == "slope_infinite" else ""
-    norm = r"_\mathrm{op}" if operator_norm else ""
-    change = rf"\mathrm{{RD}}{norm}({layer_symbol(layer)})"
-    return rf"$S = \mathrm{{d}}\,\log\,{change}\,/\,\mathrm{{d}}\,\log\,m{limit}$"
+    whose = f"({layer_symbol(layer)})" if measure.of_layers else ""
+    return rf"$S = \mathrm{{d}}\,\log\,{measure.symbol}{whose}\,/\,\mathrm{{d}}\,\log\,m{limit}$"
 
 
-def _draw_lines(
-    ax: Axes, plane: Plane, of_layer: pd.DataFrame, column: str, predicted: Line | None
-) -> list[Any]:
-    """Draw the measured critical line of a layer and the predicted one, if there is one; return their legend handles."""
-    handles = draw_measured(ax, plane, of_layer, column)
-    return handles if predicted is None else [*handles, draw_predicted(ax, predicted)]
+def _draw_lines(ax: Axes, plane: Plane, of_layer: pd.DataFrame, column: str) -> tuple[list[Any], list[Line]]:
+    """Draw the measured critical line of a layer, and the predicted one, or those of the rule where a measure has none.
+
+    Returns:
+        Their legend handles, and the predicted lines.
+    """
+    handles, predicted = draw_measured(ax, plane, of_layer, column), predicted_line(of_layer)
+    if predicted is not None:
+        return [*handles, draw_predicted(ax, predicted)], [predicted]
+    rule = info.rule_lines(of_layer)
+    return handles + draw_rule(ax, rule), [line.gamma for line in rule]
 
 
 def draw_measured(
@@ -442,6 +512,17 @@ def draw_predicted(ax: Axes, line: Line, label: str = "predicted", dashes: Dashe
     style: dict[str, Any] = {"color": PREDICTED_COLOUR, "linewidth": 1.5, "dashes": dashes, "zorder": 5}
     (predicted,) = ax.plot(line(gamma_prime), gamma_prime, label=label, **style)
     return predicted
+
+
+def draw_rule(ax: Axes, lines: Sequence[theory.CriticalLine]) -> list[Any]:
+    """Draw several lines of the rule over the height of a map, each with dashes and a colour of its own; return their legend handles."""
+    handles = []
+    for line in lines:
+        colour, dashes = RULE_STYLES[line.kind]
+        drawn = draw_predicted(ax, line.gamma, f"rule: {in_symbols(line.name)}", dashes)
+        drawn.set(color=colour, path_effects=[withStroke(linewidth=2.9, foreground="white")])
+        handles.append(drawn)
+    return handles
 
 
 def finish_map(ax: Axes, handles: list[Any], columns: int, gamma_1: float) -> None:

@@ -15,6 +15,7 @@ from ...sweep.report import Jobs
 from .. import info
 from ..columns import RUNS, SLOPES
 from ..fitting import POINT, POINT_KEYS, slopes_of
+from ..measures import MEASURES, RELATIVE_CHANGE
 
 _UNUSED = {"relative_change_spectral", "norm_initial", "norm_final"}
 COLUMNS = [name for name in RUNS.names if name not in _UNUSED]
@@ -112,11 +113,12 @@ class Measured:
         self.jobs = Jobs(*(pd.concat(parts) for parts in zip(self.jobs, jobs, strict=True)))
         self.evaluations = _below(self.evaluations, info.evaluations_by_width(runs, points, widths))
         for layer in runs["layer"].unique():
-            for tables, of in (
-                (self.changes, info.changes_by_width),
-                (self.orientations, info.orientations_by_width),
+            for tables, measure in (
+                (self.changes, RELATIVE_CHANGE),
+                (self.orientations, MEASURES["orientations"]),
             ):
-                tables[layer] = _below(tables.get(layer, _nothing()), of(runs, layer, points, widths))
+                found = info.by_width(runs, measure, layer, points, widths)
+                tables[layer] = _below(tables.get(layer, _nothing()), found)
 
 
 def _below(table: pd.DataFrame, more: pd.DataFrame) -> pd.DataFrame:
