@@ -152,7 +152,7 @@ def test_what_is_measured_on_the_card_is_measured_on_what_it_sends(depth: int, r
         network = ReluNetworkGPU.initialised(X, Y, depth, neurons, starts, "float64", "cpu")
         outcome = integrate(network, Settings(max_evaluations=evaluations))
         for index, job in enumerate(jobs):
-            of_job = outcome.changes[index], [], {}, outcome.courses[index]
+            of_job = outcome.changes[index], [], {}, outcome.courses[index], outcome.outputs[index]
             trained = Trained(job, "", 0, 0.0, 0.0, network.initial(index), *of_job, 0.0)
             for layer, found in outcome.measured[index].items():
                 expected = _measure(trained, layer, InitialNorms().of(trained, layer)[2])

@@ -117,7 +117,8 @@ class Network(Protocol):
         """What is measured on the networks with these indices, by layer; nothing where that is left to who has their changes."""
 
     def outputs(self, jobs: Indices, points: Array) -> list[Array]:
-        """f (k,) at points (k, d) of the networks with these indices; empty where that is left to who has their changes."""
+        """The sums over neurons (k,) of the networks with these indices, at points (k, d): see :mod:`.functions`. Empty where that is left
+        to who has their changes."""
 
     def initial(self, job: int) -> Layers:
         """Initial weights of one job."""

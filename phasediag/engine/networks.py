@@ -112,7 +112,8 @@ class Outcome:
     """What was measured where the networks are, by layer; nothing where the changes are to be measured."""
     courses: list[Course]
     outputs: list[Array]
-    """f (k,) after training at the points that were asked for; empty where that is left to who has the changes."""
+    """The sum over the neurons (k,) after training at the points that were asked for (see :mod:`.functions`); empty where that is left to
+    who has the changes."""
 
     @classmethod
     def of(cls, batch: int) -> Outcome:

@@ -86,8 +86,7 @@ MEASURES = columns(
     Column(
         "test_error",
         FLOAT,
-        "share of the test points whose f is closest to the label of another class; where labels are no classes, "
-        "√(Σ (f − y)² / Σ y²) over the test points",
+        "√(Σ (f − y)² / Σ y²) over the test points, after training: 1 of f = 0; NaN without test points",
         newer=True,
     ),
     Column(

@@ -48,9 +48,12 @@ class PhaseDiagram(PlaneKind["Spec", "PhaseDiagramStudy", Job]):
         return PhaseDiagramStudy(spec, data, source)
 
     def trainer(self, study: PhaseDiagramStudy) -> Trainer:
+        from .predictions import HeldOut
         from .training import Trainer
 
-        return Trainer(study.data.x, study.data.y, study.spec.train)
+        data = study.data
+        held_out = HeldOut(data.x_test, data.y_test) if len(data.y_test) else None
+        return Trainer(data.x, data.y, study.spec.train, held_out)
 
 
 KIND = PhaseDiagram()

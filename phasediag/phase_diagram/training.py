@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from ..engine.measures import Measured
 from ..storage.schema import FAILED, VERSION
 from .columns import RUNS
 from .costs import CARD_BYTES, card_bytes
+from .predictions import NOTHING, HeldOut, Predictions, acting, function, initialisation
 from .theory import LAYERS
 
 if TYPE_CHECKING:  # torch takes seconds to import, and only GPUs and methods other than the flow need it
@@ -58,6 +59,7 @@ class Trained:
     trace: list[Moment]
     measured: Mapping[str, Measured]
     course: Course
+    outputs: Array
     seconds: float
 
     def final(self, layer: str) -> Array:
@@ -69,15 +71,17 @@ class Trained:
 
 @dataclass(frozen=True)
 class Trainer:
-    """The training of a phase diagram on x (n, d), y (n,): what a sweep calls, with jobs of one depth and width."""
+    """The training of a phase diagram on x (n, d), y (n,): what a sweep calls, with jobs of one depth and width. Where there are test
+    points, the networks are looked at there too."""
 
     x: Array
     y: Array
     settings: TrainSpec
+    held_out: HeldOut | None = None
 
     def batch(self, jobs: Sequence[Job], device: str, threads: int) -> list[Row]:
         """Rows of ``runs``; ``threads`` chunks of jobs are trained at a time."""
-        return train_batch(jobs, self.x, self.y, self.settings, device, threads)
+        return train_batch(jobs, self.x, self.y, self.settings, device, threads, self.held_out)
 
     def sample(self, job: Job, device: str, threads: int) -> list[Row]:
         """Rows of ``samples`` of a network that is kept whole."""
@@ -85,7 +89,7 @@ class Trainer:
 
     def weights(self, job: Job, device: str) -> tuple[list[Row], dict[str, Array]]:
         """Rows of ``runs`` of one job, its data x and y, and its weights before and after (see `train_weights`)."""
-        rows, weights = train_weights(job, self.x, self.y, self.settings, device)
+        rows, weights = train_weights(job, self.x, self.y, self.settings, device, self.held_out)
         return rows, {"x": self.x, "y": self.y, **weights}
 
     def failed(self, job: Job, error: str) -> list[Row]:
@@ -94,18 +98,27 @@ class Trainer:
 
 
 def train_batch(
-    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str = "cpu", threads: int = 1
+    jobs: Sequence[Job],
+    x: Array,
+    y: Array,
+    settings: TrainSpec,
+    device: str = "cpu",
+    threads: int = 1,
+    held_out: HeldOut | None = None,
 ) -> list[Row]:
     """Trains jobs of one depth and width on x (n, d), y (n,): one row per job and layer, with every column of ``runs``.
 
-    Numerical failure is a status in the row, never an exception. ``threads`` chunks of jobs are trained at a time.
+    Numerical failure is a status in the row, never an exception. ``threads`` chunks of jobs are trained at a time. Measures of functions
+    are those on the points of ``held_out``, if there are any.
     """
-    norms = InitialNorms()
+    known = Known.of(x, held_out, device)
 
     def look(trained: Trained) -> list[Row]:
-        return run_rows(trained, device_name(device), norms)  # of the GPU of this thread
+        return run_rows(trained, device_name(device), known)  # of the GPU of this thread
 
-    return list(chain.from_iterable(_train_all(jobs, x, y, settings, device, threads, False, False, look)))
+    points = None if held_out is None else held_out.x
+    done = _train_all(jobs, x, y, settings, device, threads, False, False, look, points)
+    return list(chain.from_iterable(done))
 
 
 def train_sample(
@@ -119,7 +132,7 @@ def train_sample(
 
 
 def train_weights(
-    job: Job, x: Array, y: Array, settings: TrainSpec, device: str = "cpu"
+    job: Job, x: Array, y: Array, settings: TrainSpec, device: str = "cpu", held_out: HeldOut | None = None
 ) -> tuple[list[Row], dict[str, Array]]:
     """Trains one job: its rows, and the weights ``W1_initial``, ``W1_final`` (N, d+1; bias last), ``a_initial``, ``a_final`` (N,); of
     more than two layers also ``W2_initial``, ``W2_final`` (N, N+1; bias last) and so on. ``mass``: how many neurons each of the N stands
@@ -129,7 +142,19 @@ def train_weights(
     for layer in LAYERS[job.depth]:
         weights[f"{layer}_initial"] = trained.initial[layer].astype(np.float64)
         weights[f"{layer}_final"] = trained.final(layer)
-    return run_rows(trained, device_name(device), InitialNorms()), weights
+    return run_rows(trained, device_name(device), Known.of(x, held_out, device)), weights
+
+
+class Known(NamedTuple):
+    """What many jobs have in common: norms of initial weights, and initial functions on test points."""
+
+    norms: InitialNorms
+    predictions: Predictions | None
+
+    @classmethod
+    def of(cls, x: Array, held_out: HeldOut | None, device: str) -> Known:
+        """Nothing is known yet."""
+        return cls(InitialNorms(), None if held_out is None else Predictions(x, held_out, device))
 
 
 class InitialNorms:
@@ -151,32 +176,30 @@ class InitialNorms:
             )
         whole = (*drawn, job.width)
         if whole not in self._frobenius:
-            self._frobenius[whole] = _frobenius(_acting(weights, job, layer), job)
+            self._frobenius[whole] = _frobenius(acting(weights, job, layer), job)
         return self._frobenius[whole], *self._stretched[drawn]
 
 
-def _acting(weights: NDArray[np.floating], job: Job, layer: str) -> NDArray[np.floating]:
-    """A layer, or its change, as it acts on simulated neurons that stand for others, in units of the root of ``mass``: between hidden
-    layers, a random matrix acts like that root, a change that training has made coherent like ``mass``."""
-    if layer in ("W1", "a") or job.mass == 1:
-        return weights
-    units = np.full(job.neurons + 1, math.sqrt(job.mass))
-    units[-1] = 1.0  # biases
-    acting: NDArray[np.floating] = weights * units
-    return acting
+def _frobenius(layer: NDArray[np.floating], job: Job) -> float:
+    """The Frobenius norm, of the network that is represented, of a layer as it acts: a weight counts as often as its neuron."""
+    return math.sqrt(job.mass) * measures.frobenius(layer)
 
 
-def _frobenius(acting: NDArray[np.floating], job: Job) -> float:
-    """The Frobenius norm of the layer of the network that is represented: a weight counts as often as the neurons that it belongs to."""
-    return math.sqrt(job.mass) * measures.frobenius(acting)
-
-
-def run_rows(trained: Trained, device: str, norms: InitialNorms) -> list[Row]:
+def run_rows(trained: Trained, device: str, known: Known) -> list[Row]:
     """The rows of ``runs`` of one trained job."""
+    job, course = trained.job, trained.course
+    predicted: Mapping[str, float] = NOTHING
+    if known.predictions is not None:
+        predicted = known.predictions.look(job, trained.initial, trained.change, trained.outputs, course)
     return [
         {
-            **_identity(trained.job, layer),
-            **_measured(trained, layer, norms),
+            **_identity(job, layer),
+            **_measured(trained, layer, known.norms),
+            "kernel_change": course.kernel_change,
+            "time": course.time,
+            "time_half": course.time_half,
+            "linear_gap": course.linear_gap,
+            **predicted,
             "loss_initial": trained.loss_initial,
             "loss_final": trained.loss_final,
             "evaluations": trained.evaluations,
@@ -186,7 +209,7 @@ def run_rows(trained: Trained, device: str, norms: InitialNorms) -> list[Row]:
             "device": device,
             "version": VERSION,
         }
-        for layer in LAYERS[trained.job.depth]
+        for layer in LAYERS[job.depth]
     ]
 
 
@@ -207,9 +230,9 @@ def sample_rows(trained: Trained, x: Array) -> list[Row]:
         "status": trained.status,
         "output_initial": initial["a"].astype(np.float32).tolist(),
         "output_final": final["a"].astype(np.float32).tolist(),
-        "x": grid.tolist(),
-        "f_initial": _function(job, initial, initial, grid),
-        "f_final": _function(job, initial, final, grid),
+        "x": grid.ravel().tolist(),
+        "f_initial": function(job, initial, {layer: 0.0 * initial[layer] for layer in layers}, grid).tolist(),
+        "f_final": function(job, initial, trained.change, grid).tolist(),
         "evaluations": [moment.evaluations for moment in trained.trace],
         "time": [moment.time for moment in trained.trace],
         "loss": [moment.loss for moment in trained.trace],
@@ -217,7 +240,7 @@ def sample_rows(trained: Trained, x: Array) -> list[Row]:
     }
     rows = []
     for layer in layers[:-1]:
-        whole = _frobenius(_acting(initial[layer], job, layer), job)
+        whole = _frobenius(acting(initial[layer], job, layer), job)
         rows.append(
             {
                 **_identity(job, layer),
@@ -247,29 +270,22 @@ def _identity(job: Job, layer: str) -> Row:
 def _measured(trained: Trained, layer: str, norms: InitialNorms) -> Row:
     whole, whole_spectral, stretched = norms.of(trained, layer)
     found = trained.measured[layer] if trained.measured else _measure(trained, layer, stretched)
-    course, root = trained.course, math.sqrt(trained.job.mass)
+    root = math.sqrt(trained.job.mass)
     return {
         "relative_change": measures.ratio(found.change, whole),
         "relative_change_spectral": measures.ratio(found.spectral, whole_spectral),
         "norm_initial": whole,
         "norm_final": found.final,
         "orientations": found.orientations,
-        "kernel_change": course.kernel_change,
         "effective_rank": measures.stable_rank(found.final, root * found.final_spectral),
         "effective_rank_change": measures.stable_rank(found.change, root * found.spectral),
-        "time": course.time,
-        "time_half": course.time_half,
-        "linear_gap": course.linear_gap,
-        "test_loss": math.nan,
-        "test_error": math.nan,
-        "linear_gap_test": math.nan,
     }
 
 
 def _measure(trained: Trained, layer: str, stretched: NDArray[np.floating]) -> Measured:
     """What is measured on a layer whose change is here. Of a large matrix, there is no room for more than one such array at a time."""
     job, operator, operator_final, many = trained.job, math.nan, math.nan, math.nan
-    change = _acting(np.asarray(trained.change[layer]), job, layer)
+    change = acting(np.asarray(trained.change[layer]), job, layer)
     norm, matrix = _frobenius(change, job), change.ndim == 2
     if matrix:
         operator = measures.spectral(change)
@@ -280,41 +296,16 @@ def _measure(trained: Trained, layer: str, stretched: NDArray[np.floating]) -> M
     final = trained.final(layer)
     if matrix:
         many = measures.orientations(final, job.seed)
-    return Measured(norm, operator, _frobenius(_acting(final, job, layer), job), operator_final, many)
+    return Measured(norm, operator, _frobenius(acting(final, job, layer), job), operator_final, many)
 
 
 def _curve_grid(x: Array) -> Array:
-    """Where a one-dimensional function is drawn: evenly over the data and a margin; nothing in higher dimensions."""
+    """Where a one-dimensional function is drawn (k, 1): evenly over the data and a margin; nothing in higher dimensions."""
     if x.shape[1] != 1:
-        return np.empty(0)
+        return np.empty((0, x.shape[1]))
     low, high = float(x.min()), float(x.max())
     margin = CURVE_MARGIN * (high - low)
-    return np.linspace(low - margin, high + margin, CURVE_POINTS)
-
-
-def _function(job: Job, initial: dict[str, Array], weights: dict[str, Array], grid: Array) -> list[float]:
-    """f on the grid (k,) of one input, of the normalised network with these weights, which were the initial ones once.
-
-    Of neurons that stand for others, what is random at the start adds up like the root of their number, what training has made coherent
-    like their number.
-    """
-    if not len(grid):
-        return []
-    mass, between = job.mass, LAYERS[job.depth][1:-1]
-
-    def last_features(layers: dict[str, Array]) -> Array:
-        first = layers["W1"]
-        features = np.maximum(grid[:, None] @ first[:, :-1].T + first[:, -1], 0.0)
-        for layer in between:
-            start, moved = initial[layer], layers[layer] - initial[layer]
-            acting = np.sqrt(mass) * start[:, :-1] + mass * moved[:, :-1]
-            features = np.maximum(features @ acting.T + layers[layer][:, -1], 0.0)
-        return features
-
-    before, after = last_features(initial) @ initial["a"], last_features(weights) @ weights["a"]
-    values = float(job.width) ** -job.gamma * (np.sqrt(mass) * before + mass * (after - before))
-    curve: list[float] = values.tolist()
-    return curve
+    return np.linspace(low - margin, high + margin, CURVE_POINTS)[:, None]
 
 
 def _train_all(
@@ -327,9 +318,11 @@ def _train_all(
     trace: bool,
     keep: bool,
     look: Callable[[Trained], Seen],
+    points: Array | None = None,
 ) -> list[Seen]:
     """What ``look`` makes of each trained job. Jobs are trained in chunks, ``threads`` at a time, each chunk on a single thread, and looked
-    at before the next chunk: there may be no room for the weights of several. Without ``keep``, what was measured on a GPU stays there."""
+    at before the next chunk: there may be no room for the weights of several. Without ``keep``, what was measured on a GPU stays there,
+    and so are the functions at ``points``."""
     # Copies: for arrays of another layout, or that cannot be written to, like those of Ray, all would be compiled anew.
     x, y = (np.array(part, dtype=np.float64, order="C") for part in (x, y))
     at_a_time = workers(device, threads)
@@ -338,7 +331,7 @@ def _train_all(
     def work(chunk: Sequence[Job]) -> list[tuple[Job, Seen]]:
         return [
             (trained.job, look(trained))
-            for trained in _train_chunk(chunk, x, y, settings, device, trace, keep)
+            for trained in _train_chunk(chunk, x, y, settings, device, trace, keep, points)
         ]
 
     with_torch = device != "cpu" or settings.method != "gradient-flow"
@@ -376,11 +369,18 @@ def _chunks(
 
 
 def _train_chunk(
-    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool, keep: bool
+    jobs: Sequence[Job],
+    x: Array,
+    y: Array,
+    settings: TrainSpec,
+    device: str,
+    trace: bool,
+    keep: bool,
+    points: Array | None,
 ) -> list[Trained]:
     started = time.perf_counter()
     train = _integrate if settings.method == "gradient-flow" else _descend
-    networks, outcome = train(jobs, x, y, settings, device, trace, keep)
+    networks, outcome = train(jobs, x, y, settings, device, trace, keep, points)
     share = (time.perf_counter() - started) / max(sum(outcome.evaluations), 1)
     return [
         Trained(
@@ -394,6 +394,7 @@ def _train_chunk(
             outcome.trace[index],
             outcome.measured[index],
             outcome.courses[index],
+            outcome.outputs[index],
             share * outcome.evaluations[index],
         )
         for index, job in enumerate(jobs)
@@ -401,7 +402,14 @@ def _train_chunk(
 
 
 def _integrate(
-    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool, keep: bool
+    jobs: Sequence[Job],
+    x: Array,
+    y: Array,
+    settings: TrainSpec,
+    device: str,
+    trace: bool,
+    keep: bool,
+    points: Array | None,
 ) -> tuple[Network, Outcome]:
     """The gradient flow of networks of any depth."""
     from ..engine import kept
@@ -410,7 +418,7 @@ def _integrate(
     limits = Settings(settings.accuracy, settings.loss_tolerance, settings.max_evaluations)
     precision = settings.precision(any(job.mass != 1 for job in jobs))
     network = _network(jobs, x, y, precision, device)
-    outcome = integrate(network, limits, trace, keep)
+    outcome = integrate(network, limits, trace, keep, points)
     if device == "cpu":
         kept.note_compiled(precision)
     return network, outcome
@@ -418,9 +426,7 @@ def _integrate(
 
 def _network(jobs: Sequence[Job], x: Array, y: Array, precision: str, device: str) -> Network:
     """The networks of these jobs; on a CPU, they need no torch."""
-    from ..engine.networks import Initialisation
-
-    starts = [Initialisation(job.width, job.gamma, job.gamma_prime, job.gamma_1, job.seed) for job in jobs]
+    starts = [initialisation(job) for job in jobs]
     shape = jobs[0].depth, jobs[0].neurons
     if device == "cpu":
         from ..engine.relu_cpu import ReluNetworkCPU
@@ -432,7 +438,14 @@ def _network(jobs: Sequence[Job], x: Array, y: Array, precision: str, device: st
 
 
 def _descend(
-    jobs: Sequence[Job], x: Array, y: Array, settings: TrainSpec, device: str, trace: bool, keep: bool
+    jobs: Sequence[Job],
+    x: Array,
+    y: Array,
+    settings: TrainSpec,
+    device: str,
+    trace: bool,
+    keep: bool,
+    points: Array | None,
 ) -> tuple[Networks, Outcome]:
     """Gradient descent or Adam, for networks of any depth."""
     import torch
