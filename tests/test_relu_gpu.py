@@ -25,9 +25,13 @@ from phasediag.engine.relu_cpu import ReluNetworkCPU
 from phasediag.engine.relu_gpu import ReluNetworkGPU
 from phasediag.phase_diagram.costs import card_bytes
 from phasediag.phase_diagram.jobs import Job
+from phasediag.phase_diagram.predictions import HeldOut, Predictions, initialisation
 from phasediag.phase_diagram.training import InitialNorms, Trained, _measure
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+POINTS = np.linspace(-1.5, 1.5, 5 * X.shape[1]).reshape(5, -1)
+"""Where no network is trained."""
 
 
 @pytest.fixture(params=DEPTHS)
@@ -90,14 +94,40 @@ def test_training_ends_where_it_does_on_the_cpu(depth: int) -> None:
             (10**6, 0.5, 0.0, 1),
         ]
     ]
-    settings = Settings(accuracy=accuracy)
-    cpu, gpu = (integrate(network, settings) for network in both(depth, jobs))
+    settings, networks = Settings(accuracy=accuracy), both(depth, jobs)
+    cpu, gpu = (integrate(network, settings, points=POINTS) for network in networks)
     assert gpu.status == cpu.status
     assert sum(gpu.evaluations) == pytest.approx(sum(cpu.evaluations), rel=0.2)
     for mine, other in zip(gpu.changes, cpu.changes, strict=True):
         for layer, expected in other.items():
             sizes = [np.linalg.norm(np.asarray(array, dtype=float)) for array in (mine[layer], expected)]
             assert sizes[0] == pytest.approx(sizes[1], rel=10 * accuracy), layer
+    for mine, other in zip(gpu.courses, cpu.courses, strict=True):
+        assert mine.time_half == pytest.approx(other.time_half, rel=2 * accuracy)
+        # which of few neurons are at a kink in the end decides how fast the last mode fades
+        assert 0.5 < mine.time / other.time < 2 and 0.5 < mine.kernel_change / other.kernel_change < 2
+    lazy = [np.array(outcome.courses[2][:4]) for outcome in (gpu, cpu)]
+    np.testing.assert_allclose(*lazy, rtol=0.05)
+
+
+def test_functions_at_other_points_are_those_of_the_weights(depth: int) -> None:
+    """Of networks whose weights stay on the card."""
+    jobs = [
+        Job(str(width), depth, width, NEURONS[depth], depth / 2 - 0.2, 0.1, 0.0, 1)
+        for width in (NEURONS[depth], 10**6)
+    ]
+    network = both(depth, [initialisation(job) for job in jobs])[1]
+    outcome = integrate(network, Settings(max_evaluations=40), points=POINTS)
+    for index, job in enumerate(jobs):
+        course, start = outcome.courses[index], network.initial(index)
+        looks = [
+            Predictions(X, HeldOut(POINTS, POINTS[:, 0]), "cpu").look(
+                job, start, outcome.changes[index], outputs, course
+            )
+            for outputs in (outcome.outputs[index], np.empty(0))
+        ]
+        for name, expected in looks[1].items():
+            assert looks[0][name] == pytest.approx(expected, rel=1e-9), name
 
 
 def test_a_row_does_not_depend_on_its_batch() -> None:
