@@ -32,8 +32,9 @@ const SHARED = {
     "page.js": "update choose",
   },
   "phasediag/phase_diagram/report": {
-    "map.js": `points regimes receive scale share QUANTITIES widthText lineColumn lineLayers drawMap at placeText missingTrace bandTraces slopeText
-      regimeText neighbour`,
+    "map.js": `points regimes sequential receive scale share ends QUANTITIES signedScale decadeScale widthText lineColumn lineLayers drawMap at
+      placeText missingTrace haloed measuredLine bandLine bandTraces scaleOf slopeText regimeText neighbour`,
+    "measures.js": `chosenMeasure followMeasure renderMeasure measureScale measureLines measureItems measureText drawMeasures measureSummary`,
     "legend.js": "drawLegend",
     "cell.js": "drawCell",
     "summary.js": "drawSummary",

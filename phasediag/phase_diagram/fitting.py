@@ -352,6 +352,10 @@ def critical_line(slopes: pd.DataFrame, layer: str, column: str = "slope") -> pd
     resolution; Harten, Journal of Computational Physics 1989). The 95 % band comes from the crossings of the upper and the lower ends of
     the slopes' intervals, and includes the crossing of the one straight line.
 
+    The slopes of kernel_change, linear_gap and linear_gap_test can stay at 0 beyond the linear regime. Their line is where they reach 0:
+    the first point with a slope above -0.05 ends the linear regime, and the straight line through the two points before it is continued to
+    0, no further than the next point.
+
     Args:
         slopes: rows as returned by `fit`, of one measure, one depth and one gamma_1.
         layer: the layer; "network" for a measure of the whole network.
@@ -376,7 +380,8 @@ def critical_line(slopes: pd.DataFrame, layer: str, column: str = "slope") -> pd
     points = points[np.lexsort(points[:, 1::-1].T)]
     primes, first = np.unique(points[:, 0], return_index=True)
     rows = np.split(points[:, 1:], first[1:]) if len(points) else []
-    gamma, low, high = np.array([_crossing(*row.T) for row in rows]).reshape(-1, 3).T
+    crossing = _end_of_linear if measure_of(of_layer).levels_off else _crossing
+    gamma, low, high = np.array([crossing(*row.T) for row in rows]).reshape(-1, 3).T
     predicted = _predicted_gammas(of_layer, primes)
     inside = (points[:, 1].min(initial=np.inf) <= predicted) & (
         predicted <= points[:, 1].max(initial=-np.inf)
@@ -396,6 +401,32 @@ def _crossing(gamma: Array, slope: Array, slope_low: Array, slope_high: Array) -
         low if np.isnan(low) else min(low, straight),
         high if np.isnan(high) else max(high, straight),
     )
+
+
+def _end_of_linear(
+    gamma: Array, slope: Array, slope_low: Array, slope_high: Array
+) -> tuple[float, float, float]:
+    """gamma at which slopes that stay at 0 reach it in a row of the map, and the ends of its band."""
+    reached, *ends = (_reach(gamma, values) for values in (slope, slope_high, slope_low))
+    return reached, min(ends[0], reached), max(ends[1], reached)
+
+
+def _reach(gamma: Array, slope: Array) -> float:
+    """Where the slope reaches 0 from below along gamma; NaN if it never does, or is not below 0 at first."""
+    finite = np.isfinite(slope)
+    gamma, slope = gamma[finite], slope[finite]
+    (there,) = np.nonzero(slope > -CRITICAL_HALF_WIDTH)
+    if not there.size or there[0] == 0:
+        return np.nan
+    i = int(
+        there[0]
+    )  # the two points of the line are those before it, or, of the second point of the row, the first two
+    before = max(i - 1, 1)
+    rise = (slope[before] - slope[before - 1]) / (gamma[before] - gamma[before - 1])
+    last = i if slope[i] >= 0.0 else min(i + 1, len(gamma) - 1)
+    if rise <= 0.0:
+        return float(gamma[i])
+    return float(np.clip(gamma[i - 1] - slope[i - 1] / rise, gamma[i - 1], gamma[last]))
 
 
 def count_predicted_rows(slopes: pd.DataFrame, layer: str) -> int:

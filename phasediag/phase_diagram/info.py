@@ -27,7 +27,7 @@ from .fitting import (
     select_layer,
     usable_runs,
 )
-from .measures import NETWORK, Measure, measure_named
+from .measures import NETWORK, RELATIVE_CHANGE, Measure, measure_named
 
 Limits = tuple[tuple[float, float], tuple[float, float]]
 """The lowest and the highest gamma of a map, and the lowest and the highest gamma_prime."""
@@ -240,10 +240,10 @@ def deciding_slope(slopes: pd.DataFrame) -> str:
     return "slope_infinite" if np.isfinite(slopes["slope_infinite_low"]).sum() > 1 else "slope"
 
 
-def slope_limit(slopes: Array) -> float:
-    """The slope at which colours end: the largest finite |slope|, at most `SLOPE_LIMIT`."""
-    finite = slopes[np.isfinite(slopes)]
-    return min(float(np.abs(finite).max(initial=0.0)) or SLOPE_LIMIT, SLOPE_LIMIT)
+def slope_limit(slopes: Array, measure: Measure = RELATIVE_CHANGE) -> float:
+    """The slope at which colours end: the largest finite |slope|, at most `SLOPE_LIMIT` where the sign of slopes matters most."""
+    largest = float(np.abs(slopes[np.isfinite(slopes)]).max(initial=0.0)) or SLOPE_LIMIT
+    return min(largest, SLOPE_LIMIT) if measure.has_regimes else largest
 
 
 def error_bars(slopes: pd.DataFrame, column: str) -> Array:

@@ -27,6 +27,7 @@ class Measure:
         of_layers: whether every layer has its own; else the rows of all layers of a network hold the same number.
         is_power: whether it is fitted by a power of the width.
         has_regimes: whether a slope below 0 means the linear regime, and a slope above 0 the condensed regime.
+        levels_off: whether the slope can stay 0 beyond the linear regime; its critical line is then where it reaches 0.
         operator_norm: whether the rule of `phasediag.phase_diagram.theory` predicts the slope, and in which norm; None where nothing does.
         is_logarithmic: whether a scale of its values is.
     """
@@ -38,6 +39,7 @@ class Measure:
     of_layers: bool = False
     is_power: bool = True
     has_regimes: bool = False
+    levels_off: bool = False
     operator_norm: bool | None = None
     is_logarithmic: bool = True
 
@@ -61,14 +63,15 @@ _ALL = (
         has_regimes=True,
         operator_norm=True,
     ),
-    Measure("kernel_change", "kernel change", r"\Delta K", index="K", has_regimes=True),
-    Measure("linear_gap", "linear gap", "G", index="G", has_regimes=True),
+    Measure("kernel_change", "kernel change", r"\Delta K", index="K", has_regimes=True, levels_off=True),
+    Measure("linear_gap", "linear gap", "G", index="G", has_regimes=True, levels_off=True),
     Measure(
         "linear_gap_test",
         "linear gap on test points",
         r"G_\mathrm{test}",
         index=r"G,\mathrm{test}",
         has_regimes=True,
+        levels_off=True,
     ),
     Measure("time_half", "time to half of the loss", "T_{1/2}", index="T_{1/2}"),
     Measure("time", "time to the end", "T", index="T"),

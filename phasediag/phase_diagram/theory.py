@@ -134,7 +134,7 @@ class CriticalLine(NamedTuple):
 
     Attributes:
         kind: "first": of W1; "between" and "operator": of the matrices between hidden layers, in the Frobenius and in the operator norm;
-            "last": of a.
+            "last": of a, and of these matrices in the operator norm where both are one.
         name: whose it is, in words.
         layers: whose it is.
         gamma: its gamma at given gamma_prime.
@@ -163,7 +163,7 @@ def critical_lines(depth: int, gamma_1: float = 0.0) -> list[CriticalLine]:
     frobenius, operator = (partial(_line, between[0], depth, gamma_1, norm) for norm in (False, True))
     found.append(CriticalLine("between", names, tuple(between), frobenius))
     if gamma_1 == 0:
-        return [*found, CriticalLine("operator", f"{norm}, {last}", (*between, last), operator)]
+        return [*found, CriticalLine("last", f"{norm}, {last}", (*between, last), operator)]
     return [*found, CriticalLine("operator", norm, tuple(between), operator), output]
 
 

@@ -98,7 +98,8 @@ function tickText(part, power, most = 4) {
 }
 
 const exponent = (number) => minus(String(number));
-const symbol = (layer) => layer.replace(/\d/, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]);
+/** Names of layers in a text with their numbers below the line. */
+const symbol = (text) => text.replace(/\b([A-Z])(\d)\b/g, (_, letter, digit) => letter + "₀₁₂₃₄₅₆₇₈₉"[digit]);
 const interval = (middle, low, high) =>
   known(low) && known(high) ? `${decimals(middle)} (${decimals(low)} to ${decimals(high)})` : decimals(middle);
 const plural = (count, one, many = one + "s") => `${count} ${count === 1 ? one : many}`;

@@ -19,6 +19,7 @@ from .. import info
 from ..fitting import fit, measured_rows, points_of, usable_runs
 from ..measures import Measure
 from . import examples, maps
+from .plate import panels_of, plate
 from .rule import agreement
 
 
@@ -53,6 +54,8 @@ def drawings(
         found["regime_map"] = partial(maps.combined_regime_map, slopes)
     if several and np.isfinite(slopes["slope"] + slopes["predicted_slope"]).any():
         found["agreement"] = partial(agreement, slopes)
+    if panels := panels_of(runs, layers):
+        found["measures"] = partial(plate, panels)
     if several:
         found["diagnosis"] = partial(maps.diagnosis, runs)
     if len(samples):

@@ -39,7 +39,6 @@ from ...storage.schema import require_columns
 from .. import info, theory
 from ..fitting import (
     LINE_SLOPES,
-    POINT,
     POINT_KEYS,
     Line,
     measure_of,
@@ -83,8 +82,8 @@ Dashes = tuple[float, ...]
 RULE_STYLES: dict[str, tuple[str, Dashes]] = {
     "first": (PREDICTED_COLOUR, (3.2, 1.8)),
     "between": ("#8b35b5", (1.2, 1.0)),
-    "operator": ("#c25e00", (5.0, 1.4, 1.2, 1.4)),
-    "last": ("#8a7a00", (8.0, 1.8)),
+    "operator": ("#8a7a00", (8.0, 1.8)),
+    "last": ("#c25e00", (5.0, 1.4, 1.2, 1.4)),
 }
 """Colour and dashes of the lines of the rule, by their kind, where a map shows several."""
 
@@ -323,17 +322,15 @@ def orientation_map(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Fig
     The number, at most 512, is the median over the converged runs of the largest width of a point: few orientations are what
     condensation means, and the map shows that they come with S > 0.
     """
-    slopes_of, widest = select_layer(slopes, layer), int(select_layer(runs, layer)["width"].max())
-    measure = MEASURES["orientations"]
-    found = info.by_width(runs, measure, layer, slopes_of, [widest])
-    counts = slopes_of[POINT].assign(orientations=found[widest].to_numpy())
+    slopes_of = select_layer(slopes, layer)
+    counts = info.values(select_layer(runs, layer), "orientations")
     figure = new_figure(DOUBLE_COLUMN, map_size(slopes)[1])
     figure.set_layout_engine("constrained", wspace=0.06)
     left, right = figure.subplots(1, 2, sharey=True)
     column = info.deciding_slope(slopes_of)
     _draw_slope_map(left, slopes_of, column)
     plane = split_points(counts)
-    missing = paint_values(right, plane, measure, _value_label(measure, layer, widest))
+    missing = paint_values(right, plane, MEASURES["orientations"])
     handles, _ = _draw_lines(right, plane, slopes_of, column)
     finish_map(right, handles + missing, 2, _gamma_1(slopes_of))
     right.set_ylabel("")
@@ -342,8 +339,7 @@ def orientation_map(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Fig
 
 def draw_values(ax: Axes, values: pd.DataFrame, measure: Measure) -> None:
     """Draw what `phasediag.values` returns for one layer as a map, with the lines of the rule."""
-    plane, layer = split_points(values), str(values["layer"].iloc[0])
-    missing = paint_values(ax, plane, measure, _value_label(measure, layer, int(values["width"].iloc[0])))
+    missing = paint_values(ax, split_points(values), measure)
     lines = info.rule_lines(values)
     handles = draw_rule(ax, lines)
     depth, gamma_1 = int(values["depth"].iloc[0]), _gamma_1(values)
@@ -351,22 +347,25 @@ def draw_values(ax: Axes, values: pd.DataFrame, measure: Measure) -> None:
     finish_map(ax, handles + missing, 2, gamma_1)
 
 
-def paint_values(ax: Axes, plane: Plane, measure: Measure, label: str) -> list[Any]:
-    """Paint a measure of points, with a colour bar; return the legend handle of what has no value, if any."""
+def paint_values(ax: Axes, plane: Plane, measure: Measure, bar_at: str = "right") -> list[Any]:
+    """Paint a measure of points, with a colour bar on this side; return the legend handle of what has no value, if any."""
     numbers = plane.table[measure.name].to_numpy(float)
     scale = log_norm(numbers, least=4.0) if measure.is_logarithmic else _whole_range(numbers)
     missing = paint(ax, plane, measure.name, scale, matplotlib.colormaps["viridis"], "none converged")
     few = measure.is_logarithmic and float(scale.vmax or 1.0) < 1000.0 * float(scale.vmin or 1.0)
     ticks: dict[str, Any] = {"ticks": LogLocator(subs=(1.0, 2.0, 5.0)), "format": "{x:g}"} if few else {}
-    bar = ax.figure.colorbar(ScalarMappable(scale, "viridis"), ax=ax, aspect=24, pad=0.03, **ticks)
-    bar.ax.yaxis.set_minor_formatter(NullFormatter())
-    bar.set_label(label)
+    bar = _colour_bar(ax, ScalarMappable(scale, "viridis"), bar_at, **ticks)
+    bar.minorformatter = NullFormatter()
+    layer, width = str(plane.table["layer"].iloc[0]), int(plane.table["width"].iloc[0])
+    whose = f" of ${layer_symbol(layer)}$" if measure.of_layers else ""
+    bar.set_label(f"{measure.words}{whose} at $m = {_power(width)}$")
     return missing
 
 
-def _value_label(measure: Measure, layer: str, width: int) -> str:
-    whose = f" of ${layer_symbol(layer)}$" if measure.of_layers else ""
-    return f"{measure.words}{whose} at $m = {_power(width)}$"
+def _colour_bar(ax: Axes, painted: ScalarMappable, at: str, **options: Any) -> Colorbar:
+    shape: dict[str, Any] = {"aspect": 24 if at == "right" else 18, "pad": 0.03}
+    bar: Colorbar = ax.figure.colorbar(painted, ax=ax, location=at, **shape, **options)
+    return bar
 
 
 def _power(width: int) -> str:
@@ -435,19 +434,21 @@ def _draw_slope_map(ax: Axes, of_layer: pd.DataFrame, column: str) -> None:
     finish_map(ax, handles + missing, 2, _gamma_1(of_layer))
 
 
-def paint_slopes(ax: Axes, plane: Plane, measure: Measure, column: str) -> list[Any]:
-    """Paint the slopes of a measure, with a colour bar; return the legend handle of what has no slope, if any."""
+def paint_slopes(ax: Axes, plane: Plane, measure: Measure, column: str, bar_at: str = "right") -> list[Any]:
+    """Paint the slopes of a measure, with a colour bar on this side; return the legend handle of what has no slope, if any."""
     colours = matplotlib.colormaps["RdBu_r"]
-    norm, extend = symmetric_norm(plane.table[column].to_numpy(float))
+    norm, extend = symmetric_norm(plane.table[column].to_numpy(float), measure)
     missing = paint(ax, plane, column, norm, colours, "no slope")
-    bar = ax.figure.colorbar(ScalarMappable(norm, colours), ax=ax, extend=extend, aspect=24, pad=0.03)
+    bar = _colour_bar(ax, ScalarMappable(norm, colours), bar_at, extend=extend)
     bar.set_label(_slope_label(str(plane.table["layer"].iloc[0]), column, measure))
     return missing
 
 
 def _draw_column(ax: Axes, of_layer: pd.DataFrame, column: str) -> None:
     values, signed = of_layer[column].to_numpy(float), "slope" in column
-    norm, extend = symmetric_norm(values) if signed else (_whole_range(values), "neither")
+    norm, extend = (
+        symmetric_norm(values, measure_of(of_layer)) if signed else (_whole_range(values), "neither")
+    )
     colours = matplotlib.colormaps["RdBu_r" if signed else "viridis"]
     plane = split_points(of_layer)
     missing = paint(ax, plane, column, norm, colours, "no number")
@@ -544,9 +545,9 @@ def map_size(slopes: pd.DataFrame) -> tuple[float, float]:
     return SINGLE_COLUMN, 2.6 if one_row else 3.0
 
 
-def symmetric_norm(slopes: Array) -> tuple[Normalize, str]:
+def symmetric_norm(slopes: Array, measure: Measure = RELATIVE_CHANGE) -> tuple[Normalize, str]:
     """Colours centred on 0 up to `phasediag.phase_diagram.info.slope_limit`, and which ends of the colour bar are cut."""
-    values, limit = slopes[np.isfinite(slopes)], info.slope_limit(slopes)
+    values, limit = slopes[np.isfinite(slopes)], info.slope_limit(slopes, measure)
     below, above = bool((values < -limit).any()), bool((values > limit).any())
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     return Normalize(-limit, limit), extend[below, above]

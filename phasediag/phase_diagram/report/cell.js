@@ -7,6 +7,7 @@ function drawCell(state) {
   const [gamma, prime] = at(state.point);
   byId("cell-title").textContent = placeText(state.point);
   drawSlopes(state.point);
+  drawMeasures(state.point);
   drawScaling(layer, state.point);
   drawRuns(layer, state);
   drawNetwork(layer, state);

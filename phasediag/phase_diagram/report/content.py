@@ -26,6 +26,7 @@ from ..jobs import grid_points
 from ..refinement import Placement, refined
 from .kept import Kept, Network, Place
 from .measured import Measured
+from .measures import line_of, measures
 
 SLOPES = [f"{column}{end}" for column in LINE_SLOPES for end in ("", "_low", "_high")]
 
@@ -33,7 +34,7 @@ SLOPES = [f"{column}{end}" for column in LINE_SLOPES for end in ("", "_low", "_h
 class MapReport(Report):
     """The page of a phase diagram."""
 
-    package, scripts = __package__, ("map.js", "legend.js", "cell.js", "summary.js", "page.js")
+    package, scripts = __package__, ("map.js", "measures.js", "legend.js", "cell.js", "summary.js", "page.js")
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -118,6 +119,7 @@ def maps(measured: Measured, points: pd.DataFrame, networks: Networks) -> Conten
         "not_converged": rounded(share),
         "regime_counts": regime_counts(slopes),
         "line_distances": _line_distances(slopes),
+        **measures(measured, points, plane),
         "named": _named(networks.depth, gamma_1, plane) if len(points) else [],
     }
 
@@ -199,7 +201,7 @@ def _layer(measured: Measured, layer: str, points: pd.DataFrame, plane: Plane, w
         "change": _by_width(change),
         "orientations": _by_width(orientations) if orientations.notna().any(axis=None) else None,
         "deciding": info.deciding_slope(of_layer),
-        "measured": {column: _measured(of_layer, plane, column) for column in LINE_SLOPES},
+        "measured": {column: line_of(of_layer, plane, column) for column in LINE_SLOPES},
         "predicted": _predicted(of_layer, plane),
     }
 
@@ -220,11 +222,6 @@ def _combined(slopes: pd.DataFrame, points: pd.DataFrame) -> Content:
         for name, colour in COMBINED_COLOURS.items()
     }
     return {"colours": colours, "regime": codes(found["regime"], COMBINED_COLOURS)}
-
-
-def _measured(of_layer: pd.DataFrame, plane: Plane, column: str) -> Content:
-    line = info.measured_line(of_layer, plane, column).reset_index()
-    return {key: rounded(line[key]) for key in ("gamma_prime", "gamma", "gamma_low", "gamma_high")}
 
 
 def _predicted(of_layer: pd.DataFrame, plane: Plane) -> Content | None:

@@ -98,8 +98,12 @@ function roundScale() {
 }
 
 function slopeScale(layer, column, title) {
-  const values = layer.slopes[column];
-  const [, limit] = ends([-layer.limits[column], layer.limits[column]]);
+  return signedScale(layer.slopes[column], layer.limits[column], title);
+}
+
+/** Colours about 0, as far as a limit on both sides. */
+function signedScale(values, farthest, title) {
+  const [, limit] = ends([-farthest, farthest]);
   const ticks = [-1, -0.5, 0, 0.5, 1].map((part) => [part * limit, minus(String(Number((part * limit).toPrecision(2))))]);
   if (values.some((value) => known(value) && value < -limit)) ticks[0][1] = "≤ " + ticks[0][1];
   if (values.some((value) => known(value) && value > limit)) ticks[4][1] = "≥ " + ticks[4][1];
@@ -118,9 +122,13 @@ function regimeScale(codes, tints) {
 }
 
 function logScale(table, width, title) {
-  const [low, high] = ends(table.range.map(Math.log10));
+  return decadeScale(table.values[width], table.range, title);
+}
+
+function decadeScale(numbers, range, title) {
+  const [low, high] = ends(range.map(Math.log10));
   return {
-    values: table.values[width].map((value) => (known(value) && value > 0 ? Math.log10(value) : null)),
+    values: numbers.map((value) => (known(value) && value > 0 ? Math.log10(value) : null)),
     colours: sequential,
     range: [low, high],
     title,
@@ -146,13 +154,16 @@ function lineLayers(layer, quantity) {
 
 function drawMap(state) {
   const layer = content.layers[state.layer];
-  own = { key: `${state.quantity} ${layer.name}` };
-  const scale = QUANTITIES[state.quantity].of(layer, state.width);
+  const one = chosenMeasure(state);
+  own = { key: one ? `${one.name} ${one.layer}` : `${state.quantity} ${layer.name}` };
+  const scale = scaleOf(state);
   const cells = cellTrace(scale);
+  const lines = one
+    ? [...bandTraces(one.line), ...measureLines(one)]
+    : [...bandTraces(bandLine(layer, state.quantity)), ...lineTraces(lineLayers(layer, state.quantity), state.quantity)];
   const traces = [
     cells,
-    ...bandTraces(layer, state.quantity),
-    ...lineTraces(lineLayers(layer, state.quantity), state.quantity),
+    ...lines,
     scatteredTrace(scale, !cells),
     missingTrace(scale),
     keptTrace(),
@@ -295,10 +306,13 @@ function measuredLine(line, dash) {
   return [below, { ...above, mode: "markers", marker: { symbol: "line-ns", size: 22, line: { width: 3, color: "#000000" } } }];
 }
 
-/** The 95 % band, piece by piece where it is interrupted. */
-function bandTraces(layer, quantity) {
-  if (quantity === "combined") return [];
-  const { gamma_prime: y, gamma_low: low, gamma_high: high } = layer.measured[lineColumn(layer, quantity)];
+/** The line whose band is on this map, if any. */
+const bandLine = (layer, quantity) => (quantity === "combined" ? null : layer.measured[lineColumn(layer, quantity)]);
+
+/** The 95 % band of a line, piece by piece where it is interrupted. */
+function bandTraces(line) {
+  if (!line) return [];
+  const { gamma_prime: y, gamma_low: low, gamma_high: high } = line;
   const pieces = [[]];
   y.forEach((_, i) => (known(low[i]) && known(high[i]) ? pieces[pieces.length - 1].push(i) : pieces.push([])));
   return pieces
@@ -382,7 +396,15 @@ function regimeText(layer, point) {
   return (measured || "no regime") + (predicted ? `, predicted ${predicted}` : "");
 }
 
+/** What the cells show: the chosen measure, or a quantity of the relative change. */
+function scaleOf(state) {
+  const one = chosenMeasure(state);
+  return one ? measureScale(one) : QUANTITIES[state.quantity].of(content.layers[state.layer], state.width);
+}
+
 function hoverText(layer, point, scale, state) {
+  const one = chosenMeasure(state);
+  if (one) return [placeText(point), soFarText(point), measureText(one, point)].filter(Boolean).map(plain).join("<br>");
   if (state.quantity === "combined") {
     const both = lineLayers(layer, "combined");
     const texts = both.map((one) => `${symbol(one.name)}: ${slopeText(one, one.deciding, point)}, ${regimeText(one, point)}`);

@@ -14,10 +14,10 @@ from ...storage.store import Store
 from ...sweep.report import Jobs
 from .. import info
 from ..columns import RUNS, SLOPES
-from ..fitting import POINT, POINT_KEYS, slopes_of
-from ..measures import MEASURES, RELATIVE_CHANGE
+from ..fitting import POINT, POINT_KEYS, measured_rows, slopes_of, usable_runs
+from ..measures import MEASURES, RELATIVE_CHANGE, Measure, in_order
 
-_UNUSED = {"relative_change_spectral", "norm_initial", "norm_final"}
+_UNUSED = {"norm_initial", "norm_final"}
 COLUMNS = [name for name in RUNS.names if name not in _UNUSED]
 """The columns of ``runs/`` that a page shows."""
 ROWS_AT_ONCE = 200_000
@@ -33,6 +33,8 @@ class Measured:
         evaluations: medians, at a point (index: gamma, gamma_prime) and width (columns).
         changes: by layer, geometric means of the relative change, at a point and width.
         orientations: by layer, medians, at a point and width.
+        fits: by measure, the slopes of powers of the width other than the relative change, of those that have values.
+        values: by measure and layer, medians of the others, at a point and width.
     """
 
     def __init__(self, store: Store) -> None:
@@ -44,6 +46,8 @@ class Measured:
         self.evaluations = _nothing()
         self.changes: dict[str, pd.DataFrame] = {}
         self.orientations: dict[str, pd.DataFrame] = {}
+        self.fits: dict[str, pd.DataFrame] = {}
+        self.values: dict[tuple[str, str], pd.DataFrame] = {}
 
     @property
     def layers(self) -> list[str]:
@@ -103,6 +107,10 @@ class Measured:
         self.evaluations = rest(self.evaluations)
         self.changes = {layer: rest(table) for layer, table in self.changes.items()}
         self.orientations = {layer: rest(table) for layer, table in self.orientations.items()}
+        self.fits = {
+            name: fitted.loc[~np.isin(_places_of(fitted), places)] for name, fitted in self.fits.items()
+        }
+        self.values = {key: rest(table) for key, table in self.values.items()}
 
     def _add(self, runs: pd.DataFrame) -> None:
         if runs.empty:
@@ -119,6 +127,20 @@ class Measured:
             ):
                 found = info.by_width(runs, measure, layer, points, widths)
                 tables[layer] = _below(tables.get(layer, _nothing()), found)
+        for measure in in_order(set(COLUMNS) - {RELATIVE_CHANGE.name, "orientations"}):
+            self._add_measure(runs, measure, points, widths)
+
+    def _add_measure(
+        self, runs: pd.DataFrame, measure: Measure, points: pd.DataFrame, widths: list[int]
+    ) -> None:
+        rows = measured_rows(runs, measure)
+        used = usable_runs(rows, measure)
+        if measure.is_power and used.any():
+            fitted = slopes_of(runs, measure)
+            self.fits[measure.name] = pd.concat([self.fits.get(measure.name, fitted.iloc[:0]), fitted])
+        for layer in () if measure.is_power else rows.loc[used, "layer"].unique():
+            found, key = info.by_width(rows, measure, layer, points, widths), (measure.name, layer)
+            self.values[key] = _below(self.values.get(key, _nothing()), found)
 
 
 def _below(table: pd.DataFrame, more: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 // The state of the page, and what changes it: selectors, clicks, keys, the address.
 
-const state = { layer: 0, quantity: "slope", width: 0, point: null, job: null, network: 0 };
+const state = { measure: "", layer: 0, quantity: "slope", width: 0, point: null, job: null, network: 0 };
 
 /** Changes the state, draws what depends on it, and keeps it in the address. */
 function update(changes) {
@@ -8,6 +8,7 @@ function update(changes) {
   takeRuns(cell(), () => update({}));
   if (jobs && !jobs.id.includes(state.job)) state.job = jobs.id[0] ?? null;
   if (!available().includes(state.quantity)) state.quantity = "slope";
+  followMeasure(state);
   keep(view());
   render();
 }
@@ -23,9 +24,11 @@ function available() {
 }
 
 function render() {
+  const one = chosenMeasure(state);
+  renderMeasure(one);
   setOptions(
     byId("layer"),
-    content.layers.map(({ name }, i) => [i, symbol(name)]),
+    content.layers.map(({ name }, i) => [i, symbol(name), name]).filter(([, , name]) => !one || name in one.layers),
     state.layer,
   );
   setOptions(
@@ -38,7 +41,8 @@ function render() {
     content.widths.map((width, i) => [i, widthText(width)]),
     state.width,
   );
-  byId("width-label").hidden = !QUANTITIES[state.quantity].wide;
+  byId("quantity-label").hidden = Boolean(one);
+  byId("width-label").hidden = Boolean(one) || !QUANTITIES[state.quantity].wide;
   renderPoint();
   drawMap(state);
   drawLegend(state);
@@ -56,6 +60,8 @@ function renderPoint() {
 }
 
 function selectedText(layer) {
+  const one = chosenMeasure(state);
+  if (one) return `${placeText(state.point)}, ${measureText(one, state.point)}.`;
   const limit = known(layer.slopes.slope_infinite[state.point])
     ? `, at m → ∞ ${slopeText(layer, "slope_infinite", state.point)}`
     : "";
@@ -75,6 +81,7 @@ function nearest(gamma, prime) {
 
 function view() {
   const shown = { layer: content.layers[state.layer].name, quantity: state.quantity, width: content.widths[state.width] };
+  if (content.measures.length) shown.measure = chosenMeasure(state)?.name ?? "";
   if (state.point !== null) [shown.gamma, shown.gamma_prime] = at(state.point);
   return shown;
 }
@@ -88,6 +95,7 @@ function fromAddress() {
   const point = points.gamma.findIndex(
     (gamma, i) => String(gamma) === view.get("gamma") && String(points.gamma_prime[i]) === view.get("gamma_prime"),
   );
+  if (view.has("measure")) found.measure = view.get("measure");
   if (layer >= 0) found.layer = layer;
   if (Object.hasOwn(QUANTITIES, view.get("quantity"))) found.quantity = view.get("quantity");
   if (width >= 0) found.width = width;
@@ -114,6 +122,7 @@ function onKey(event) {
 }
 
 function wire() {
+  onChange("measure", (value) => update({ measure: value }));
   onChange("layer", (value) => update({ layer: Number(value) }));
   onChange("quantity", (value) => update({ quantity: value }));
   onChange("width", (value) => update({ width: Number(value) }));

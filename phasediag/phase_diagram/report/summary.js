@@ -6,7 +6,8 @@ function drawSummary(state) {
     symbol(name),
     ...regimes.map((regime) => String(content.regime_counts[name][regime])),
   ]);
-  byId("summary-text").textContent = summaryText(chosen, lineColumn(chosen, state.quantity));
+  const one = chosenMeasure(state);
+  byId("summary-text").textContent = one ? measureSummary(one) : summaryText(chosen, lineColumn(chosen, state.quantity));
   const parts = [
     make("div", { class: "scroll" }, makeTable(["layer", ...regimes], counts, { caption: "Points by measured regime" })),
   ];
