@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from cifar10_files import write_cifar10
 
 from phasediag.errors import InputError
 from phasediag.spec.data import Dataset, load_data, make_dataset, standardised
@@ -663,16 +664,6 @@ def test_labels_are_those_of_the_classes(labels):
 
 
 # CIFAR-10.
-
-
-def write_cifar10(folder, images=12, seed=0):
-    """Generated images in the format of the binary version: so many in every file, in as nearly equal numbers of each label."""
-    folder.mkdir(parents=True, exist_ok=True)
-    generator = np.random.default_rng(seed)
-    for number, name in enumerate([*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]):
-        records = generator.integers(0, 256, (images, 3073), dtype=np.uint8)
-        records[:, 0] = (np.arange(images) + number * images) % 10
-        (folder / f"{name}.bin").write_bytes(records.tobytes())
 
 
 def cifar10(**keys):

@@ -195,8 +195,12 @@ def _check_labels(y: Array, classes: int, source: str, name: str) -> None:
 
 def _among(x: Array, others: Array) -> NDArray[np.bool_]:
     """Which rows of x (t, d) are rows of `others` (n, d)."""
-    known = {row.tobytes() for row in others} if len(x) else set()
-    return np.array([row.tobytes() in known for row in x], dtype=np.bool_)
+
+    def hashed(row: Array) -> bytes:
+        return hashlib.sha256(row.tobytes()).digest()
+
+    known = {hashed(row) for row in others} if len(x) else set()
+    return np.array([hashed(row) in known for row in x], dtype=np.bool_)
 
 
 def load_data(data: DataSpec, folder: Path, source: str) -> Dataset:
