@@ -367,13 +367,19 @@ class Store:
         except InputError:
             return None
         source = None if table is None else (table.schema.metadata or {}).get(SOURCE_KEY)
-        if table is None or source is None or source.decode(errors="replace") != digest(runs):
+        if table is None or source is None or source.decode(errors="replace") != self._digest(runs):
             return None
         return _frame(table)
 
     def write_fitted(self, fitted: pd.DataFrame, runs: pd.DataFrame) -> None:
         """Writes the slopes, or counts, and to which runs they were fitted; the columns must be those declared."""
-        self.write_table(self.fitted_name, fitted, self.tables.fitted, {SOURCE_KEY: digest(runs).encode()})
+        source = {SOURCE_KEY: self._digest(runs).encode()}
+        self.write_table(self.fitted_name, fitted, self.tables.fitted, source)
+
+    def _digest(self, runs: pd.DataFrame) -> str:
+        """A hash of runs. That of files of an earlier version is what it was: newer columns count where they have content."""
+        newer = [column.name for column in self.tables.runs if column.newer and column.name in runs.columns]
+        return digest(runs.drop(columns=[name for name in newer if runs[name].isna().all()]))
 
     def write_table(
         self, name: str, frame: pd.DataFrame, declared: Columns, more: Mapping[bytes, bytes] | None = None
@@ -473,7 +479,8 @@ class Store:
                     _check_rows(table)
                     return table
                 except (pa.ArrowException, OSError):
-                    for column in set(wanted) & set(parquet.schema_arrow.names):  # which one it is
+                    held = set(parquet.schema_arrow.names)
+                    for column in filter(held.__contains__, wanted):  # which one it is
                         self._read_column(parquet, column, name)
                     raise
         except FileNotFoundError:
