@@ -18,6 +18,7 @@ from .errors import InputError, PhasediagError
 if TYPE_CHECKING:
     from .condensation.counts import count, summarise
     from .kinds import read_study
+    from .modules.where.measuring import measure
     from .phase_diagram.arrays import study
     from .phase_diagram.comparison import compare
     from .phase_diagram.figures.examples import plot_features, plot_functions, plot_scaling
@@ -38,6 +39,7 @@ _HOMES = {
     "fit": "phase_diagram.fitting",
     "load": "sweep.load",
     "locate": "phase_diagram.locate.networks",
+    "measure": "modules.where.measuring",
     "plot_features": "phase_diagram.figures.examples",
     "plot_functions": "phase_diagram.figures.examples",
     "plot_map": "phase_diagram.figures.maps",
@@ -61,6 +63,7 @@ __all__ = [
     "fit",
     "load",
     "locate",
+    "measure",
     "plot_features",
     "plot_functions",
     "plot_map",

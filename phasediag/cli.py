@@ -859,6 +859,90 @@ def locate(
             say(line)
 
 
+@app.command()
+def where(
+    module: Annotated[
+        str,
+        typer.Argument(
+            metavar="PACKAGE:FUNCTION",
+            help="A function that takes a width and a seed, or the width alone, and returns a torch module.",
+            show_default=False,
+        ),
+    ],
+    width: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="M",
+            help="A width to train at; two and more, or with commas. [default: 64 to 1024]",
+            show_default=False,
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Networks of each width.")] = 3,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="A .csv, .parquet or .npz file, 'digits', or PACKAGE:FUNCTION that returns x and y. Default: 16 random points.",
+            show_default=False,
+        ),
+    ] = None,
+    optimiser: Annotated[
+        str,
+        typer.Option(
+            help="gd, sgd, adam, or PACKAGE:FUNCTION that takes a module and returns a torch optimiser."
+        ),
+    ] = "gd",
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Needed by sgd and adam; gd chooses its steps unless given.", show_default=False),
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the data, at most.")] = 5000,
+    batch_size: Annotated[int, typer.Option(help="Points of a minibatch.")] = 128,
+    loss_tolerance: Annotated[
+        float, typer.Option(help="Training ends at this fraction of the loss of f = 0.")
+    ] = 0.01,
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            "--figure",
+            parser=_path,
+            metavar="FILE.png",
+            help="Draw the relative change against the width, as PNG, SVG or PDF.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say in which regime a torch module trains.
+
+    Trains it at several widths and prints, for each of its layers, the slope of the relative change with its interval, and the regime:
+    lazy, critical or condensed. Of fully connected ReLU networks also where they lie on the map. `locate` reads the map without training.
+
+    \b
+    Examples:
+      phasediag where my_models:make --data points.csv
+      phasediag where my_models:make --width 64 --width 256 --width 1024 --width 4096 --figure where.png
+      phasediag where my_models:cnn --data digits --optimiser adam --learning-rate 1e-3 --epochs 200
+    """
+    from .display.terminal import print_json
+    from .modules.where.command import measured
+
+    if figure is not None:  # before anything is trained
+        from .phase_diagram.figures.location import check_picture
+
+        check_picture(figure)
+    found = measured(module, width, seeds, data, optimiser, learning_rate, epochs, batch_size, loss_tolerance)
+    if figure is not None:
+        from .phase_diagram.figures.location import write_location
+
+        write_location(found.plot(), figure)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        for line in found.lines():
+            say(line)
+
+
 # What several commands share.
 
 

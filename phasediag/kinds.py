@@ -47,6 +47,7 @@ GROUP = "phasediag.kinds"
 _OWN = {
     "phase-diagram": "phasediag.phase_diagram.kind:KIND",
     "condensation": "phasediag.condensation.kind:KIND",
+    "module": "phasediag.modules.kind:KIND",
 }
 DEFAULT = next(iter(_OWN))
 """The kind of a new study by default."""

@@ -95,6 +95,19 @@ def test_torch_belongs_to_what_trains_with_tensors() -> None:
         "condensation.descent",
         "condensation.flow",
         "condensation.networks",
+        "modules.alike",
+        "modules.data",
+        "modules.descent",
+        "modules.examples.cnn",
+        "modules.examples.mlp",
+        "modules.examples.transformer",
+        "modules.measures",
+        "modules.networks",
+        "modules.optimised",
+        "modules.probe",
+        "modules.training",
+        "modules.where.command",
+        "modules.where.measuring",
     }
 
 
@@ -112,7 +125,7 @@ def test_there_are_no_circles_of_files() -> None:
     TopologicalSorter(arrows(at_top=True, hints=True)).prepare()  # raises CycleError
 
 
-ROOMS = ("spec", "display", "storage", "engine", "sweep", "condensation", "phase_diagram")
+ROOMS = ("spec", "display", "storage", "engine", "sweep", "condensation", "phase_diagram", "modules")
 """Folders from the ground up: none imports from one that stands behind it."""
 
 
@@ -140,9 +153,13 @@ def test_no_arrow_runs_up() -> None:
         assert not {target for target in targets if target.partition(".")[0] in above}, name
 
 
-def test_the_top_has_at_most_a_dozen_names() -> None:
-    names = {name.partition(".")[0] for name in FILES} - {"__init__", "__main__"}
-    assert len(names) <= 12, sorted(names)
+KINDS = {"phase-diagram": "phase_diagram", "condensation": "condensation", "module": "modules"}
+"""The folder of each kind."""
+
+
+def test_the_top_has_at_most_ten_names_beside_the_kinds() -> None:
+    names = {name.partition(".")[0] for name in FILES} - {"__init__", "__main__", *KINDS.values()}
+    assert len(names) <= 10, sorted(names)
 
 
 def strings(module: str) -> Iterator[str]:
@@ -155,9 +172,8 @@ def strings(module: str) -> Iterator[str]:
 
 
 def test_one_module_names_the_kinds() -> None:
-    """Beside their own folders. Nor does any other module import from these, but for what the package shows and for `locate`."""
-    kinds = {"phase-diagram", "condensation"}
-    folders = {"phase_diagram", "condensation"}
+    """Beside their own folders. Nor does any other module import from these, but for what the package shows, and for `locate` and `where`."""
+    kinds, folders = set(KINDS), set(KINDS.values())
     naming = {name for name in FILES if kinds & set(strings(name)) and name.partition(".")[0] not in folders}
     assert naming == {"kinds"}
     knowing = {
@@ -168,6 +184,7 @@ def test_one_module_names_the_kinds() -> None:
     assert knowing == {"cli"}
     of_cli = {one for one in imported("cli", at_top=False) if one[1:].partition(".")[0] in folders}
     assert of_cli == {
+        ".modules.where.command",
         ".phase_diagram.figures.location",
         ".phase_diagram.locate.networks",
         ".phase_diagram.locate.scales",
@@ -177,10 +194,12 @@ def test_one_module_names_the_kinds() -> None:
 def test_no_module_asks_a_frame_or_an_object_for_its_kind() -> None:
     """No check for a column of one kind in `columns`, and no `isinstance` with a class of a kind, outside of its folder."""
     from phasediag.condensation.columns import TABLES as CONDENSATION
+    from phasediag.modules.columns import TABLES as MODULES
     from phasediag.phase_diagram.columns import TABLES as PHASE_DIAGRAM
 
     own = {
         "phase_diagram": {name for table in PHASE_DIAGRAM.by_name().values() for name in table.names},
+        "modules": {name for table in MODULES.by_name().values() for name in table.names},
         "condensation": {name for table in CONDENSATION.by_name().values() for name in table.names},
     }
     for module in FILES:
@@ -217,6 +236,7 @@ def test_reading_fitting_and_plotting_need_little() -> None:
         "from phasediag.condensation import clusters, counts, directions, figures\n"
         "from phasediag.phase_diagram.report import content\n"
         "from phasediag.condensation.report import content\n"
+        "from phasediag.modules.where import figure, verdict\n"
         "[kinds.named(name, '').tables for name in kinds.names()]\n"
         "phasediag.compare, phasediag.fit, phasediag.plot_map, phasediag.critical_line\n"
         "print(*{'torch', 'ray', 'pydantic', 'typer', 'rich', 'sklearn', 'tomli_w', 'numba', 'plotly'} & set(sys.modules))"

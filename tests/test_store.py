@@ -401,7 +401,9 @@ def empty(path):
 
 def damage_page(path):
     content = bytearray(path.read_bytes())
-    content[4:400] = b"\xff" * 396
+    chunk = pq.read_metadata(path).row_group(0).column(0)
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    content[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
     path.write_bytes(content)
 
 

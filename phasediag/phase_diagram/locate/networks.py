@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import operator
-import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ...errors import InputError, hint, one_line
+from ...errors import InputError
+from ...spec.imported import in_words, load_function
 from ..theory import MAX_DEPTH, exponents_from_powers
 from .formulas import shortened
 from .location import Location
@@ -116,44 +114,7 @@ def load_factory(text: str) -> Factory:
     Raises:
         InputError: there is no such module or function, or importing it fails.
     """
-    module, _, name = text.partition(":")
-    allowed = "allowed: PACKAGE:FUNCTION, a function that takes a width and returns a torch module"
-    if not all(part.isidentifier() for part in [*module.split("."), name]):
-        raise InputError(f"locate: {text}: is not supported; {_without_ending(module, name)}{allowed}")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        with redirect_stdout(sys.stderr):
-            factory: Factory = getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as error:  # whatever importing somebody's code raises
-        raise InputError(
-            f"locate: {text}: {_in_words(error)}; {_meant(error, module, name)}{allowed}"
-        ) from None
-    finally:
-        sys.path.remove(here)
-    if not callable(factory):
-        raise InputError(f"locate: {text}: is of type {type(factory).__name__}; {allowed}")
-    return factory
-
-
-def _meant(error: BaseException, module: str, name: str) -> str:
-    """A hint for the name of a module, or of what it should hold, that is not there."""
-    if isinstance(error, AttributeError) and module in sys.modules:
-        return hint(name, dir(sys.modules[module]))
-    if asked := _without_ending(module, name):
-        return asked
-    if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
-        package, _, missing = str(error.name).rpartition(".")
-        path = getattr(sys.modules[package], "__path__", []) if package else [str(Path.cwd())]
-        return hint(missing, [found.name for found in pkgutil.iter_modules(path)])
-    return ""
-
-
-def _without_ending(module: str, name: str) -> str:
-    """A hint for the path of a file in the place of a module's name."""
-    if not module.endswith(".py"):
-        return ""
-    return f"did you mean '{module.removesuffix('.py').removeprefix('./').replace('/', '.')}:{name}'? "
+    return load_function(text, "locate", "a function that takes a width and returns a torch module")
 
 
 def _whole(widths: Sequence[int]) -> list[int]:
@@ -170,10 +131,6 @@ def _whole(widths: Sequence[int]) -> list[int]:
     return found
 
 
-def _in_words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {one_line(error)}".removesuffix(": ")
-
-
 def _measured(make: Factory, width: int) -> _Scales:
     """The scales of a module of this width."""
     where = f"locate: the module of width {width}"
@@ -182,7 +139,7 @@ def _measured(make: Factory, width: int) -> _Scales:
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # whatever somebody's code raises, when it is made or run
-        raise InputError(f"{where}: {_in_words(error)}") from None
+        raise InputError(f"{where}: {in_words(error)}") from None
 
 
 def _scales_of(made: object, where: str) -> _Scales:

@@ -1,0 +1,55 @@
+"""Which networks differ in their weights alone: only these can be trained by one tensor operation for all.
+
+What a module keeps beside parameters and buffers, such as a factor of its output, would otherwise be taken from one network for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from types import CodeType, FunctionType
+from typing import TypeVar
+
+import torch
+
+_JobT = TypeVar("_JobT", bound=Hashable)
+_OF_TORCH = frozenset(vars(torch.nn.Module()))
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, CodeType)
+
+
+def groups(networks: Mapping[_JobT, torch.nn.Module]) -> list[list[_JobT]]:
+    """Jobs whose networks differ in their parameters and buffers alone, together."""
+    found: dict[Hashable, list[_JobT]] = {}
+    for job, network in networks.items():
+        found.setdefault(_signature(network), []).append(job)
+    return list(found.values())
+
+
+def _signature(network: torch.nn.Module) -> Hashable:
+    """What two networks have in common if they differ in their parameters and buffers alone."""
+    parts = tuple((name, type(module), _attributes(module)) for name, module in network.named_modules())
+    tensors = (*network.named_parameters(), *network.named_buffers())
+    return parts, tuple((name, part.shape, part.dtype, part.requires_grad) for name, part in tensors)
+
+
+def _attributes(module: torch.nn.Module) -> Hashable:
+    own = {name: value for name, value in vars(module).items() if name not in _OF_TORCH or name == "training"}
+    hooks = [value for name, value in vars(module).items() if name.endswith("_hooks") and value]
+    return _of(own), tuple(id(hook) for hook in hooks)
+
+
+def _of(value: object) -> Hashable:
+    """Something equal for values that are known to be the same, and for no others."""
+    if isinstance(value, _PLAIN):
+        return type(value), value
+    if isinstance(value, list | tuple):
+        return type(value), tuple(_of(part) for part in value)
+    if isinstance(value, dict):
+        return dict, tuple(
+            sorted(((str(key), _of(part)) for key, part in value.items()), key=lambda pair: pair[0])
+        )
+    if isinstance(value, torch.Tensor):
+        return torch.Tensor, value.shape, value.dtype, value.detach().cpu().numpy().tobytes()
+    if isinstance(value, FunctionType):
+        cells = tuple(cell.cell_contents for cell in value.__closure__ or ())
+        return FunctionType, value.__code__, _of(cells), _of(value.__defaults__), id(value.__globals__)
+    return "one object", id(value)

@@ -1,0 +1,48 @@
+"""The columns of tables of torch modules: those of phase diagrams, and how a network was trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..phase_diagram.columns import RUNS as PLANE_RUNS
+from ..phase_diagram.columns import TABLES as PLANE_TABLES
+from ..storage.schema import ORIGIN, STR, Column, columns
+
+TOGETHER, ALONE = "together", "alone"
+
+_OWN = {
+    "layer": "name of a trainable parameter of two or more dimensions",
+    "width": "the width that the function was called with",
+    "neurons": "equal to `width`",
+    "depth": "0: nothing is predicted",
+    "gamma_1": "0",
+    "orientations": "effective number of directions of the layer's outputs after training, at most 512; few in the condensed regime; "
+    "NaN of a single output",
+    "kernel_change": "change of the tangent kernel on at most 32 of the points and 10 outputs of each, relative, in the Frobenius norm",
+    "loss_initial": "the loss on the training points at the start: Σ (f − y)² / 2n, or the mean cross-entropy",
+    "loss_final": "the loss after training",
+    "evaluations": "passes over the training points",
+    "time": "sum of the learning rates of all steps; NaN of adam",
+    "time_half": "`time` when the loss had halved; NaN of adam",
+    "test_loss": "the loss on the test points",
+    "test_error": "share of wrong classes of the test points; of numbers, root mean square of f − y over the root mean square of y",
+    "linear_gap": "NaN: not measured of modules",
+    "linear_gap_test": "NaN: not measured of modules",
+}
+_BATCHING = Column(
+    "batching",
+    STR,
+    f"`{TOGETHER}`: trained with others as one tensor operation (torch.func); `{ALONE}`: the module does not allow it",
+)
+
+RUNS = columns(
+    *(
+        replace(column, meaning=_OWN.get(column.name, column.meaning), otherwise="")
+        for column in PLANE_RUNS
+        if column.name not in ORIGIN.names
+    ),
+    _BATCHING,
+    ORIGIN,
+)
+TABLES = replace(PLANE_TABLES, runs=RUNS)
+"""Runs: one row per job and layer. The other tables are those of a phase diagram."""

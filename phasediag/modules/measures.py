@@ -1,0 +1,130 @@
+"""What is measured on torch modules before and after training: each layer, and the tangent kernel."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.func import functional_call, grad, vmap
+
+from ..engine import measures
+from ..engine.measures import frobenius, ratio, spectral
+from .networks import layers_of, matrix
+
+KERNEL_POINTS, KERNEL_OUTPUTS = 32, 10
+"""The tangent kernel is that of so many points and outputs of a network, at most, at even distances."""
+_KERNEL_NUMBERS = 2**26
+"""Numbers of the gradients of all points, at most."""
+
+Weights = dict[str, torch.Tensor]
+
+
+class Layer(NamedTuple):
+    """What is measured on a layer (see the columns of ``runs``)."""
+
+    relative_change: float
+    relative_change_spectral: float
+    norm_initial: float
+    norm_final: float
+    orientations: float
+    effective_rank: float
+    effective_rank_change: float
+
+
+def measured(model: torch.nn.Module, start: Weights, end: Weights, seed: int) -> dict[str, Layer]:
+    """The measures of every layer of one network, by name.
+
+    Args:
+        model: a network of this architecture.
+        start: its parameters before training, by name.
+        end: the same after.
+        seed: selects the neurons that stand for more than 512.
+    """
+    return {name: _layer(_rows(start[name]), _rows(end[name]), seed) for name in layers_of(model)}
+
+
+def _rows(weights: torch.Tensor) -> measures.Array:
+    """A layer as a matrix with a row for every output, in float64."""
+    return matrix(weights.detach()).double().cpu().numpy()
+
+
+def _layer(start: measures.Array, end: measures.Array, seed: int) -> Layer:
+    change = end - start
+    before, after, moved = frobenius(start), frobenius(end), frobenius(change)
+    spectral_before, spectral_moved = spectral(start), spectral(change)
+    finite = bool(np.isfinite(end).all())
+    return Layer(
+        ratio(moved, before),
+        ratio(spectral_moved, spectral_before),
+        before,
+        after,
+        measures.orientations(end, seed) if finite and len(end) > 1 else float("nan"),
+        ratio(after**2, spectral(end) ** 2),
+        ratio(moved**2, spectral_moved**2),
+    )
+
+
+def outputs(model: torch.nn.Module, weights: Weights, buffers: Weights, x: torch.Tensor) -> torch.Tensor:
+    """The outputs of a network with these weights, as it is used: without dropout, with running means."""
+    training = model.training
+    try:
+        with torch.no_grad():
+            found: torch.Tensor = functional_call(model.eval(), ({**weights}, dict(buffers)), (x,))
+            return found
+    finally:
+        model.train(training)
+
+
+def kernel(model: torch.nn.Module, weights: Weights, buffers: Weights, x: torch.Tensor) -> torch.Tensor:
+    """The tangent kernel (k, k) of a network with these weights, of k of the points x: ``sum_o grad f_o(x) . grad f_o(x')``, in float64.
+
+    The sum is over the outputs o of a point, gradients are by all trainable weights (Jacot et al. 2018, arXiv 1806.07572). Of more than 32
+    points or 10 outputs, as many at even distances count; fewer points where there are more than two million weights. NaN where it cannot
+    be computed.
+    """
+    trainable = {name for name, part in model.named_parameters() if part.requires_grad}
+    moving = {name: part.detach() for name, part in weights.items() if name in trainable}
+    fixed = {name: part.detach() for name, part in weights.items() if name not in trainable}
+    size = sum(part.numel() for part in moving.values())
+    points = x[_spread(len(x), min(KERNEL_POINTS, max(_KERNEL_NUMBERS // size, 2)))]
+    training = model.training
+    try:
+        model.eval()
+
+        def output(parts: Weights, point: torch.Tensor, number: int) -> torch.Tensor:
+            found: torch.Tensor = functional_call(model, ({**parts, **fixed}, dict(buffers)), (point[None],))
+            return found.flatten()[number]
+
+        with torch.no_grad():
+            count = output_count(model, weights, buffers, points[:1])
+        total = torch.zeros(len(points), len(points), dtype=torch.float64, device=x.device)
+        for number in _spread(count, KERNEL_OUTPUTS):
+            try:
+                of_each = vmap(grad(output), in_dims=(None, 0, None))(moving, points, int(number))
+            except Exception:  # whatever the module does that cannot be done for many points at a time
+                alone = [grad(output)(moving, point, int(number)) for point in points]
+                of_each = {name: torch.stack([part[name] for part in alone]) for name in moving}
+            for part in of_each.values():
+                rows = part.flatten(1).double()
+                total += rows @ rows.T
+        return total
+    except RuntimeError:  # of a network that is not differentiable twice over, or not point by point
+        return torch.full((len(points), len(points)), float("nan"), dtype=torch.float64)
+    finally:
+        model.train(training)
+
+
+def output_count(model: torch.nn.Module, weights: Weights, buffers: Weights, x: torch.Tensor) -> int:
+    """How many numbers a network returns for a point."""
+    return outputs(model, weights, buffers, x[:1]).numel()
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """So many of the numbers below ``count``, at most, at even distances."""
+    return sorted({int(at) for at in np.linspace(0, count - 1, min(count, most)).round()})
+
+
+def kernel_change(start: torch.Tensor, end: torch.Tensor) -> float:
+    """``|K(end) - K(0)| / |K(0)|`` in the Frobenius norm."""
+    return ratio(float((end - start).norm()), float(start.norm()))

@@ -1,0 +1,133 @@
+"""The networks that a reader's function makes: made with a seed, checked, and their layers."""
+
+from __future__ import annotations
+
+import inspect
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+
+import numpy as np
+import torch
+
+from ..errors import InputError, some_of
+from ..spec.imported import in_words
+
+Make = Callable[..., torch.nn.Module]
+"""A function that returns a network: of the arguments it is given, it takes those whose names it has, or as many as it has places for."""
+_ALLOWED = "allowed: a function that returns a torch.nn.Module"
+
+
+def network(make: Make, arguments: Mapping[str, float], where: str) -> torch.nn.Module:
+    """The network that ``make`` returns, in training mode, with torch, NumPy and Python seeded by ``arguments["seed"]``.
+
+    Args:
+        make: the function.
+        arguments: width, seed, and exponents if there are any, in the order in which a function without these names takes them.
+        where: where the function stands, for messages.
+
+    Raises:
+        InputError: the function fails, or returns anything but a module with trainable weights.
+    """
+    shown = ", ".join(f"{name} = {value:g}" for name, value in arguments.items())
+    try:
+        with seeded(int(arguments["seed"])), redirect_stdout(sys.stderr):
+            made: object = make(*_taken(make, arguments)[0], **_taken(make, arguments)[1])
+    except (Exception, SystemExit) as error:  # whatever somebody's code raises
+        raise InputError(f"{where}: {shown}: {in_words(error)}; {_ALLOWED}") from None
+    if not isinstance(made, torch.nn.Module):
+        raise InputError(f"{where}: {shown}: is of type {type(made).__name__}; {_ALLOWED}")
+    if not layers_of(made):
+        raise InputError(
+            f"{where}: {shown}: has no trainable weights of two or more dimensions; allowed: a module with at least one such layer"
+        )
+    return made.train()
+
+
+def _taken(make: Make, arguments: Mapping[str, float]) -> tuple[list[float], dict[str, float]]:
+    """The arguments that a function takes, by place and by name."""
+    try:
+        parameters = inspect.signature(make).parameters.values()
+    except (TypeError, ValueError):  # of functions that are not written in Python
+        return list(arguments.values())[:1], {}
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return [], dict(arguments)
+    named = {parameter.name for parameter in parameters if parameter.kind is not parameter.POSITIONAL_ONLY}
+    if "width" in named:
+        return [], {name: value for name, value in arguments.items() if name in named}
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return list(arguments.values()), {}
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return list(arguments.values())[: len(places)], {}
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Random numbers of torch, NumPy and Python follow from a seed within; afterwards they go on as before."""
+    of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002 - what a reader's function may use
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(of_numpy)  # noqa: NPY002
+            random.setstate(of_python)
+
+
+def layers_of(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """The layers of a module: its trainable parameters of two and more dimensions, by name."""
+    return {
+        name: weights
+        for name, weights in module.named_parameters()
+        if weights.ndim >= 2 and weights.requires_grad and weights.numel()
+    }
+
+
+def matrix(weights: torch.Tensor) -> torch.Tensor:
+    """A layer as a matrix (outputs, inputs): a kernel of a convolution has a row for each of its output channels."""
+    return weights.reshape(len(weights), -1)
+
+
+def check_widths(make: Make, widths: Sequence[int], arguments: Mapping[str, float], where: str) -> list[int]:
+    """The numbers of trainable weights at these widths, once it is known that the networks are one architecture.
+
+    Args:
+        make: the function.
+        widths: two or more, ascending.
+        arguments: seed, and exponents if there are any.
+        where: where the function stands, for messages.
+
+    Raises:
+        InputError: the function fails; what it returns is random beyond its seed, has other layers at another width, or is the same at
+            all widths.
+    """
+    first, sizes, shapes = network(make, {"width": widths[0], **arguments}, where), [], set()
+    again = network(make, {"width": widths[0], **arguments}, where)
+    for (name, weights), other in zip(first.named_parameters(), again.parameters(), strict=False):
+        if weights.shape != other.shape or not torch.equal(
+            torch.nan_to_num(weights), torch.nan_to_num(other)
+        ):
+            raise InputError(
+                f"{where}: {name} differs between two networks of one seed: it is random beyond its seed; "
+                "allowed: random numbers of torch, numpy and random, which are seeded, or of generators seeded with seed"
+            )
+    for width in widths:
+        made = first if width == widths[0] else network(make, {"width": width, **arguments}, where)
+        here, there = list(layers_of(made)), list(layers_of(first))
+        if here != there:
+            changed = sorted({*here} ^ {*there}) or here
+            raise InputError(
+                f"{where}: its layers change with the width: {some_of(changed)} differ at {width} and {widths[0]}; "
+                "allowed: the same names at every width"
+            )
+        sizes.append(sum(weights.numel() for weights in made.parameters() if weights.requires_grad))
+        shapes.add(tuple(weights.shape for weights in layers_of(made).values()))
+    if len(shapes) == 1 < len(widths):
+        raise InputError(
+            f"{where}: ignores the width: all layers have the same shapes at {', '.join(map(str, widths))}; "
+            "allowed: a function whose layers grow with the width"
+        )
+    return sizes

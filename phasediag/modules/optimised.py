@@ -1,0 +1,95 @@
+"""Training of one torch module by an optimiser of its owner's, with its parameter groups, schedules excepted."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ..errors import InputError
+from ..spec.imported import in_words
+from .data import Points, loss_of
+from .descent import Course, Trained
+from .networks import seeded
+
+Optimiser = Callable[[torch.nn.Module], torch.optim.Optimizer]
+"""A function that takes a module and returns what takes its steps."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When training ends, and on what.
+
+    Attributes:
+        epochs: passes over the data, at most.
+        batch_size: points of a minibatch; all of them are one if there are no more.
+        loss: "mse" or "cross-entropy".
+        target: the loss at which it ends.
+    """
+
+    epochs: int
+    batch_size: int
+    loss: str
+    target: float
+
+
+def train_by(
+    optimiser: Optimiser, network: torch.nn.Module, seed: int, data: Points, limits: Limits
+) -> Trained:
+    """Trains a copy of a network.
+
+    Raises:
+        InputError: the optimiser cannot be made, or the network cannot be trained.
+    """
+    trained = copy.deepcopy(network).train()
+    try:
+        stepper = optimiser(trained)
+        if not isinstance(stepper, torch.optim.Optimizer):
+            raise TypeError(f"returns {type(stepper).__name__}")
+        with seeded(seed):
+            course = _train(stepper, trained, data, limits)
+    except InputError:
+        raise
+    except Exception as error:  # whatever somebody's code raises
+        raise InputError(
+            f"optimiser: {in_words(error)}; allowed: a function that takes a module and returns a torch.optim.Optimizer for it"
+        ) from None
+    weights, buffers = (
+        {name: part.detach()[None] for name, part in parts}
+        for parts in (trained.named_parameters(), trained.named_buffers())
+    )
+    return Trained([course], weights, buffers, False)
+
+
+def _train(stepper: torch.optim.Optimizer, network: torch.nn.Module, data: Points, limits: Limits) -> Course:
+    initial = loss = _whole(network, data, limits.loss)
+    for epoch in range(1, limits.epochs + 1):
+        order = torch.randperm(len(data)) if limits.batch_size < len(data) else torch.arange(len(data))
+        for part in torch.split(order, limits.batch_size):
+
+            def closure(part: torch.Tensor = part) -> torch.Tensor:
+                stepper.zero_grad()
+                found = loss_of(network(data.x[part]), data.y[part], limits.loss)
+                found.backward()  # type: ignore[no-untyped-call]
+                return found
+
+            stepper.step(closure)
+        loss = _whole(network, data, limits.loss)
+        if not math.isfinite(loss):
+            return Course("diverged", epoch, initial, loss, math.nan, math.nan)
+        if loss <= limits.target:
+            return Course("converged", epoch, initial, loss, math.nan, math.nan)
+    return Course("evaluation_limit", limits.epochs, initial, loss, math.nan, math.nan)
+
+
+def _whole(network: torch.nn.Module, data: Points, loss: str) -> float:
+    """The loss on all points, of the network as it is trained; running means of its layers do not change."""
+    kept = [part.clone() for part in network.buffers()]
+    with torch.no_grad():
+        found = float(loss_of(network(data.x), data.y, loss))
+        for part, before in zip(network.buffers(), kept, strict=True):
+            part.copy_(before)
+    return found

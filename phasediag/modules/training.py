@@ -1,0 +1,208 @@
+"""Jobs in, rows out: makes torch modules, trains them and measures their layers. No files, no Ray."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..devices import device_name, side_by_side, workers
+from ..errors import InputError
+from ..spec.data import Dataset
+from ..storage.schema import FAILED, VERSION
+from . import measures
+from .alike import groups
+from .columns import ALONE, RUNS, TOGETHER
+from .data import Points, error_of, loss_of, loss_of_nothing
+from .descent import Course, Settings, Trained, train
+from .factory import Factory
+from .jobs import Job
+from .networks import network
+from .spec import TrainSpec
+
+Row = dict[str, Any]
+TOGETHER_NUMBERS = 2**22
+"""Weights of the networks that are trained together, at most: the handful of arrays of that size should stay in the cache."""
+MOST_TOGETHER = 64
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """The training of a study of modules: what a sweep calls, with jobs of one width."""
+
+    data: Dataset
+    settings: TrainSpec
+    factory: Factory
+    layers: tuple[str, ...]
+
+    def batch(self, jobs: Sequence[Job], device: str, threads: int) -> list[Row]:
+        """Rows of ``runs``; ``threads`` groups of networks are trained at a time. A network that cannot be made or trained is a failed row.
+
+        Raises:
+            InputError: this machine has no such function.
+        """
+        make, rows = self.factory.load(), dict[str, list[Row]]()
+        data, tests = points_of(self.data, device)
+        networks: dict[Job, torch.nn.Module] = {}
+        for job in jobs:
+            try:
+                networks[job] = network(make, job.arguments(), self.factory.name).to(device)
+            except InputError as error:
+                rows[job.job_id] = self.failed(job, str(error))
+        chunks = _chunks(networks)
+
+        def work(chunk: Sequence[Job]) -> list[list[Row]]:
+            return self._rows(chunk, [networks[job] for job in chunk], data, tests, device_name(device))
+
+        done = side_by_side(work, chunks, workers(device, threads), device, with_torch=True)
+        for chunk, of_chunk in zip(chunks, done, strict=True):
+            rows |= {job.job_id: found for job, found in zip(chunk, of_chunk, strict=True)}
+        return [row for job in jobs for row in rows[job.job_id]]
+
+    def sample(self, job: Job, device: str, threads: int) -> list[Row]:
+        """Nothing: no network of a module is kept whole."""
+        return []
+
+    def weights(self, job: Job, device: str) -> tuple[list[Row], Mapping[str, NDArray[Any]]]:
+        """Rows of ``runs`` of one job, its data, and its layers before and after: ``NAME_initial`` and ``NAME_final``."""
+        data, tests = points_of(self.data, device)
+        made = network(self.factory.load(), job.arguments(), self.factory.name).to(device)
+        found = self._train([made], [job], data)
+        start = dict(made.named_parameters())
+        arrays: dict[str, NDArray[Any]] = dict(self.data.arrays())
+        for layer in self.layers:
+            arrays[f"{layer}_initial"] = start[layer].detach().cpu().numpy()
+            arrays[f"{layer}_final"] = found.weights[layer][0].cpu().numpy()
+        [rows] = self._rows([job], [made], data, tests, device_name(device))
+        return rows, arrays
+
+    def failed(self, job: Job, error: str) -> list[Row]:
+        """Rows of ``runs`` of a job that could not be run."""
+        outcome = {"status": FAILED, "error": error, "version": VERSION, "wall_seconds": 0.0}
+        return [{**RUNS.blank(), **_identity(job, layer), **outcome} for layer in self.layers]
+
+    def _train(self, networks: Sequence[torch.nn.Module], jobs: Sequence[Job], data: Points) -> Trained:
+        settings = settings_of(self.settings, jobs[0].width, data, self.data.classes)
+        return train(networks, [job.seed for job in jobs], data, settings)
+
+    def _rows(
+        self,
+        jobs: Sequence[Job],
+        networks: Sequence[torch.nn.Module],
+        data: Points,
+        tests: Points,
+        device: str,
+    ) -> list[list[Row]]:
+        """The rows of each of some jobs, whose networks differ in their weights alone."""
+        started = time.perf_counter()
+        try:
+            trained = self._train(networks, jobs, data)
+        except InputError as error:
+            return [self.failed(job, str(error)) for job in jobs]
+        seconds = (time.perf_counter() - started) / max(sum(course.epochs for course in trained.courses), 1)
+        rows = []
+        for index, (job, made) in enumerate(zip(jobs, networks, strict=True)):
+            looked = look(made, trained, index, data, tests, self.settings.loss, job.seed)
+            course = trained.courses[index]
+            shared = {
+                **of_course(course),
+                "batching": TOGETHER if trained.together else ALONE,
+                "error": "",
+                "wall_seconds": seconds * course.epochs,
+                "device": device,
+                "version": VERSION,
+            }
+            rows.append(
+                [
+                    {**RUNS.blank(), **_identity(job, layer), **looked[layer], **shared}
+                    for layer in self.layers
+                ]
+            )
+        return rows
+
+
+def points_of(data: Dataset, device: str) -> tuple[Points, Points]:
+    """The training and the test points of a data set as tensors."""
+    kind = torch.int64 if data.classes else torch.float32
+    pairs = ((data.x, data.y), (data.x_test, data.y_test))
+    train_points, tests = (
+        Points(torch.from_numpy(np.array(x, np.float32)), torch.from_numpy(np.array(y)).to(kind)).to(device)
+        for x, y in pairs
+    )
+    return train_points, tests
+
+
+def settings_of(spec: TrainSpec, width: int, data: Points, classes: int) -> Settings:
+    """How networks of a width are trained."""
+    target = spec.loss_tolerance * loss_of_nothing(data.y, classes, spec.loss)
+    return Settings(spec.method, spec.rate(width), spec.epochs, spec.batch_size, spec.loss, target)
+
+
+def look(
+    made: torch.nn.Module, trained: Trained, index: int, data: Points, tests: Points, loss: str, seed: int
+) -> dict[str, Row]:
+    """What is measured on one of the trained networks, by layer."""
+    start, start_buffers = dict(made.named_parameters()), dict(made.named_buffers())
+    end = {name: part[index] for name, part in trained.weights.items()}
+    end_buffers = {name: part[index] for name, part in trained.buffers.items()}
+    before, after = (
+        measures.kernel(made, weights, buffers, data.x)
+        for weights, buffers in ((start, start_buffers), (end, end_buffers))
+    )
+    of_network = {
+        "kernel_change": measures.kernel_change(before, after),
+        **of_tests(made, end, end_buffers, tests, loss),
+    }
+    layers = measures.measured(made, start, end, seed)
+    return {name: {**layer._asdict(), **of_network} for name, layer in layers.items()}
+
+
+def of_tests(
+    made: torch.nn.Module, weights: measures.Weights, buffers: measures.Weights, tests: Points, loss: str
+) -> Row:
+    """Loss and error on the test points; NaN where there are none."""
+    if not len(tests):
+        return {"test_loss": float("nan"), "test_error": float("nan")}
+    output = measures.outputs(made, weights, buffers, tests.x)
+    return {"test_loss": float(loss_of(output, tests.y, loss)), "test_error": error_of(output, tests.y, loss)}
+
+
+def of_course(course: Course) -> Row:
+    """The columns that say how a training went."""
+    return {
+        "loss_initial": course.loss_initial,
+        "loss_final": course.loss_final,
+        "evaluations": course.epochs,
+        "status": course.status,
+        "time": course.time,
+        "time_half": course.time_half,
+    }
+
+
+def _identity(job: Job, layer: str) -> Row:
+    return {
+        "job_id": job.job_id,
+        "depth": 0,
+        "layer": layer,
+        "width": job.width,
+        "neurons": job.width,
+        "gamma": job.gamma,
+        "gamma_prime": job.gamma_prime,
+        "gamma_1": 0.0,
+        "seed": job.seed,
+    }
+
+
+def _chunks(networks: Mapping[Job, torch.nn.Module]) -> list[list[Job]]:
+    """The jobs in groups that are trained together, of networks that differ in their weights alone, within the size of caches."""
+    found = []
+    for group in groups(networks):
+        size = sum(part.numel() for part in networks[group[0]].parameters())
+        most = max(1, min(MOST_TOGETHER, TOGETHER_NUMBERS // max(size, 1)))
+        found += [group[start : start + most] for start in range(0, len(group), most)]
+    return found

@@ -1,0 +1,281 @@
+"""What a measurement says of each layer: the regime, how sure it is, and what would settle it where nothing does. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from ...phase_diagram.extrapolation import LEAST_WIDTHS
+from ...phase_diagram.fitting import CONFIDENCE, CRITICAL_HALF_WIDTH, fit, usable_runs
+from ...phase_diagram.locate.location import Location
+from ...phase_diagram.theory import LAYERS
+from .words import VERBS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.float64]
+MOST_MORE = 6
+"""Further widths, and factors of the seeds, that a verdict asks for, at most."""
+MEANINGS = {
+    "linear": "its relative change vanishes as the width grows",
+    "condensed": "its relative change grows with the width",
+    "critical": "its relative change does not depend on the width",
+}
+
+
+class Slope(NamedTuple):
+    """A slope with its 95 % interval, and the regime that it tells."""
+
+    slope: float
+    low: float
+    high: float
+    regime: str
+
+    @classmethod
+    def of(cls, row: pd.Series[Any]) -> Slope:
+        """The slope of a row of `phasediag.fit`: at infinite width where it has an interval there."""
+        name = "slope_infinite" if np.isfinite(row["slope_infinite_low"]) else "slope"
+        slope, low, high = (float(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
+        return cls(slope, low, high, str(row["regime"]))
+
+    @property
+    def confidence(self) -> float:
+        """The probability that the sign of the slope is right: of errors that are normal, with this interval; NaN without one."""
+        half = (self.high - self.low) / 2
+        if not half > 0:
+            return math.nan
+        return float(stats.norm.cdf(abs(self.slope) / half * stats.norm.ppf((1 + CONFIDENCE) / 2)))
+
+    def __str__(self) -> str:
+        if not math.isfinite(self.slope):
+            return "S is not known"
+        if not math.isfinite(self.low):
+            return f"S = {self.slope:.2f}, without an interval"
+        return f"S = {_signed(self.slope)}, {_signed(self.low)} to {_signed(self.high)}"
+
+
+@dataclass(frozen=True, repr=False)
+class Measurement:
+    """In which regime each layer of a module trains.
+
+    Attributes:
+        runs: one row per layer, width and seed, with columns as in ``runs/``: relative_change, kernel_change, status, ...
+        names: of the layers, from the input to the output.
+        how: how the networks were trained, in words.
+        location: where the module lies on the map of fully connected ReLU networks; None where it does not.
+    """
+
+    runs: pd.DataFrame
+    names: list[str]
+    how: str
+    location: Location | None
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """A row for every layer: its slope S with the 95 % interval low to high, at infinite width from four widths on; its regime, linear
+        (lazy), critical, condensed or undetermined; the probability that the sign of S is right; the same of the operator norm; and, of
+        fully connected ReLU networks trained with one learning rate, what the rule predicts."""
+        rows = []
+        for number, name in enumerate(self.names):
+            plain, spectral = (
+                self._slope(name, "relative_change"),
+                self._slope(name, "relative_change_spectral"),
+            )
+            predicted = self._predicted(number)
+            rows.append(
+                {
+                    "layer": name,
+                    **plain._asdict(),
+                    "confidence": plain.confidence,
+                    **{f"{key}_spectral": value for key, value in spectral._asdict().items()},
+                    **predicted,
+                    **self._counts(name),
+                }
+            )
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def kernel(self) -> Slope:
+        """The slope of the change of the tangent kernel; below 0 the network approaches its linearisation as the width grows."""
+        return self._slope("network", "kernel_change")
+
+    def lines(self) -> Iterator[str]:
+        """The verdict, a line for each layer and for the kernel; then what the rule says, and what is missing."""
+        yield self._head()
+        for number, row in self.layers.iterrows():
+            yield self._line(str(row["layer"]), int(str(number)))
+        if math.isfinite(self.kernel.slope):
+            yield self._line_of_kernel()
+        if self.location is not None:
+            yield from self._lines_of_map(self.location)
+        yield from self._notes()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The measurement as JSON can hold it."""
+        return {
+            "trained": self.how,
+            "widths": self._widths,
+            "layers": self.layers.to_dict("records"),
+            "kernel": {**self.kernel._asdict(), "confidence": self.kernel.confidence},
+            "location": None if self.location is None else self.location.to_dict(),
+            "verdict": list(self.lines()),
+        }
+
+    def plot(self) -> Figure:
+        """The relative change of every layer against the width, with its fitted line and its slope."""
+        from .figure import scaling
+
+        return scaling(self.runs, self.layers, self.how)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    # Numbers.
+
+    @property
+    def _widths(self) -> list[int]:
+        return sorted(int(width) for width in set(self.runs["width"]))
+
+    @cached_property
+    def _fits(self) -> dict[str, pd.DataFrame]:
+        found = {}
+        for measure in ("relative_change", "relative_change_spectral", "kernel_change"):
+            found[measure] = fit(self.runs, measure=measure).set_index("layer")
+        return found
+
+    def _slope(self, layer: str, measure: str) -> Slope:
+        return Slope.of(self._fits[measure].loc[[layer]].iloc[0])
+
+    def _predicted(self, number: int) -> dict[str, object]:
+        if self.location is None:
+            return {"on_map": "", "predicted_slope": math.nan, "predicted_regime": ""}
+        name = LAYERS[self.location.depth][number]
+        return {
+            "on_map": name,
+            "predicted_slope": self.location.slopes()[name],
+            "predicted_regime": self.location.regimes()[name],
+        }
+
+    def _counts(self, layer: str) -> dict[str, int]:
+        row = self._fits["relative_change"].loc[[layer]].iloc[0]
+        return {"runs": int(row["runs"]), "left_out": int(row["left_out"])}
+
+    # Words.
+
+    def _head(self) -> str:
+        widths, seeds = self._widths, self.runs["seed"].nunique()
+        limit = (
+            "at infinite width"
+            if len(widths) >= LEAST_WIDTHS
+            else f"over these {len(widths)} widths, without their limit"
+        )
+        return f"widths {widths[0]} to {widths[-1]}, {seeds} seeds, {self.how}; slopes S {limit}, with 95 % intervals"
+
+    def _line(self, layer: str, number: int) -> str:
+        slope = self._slope(layer, "relative_change")
+        words = f"{layer} {VERBS[slope.regime]}: {slope}"
+        if slope.regime in ("linear", "condensed") and math.isfinite(slope.confidence):
+            words += f" ({MEANINGS[slope.regime]}; {_percent(slope.confidence)} sure)"
+        elif slope.regime == "critical":
+            words += f" ({MEANINGS[slope.regime]})"
+        elif remedy := settles(self.runs.loc[self.runs["layer"] == layer], slope):
+            words += f"; {remedy}"
+        spectral = self._slope(layer, "relative_change_spectral")
+        if spectral.regime not in (slope.regime, "undetermined"):
+            words += f"; in operator norm it {VERBS[spectral.regime]}: {spectral}"
+        return words
+
+    def _line_of_kernel(self) -> str:
+        kernel = self.kernel
+        told = {
+            "linear": "the network approaches its linearisation as the width grows",
+            "condensed": "the network is further from its linearisation, the wider it is",
+            "critical": "the network stays as far from its linearisation",
+        }.get(kernel.regime, "whether the network approaches its linearisation is not settled")
+        return f"tangent kernel: {told}: its change has {kernel}"
+
+    def _lines_of_map(self, location: Location) -> Iterator[str]:
+        exponents, off = location.exponents, location.uncertainty
+        names = ["gamma", "gamma'", "gamma_1"][: 2 if location.depth == 2 else 3]
+        values = ", ".join(
+            f"{name} = {value:.2f} ± {math.ceil(100 * error) / 100:.2f}"
+            for name, value, error in zip(names, exponents, off, strict=False)
+        )
+        yield f"on the map of fully connected ReLU networks: {values}, from the scales at {len(self._widths)} widths"
+        for _, row in self.layers.iterrows():
+            agrees = row["predicted_regime"] == row["regime"]
+            verb = "as measured" if agrees else f"measured {row['regime']}"
+            rule = f"{row['predicted_regime']}, S = {_signed(row['predicted_slope'])}"
+            yield f"  {row['layer']} is {row['on_map']}: the rule says {rule}; {verb}"
+
+    def _notes(self) -> Iterator[str]:
+        jobs = self.runs.drop_duplicates(["width", "seed"])
+        others = jobs.loc[jobs["status"] != "converged", "status"].value_counts()
+        if len(others):
+            told = ", ".join(f"{count} {str(status).replace('_', ' ')}" for status, count in others.items())
+            yield (
+                f"left out: {told} of {len(jobs)} networks; "
+                "more epochs, another learning rate or a larger loss_tolerance may let them converge"
+            )
+
+
+def settles(runs: pd.DataFrame, slope: Slope) -> str:
+    """What would settle the regime of a layer: further widths, each larger by the same factor, or more seeds.
+
+    The scatter of the runs about their line is taken to stay as it is, and the interval to shrink as the interval of the line.
+    """
+    used = runs.loc[usable_runs(runs)]
+    x, y = np.log(used["width"].to_numpy(float)), np.log(used["relative_change"].to_numpy(float))
+    widths = np.unique(x)
+    if len(widths) < 2 or len(x) < 3 or not math.isfinite(slope.low):
+        return "" if len(widths) > 1 else "no slope, for lack of converged runs at two widths"
+    now = _half_width(x, y, x)
+    if not now > 0:
+        return ""
+    grown, seeds = (slope.high - slope.low) / 2 / now, len(x) / len(widths)
+    factor = float(np.median(np.diff(widths)))
+    for more in range(1, MOST_MORE + 1):
+        further = np.repeat(widths[-1] + factor * np.arange(1, more + 1), max(1, round(seeds)))
+        if _settled(slope.slope, grown * _half_width(x, y, np.concatenate([x, further]))):
+            largest = math.exp(widths[-1] + factor * more)
+            return f"about {more} more {'width' if more == 1 else 'widths'}, to {_round(largest)}, would settle it"
+    for times in range(2, MOST_MORE + 1):
+        if _settled(slope.slope, grown * _half_width(x, y, np.tile(x, times))):
+            return f"about {times} times as many seeds would settle it"
+    return "far more widths or seeds would be needed to settle it"
+
+
+def _settled(slope: float, half: float) -> bool:
+    return abs(slope) > half or abs(slope) + half <= CRITICAL_HALF_WIDTH
+
+
+def _half_width(x: Array, y: Array, planned: Array) -> float:
+    """Half of the 95 % interval of a straight line through runs at these logarithms of widths, which scatter as those at x do."""
+    line = stats.linregress(x, y)
+    scatter = np.sqrt(np.sum((y - line.slope * x - line.intercept) ** 2) / (len(x) - 2))
+    spread = np.sqrt(np.sum((planned - planned.mean()) ** 2))
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, len(planned) - 2) * scatter / spread)
+
+
+def _signed(number: float) -> str:
+    return f"{round(number, 2) + 0.0:.2f}"
+
+
+def _percent(probability: float) -> str:
+    return "over 99.9 %" if probability > 0.999 else f"{100 * probability:.1f} %"
+
+
+def _round(number: float) -> str:
+    return f"{number:,.0f}" if number < 1e6 else f"{number:.1e}"
