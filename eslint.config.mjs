@@ -34,7 +34,7 @@ const SHARED = {
   "phasediag/phase_diagram/report": {
     "map.js": `points regimes sequential receive scale share ends QUANTITIES signedScale decadeScale widthText lineColumn lineLayers drawMap at
       placeText missingTrace haloed measuredLine bandLine bandTraces scaleOf slopeText regimeText neighbour`,
-    "measures.js": `chosenMeasure followMeasure renderMeasure measureScale measureLines measureItems measureText drawMeasures measureSummary`,
+    "measures.js": `chosenMeasure followMeasure renderMeasure measureScale measureLines measureBands measureItems measureText drawMeasures measureSummary`,
     "legend.js": "drawLegend",
     "cell.js": "drawCell",
     "summary.js": "drawSummary",

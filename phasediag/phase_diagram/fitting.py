@@ -177,10 +177,10 @@ def measured_rows(runs: pd.DataFrame, measure: Measure) -> pd.DataFrame:
 
 
 def usable_runs(runs: pd.DataFrame, measure: Measure = RELATIVE_CHANGE) -> pd.Series[bool]:
-    """True for the runs of which a measure is used: converged, with a finite value, above 0 where a power of the width is fitted."""
+    """True for the runs of which a measure is used: converged, with a finite value; of a power of the width, one above its resolution."""
     value = runs[measure.name]
     usable: pd.Series[bool] = (runs["status"] == "converged") & np.isfinite(value)
-    return usable & (value > 0) if measure.is_power else usable
+    return usable & (value > measure.resolution) if measure.is_power else usable
 
 
 def _groups(runs: pd.DataFrame) -> NDArray[np.intp]:
@@ -343,7 +343,9 @@ def regime_counts(slopes: pd.DataFrame) -> dict[str, dict[str, int]]:
     }
 
 
-def critical_line(slopes: pd.DataFrame, layer: str, column: str = "slope") -> pd.DataFrame:
+def critical_line(
+    slopes: pd.DataFrame, layer: str, column: str = "slope", side: str = "linear"
+) -> pd.DataFrame:
     """The measured critical line of a layer: where its slope crosses 0 along gamma, row by row of the map.
 
     At every gamma_prime the slope is interpolated between neighbouring gammas. The line is the crossing from the linear (negative) to the
@@ -354,12 +356,13 @@ def critical_line(slopes: pd.DataFrame, layer: str, column: str = "slope") -> pd
 
     The slopes of kernel_change, linear_gap and linear_gap_test can stay at 0 beyond the linear regime. Their line is where they reach 0:
     the first point with a slope above -0.05 ends the linear regime, and the straight line through the two points before it is continued to
-    0, no further than the next point.
+    0, no further than the next point. Where the condensed regime begins, they have another one.
 
     Args:
         slopes: rows as returned by `fit`, of one measure, one depth and one gamma_1.
         layer: the layer; "network" for a measure of the whole network.
         column: "slope" or "slope_infinite".
+        side: which regime the line bounds, "linear" or "condensed"; it is the same line unless slopes stay at 0 in between.
 
     Returns:
         One row per gamma_prime with a crossing, sorted: gamma_prime; gamma of the crossing; gamma_low and gamma_high,
@@ -372,6 +375,8 @@ def critical_line(slopes: pd.DataFrame, layer: str, column: str = "slope") -> pd
     """
     if column not in LINE_SLOPES:
         raise InputError(f"column: {column!r} is not supported; {choices(column, LINE_SLOPES)}")
+    if side not in _SIDES:
+        raise InputError(f"side: {side!r} is not supported; {choices(side, _SIDES)}")
     require_columns(slopes, [*POINT_KEYS, *(f"{column}{end}" for end in ("", "_low", "_high"))], "slopes")
     of_layer = slopes.loc[slopes["layer"] == layer]
     require_one_plane(of_layer)
@@ -380,7 +385,7 @@ def critical_line(slopes: pd.DataFrame, layer: str, column: str = "slope") -> pd
     points = points[np.lexsort(points[:, 1::-1].T)]
     primes, first = np.unique(points[:, 0], return_index=True)
     rows = np.split(points[:, 1:], first[1:]) if len(points) else []
-    crossing = _end_of_linear if measure_of(of_layer).levels_off else _crossing
+    crossing = _SIDES[side] if measure_of(of_layer).levels_off else _crossing
     gamma, low, high = np.array([crossing(*row.T) for row in rows]).reshape(-1, 3).T
     predicted = _predicted_gammas(of_layer, primes)
     inside = (points[:, 1].min(initial=np.inf) <= predicted) & (
@@ -409,6 +414,17 @@ def _end_of_linear(
     """gamma at which slopes that stay at 0 reach it in a row of the map, and the ends of its band."""
     reached, *ends = (_reach(gamma, values) for values in (slope, slope_high, slope_low))
     return reached, min(ends[0], reached), max(ends[1], reached)
+
+
+def _begin_of_condensed(
+    gamma: Array, slope: Array, slope_low: Array, slope_high: Array
+) -> tuple[float, float, float]:
+    """gamma at which slopes leave 0 for good, and the ends of its band: where they reach it from the other side."""
+    left, low, high = _end_of_linear(*(-values[::-1] for values in (gamma, slope, slope_high, slope_low)))
+    return -left, -high, -low
+
+
+_SIDES = {"linear": _end_of_linear, "condensed": _begin_of_condensed}
 
 
 def _reach(gamma: Array, slope: Array) -> float:

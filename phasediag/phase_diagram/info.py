@@ -293,39 +293,52 @@ def rule_lines(table: pd.DataFrame) -> list[theory.CriticalLine]:
     return [line for line in lines if layer == NETWORK or layer in line.layers]
 
 
-def rule_distances(slopes: pd.DataFrame) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """How far the zero of the slopes of a measure lies, in gamma, from every line of the rule that is on its map.
+Distances = dict[str, dict[str, dict[str, dict[str, float]]]]
+
+
+def rule_distances(slopes: pd.DataFrame, side: str = "linear") -> Distances:
+    """How far the critical line of a measure lies, in gamma, from every line of the rule that is on its map.
+
+    Args:
+        slopes: rows as returned by `phasediag.fit`.
+        side: as for `phasediag.critical_line`.
 
     Returns:
         layer -> line -> column ("slope", "slope_infinite") -> {"mean": mean |distance|, "max": largest, "rows": number of values of
         gamma_prime compared, "crossed": number of those where the line of the rule lies inside the map}.
     """
     return {
-        str(layer): {line.name: _distances(of_layer, line) for line in rule_lines(of_layer)}
+        str(layer): {line.name: _distances(of_layer, line, side) for line in rule_lines(of_layer)}
         for layer, of_layer in slopes.groupby("layer")
     }
 
 
-def _distances(of_layer: pd.DataFrame, line: theory.CriticalLine) -> dict[str, dict[str, float]]:
+def _distances(of_layer: pd.DataFrame, line: theory.CriticalLine, side: str) -> dict[str, dict[str, float]]:
     rows = of_layer.groupby("gamma_prime")["gamma"].agg(["min", "max"])
     rule = pd.Series(line.gamma(rows.index.to_numpy(float)), rows.index)
     rule = rule[(rows["min"] <= rule) & (rule <= rows["max"])]
     found = {}
     for column in LINE_SLOPES:
         if of_layer[column].notna().any():
-            measured = critical_line(of_layer, of_layer["layer"].iloc[0], column)
+            measured = critical_line(of_layer, of_layer["layer"].iloc[0], column, side)
             off = (measured.set_index("gamma_prime")["gamma"] - rule).abs().dropna()
             numbers = {"mean": off.mean(), "max": off.max(), "rows": len(off), "crossed": len(rule)}
             found[column] = {key: float(number) for key, number in numbers.items()}
     return found
 
 
-def measured_line(of_layer: pd.DataFrame, plane: Plane, column: str) -> pd.DataFrame:
+def sides(measure: Measure) -> tuple[str, ...]:
+    """The sides of the critical lines of a measure: two where its slopes can stay at 0 in between."""
+    return ("linear", "condensed") if measure.levels_off else ("linear",)
+
+
+def measured_line(of_layer: pd.DataFrame, plane: Plane, column: str, side: str = "linear") -> pd.DataFrame:
     """The measured critical line by gamma_prime (index), from the slopes of one layer: gamma, gamma_low, gamma_high, and NaN in rows
     of the grid without a crossing, which interrupt the line. Without rows if there is no crossing. An interval that is open at one end
     goes to the edge of the map there.
     """
-    line = critical_line(of_layer, next(iter(of_layer["layer"]), ""), column).set_index("gamma_prime")
+    layer = next(iter(of_layer["layer"]), "")
+    line = critical_line(of_layer, layer, column, side).set_index("gamma_prime")
     if line.empty:
         return line
     open_low, open_high = line["gamma_low"].isna(), line["gamma_high"].isna()

@@ -30,6 +30,7 @@ class Measure:
         levels_off: whether the slope can stay 0 beyond the linear regime; its critical line is then where it reaches 0.
         operator_norm: whether the rule of `phasediag.phase_diagram.theory` predicts the slope, and in which norm; None where nothing does.
         is_logarithmic: whether a scale of its values is.
+        resolution: of a difference of nearly equal numbers, up to which values are rounding errors: fits leave such runs out.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Measure:
     levels_off: bool = False
     operator_norm: bool | None = None
     is_logarithmic: bool = True
+    resolution: float = 0.0
 
 
 RELATIVE_CHANGE = Measure(
@@ -63,8 +65,16 @@ _ALL = (
         has_regimes=True,
         operator_norm=True,
     ),
-    Measure("kernel_change", "kernel change", r"\Delta K", index="K", has_regimes=True, levels_off=True),
-    Measure("linear_gap", "linear gap", "G", index="G", has_regimes=True, levels_off=True),
+    Measure(
+        "kernel_change",
+        "kernel change",
+        r"\Delta K",
+        index="K",
+        has_regimes=True,
+        levels_off=True,
+        resolution=1e-12,
+    ),
+    Measure("linear_gap", "linear gap", "G", index="G", has_regimes=True, levels_off=True, resolution=1e-12),
     Measure(
         "linear_gap_test",
         "linear gap on test points",
@@ -72,6 +82,7 @@ _ALL = (
         index=r"G,\mathrm{test}",
         has_regimes=True,
         levels_off=True,
+        resolution=1e-6,  # f itself is one of the differences where neurons represent many
     ),
     Measure("time_half", "time to half of the loss", "T_{1/2}", index="T_{1/2}"),
     Measure("time", "time to the end", "T", index="T"),

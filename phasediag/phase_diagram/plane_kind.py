@@ -183,14 +183,14 @@ class OfMeasure:
 
     def summary(self) -> dict[str, Any]:
         from .fitting import regime_counts
-        from .info import rule_distances
+        from .info import rule_distances, sides
 
         counted = self.slopes[["runs", "left_out"]].sum()
         return {
             "measure": self.measure.name,
             "words": self.measure.words,
             "regimes": regime_counts(self.slopes) if self.measure.has_regimes else {},
-            "rule_distance": rule_distances(self.slopes),
+            "rule_distance": {side: rule_distances(self.slopes, side) for side in sides(self.measure)},
             "runs": int(counted["runs"]),
             "left_out": int(counted["left_out"]),
         }

@@ -38,16 +38,24 @@ def measure_tables(summary: Mapping[str, Any]) -> list[TextTable]:
         (layer, *(str(by_regime[regime]) for regime in REGIMES))
         for layer, by_regime in summary["regimes"].items()
     ]
+    titles = {
+        "linear": f"{words}: end of the linear regime",
+        "condensed": f"{words}: begin of the condensed regime",
+    }
     lines = [
-        (f"{layer}, {_SLOPE_NAMES[column]}", name, *_distance_cells(distance))
-        for layer, by_line in summary["rule_distance"].items()
-        for name, by_slope in by_line.items()
-        for column, distance in by_slope.items()
+        TextTable(
+            (titles[side], "off the line of", "mean", "largest", "rows"),
+            [
+                (f"{layer}, {_SLOPE_NAMES[column]}", name, *_distance_cells(distance))
+                for layer, by_line in distances.items()
+                for name, by_slope in by_line.items()
+                for column, distance in by_slope.items()
+                if distance["rows"]
+            ],
+        )
+        for side, distances in summary["rule_distance"].items()
     ]
-    tables = [
-        TextTable((f"{words}: points", *REGIMES), counts),
-        TextTable((f"S = 0 of {words}", "off the line of", "mean", "largest", "rows"), lines),
-    ]
+    tables = [TextTable((f"{words}: points", *REGIMES), counts), *lines]
     return [table for table in tables if table.rows]
 
 

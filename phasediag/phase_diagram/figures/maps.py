@@ -481,13 +481,23 @@ def _draw_lines(ax: Axes, plane: Plane, of_layer: pd.DataFrame, column: str) -> 
 def draw_measured(
     ax: Axes, plane: Plane, of_layer: pd.DataFrame, column: str, style: Mapping[str, Any] | None = None
 ) -> list[Any]:
-    """Draw the measured critical line as far as it exists, with its band; return their legend handles.
+    """Draw the measured critical line as far as it exists, or both of them, with the band; return their legend handles.
 
     With a ``style`` of its own it is one of several, and its label names the layer.
     """
-    line = info.measured_line(of_layer, plane, column)
-    if line.empty:
-        return []
+    lines = [info.measured_line(of_layer, plane, column, side) for side in info.sides(measure_of(of_layer))]
+    drawn = [_draw_measured(ax, plane, of_layer, column, line, style) for line in lines if not line.empty]
+    return drawn[0] if drawn else []
+
+
+def _draw_measured(
+    ax: Axes,
+    plane: Plane,
+    of_layer: pd.DataFrame,
+    column: str,
+    line: pd.DataFrame,
+    style: Mapping[str, Any] | None,
+) -> list[Any]:
     symbol = slope_symbol(column)
     name = f"({layer_symbol(str(of_layer['layer'].iloc[0]))})" if style else ""
     drawn: dict[str, Any] = {"color": "black", "linewidth": 1.8, "zorder": 4, **(style or {})}

@@ -88,13 +88,17 @@ def plate(panels: list[Panel]) -> Figure:
 def _draw(ax: Axes, panel: Panel) -> Iterator[Any]:
     """Draw a map; yield the legend handles of what is in it."""
     measure, rows = panel
+    lines, missing = [], []
     if measure.is_power:
         table = fit(rows, measure.name)
         column, plane = info.deciding_slope(table), split_points(table)
-        yield from paint_slopes(ax, plane, measure, column, "top")
-        if measure.has_regimes:
-            yield from draw_measured(ax, plane, table, column)
+        missing = paint_slopes(ax, plane, measure, column, "top")
+        lines = draw_measured(ax, plane, table, column) if measure.has_regimes else []
     else:
         table = info.values(rows, measure.name)
-        yield from paint_values(ax, split_points(table), measure, "top")
+        missing = paint_values(ax, split_points(table), measure, "top")
+    yield from lines
     yield from draw_rule(ax, info.rule_lines(table.assign(layer=NETWORK)))
+    for handle in missing:
+        handle.set_label("no value")
+        yield handle

@@ -159,7 +159,7 @@ function drawMap(state) {
   const scale = scaleOf(state);
   const cells = cellTrace(scale);
   const lines = one
-    ? [...bandTraces(one.line), ...measureLines(one)]
+    ? [...measureBands(one), ...measureLines(one)]
     : [...bandTraces(bandLine(layer, state.quantity)), ...lineTraces(lineLayers(layer, state.quantity), state.quantity)];
   const traces = [
     cells,

@@ -134,13 +134,25 @@ class Measured:
         self, runs: pd.DataFrame, measure: Measure, points: pd.DataFrame, widths: list[int]
     ) -> None:
         rows = measured_rows(runs, measure)
+        if measure.operator_norm:
+            rows = rows.loc[rows["layer"].isin(_of_two_norms(rows))]
         used = usable_runs(rows, measure)
         if measure.is_power and used.any():
-            fitted = slopes_of(runs, measure)
+            fitted = slopes_of(rows, measure)
             self.fits[measure.name] = pd.concat([self.fits.get(measure.name, fitted.iloc[:0]), fitted])
         for layer in () if measure.is_power else rows.loc[used, "layer"].unique():
             found, key = info.by_width(rows, measure, layer, points, widths), (measure.name, layer)
             self.values[key] = _below(self.values.get(key, _nothing()), found)
+
+
+def _of_two_norms(rows: pd.DataFrame) -> list[str]:
+    """The layers whose lines differ in the two norms, and those of which nothing is predicted."""
+    of_layers = rows.drop_duplicates("layer")
+    return [
+        layer
+        for layer in of_layers["layer"]
+        if len(info.rule_lines(of_layers.loc[of_layers["layer"] == layer])) != 1
+    ]
 
 
 def _below(table: pd.DataFrame, more: pd.DataFrame) -> pd.DataFrame:

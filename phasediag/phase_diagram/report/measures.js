@@ -47,14 +47,17 @@ const rulesOf = (one) => content.rule.filter(({ layers }) => one.layer === "netw
 
 function measureLines(one) {
   const pairs = rulesOf(one).map((line) => haloed(line, line.dash, line.colour, 2.5));
-  if (one.line) pairs.unshift(measuredLine(one.line, "solid"));
+  if (isSlope(one)) pairs.unshift(...one.lines.map((line) => measuredLine(line, "solid")));
   return [0, 1].flatMap((i) => pairs.map((pair) => pair[i]));
 }
 
+const measureBands = (one) => (one.lines ?? []).flatMap(bandTraces);
+
 function measureItems(one) {
   const items = rulesOf(one).map(({ name, colour }) => [sample("dashes", colour), `rule: ${symbol(name)}`]);
-  if (bandTraces(one.line).length) items.unshift([sample("band", "#3b3b3b"), "95 % band"]);
-  if (one.line?.gamma.some(known)) items.unshift([sample("line", "#000000"), `measured, S = 0${limitText(one)}`]);
+  if (measureBands(one).length) items.unshift([sample("band", "#3b3b3b"), "95 % band"]);
+  if (one.lines?.some((line) => line.gamma.some(known)))
+    items.unshift([sample("line", "#000000"), `measured, S = 0${limitText(one)}`]);
   return items;
 }
 

@@ -28,19 +28,18 @@ def measures(measured: Measured, points: pd.DataFrame, plane: Plane) -> Content:
     return {"measures": found, "rule": [_rule(line, plane) for line in lines]}
 
 
-def line_of(of_layer: pd.DataFrame, plane: Plane, column: str) -> Content:
+def line_of(of_layer: pd.DataFrame, plane: Plane, column: str, side: str = "linear") -> Content:
     """The measured critical line of slopes, with its band."""
-    line = info.measured_line(of_layer, plane, column).reset_index()
+    line = info.measured_line(of_layer, plane, column, side).reset_index()
     return {key: rounded(line[key]) for key in ("gamma_prime", "gamma", "gamma_low", "gamma_high")}
 
 
 def _layers(
     measured: Measured, measure: Measure, points: pd.DataFrame, plane: Plane
 ) -> Iterator[tuple[str, Content]]:
-    """The maps of a measure, by layer; none of a layer whose two norms have the same line."""
+    """The maps of a measure, by layer."""
     for layer, of_layer in measured.fits.get(measure.name, pd.DataFrame({"layer": []})).groupby("layer"):
-        known = of_layer["slope"].notna().any()
-        if known and not (measure.operator_norm and len(info.rule_lines(of_layer)) == 1):
+        if of_layer["slope"].notna().any():
             yield str(layer), _slopes(of_layer, measure, points, plane)
     for (name, layer), table in measured.values.items():
         if name == measure.name:
@@ -58,7 +57,9 @@ def _slopes(of_layer: pd.DataFrame, measure: Measure, points: pd.DataFrame, plan
         "low": low,
         "high": high,
         "limit": info.slope_limit(of_layer[column].to_numpy(float), measure),
-        "line": line_of(of_layer, plane, column) if measure.has_regimes else None,
+        "lines": [line_of(of_layer, plane, column, side) for side in info.sides(measure)]
+        if measure.has_regimes
+        else [],
         "regimes": regime_counts(of_layer)[layer] if measure.has_regimes else None,
         "distances": {
             name: {key: rounded([number])[0] for key, number in by_column[column].items()}
