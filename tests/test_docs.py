@@ -54,6 +54,7 @@ REASONS = {
     "takes minutes",
     "needs a bucket",
     "needs Slurm",
+    "needs torchvision",
 }
 """All there are for not running a block."""
 

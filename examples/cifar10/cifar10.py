@@ -27,11 +27,12 @@ from matplotlib import rc_context
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from scipy.cluster.hierarchy import leaves_list
 from torch import Tensor, nn
 
 from phasediag import InputError
 from phasediag.condensation.activations import activation
-from phasediag.condensation.clusters import Directions, centre_line
+from phasediag.condensation.clusters import Directions
 from phasediag.condensation.figures import title_of
 from phasediag.display.figures import DOUBLE_COLUMN, STYLE, new_figure
 from phasediag.spec.data import Dataset, load_data
@@ -261,8 +262,7 @@ def heatmap(results: dict[tuple[str, str], Result]) -> Figure:
     for row, name in enumerate(ACTIVATIONS):
         for column, initialisation in enumerate(INITIALISATIONS):
             ax, seen = axes[row, column], results[name, initialisation].strongest
-            along = seen.directions.units @ centre_line(seen.directions.units)
-            order = np.argsort(-along)
+            order = leaves_list(seen.directions.orientation_tree)
             ax.imshow(seen.directions.cosines[np.ix_(order, order)], norm=norm, cmap="RdBu_r")
             ax.set(xticks=[], yticks=[])
             ax.set_xlabel(f"step {seen.step}: {seen.alignment:.2f}", fontsize=7.5, labelpad=2)
@@ -273,7 +273,7 @@ def heatmap(results: dict[tuple[str, str], Result]) -> Figure:
     bar = figure.colorbar(ScalarMappable(norm, "RdBu_r"), ax=axes.ravel().tolist(), aspect=30)
     bar.set_label("$D(u, v)$")
     figure.supxlabel(
-        "neurons, ordered by direction; below each: the step where the mean of $|D|$ is largest, and this mean",
+        "neurons, similar ones side by side; below each: the step where the mean of $|D|$ is largest, and this mean",
         fontsize=8.5,
     )
     return figure
