@@ -1,7 +1,11 @@
 """Measures on matrices whose answer is known."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from phasediag.engine import measures
 
@@ -60,3 +64,81 @@ def test_orientations_of_dead_and_of_broken_weights() -> None:
     assert measures.orientations(np.array([[0.0, 0.0], [1.0, 0.0]]), 0) == 1
     assert np.isnan(measures.orientations(np.zeros((3, 2)), 0))
     assert np.isnan(measures.orientations(np.array([[np.nan, 1.0]]), 0))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("width", [60, 3000])
+def test_directions_that_are_close_are_one_cluster(count: int, width: int) -> None:
+    spread = np.radians(np.random.default_rng(0).uniform(-4, 4, width))
+    angles = np.resize(np.arange(count) * 2 * np.pi / 5, width) + spread
+    lengths = np.random.default_rng(1).uniform(0.5, 2.0, width)
+    weights = lengths[:, None] * np.column_stack([np.cos(angles), np.sin(angles)])
+    assert measures.clusters(weights, 0) == count
+
+
+def test_short_neurons_make_no_cluster_and_opposite_ones_make_two() -> None:
+    scattered = 1e-3 * np.random.default_rng(0).standard_normal((200, 2))
+    assert measures.clusters(np.vstack([[[5.0, 0.0], [-5.0, 0.0]], scattered]), 0) == 2
+
+
+def test_directions_that_are_spread_out_have_many_clusters() -> None:
+    generator = np.random.default_rng(2)
+    around = measures.clusters(generator.standard_normal((500, 2)), 0)
+    assert 13 <= around <= 18  # cones of 20 degrees on nine tenths of a circle, and gaps between them
+    assert measures.clusters(generator.standard_normal((200, 100)), 0) > 150
+
+
+def test_clusters_of_dead_and_of_broken_weights() -> None:
+    assert measures.clusters(np.array([[0.0, 0.0], [1.0, 0.0]]), 0) == 1
+    assert measures.clusters(np.zeros((3, 2)), 0) == 0
+    assert measures.clusters(np.array([[np.nan, 1.0]]), 0) == 0
+
+
+def greedily(weights: np.ndarray) -> int:
+    """The clusters by their definition, one neuron after the other."""
+    neurons = [one for one in weights if np.any(one)]
+    rest, whole, found = neurons, sum(map(np.linalg.norm, neurons)), 0
+
+    def near(one: np.ndarray) -> list[int]:
+        angles = [np.degrees(np.arctan2(*_across_and_along(one, other))) for other in rest]
+        return [place for place, angle in enumerate(angles) if angle <= 10]
+
+    while sum(map(np.linalg.norm, rest)) > 0.1 * whole + 1e-9 * whole:
+        members = max(map(near, rest), key=lambda places: sum(np.linalg.norm(rest[at]) for at in places))
+        rest = [one for place, one in enumerate(rest) if place not in members]
+        found += 1
+    return found
+
+
+def _across_and_along(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    along = float(one @ other) / float(np.linalg.norm(one))
+    return float(np.linalg.norm(other - along * one / np.linalg.norm(one))), along
+
+
+MATRICES = st.integers(0, 2**32 - 1).map(np.random.default_rng)
+
+
+@given(MATRICES, st.integers(1, 40), st.integers(2, 4))
+def test_clusters_are_those_of_the_definition(
+    generator: np.random.Generator, neurons: int, inputs: int
+) -> None:
+    weights = generator.standard_normal((neurons, inputs)) * generator.lognormal(0, 2, (neurons, 1))
+    assert measures.clusters(weights, 0) == greedily(weights)
+
+
+SMALL = st.integers(-3, 3).map(float)
+
+
+@given(
+    st.lists(st.tuples(SMALL, SMALL), min_size=1, max_size=30),
+    st.randoms(),
+    st.integers(-40, 40),
+    st.integers(),
+)
+def test_clusters_depend_neither_on_the_order_nor_on_the_scale(
+    rows: list[tuple[float, float]], random: Any, power: int, seed: int
+) -> None:
+    """Not even where neurons are equal or directions are at the same distances: rows of small integers often are."""
+    weights = np.array(rows)
+    shuffled = np.array(random.sample(rows, len(rows)))
+    assert measures.clusters(2.0**power * shuffled, abs(seed)) == measures.clusters(weights, 0)

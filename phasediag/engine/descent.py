@@ -26,7 +26,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ from .functions import products
 from .linearised import Ways, courses
 from .modes import eigh
 from .networks import Array, Course, Layers, Moment, Outcome, initial_weights
+from .visits import Visits
 
 ALIGNMENT = 32
 """Widths are padded to a multiple of this with neurons whose weights are and stay zero. Vector instructions then never straddle
@@ -220,13 +222,15 @@ class _Front:
         self.status = torch.where(ended & self.running, status, self.status)
 
 
-def descend(networks: Networks, settings: Settings, trace: bool = False) -> Outcome:
+def descend(
+    networks: Networks, settings: Settings, trace: bool = False, visits: Visits[Any] | None = None
+) -> Outcome:
     """Trains every job with a fixed step until it converges, or to an honest end.
 
     Returns an :class:`.networks.Outcome`, with a trace (if asked for) at the start, at evaluations that grow geometrically,
     and at the end; its ``status`` is "converged", "evaluation_limit", "stalled" (a step that changes no output weight
     and no bias: the gradient is zero, as in a network all of whose neurons are dead, or lost in rounding) or "diverged" (the loss is
-    not finite; nor need the weights be).
+    not finite; nor need the weights be). ``visits``: when to look at the only job of a batch that descends.
     """
     outcome = Outcome.of(len(networks.kappa))
     outcome.courses = [_NOWHERE] * len(networks.kappa)
@@ -245,6 +249,8 @@ def descend(networks: Networks, settings: Settings, trace: bool = False) -> Outc
         if trace and evaluations == due:
             _record(outcome, front, step)
             due = max(due + 1, int(due * TRACE_GROWTH))
+        if visits and front.running[0]:
+            visits.at(_time(front, 0, evaluations, step), partial(_changes, front, 0))
         _step(front, scale, factors, evaluations, settings)
         if evaluations % CHECK_EVERY == 0 or evaluations == settings.max_evaluations:
             _note_half(front, torch.stack(losses), evaluations)
@@ -331,7 +337,7 @@ def _drop_ended(outcome: Outcome, front: _Front, trace: bool, step: float) -> _F
         job = jobs[index]
         outcome.status[job] = STATUS[status[index]]
         outcome.evaluations[job], outcome.loss_final[job] = evaluations[index], losses[index]
-        outcome.changes[job] = layers_of(**_layers(front.change, index, front.networks.width))
+        outcome.changes[job] = _changes(front, index)
         outcome.courses[job] = _course(front, index, step)
     return front.select(torch.nonzero(front.running).flatten())
 
@@ -384,12 +390,21 @@ def _record_ends(outcome: Outcome, front: _Front, step: float) -> None:
 def _append(outcome: Outcome, front: _Front, indices: list[int], step: float) -> None:
     """Adds entries of the jobs with these indices; ``step`` is that of the flow in one evaluation, NaN where none is followed."""
     jobs, evaluations, losses = front.jobs.tolist(), front.evaluations.tolist(), front.loss.tolist()
-    rates = front.networks.rates["a"].tolist()
     for index in indices:
         layers = _layers(front.change, index, front.networks.width)
         moved = {layer: float(change.double().norm()) for layer, change in layers.items()}
-        time = (evaluations[index] - 1) * step * rates[index]
+        time = _time(front, index, evaluations[index], step)
         outcome.trace[jobs[index]].append(Moment(evaluations[index], time, losses[index], moved))
+
+
+def _time(front: _Front, index: int, evaluations: int, step: float) -> float:
+    """The time of the flow after so many evaluations of a job."""
+    return (evaluations - 1) * step * float(front.networks.rates["a"][index])
+
+
+def _changes(front: _Front, index: int) -> Layers:
+    """The displacement of the weights of a job."""
+    return layers_of(**_layers(front.change, index, front.networks.width))
 
 
 def _parts(depth: int, width: int, inputs: int, seed: int) -> dict[str, np.ndarray]:

@@ -127,27 +127,49 @@ class Network(Protocol):
         """Displacement since the start of the weights of one job."""
 
 
+class Visitor(Protocol):
+    """Who looks at the only job of a batch: see :mod:`.visits`."""
+
+    def begin(self) -> None:
+        """A try begins."""
+
+    def within(self, network: Network, front: Front, accuracy: float) -> None:
+        """A step was tried and judged: the network is still where it begins."""
+
+
 def integrate(
-    network: Network, settings: Settings, trace: bool = False, keep: bool = True, points: Array | None = None
+    network: Network,
+    settings: Settings,
+    trace: bool = False,
+    keep: bool = True,
+    points: Array | None = None,
+    visitor: Visitor | None = None,
 ) -> Outcome:
     """Follows the gradient flow of every job to convergence, or to an honest end.
 
     Returns a :class:`.networks.Outcome`; its ``status`` is "converged", "evaluation_limit", "stalled" (stationary above the
     tolerance, or not what it stands for: see :meth:`Network.unseen`; a represented network in all of ``TRIES``) or "diverged".
     ``trace`` keeps a :class:`.networks.Moment` after every step that counts; without ``keep``, changes that were measured are not kept;
-    ``points`` (k, d): where else to look at the functions that were learned.
+    ``points`` (k, d): where else to look at the functions that were learned; ``visitor``: who looks at the only job of a batch on its way.
     """
-    outcome = _follow(network, settings, trace, keep, points)
+    outcome = _follow(network, settings, trace, keep, points, visitor)
     for attempt in range(1, TRIES):
         stalled = np.flatnonzero((np.array(outcome.status) == "stalled") & (network.mass > 1))
         if not len(stalled):
             break
         closer = replace(settings, accuracy=CLOSER**attempt * settings.accuracy)
-        outcome.update(stalled, _follow(network.select(stalled), closer, trace, keep, points))
+        outcome.update(stalled, _follow(network.select(stalled), closer, trace, keep, points, visitor))
     return outcome
 
 
-def _follow(network: Network, settings: Settings, trace: bool, keep: bool, points: Array | None) -> Outcome:
+def _follow(
+    network: Network,
+    settings: Settings,
+    trace: bool,
+    keep: bool,
+    points: Array | None,
+    visitor: Visitor | None,
+) -> Outcome:
     """One try of :func:`integrate`."""
     target = settings.loss_tolerance * float(np.mean(network.y**2)) / 2
     run, size = network.runner, (len(network.rates), len(network.layers), len(network.y), network.pieces)
@@ -159,6 +181,8 @@ def _follow(network: Network, settings: Settings, trace: bool, keep: bool, point
     run(steps.begin, front, jobs, *network.begin(), run.put(network.rates), target)
     outcome.loss_initial = run.get(front.lowest).tolist()
     every, step = 1 if trace else run.every, 0
+    if visitor:
+        visitor.begin()
     while True:
         run.decompose(front, jobs)
         if trace:
@@ -188,6 +212,8 @@ def _follow(network: Network, settings: Settings, trace: bool, keep: bool, point
             SETTLE_TOLERANCE * settings.accuracy,
         )
         run(steps.judge, front, jobs, trial, settings.accuracy, target, network.passes)
+        if visitor:
+            visitor.within(network, front, settings.accuracy)
         network.accept(front.fresh[jobs])
         step += 1
 

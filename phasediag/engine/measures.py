@@ -14,6 +14,8 @@ BLOCK = 2**22
 MAX_NEURONS = 512
 """Neurons that the orientations are counted of."""
 SAME_ORIENTATION = np.radians(10.0)
+COVERED = 0.9
+"""Share of the length of all weights that clusters have to hold together."""
 SMALL, FEW = 256, 48
 """Up to so many rows or columns, all eigenvalues are found faster than the largest one: from nowhere, and from where it was before."""
 STEPS, SETTLED = 60, 1e-5
@@ -135,17 +137,47 @@ def orientations(weights: Array, seed: int) -> float:
     ``p_j`` by a generator seeded with ``seed`` and the width: the number is then at most 512, and means something where it is
     well below. NaN if there is no neuron with a finite, nonzero weight.
     """
-    lengths = np.sqrt(np.einsum("kj,kj->k", weights, weights, dtype=np.float64))
-    drawn = drawn_neurons(lengths, seed)
-    if drawn is None:
+    directions, share = _directions(weights, seed)
+    if not len(share):
         return float("nan")
-    alive, share = drawn
-    directions = weights[alive] / lengths[alive, None]
     if directions.shape[1] == 2:
         return float(1 / _alike_on_a_circle(np.arctan2(directions[:, 1], directions[:, 0]), share))
     close = directions @ directions.T >= np.cos(SAME_ORIENTATION)
     np.fill_diagonal(close, True)  # rounding must not part a neuron from itself
     return float(1 / (share @ close @ share))
+
+
+def clusters(weights: Array, seed: int) -> int:
+    """Number of clusters of directions of input weights (m, d + 1).
+
+    A cluster is what points within 10 degrees of its leader. Leaders are chosen one after the other: of the neurons in no cluster yet, the
+    one that has most of the remaining length ``|w|`` of all within 10 degrees. The number is that of the clusters which hold 9/10 of the
+    length, so that many short neurons that have hardly moved do not count. Directions that are spread out have many clusters, as they have
+    many `orientations`. More than 512 neurons are represented as there. 0 if no neuron has a finite, nonzero weight.
+
+    Counting directions whose cosine is above a threshold is how Zhou et al. (NeurIPS 2022, arXiv 2105.11686) read condensation from
+    cosines of input weights; taking the largest first is maximum coverage by the greedy rule (Nemhauser et al., 1978).
+    """
+    units, share = _directions(weights, seed)
+    # in an order of their own: what rounding decides between equals does not depend on the order of the neurons
+    order = np.lexsort((share, np.einsum("qk,k->q", units, np.cos(np.arange(units.shape[1])))))
+    units, rest = units[order], share[order]
+    close = (units @ units.T >= np.cos(SAME_ORIENTATION)).astype(np.float64)
+    np.fill_diagonal(close, 1.0)
+    around, found = close @ rest, 0
+    while rest.sum() > (1 - COVERED + 1e-9) * share.sum():
+        members = np.flatnonzero(close[np.argmax(np.where(rest > 0, around, -1.0))] * rest)
+        around -= close[:, members] @ rest[members]
+        rest[members] = 0.0
+        found += 1
+    return found
+
+
+def _directions(weights: Array, seed: int) -> tuple[Array, Array]:
+    """Directions (q, d + 1) of the neurons that stand for all, and the share that each has; none where no weight means anything."""
+    lengths = np.sqrt(np.einsum("kj,kj->k", weights, weights, dtype=np.float64))
+    alive, share = drawn_neurons(lengths, seed) or (np.empty(0, np.int64), np.empty(0))
+    return weights[alive] / lengths[alive, None], share
 
 
 def drawn_neurons(lengths: NDArray[np.float64], seed: int) -> tuple[NDArray[np.int64], Array] | None:

@@ -134,6 +134,46 @@ RUNS = columns(
     ORIGIN,
 )
 
+FILM = columns(
+    Column(
+        "onset",
+        FLOAT,
+        "predicted time of onset: when the loss would have fallen by a tenth, were the residual what it is at the start; NaN for adam",
+        newer=True,
+    ),
+    Column(
+        "moments",
+        CURVE,
+        "times of the flow at which the next two columns count directions, from the start to the end; empty for adam",
+        newer=True,
+    ),
+    Column(
+        "orientations",
+        CURVE,
+        "effective number of directions of the neurons, as in `runs`, at `moments`",
+        newer=True,
+    ),
+    Column(
+        "clusters",
+        COUNTS,
+        "number of clusters of directions at `moments`: neurons within 10° of a leader, the longest weights first, until nine tenths of "
+        "the length of all weights belong to one",
+        newer=True,
+    ),
+    Column("film_time", CURVE, "times of the flow that are frames of the film", newer=True),
+    Column(
+        "film_orientation",
+        MATRIX,
+        "by frame, the orientation in radians of at most 2,000 neurons, at even distances in their order; of weights with more than two "
+        "components, the cosine with the first principal direction after training",
+        newer=True,
+    ),
+    Column(
+        "film_amplitude", MATRIX, "by frame, the length of the input weights of these neurons", newer=True
+    ),
+)
+"""What is seen along the training of a kept network."""
+
 SAMPLES = columns(
     IDENTITY,
     Column("status", STR, "as in `runs`"),
@@ -162,6 +202,7 @@ SAMPLES = columns(
         CURVE,
         "RD of the layer, along the training; between hidden layers up to 2 % too large",
     ),
+    FILM,
     VERSION_COLUMN,
 )
 

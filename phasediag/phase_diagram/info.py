@@ -6,6 +6,7 @@ Frames have the columns of the files of a sweep: ``runs`` (one row per run and l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -358,11 +359,19 @@ def neurons_of(sample: pd.Series[Any]) -> tuple[bool, list[Array], list[Array]]:
         Whether their input weights have two components, bias last; the `orientation` of each if so, else its cosine with the
         `principal_direction` of the trained weights; the norm of its weights. Before and after training: two arrays (m,).
     """
-    weights = [_matrix(sample[f"input_{when}"]) for when in ("initial", "final")]
+    return places_of([_matrix(sample[f"input_{when}"]) for when in ("initial", "final")])
+
+
+def places_of(weights: Sequence[Array]) -> tuple[bool, list[Array], list[Array]]:
+    """Where neurons with these input weights are in the figure of features: a matrix (m, d + 1) per time, the last one after training.
+
+    Returns:
+        What `neurons_of` returns, with an array (m,) for each time.
+    """
     amplitudes = [np.linalg.norm(one, axis=1) for one in weights]
     if weights[0].shape[1] == 2:
         return True, [orientation(one) for one in weights], amplitudes
-    direction = principal_direction(weights[1])
+    direction = principal_direction(weights[-1])
     return False, [_cosine(one, direction) for one in weights], amplitudes
 
 

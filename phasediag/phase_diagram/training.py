@@ -22,13 +22,16 @@ from ..engine.measures import Measured
 from ..storage.schema import FAILED, VERSION
 from .columns import RUNS
 from .costs import CARD_BYTES, card_bytes
+from .film import NOTHING as NO_FILM
+from .film import Film, Look, See
 from .predictions import NOTHING, HeldOut, Predictions, acting, function, initialisation
 from .theory import LAYERS
 
 if TYPE_CHECKING:  # torch takes seconds to import, and only GPUs and methods other than the flow need it
     from ..engine.descent import Networks
-    from ..engine.flow import Network
+    from ..engine.flow import Network, Settings
     from ..engine.networks import Changes, Course, Layers, Moment, Outcome
+    from ..engine.visits import Visits
     from .jobs import Job
     from .spec import TrainSpec
 
@@ -125,9 +128,11 @@ def train_sample(
     job: Job, x: Array, y: Array, settings: TrainSpec, device: str = "cpu", threads: int = 1
 ) -> list[Row]:
     """Trains one job and keeps its network: the rows of ``samples``, one per layer with input weights."""
-    [rows] = _train_all(
-        [job], x, y, settings, device, threads, True, True, lambda trained: sample_rows(trained, x)
-    )
+
+    def look(trained: Trained) -> list[Row]:
+        return sample_rows(trained, x, _film(trained, x, y, settings, device))
+
+    [rows] = _train_all([job], x, y, settings, device, threads, True, True, look)
     return rows
 
 
@@ -220,7 +225,7 @@ def failed_rows(job: Job, error: str, device: str = "") -> list[Row]:
     return [{**RUNS.blank(), **_identity(job, layer), **outcome, "wall_seconds": 0.0} for layer in layers]
 
 
-def sample_rows(trained: Trained, x: Array) -> list[Row]:
+def sample_rows(trained: Trained, x: Array, film: Film | None = None) -> list[Row]:
     """The rows of ``samples`` of one trained job, one per layer with input weights."""
     job, layers = trained.job, LAYERS[trained.job.depth]
     initial = {layer: trained.initial[layer].astype(np.float64) for layer in layers}
@@ -248,9 +253,37 @@ def sample_rows(trained: Trained, x: Array) -> list[Row]:
                 "input_initial": list(initial[layer].astype(np.float32)),
                 "input_final": list(final[layer].astype(np.float32)),
                 "relative_change": [moment.moved[layer] / whole for moment in trained.trace],
+                **(film.columns(layer) if film else NO_FILM),
             }
         )
     return rows
+
+
+def _film(trained: Trained, x: Array, y: Array, settings: TrainSpec, device: str) -> Film | None:
+    """What is seen along the training of a kept network, for which it is trained again; nothing of one that has diverged, or that follows
+    no flow."""
+    job, end = trained.job, {layer: trained.final(layer) for layer in LAYERS[trained.job.depth]}
+    if settings.method == "adam" or not all(np.isfinite(weights).all() for weights in end.values()):
+        return None
+    from ..engine import flow
+    from ..engine.onset import onset
+    from ..engine.visits import Visits
+
+    x, y = _plain(x, y)
+
+    def follow(times: Sequence[float], see: See) -> list[dict[str, Look]]:
+        visits = Visits(times, see)
+        if settings.method == "gradient-flow":
+            network = _network([job], x, y, precision, device)
+            flow.integrate(network, _limits(settings), trace=True, visitor=visits)
+        else:
+            _descend([job], x, y, settings, device, visits=visits)
+        return visits.seen
+
+    precision = settings.precision(job.mass != 1)
+    begin = onset(_network([job], x, y, precision, device), settings.accuracy)
+    tick = 0.0 if settings.method == "gradient-flow" else trained.trace[1].time
+    return Film.of(trained.initial, trained.change, job.seed, trained.trace, begin, follow, tick)
 
 
 def _identity(job: Job, layer: str) -> Row:
@@ -323,8 +356,7 @@ def _train_all(
     """What ``look`` makes of each trained job. Jobs are trained in chunks, ``threads`` at a time, each chunk on a single thread, and looked
     at before the next chunk: there may be no room for the weights of several. Without ``keep``, what was measured on a GPU stays there,
     and so are the functions at ``points``."""
-    # Copies: for arrays of another layout, or that cannot be written to, like those of Ray, all would be compiled anew.
-    x, y = (np.array(part, dtype=np.float64, order="C") for part in (x, y))
+    x, y = _plain(x, y)
     at_a_time = workers(device, threads)
     chunks = _chunks(jobs, x.shape, settings, device, at_a_time)
 
@@ -338,6 +370,11 @@ def _train_all(
     done = side_by_side(work, chunks, at_a_time, device, with_torch)
     seen: dict[Job, Seen] = dict(chain.from_iterable(done))
     return [seen[job] for job in jobs]
+
+
+def _plain(*arrays: Array) -> tuple[Array, ...]:
+    """Copies: for arrays of another layout, or that cannot be written to, like those of Ray, all would be compiled anew."""
+    return tuple(np.array(part, dtype=np.float64, order="C") for part in arrays)
 
 
 def _chunks(
@@ -413,15 +450,20 @@ def _integrate(
 ) -> tuple[Network, Outcome]:
     """The gradient flow of networks of any depth."""
     from ..engine import kept
-    from ..engine.flow import Settings, integrate
+    from ..engine.flow import integrate
 
-    limits = Settings(settings.accuracy, settings.loss_tolerance, settings.max_evaluations)
     precision = settings.precision(any(job.mass != 1 for job in jobs))
     network = _network(jobs, x, y, precision, device)
-    outcome = integrate(network, limits, trace, keep, points)
+    outcome = integrate(network, _limits(settings), trace, keep, points)
     if device == "cpu":
         kept.note_compiled(precision)
     return network, outcome
+
+
+def _limits(settings: TrainSpec) -> Settings:
+    from ..engine.flow import Settings
+
+    return Settings(settings.accuracy, settings.loss_tolerance, settings.max_evaluations)
 
 
 def _network(jobs: Sequence[Job], x: Array, y: Array, precision: str, device: str) -> Network:
@@ -443,9 +485,10 @@ def _descend(
     y: Array,
     settings: TrainSpec,
     device: str,
-    trace: bool,
-    keep: bool,
-    points: Array | None,
+    trace: bool = False,
+    keep: bool = True,
+    points: Array | None = None,
+    visits: Visits[Any] | None = None,
 ) -> tuple[Networks, Outcome]:
     """Gradient descent or Adam, for networks of any depth."""
     import torch
@@ -460,4 +503,4 @@ def _descend(
     )
     with torch.inference_mode():
         networks = Networks.from_exponents(first.depth, first.width, x, y, cells, dtype, device)
-        return networks, descend(networks, limits, trace)
+        return networks, descend(networks, limits, trace, visits)
