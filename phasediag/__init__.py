@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .phase_diagram.arrays import study
     from .phase_diagram.comparison import compare
     from .phase_diagram.figures.examples import plot_features, plot_functions, plot_scaling
+    from .phase_diagram.figures.film import plot_film
     from .phase_diagram.figures.maps import plot_map, plot_regimes
     from .phase_diagram.fitting import critical_line, fit
     from .phase_diagram.info import values
@@ -41,6 +42,7 @@ _HOMES = {
     "locate": "phase_diagram.locate.networks",
     "measure": "modules.where.measuring",
     "plot_features": "phase_diagram.figures.examples",
+    "plot_film": "phase_diagram.figures.film",
     "plot_functions": "phase_diagram.figures.examples",
     "plot_map": "phase_diagram.figures.maps",
     "plot_regimes": "phase_diagram.figures.maps",
@@ -65,6 +67,7 @@ __all__ = [
     "locate",
     "measure",
     "plot_features",
+    "plot_film",
     "plot_functions",
     "plot_map",
     "plot_regimes",

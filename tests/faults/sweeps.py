@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ class Formula:
     def sample(self, job: Job, device: str, threads: int) -> Rows:
         [row] = self.batch([job], device, threads)[:1]
         kept = {
-            field.name: [] if pa.types.is_list(field.type) else row[field.name] for field in SAMPLES.schema
+            field.name: [] if pa.types.is_list(field.type) else row.get(field.name, nan)
+            for field in SAMPLES.schema
         }
         return [kept]
 

@@ -18,7 +18,7 @@ from ...display.figures import Drawing
 from .. import info
 from ..fitting import fit, measured_rows, points_of, usable_runs
 from ..measures import Measure
-from . import examples, maps
+from . import examples, film, maps
 from .plate import panels_of, plate
 from .rule import agreement
 
@@ -127,6 +127,11 @@ def _of_samples(
         f"features_{layer}": partial(examples.features, samples, layer, slopes)
         for layer in sorted(set(samples["layer"]))
     }
+    if film.has_film(samples):
+        found |= {
+            f"film_{layer}": partial(film.film, samples, layer, slopes)
+            for layer in sorted(set(samples["layer"]))
+        }
     found["training"] = partial(examples.training, samples, slopes)
     if all(len(x) for x in samples["x"]):
         found["functions"] = partial(examples.functions, samples, data, slopes)

@@ -61,7 +61,7 @@ _FEW = 4
 _LAYER_LINES: tuple[Any, ...] = ("-", (0, (3, 1.5)), ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 3)))
 _FAN, _FAN_SHARE = 4.0, 0.15
 """How far beyond the largest width the slope at infinite width is drawn, at least, and as a share of the decades that widths span."""
-_LARGER = 2.2
+LARGER = 2.2
 """Markers of neurons in a legend, relative to their size in the figure."""
 _SAME = 1e-6
 """Points this close are one: numbers of a grid are rounded."""
@@ -355,7 +355,7 @@ def plot_functions(
         InputError: ``samples`` lacks columns or is empty, its networks have more than one input, a point is not among them, or there
             are not as many axes as points.
     """
-    _require_samples(samples, "x", "f_initial", "f_final")
+    require_samples(samples, "x", "f_initial", "f_final")
     if not all(len(x) for x in samples["x"]):
         raise InputError(
             "samples: x is empty, as functions of more than one input are not kept; allowed: networks of one input"
@@ -370,7 +370,7 @@ def functions(
     slopes: pd.DataFrame | None = None,
 ) -> Figure:
     """The figure of `plot_functions`; with ``slopes``, it names the measured regimes."""
-    shown = _example_samples(samples, _first_layer(samples), slopes=slopes)
+    shown = example_samples(samples, _first_layer(samples), slopes=slopes)
     return _panels(partial(_draw_functions, data=data), shown, new_figure)
 
 
@@ -411,14 +411,14 @@ def plot_features(
         InputError: ``samples`` lacks columns, has no row of this layer, a point is not among them, or there are not as many axes as
             points.
     """
-    _require_samples(samples, "input_initial", "input_final")
-    return _plot_panels(_draw_features, samples, layer, points, axes, _LARGER)
+    require_samples(samples, "input_initial", "input_final")
+    return _plot_panels(_draw_features, samples, layer, points, axes, LARGER)
 
 
 @rc_context(STYLE)
 def features(samples: pd.DataFrame, layer: str, slopes: pd.DataFrame | None = None) -> Figure:
     """The figure of `plot_features`; with ``slopes``, it names the measured regimes."""
-    return _panels(_draw_features, _example_samples(samples, layer, slopes=slopes), new_figure, _LARGER)
+    return _panels(_draw_features, example_samples(samples, layer, slopes=slopes), new_figure, LARGER)
 
 
 def _draw_features(axes: Sequence[Axes], shown: list[Kept]) -> None:
@@ -429,25 +429,30 @@ def _draw_features(axes: Sequence[Axes], shown: list[Kept]) -> None:
         drawn = [(ring, "before"), (dot, "after training")]
         for (style, label), x, y in zip(drawn, horizontals, amplitudes, strict=True):
             ax.scatter(x, y, label=label, rasterized=True, **style)
-        _label_orientation(ax, planar)
-    first = axes[0]
-    low, high = first.get_ylim()
+        label_orientation(ax, planar)
+    scale_amplitude(axes[0])
+    axes[0].set_ylabel(rf"amplitude $\|w_k\|$ of ${layer_symbol(shown[0][1]['layer'])}$")
+
+
+def scale_amplitude(ax: Axes) -> None:
+    """A logarithmic axis where amplitudes span a decade."""
+    low, high = ax.get_ylim()
     if high > 10 * max(low, 0.0):
-        first.set_yscale("log")
-        low, high = first.get_ylim()
+        ax.set_yscale("log")
+        low, high = ax.get_ylim()
         if high < 100 * low:
-            first.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-            first.yaxis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf)))
-            first.yaxis.set_minor_formatter(NullFormatter())
-    first.set_ylabel(rf"amplitude $\|w_k\|$ of ${layer_symbol(shown[0][1]['layer'])}$")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            ax.yaxis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf)))
+            ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _label_orientation(ax: Axes, planar: bool) -> None:
+def label_orientation(ax: Axes, planar: bool, cosine: str = "cosine with first\nprincipal direction") -> None:
+    """The axis of orientations or, of weights with more than two components, of cosines."""
     if planar:
         ax.set(xlim=(-1.05 * np.pi, 1.05 * np.pi), xlabel=r"orientation $\theta$")
         ax.set_xticks([-np.pi / 2, 0.0, np.pi / 2], [r"$-\pi/2$", "$0$", r"$\pi/2$"])
     else:
-        ax.set(xlim=(-1.05, 1.05), xlabel="cosine with first\nprincipal direction")
+        ax.set(xlim=(-1.05, 1.05), xlabel=cosine)
 
 
 @rc_context(STYLE)
@@ -461,7 +466,7 @@ def training(samples: pd.DataFrame, slopes: pd.DataFrame | None = None) -> Figur
     loss_axes, change_axes = figure.subplots(1, 2)
     layers = sorted(set(samples["layer"]))
     for layer, line in zip(layers, _LAYER_LINES, strict=False):
-        for example, sample in _example_samples(samples, layer, slopes=slopes):
+        for example, sample in example_samples(samples, layer, slopes=slopes):
             x, y = _positive(sample[along], sample["relative_change"])
             change_axes.plot(x, y, color=example.colour, linestyle=line)
             if layer == layers[0]:
@@ -480,7 +485,7 @@ def training(samples: pd.DataFrame, slopes: pd.DataFrame | None = None) -> Figur
         for layer, line in zip(layers, _LAYER_LINES, strict=False):
             change_axes.plot([], [], color="black", linestyle=line, label=f"${layer_symbol(layer)}$")
         change_axes.legend(loc="best")
-    _legend_above(figure)
+    legend_above(figure)
     return figure
 
 
@@ -497,14 +502,14 @@ def _positive(x: Any, y: Any) -> tuple[Array, Array]:
     return x[shown], y[shown]
 
 
-def _require_samples(samples: pd.DataFrame, *needed: str) -> None:
+def require_samples(samples: pd.DataFrame, *needed: str) -> None:
     """Raises `InputError` if kept networks lack columns, or there are none."""
     require_columns(samples, [*POINT_KEYS, "width", "seed", *needed], "samples")
     if samples.empty:
         raise InputError("samples: holds no network; allowed: those that a study with [samples] has kept")
 
 
-def _example_samples(
+def example_samples(
     samples: pd.DataFrame,
     layer: str,
     points: Sequence[theory.Exponents] | None = None,
@@ -541,7 +546,7 @@ def _plot_panels(
     markerscale: float = 1.0,
 ) -> list[Axes]:
     """Draw kept networks into given axes, with the legend in the first one, or into a new pyplot figure, with the legend above."""
-    shown = _example_samples(samples, layer, points)
+    shown = example_samples(samples, layer, points)
     with shown_style():
         if axes is None:
             return _panels(draw, shown, shown_figure, markerscale).axes
@@ -560,7 +565,7 @@ def _panels(
     width = float(np.clip(DOUBLE_COLUMN * len(shown) / 3, SINGLE_COLUMN, DOUBLE_COLUMN))
     figure = new(width, 2.5)
     _draw_panels(draw, list(figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]), shown)
-    _legend_above(figure, markerscale=markerscale)
+    legend_above(figure, markerscale=markerscale)
     return figure
 
 
@@ -574,6 +579,7 @@ def _at(table: pd.DataFrame, point: theory.Exponents) -> pd.DataFrame:
     return table.loc[(table["gamma"] == point[0]) & (table["gamma_prime"] == point[1])]
 
 
-def _legend_above(figure: Figure, **options: Any) -> None:
-    handles, labels = figure.axes[0].get_legend_handles_labels()
+def legend_above(figure: Figure, of: Axes | None = None, **options: Any) -> None:
+    """The legend of the first axes, or of others, above a figure."""
+    handles, labels = (of or figure.axes[0]).get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), **options)
