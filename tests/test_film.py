@@ -102,6 +102,10 @@ def test_moments_begin_at_the_start_and_end_at_the_end() -> None:
         assert len(moments) == len(row["orientations"]) == len(row["clusters"]) <= film.MOMENTS + 6
         assert row["film_time"][0] == 0 and row["film_time"][-1] == moments[-1]
         assert set(row["film_time"]) <= set(moments)
+        among = np.isin(row["time"], moments)
+        np.testing.assert_allclose(
+            np.interp(row["time"], moments, row["moment_loss"])[among], np.array(row["loss"])[among]
+        )
         final = np.array(row["input_final"])
         assert row["orientations"][-1] == pytest.approx(measures.orientations(final, 0))
         np.testing.assert_allclose(row["film_amplitude"][-1], np.linalg.norm(final, axis=1), rtol=1e-5)
@@ -119,6 +123,9 @@ def test_gradient_descent_has_a_film_of_whole_steps_and_adam_none() -> None:
     gd = TrainSpec(method="gd", learning_rate=20.0, loss_tolerance=1e-2)
     [flow] = training.train_sample(job, X, Y, TrainSpec(loss_tolerance=1e-2))
     [descent] = training.train_sample(job, X, Y, gd)
+    assert np.interp(flow["onset"], descent["moments"], descent["moment_loss"]) == pytest.approx(
+        0.9 * descent["loss"][0], rel=0.03
+    )
     np.testing.assert_allclose(np.array(descent["moments"]) / 20.0 % 1.0 % 0.999999, 0, atol=1e-5)
     assert descent["onset"] == pytest.approx(flow["onset"])
     for share in (0.1, 0.5, 1.0):

@@ -44,7 +44,7 @@ def followed(depth: int, width: int, gamma: float, visits: Visits[Any] | None, g
     )
 
 
-def norms(_: float, change: Changes) -> dict[str, float]:
+def norms(_: float, __: float, change: Changes) -> dict[str, float]:
     return {layer: float(np.linalg.norm(np.asarray(moved))) for layer, moved in change.items()}
 
 
@@ -81,7 +81,7 @@ def test_within_a_step_it_is_where_small_steps_of_gradient_descent_are() -> None
     step, width = 20.0, 60
     times = list(step * np.unique(np.geomspace(20, 6000, 30).round()))
 
-    def weights(_: float, change: Changes) -> np.ndarray:
+    def weights(_: float, __: float, change: Changes) -> np.ndarray:
         return np.asarray(change["W1"]).astype(float)
 
     by_flow = Visits(times, weights)
@@ -97,9 +97,9 @@ def test_within_a_step_it_is_where_small_steps_of_gradient_descent_are() -> None
 
 
 def test_visits_begin_again_with_the_training() -> None:
-    visits = Visits([1.0, 2.0, 2.5], lambda time, _: time)
+    visits = Visits([1.0, 2.0, 2.5], lambda time, *_: time)
     for _ in range(2):
         visits.begin()
         for time in (0.5, 2.0, 2.2):
-            visits.at(time, dict)
+            visits.at(time, 0.0, dict)
         assert visits.seen == [1.0, 2.0]

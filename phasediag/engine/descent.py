@@ -250,7 +250,8 @@ def descend(
             _record(outcome, front, step)
             due = max(due + 1, int(due * TRACE_GROWTH))
         if visits and front.running[0]:
-            visits.at(_time(front, 0, evaluations, step), partial(_changes, front, 0))
+            time = _time(front, 0, evaluations, step)
+            visits.at(time, float(front.loss[0]), partial(_changes, front, 0))
         _step(front, scale, factors, evaluations, settings)
         if evaluations % CHECK_EVERY == 0 or evaluations == settings.max_evaluations:
             _note_half(front, torch.stack(losses), evaluations)

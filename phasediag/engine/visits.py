@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -13,17 +13,18 @@ from .networks import Array, Changes
 from .steps import SETTLE_TOLERANCE, Front
 
 Seen = TypeVar("Seen")
+See: TypeAlias = Callable[[float, float, Changes], Seen]
 _ROUNDING = 1e-9
 
 
 class Visits(Generic[Seen]):
     """The times at which the only job of a batch is looked at, and what was seen.
 
-    ``times``: ascending, positive, as in `networks.Moment`; ``see``: makes something of a time and the displacements of the weights since
-    the start; ``seen``: what it made of them, for each of the times that the training has reached.
+    ``times``: ascending, positive, as in `networks.Moment`; ``see``: makes something of a time, the loss, and the displacements of the
+    weights since the start; ``seen``: what it made of them, for each of the times that the training has reached.
     """
 
-    def __init__(self, times: Sequence[float], see: Callable[[float, Changes], Seen]) -> None:
+    def __init__(self, times: Sequence[float], see: See[Seen]) -> None:
         self._times, self._see = list(times), see
         self.begin()
 
@@ -32,10 +33,10 @@ class Visits(Generic[Seen]):
         self.seen: list[Seen] = []
         self._time = 0.0
 
-    def at(self, time: float, change: Callable[[], Changes]) -> None:
+    def at(self, time: float, loss: float, change: Callable[[], Changes]) -> None:
         """The network has come to this time, and is looked at if it is one of those asked for."""
         while due := self._until(time):
-            self.seen.append(self._see(due, change()))
+            self.seen.append(self._see(due, loss, change()))
 
     def within(self, network: Network, front: Front, accuracy: float) -> None:
         """A step was tried. If it will be taken, a copy of the network goes to the times that lie within: the network itself stays as it
@@ -46,7 +47,7 @@ class Visits(Generic[Seen]):
         before, self._time = self._time, float(get(front.time[:1])[0])
         while due := self._until(self._time):
             share = min((due - before) / (self._time - before), 1.0)
-            self.seen.append(self._see(due, _part_of_step(network, front, share, accuracy)))
+            self.seen.append(self._see(due, *_part_of_step(network, front, share, accuracy)))
 
     def _until(self, time: float) -> float:
         """The next of the times if it is not after this one; else 0."""
@@ -54,8 +55,8 @@ class Visits(Generic[Seen]):
         return left[0] if left and left[0] * (1 - _ROUNDING) <= time else 0.0
 
 
-def _part_of_step(network: Network, front: Front, share: float, accuracy: float) -> Changes:
-    """The displacements of the weights to which this share of a step leads, which the network has tried and not yet taken."""
+def _part_of_step(network: Network, front: Front, share: float, accuracy: float) -> tuple[float, Changes]:
+    """The loss and the displacements of the weights to which this share of a step leads, which the network has tried and not yet taken."""
     run = network.runner
     copy = deepcopy(network, {id(run): run})
     impulses, lags = (_first_of(run.get(part[:1]), share) for part in (front.pieces, front.lags))
@@ -72,7 +73,7 @@ def _part_of_step(network: Network, front: Front, share: float, accuracy: float)
         if run.get(trial.unsettled)[0] <= SETTLE_TOLERANCE * accuracy:
             break
     copy.accept(run.put(np.array([True])))
-    return copy.change(0)
+    return float(np.mean(run.get(trial.residual) ** 2)) / 2, copy.change(0)
 
 
 def _first_of(pieces: Array, share: float) -> Array:

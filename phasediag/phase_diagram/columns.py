@@ -144,9 +144,10 @@ FILM = columns(
     Column(
         "moments",
         CURVE,
-        "times of the flow at which the next two columns count directions, from the start to the end; empty for adam",
+        "times of the flow at which the next three columns are measured, from the start to the end; empty for adam",
         newer=True,
     ),
+    Column("moment_loss", CURVE, "R at `moments`", newer=True),
     Column(
         "orientations",
         CURVE,

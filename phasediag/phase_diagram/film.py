@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from ..engine.networks import Changes, Layers, Moment
 
 Array = NDArray[np.float64]
-See = Callable[[float, "Changes"], "dict[str, Look]"]
-Follow = Callable[[Sequence[float], See], "list[dict[str, Look]]"]
+Sight = tuple[float, "dict[str, Look]"]
+"""The loss at a moment, and what is seen of every layer of input weights."""
+See = Callable[[float, float, "Changes"], Sight]
+Follow = Callable[[Sequence[float], See], list[Sight]]
 """Trains the network again: what is seen at times of the flow, as far as they are reached."""
 
 MOMENTS = 60
@@ -49,12 +51,12 @@ class Film:
     Attributes:
         onset: the time at which it is predicted to begin to learn; NaN where none is.
         moments: the times at which it was looked at.
-        looks: by moment, what was seen of every layer of input weights.
+        looks: what was seen, by moment.
     """
 
     onset: float
     moments: list[float]
-    looks: list[dict[str, Look]]
+    looks: list[Sight]
 
     @classmethod
     def of(
@@ -72,7 +74,7 @@ class Film:
         frames = _rounded(frame_times(trace, onset), tick)
         moments = _rounded([*moment_times(trace, onset), *frames], tick)
 
-        def see(time: float, moved: Changes) -> dict[str, Look]:
+        def see(time: float, loss: float, moved: Changes) -> Sight:
             seen = {}
             for layer, start in initial.items():
                 if start.ndim == 2:
@@ -80,24 +82,25 @@ class Film:
                     shown = weights[_shown(weights)].astype(np.float32) if time in frames else None
                     counts = measures.orientations(weights, seed), measures.clusters(weights, seed)
                     seen[layer] = Look(*counts, shown)
-            return seen
+            return loss, seen
 
-        start = see(0.0, {layer: np.zeros_like(weights) for layer, weights in initial.items()})
+        start = see(0.0, trace[0].loss, {layer: np.zeros_like(weights) for layer, weights in initial.items()})
         if len(moments) == 1:
             return cls(onset, moments, [start])
         between = follow(moments[1:-1], see) if len(moments) > 2 else []
         reached = [*moments[: 1 + len(between)], moments[-1]]
-        return cls(onset, reached, [start, *between, see(moments[-1], change)])
+        return cls(onset, reached, [start, *between, see(moments[-1], trace[-1].loss, change)])
 
     def columns(self, layer: str) -> dict[str, Any]:
         """The columns of ``samples`` for a layer of input weights."""
-        looks = [look[layer] for look in self.looks]
+        looks = [look[layer] for _, look in self.looks]
         frames = [(time, look.shown) for time, look in zip(self.moments, looks, strict=True)]
         times, shown = zip(*(frame for frame in frames if frame[1] is not None), strict=True)
         _, horizontals, amplitudes = info.places_of([weights.astype(np.float64) for weights in shown])
         return {
             "onset": self.onset,
             "moments": self.moments,
+            "moment_loss": [loss for loss, _ in self.looks],
             "orientations": [look.orientations for look in looks],
             "clusters": [look.clusters for look in looks],
             "film_time": list(times),
@@ -109,6 +112,7 @@ class Film:
 NOTHING: dict[str, Any] = {
     "onset": float("nan"),
     "moments": [],
+    "moment_loss": [],
     "orientations": [],
     "clusters": [],
     "film_time": [],

@@ -23,7 +23,7 @@ from ..storage.schema import FAILED, VERSION
 from .columns import RUNS
 from .costs import CARD_BYTES, card_bytes
 from .film import NOTHING as NO_FILM
-from .film import Film, Look, See
+from .film import Film, See, Sight
 from .predictions import NOTHING, HeldOut, Predictions, acting, function, initialisation
 from .theory import LAYERS
 
@@ -271,7 +271,7 @@ def _film(trained: Trained, x: Array, y: Array, settings: TrainSpec, device: str
 
     x, y = _plain(x, y)
 
-    def follow(times: Sequence[float], see: See) -> list[dict[str, Look]]:
+    def follow(times: Sequence[float], see: See) -> list[Sight]:
         visits = Visits(times, see)
         if settings.method == "gradient-flow":
             network = _network([job], x, y, precision, device)

@@ -15,11 +15,12 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from ...display.figures import DOUBLE_COLUMN, STYLE, new_figure, shown_figure, shown_style
 from ...errors import InputError
 from .. import theory
+from ..columns import FILM
 from .examples import Kept, example_samples, label_orientation, legend_above, require_samples, scale_amplitude
 from .labels import layer_symbol
 
-COLUMNS = ("onset", "moments", "orientations", "clusters", "film_time", "film_orientation", "film_amplitude")
-"""What the film needs, beside loss and time."""
+COLUMNS = [column.name for column in FILM]
+"""What the film is drawn from."""
 _HEIGHT, _ABOVE = 2.5, 0.3
 """Inches of the rows of one network, and of the legend."""
 _ORIENTATIONS, _CLUSTERS, _LOSS = "#0b559f", "#d9730d", "#7f7f7f"
@@ -32,8 +33,6 @@ _FRAME: dict[str, Any] = {
 }
 _LATE = 4.0
 """A training that ends before so many times the onset shows on a linear axis what is no further from the onset: all happens at its end."""
-_FINE = 400
-"""Points of the curve of the loss, which is a straight line within a step: on a logarithmic axis, that is none."""
 _FEW, _MANY = (1, 2, 5, 10, 20, 50), (1, 10, 100)
 """Numbers of directions on an axis."""
 
@@ -62,7 +61,7 @@ def plot_film(
         InputError: ``samples`` lacks columns, has no row of this layer, a point is not among them, or no network has a film: it was trained
             by adam, or by a version before 0.2.
     """
-    require_samples(samples, *COLUMNS, "loss", "time")
+    require_samples(samples, *COLUMNS)
     shown = _filmed(example_samples(samples, layer, points))
     if not shown:
         raise InputError(
@@ -136,9 +135,7 @@ def _draw_course(ax: Axes, sample: pd.Series[Any]) -> None:
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter("{x:.0f}")
     loss = ax.twinx()
-    along = np.linspace(begin, end, _FINE) if linear else np.geomspace(begin, end, _FINE)
-    share = np.interp(along, sample["time"], np.divide(sample["loss"], sample["loss"][0]))
-    loss.plot(along, share, color=_LOSS, linewidth=1.0)
+    loss.plot(moments, np.divide(sample["moment_loss"], sample["moment_loss"][0]), color=_LOSS, linewidth=1.0)
     loss.set(ylim=(0.0, 1.1), ylabel="$R(t)\\, /\\, R(0)$")
     loss.yaxis.label.set_color(_LOSS)
     top = ax.get_xaxis_transform()
