@@ -24,6 +24,7 @@ from phasediag.phase_diagram.fitting import fit
 from phasediag.phase_diagram.jobs import Job
 from phasediag.phase_diagram.report.kept import Kept
 from phasediag.phase_diagram.spec import TrainSpec
+from phasediag.storage.schema import VERSION_KEY
 
 X = np.array([[-1.0], [-0.35], [0.3], [1.0]])
 Y = np.array([0.6, -0.4, 0.5, -0.2])
@@ -99,7 +100,8 @@ def test_samples_of_an_early_version_are_read_and_have_no_film(
     for place, chosen in ((early, set(samples["job_id"])), (mixed, set(sorted(wide)[:1]))):
         for job in chosen:
             file = place / "samples" / f"{job}.parquet"
-            pq.write_table(pq.read_table(file).drop(FILM.names), file)
+            table = pq.read_table(file).drop(FILM.names)
+            pq.write_table(table.replace_schema_metadata({**table.schema.metadata, VERSION_KEY: b"1"}), file)
     found = store_of("phase-diagram", early).samples()
     assert found["onset"].isna().all()
     assert all(len(values) == 0 for name in FILM.names[1:] for values in found[name])
