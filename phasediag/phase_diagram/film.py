@@ -109,7 +109,7 @@ class Film:
         }
 
 
-NOTHING: dict[str, Any] = {
+NO_FILM: dict[str, Any] = {
     "onset": float("nan"),
     "moments": [],
     "moment_loss": [],

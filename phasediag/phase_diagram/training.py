@@ -22,8 +22,7 @@ from ..engine.measures import Measured
 from ..storage.schema import FAILED, VERSION
 from .columns import RUNS
 from .costs import CARD_BYTES, card_bytes
-from .film import NOTHING as NO_FILM
-from .film import Film, See, Sight
+from .film import NO_FILM, Film, See, Sight
 from .predictions import NOTHING, HeldOut, Predictions, acting, function, initialisation
 from .theory import LAYERS
 
