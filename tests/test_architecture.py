@@ -172,7 +172,7 @@ def strings(module: str) -> Iterator[str]:
 
 
 def test_one_module_names_the_kinds() -> None:
-    """Beside their own folders. Nor does any other module import from these, but for what the package shows, and for `locate` and `where`."""
+    """Beside their own folders. Nor does any other module import from these, but for what the package shows, `locate` and `where`."""
     kinds, folders = set(KINDS), set(KINDS.values())
     naming = {name for name in FILES if kinds & set(strings(name)) and name.partition(".")[0] not in folders}
     assert naming == {"kinds"}

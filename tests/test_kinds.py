@@ -90,7 +90,10 @@ def test_it_grows(folder: Path) -> None:
 def test_what_it_cannot_do_says_so_in_one_message(folder: Path) -> None:
     refused = phasediag(folder, "compare", "out", "local")
     assert refused.returncode == 2
-    assert refused.stderr == "error: out/study.toml: kind: 'decay' has no 'compare'; allowed: phase-diagram, module\n"
+    assert (
+        refused.stderr
+        == "error: out/study.toml: kind: 'decay' has no 'compare'; allowed: phase-diagram, module\n"
+    )
 
 
 def test_its_mistakes_are_told_like_those_of_every_kind(folder: Path) -> None:
