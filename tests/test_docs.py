@@ -171,7 +171,8 @@ def write_sweeps(folder: Path) -> None:
 
 
 def follow(page: Path, folder: Path, dashboard: str, stand_in: Path) -> None:
-    """Runs the blocks of a page in a folder that has the published sweeps it names, with a cluster of this machine for the one it names.
+    """Runs the blocks of a page in a folder that has the published sweeps and examples it names, with a cluster of this machine for the one
+    it names.
 
     What is in the folder `stand_in` goes before what is installed, except for the first command that users type.
     """
@@ -179,9 +180,13 @@ def follow(page: Path, folder: Path, dashboard: str, stand_in: Path) -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
     printed, whole = "", False
     with chdir(folder):
-        for sweep in set(re.findall(r"results/\w+", "".join(block.code for block in blocks_of(page)))):
+        code = "".join(block.code for block in blocks_of(page))
+        for sweep in set(re.findall(r"results/\w+", code)):
             if (ROOT / sweep).exists():
                 shutil.copytree(ROOT / sweep, sweep, dirs_exist_ok=True)
+        for example in set(re.findall(r"examples/\w+\.py", code)):
+            Path("examples").mkdir(exist_ok=True)
+            shutil.copy(ROOT / example, example)
         for block in blocks_of(page):
             if block.reason:
                 continue

@@ -262,6 +262,15 @@ def log_range(values: Array, least: float = 30.0) -> tuple[float, float]:
     return float(low / stretch), float(high * stretch)
 
 
+def value_range(values: Array, measure: Measure) -> tuple[float, float]:
+    """Ends of the scale of a measure's values; around 0 to 1 where there are none, or they are all the same."""
+    if measure.is_logarithmic:
+        return log_range(values, least=4.0)
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), min(finite.max(), measure.most)) if finite.size else (0.0, 1.0)
+    return (float(low), float(high)) if low < high else (float(high) - 0.5, float(high) + 0.5)
+
+
 def combined_regimes(slopes: pd.DataFrame) -> pd.DataFrame:
     """The regimes of W1 and W2 together, one row per point that has both: gamma, gamma_prime, W1, W2, regime.
 

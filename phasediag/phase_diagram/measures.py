@@ -6,6 +6,7 @@ A *power* of the width m has the slope ``S = d log q / d log m`` of the measure 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ class Measure:
         levels_off: whether the slope can stay 0 beyond the linear regime; its critical line is then where it reaches 0.
         operator_norm: whether the rule of `phasediag.phase_diagram.theory` predicts the slope, and in which norm; None where nothing does.
         is_logarithmic: whether a scale of its values is.
+        most: the value at which a scale of its values ends, at the latest.
         resolution: of a difference of nearly equal numbers, up to which values are rounding errors: fits leave such runs out.
     """
 
@@ -43,6 +45,7 @@ class Measure:
     levels_off: bool = False
     operator_norm: bool | None = None
     is_logarithmic: bool = True
+    most: float = math.inf
     resolution: float = 0.0
 
 
@@ -90,7 +93,8 @@ _ALL = (
     Measure("effective_rank", "effective rank", "", of_layers=True, is_power=False),
     Measure("effective_rank_change", "effective rank of the change", "", of_layers=True, is_power=False),
     Measure("test_loss", "test loss", "", is_power=False),
-    Measure("test_error", "test error", "", is_power=False, is_logarithmic=False),
+    # 1 is the error of f = 0
+    Measure("test_error", "test error", "", is_power=False, is_logarithmic=False, most=1.0),
 )
 MEASURES: dict[str, Measure] = {measure.name: measure for measure in _ALL}
 """All measures, by the names of their columns."""

@@ -350,11 +350,13 @@ def draw_values(ax: Axes, values: pd.DataFrame, measure: Measure) -> None:
 def paint_values(ax: Axes, plane: Plane, measure: Measure, bar_at: str = "right") -> list[Any]:
     """Paint a measure of points, with a colour bar on this side; return the legend handle of what has no value, if any."""
     numbers = plane.table[measure.name].to_numpy(float)
-    scale = log_norm(numbers, least=4.0) if measure.is_logarithmic else _whole_range(numbers)
+    ends = info.value_range(numbers, measure)
+    scale = LogNorm(*ends, clip=True) if measure.is_logarithmic else Normalize(*ends, clip=True)
     missing = paint(ax, plane, measure.name, scale, matplotlib.colormaps["viridis"], "none converged")
     few = measure.is_logarithmic and float(scale.vmax or 1.0) < 1000.0 * float(scale.vmin or 1.0)
     ticks: dict[str, Any] = {"ticks": LogLocator(subs=(1.0, 2.0, 5.0)), "format": "{x:g}"} if few else {}
-    bar = _colour_bar(ax, ScalarMappable(scale, "viridis"), bar_at, **ticks)
+    above = "max" if (numbers > ends[1]).any() else "neither"
+    bar = _colour_bar(ax, ScalarMappable(scale, "viridis"), bar_at, extend=above, **ticks)
     bar.minorformatter = NullFormatter()
     layer, width = str(plane.table["layer"].iloc[0]), int(plane.table["width"].iloc[0])
     whose = f" of ${layer_symbol(layer)}$" if measure.of_layers else ""

@@ -37,7 +37,7 @@ function measureScale(one) {
 }
 
 function evenScale(values, range, title) {
-  const [low, high] = ends(range[0] < range[1] ? range : [range[0] - 0.5, range[1] + 0.5]);
+  const [low, high] = ends(range);
   const ticks = [0, 0.25, 0.5, 0.75, 1].map((part) => low + part * (high - low));
   return { values, colours: sequential, range: [low, high], title, ticks: ticks.map((tick) => [tick, digits(tick, 2)]) };
 }

@@ -73,12 +73,10 @@ def _slopes(of_layer: pd.DataFrame, measure: Measure, points: pd.DataFrame, plan
 def _values(table: pd.DataFrame, measure: Measure, points: pd.DataFrame) -> Content:
     width = max(table.columns)
     numbers = table[width].reindex(pd.MultiIndex.from_frame(points))
-    finite = numbers[np.isfinite(numbers)]
-    ends = info.log_range(numbers.to_numpy(float), least=4.0)
     return {
         "width": int(width),
         "values": rounded(numbers, 4),
-        "range": rounded(ends if measure.is_logarithmic else (finite.min(), finite.max())),
+        "range": rounded(info.value_range(numbers.to_numpy(float), measure)),
         "is_logarithmic": measure.is_logarithmic,
     }
 
