@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ import torch
 from cifar10_files import write_cifar10
 from matplotlib.image import imread
 
+from phasediag.kinds import read_study
 from phasediag.spec.data import load_data
 from phasediag.spec.tables import FileData
 
@@ -143,3 +145,31 @@ def test_mistakes_are_one_line(tmp_path):
     )
     assert done.returncode == 1 and done.stderr.startswith("error: cifar10.py: data.path: ")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_sweeps_are_those_of_their_factories(example, tmp_path):
+    """Their networks are made, and evaluated on the data, when a spec is read."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(600) % 10
+    x = generator.normal(size=(10, 512))[labels] + generator.normal(size=(600, 512))
+    (tmp_path / "cifar10").mkdir()
+    np.savez(
+        tmp_path / "cifar10/features.npz", x=x[:500], y=labels[:500], x_test=x[500:], y_test=labels[500:]
+    )
+    shutil.copytree(SCRIPT.parent, tmp_path / "examples/cifar10")
+    study = read_study(tmp_path / "examples/cifar10/frozen.toml")
+    assert study.data.classes == 10 and study.data.x_test.shape == (100, 512)
+    assert study.spec.train.loss == "cross-entropy"
+    assert study.spec.network.layers == ("0.weight", "2.weight", "4.weight")
+    assert len(study.jobs()) == 48
+
+
+@needs_torchvision
+def test_the_sweep_of_whole_networks_is_read(tmp_path):
+    write_cifar10(tmp_path / "cifar", 20)
+    shutil.copytree(SCRIPT.parent, tmp_path / "examples/cifar10")
+    file = tmp_path / "examples/cifar10/whole.toml"
+    file.write_text(file.read_text().replace("= 10000", "= 100").replace("= 1000", "= 20"))
+    study = read_study(file)
+    assert study.data.x.shape == (100, 3072) and study.data.x_test.shape == (20, 3072)
+    assert study.spec.network.layers[-3:] == ("1.0.weight", "1.2.weight", "1.4.weight")
