@@ -49,7 +49,7 @@ def installed(wheel, tmp_path_factory):
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no checkout of git")
 @pytest.mark.parametrize("folder", ["sweeps", "examples"])
 def test_a_wheel_holds_every_sweep_and_example(wheel, folder):
-    inside = {name for name in zipfile.ZipFile(wheel).namelist() if f"/{folder}/" in name}
+    inside = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith(f"phasediag/{folder}/")}
     listing = ["ls-files", "--cached", "--others", "--exclude-standard", folder]
     files = run(shutil.which("git"), *listing, cwd=ROOT).splitlines()
     assert files and inside == {f"phasediag/{name}" for name in files}
