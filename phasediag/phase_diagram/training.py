@@ -321,12 +321,13 @@ def _measure(trained: Trained, layer: str, stretched: NDArray[np.floating]) -> M
     norm, matrix = _frobenius(change, job), change.ndim == 2
     if matrix:
         operator = measures.spectral(change)
-        change = change.astype(np.float64)
-        change += trained.initial[layer]
-        operator_final = measures.spectral_near(change, stretched)
+    final = change.astype(np.float64)
     del change
-    final = trained.final(layer)
+    final += trained.initial[layer]
     if matrix:
+        operator_final = measures.spectral_near(final, stretched)
+        if job.mass != 1:  # what it acts as is not what it is
+            final = trained.final(layer)
         many = measures.orientations(final, job.seed)
     return Measured(norm, operator, _frobenius(acting(final, job, layer), job), operator_final, many)
 
