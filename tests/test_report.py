@@ -102,11 +102,14 @@ def make_folder(out, spec=SPEC, rows=rows_of, samples=None, text=None):
     return store
 
 
+CURVES = ("x", "f_initial", "f_final", "evaluations", "loss", "relative_change")
+
+
 def table_of(frame, schema):
     filled = frame.assign(**{name: None for name in schema.names if name not in frame.columns})
     lists = {
         name: [np.asarray(value).tolist() for value in filled[name]]
-        for name in ("x", "f_initial", "f_final", "evaluations", "loss", "relative_change")
+        for name in (*CURVES, "moments", "orientations", "clusters")
         if name in filled and filled[name].dtype == object
     }
     return pa.Table.from_pandas(filled.assign(**lists)[schema.names], schema.schema, preserve_index=False)
@@ -124,8 +127,13 @@ def page(store, progress):
 
 
 def two_networks():
-    """A network of 60 neurons at each of two points."""
-    return make_samples([(0.5, 0.0), (1.7, 0.0)])
+    """A network of 60 neurons at each of two points, the second one with a film."""
+    return make_samples([(0.5, 0.0), (1.7, 0.0)]).assign(
+        onset=[np.nan, 20.0],
+        moments=[[], [0.0, 10.0, 30.0, 100.0]],
+        orientations=[[], [17.0, 8.0, 2.0, 3.0]],
+        clusters=[[], [15, 9, 2, 3]],
+    )
 
 
 def status_of(store):
@@ -296,6 +304,13 @@ def test_kept_networks_stand_at_their_points_with_all_that_is_drawn(small):
     assert neurons["planar"] and neurons["neurons"] == 60
     np.testing.assert_allclose(network["f_final"], sample["f_final"], rtol=1e-4)
     assert network["loss"] == sample["loss"].tolist() and network["evaluations"] == [0, 10, 100]
+    assert network["onset"] is None and neurons["directions"] is None
+    assert networks[1]["onset"] == 20
+    assert networks[1]["layers"]["W1"]["directions"] == {
+        "moments": [0, 10, 30, 100],
+        "orientations": [17, 8, 2, 3],
+        "clusters": [15, 9, 2, 3],
+    }
     assert content["data"] == {"x": [-1.0, -0.35, 0.3, 1.0], "y": [0.6, -0.4, 0.5, -0.2]}
 
 

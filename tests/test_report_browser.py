@@ -266,10 +266,13 @@ def test_a_network_is_shown_where_it_was_kept_and_named_elsewhere(view):
     drawn = "name => document.getElementById(name).data.map(trace => trace.x.length)"
     assert page.evaluate(drawn, "function") == [21, 21, 4]
     assert page.evaluate(drawn, "features") == [60, 60]
+    assert page.evaluate(drawn, "directions") == [4, 4, 2]
+    assert page.evaluate("document.getElementById('directions').data[2].x") == [20, 20]
     click(page, 1.25, 0.3)
     assert page.locator("#network").is_hidden()
     page.get_by_role("button", name="γ = 0.5, γ′ = 0").click()
     assert title(page) == "γ = 0.5, γ′ = 0" and page.locator("#features").is_visible()
+    assert page.locator("#directions").is_hidden(), "this network has no film"
 
 
 def test_text_of_the_study_stays_text(view):

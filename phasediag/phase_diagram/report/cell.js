@@ -198,6 +198,23 @@ function drawNetwork(layer, state) {
   drawCourses("loss", { loss: [network.evaluations, network.loss] }, evaluations, "loss R");
   const changes = Object.entries(network.layers).map(([key, { change }]) => [symbol(key), [network.evaluations, change]]);
   drawCourses("course", Object.fromEntries(changes), evaluations, "relative change RD");
+  drawDirections(network.layers[name].directions, name, network.onset);
+}
+
+/** How many directions the neurons have, against the time of the flow, with the predicted time of onset. */
+function drawDirections(seen, name, onset) {
+  if (!seen) return announce("directions", false);
+  const { moments, orientations, clusters } = seen;
+  const highest = Math.max(...orientations, ...clusters);
+  const courses = { directions: [moments, orientations], clusters: [moments, clusters] };
+  if (known(onset)) {
+    courses["predicted onset"] = [
+      [onset, onset],
+      [1, highest],
+    ];
+  }
+  const times = axis("time t of the flow", logAxis(moments.filter((time) => time > 0)));
+  return drawCourses("directions", courses, times, `directions of ${symbol(name)}`);
 }
 
 function networkChoice(kept, state) {

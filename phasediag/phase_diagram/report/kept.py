@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 
 from ...display.page.numbers import curve, rounded, spread
@@ -30,7 +31,7 @@ class Kept:
         self._networks: list[Network] = []
 
     def networks(self) -> list[Network]:
-        """The networks, the widest first: f before and after, the course of the training, neurons by layer.
+        """The networks, the widest first: f before and after, the course of the training, neurons and their directions by layer.
 
         Raises:
             InputError: a file of ``samples/`` is damaged.
@@ -59,6 +60,7 @@ def _network(rows: pd.DataFrame, neurons: int) -> Network:
         "f_final": curve(first["f_final"]),
         "evaluations": curve(first["evaluations"]),
         "loss": curve(first["loss"]),
+        "onset": rounded([first["onset"]])[0],
         "layers": {str(row["layer"]): _neurons(row, neurons) for _, row in rows.iterrows()},
     }
 
@@ -73,4 +75,12 @@ def _neurons(row: pd.Series[Any], most: int) -> Content:
         "horizontal": [rounded(values[shown], 4) for values in horizontals],
         "amplitude": [rounded(values[shown], 4) for values in amplitudes],
         "change": curve(row["relative_change"]),
+        "directions": _directions(row),
     }
+
+
+def _directions(row: pd.Series[Any]) -> Content | None:
+    """How many directions the neurons of a layer have along the training; None of a network that has no film."""
+    if np.size(row["moments"]) < 2:
+        return None
+    return {name: curve(row[name]) for name in ("moments", "orientations", "clusters")}
