@@ -37,6 +37,14 @@ def test_norms(matrices: np.ndarray, dtype: type, accuracy: float) -> None:
         np.testing.assert_allclose(many(on_card).numpy(), expected, rtol=accuracy, atol=0)
 
 
+def test_norms_from_close_by(matrices: np.ndarray) -> None:
+    """Each from what it stretched most before: here, all are new."""
+    near = np.random.default_rng(1).standard_normal((len(matrices), min(matrices.shape[1:])))
+    found = card_measures.spectral(torch.from_numpy(matrices), torch.from_numpy(near))
+    expected = [measures.spectral(matrix) for matrix in matrices]
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-3)
+
+
 def test_orientations(matrices: np.ndarray) -> None:
     """Of more than 512 neurons, the same are drawn."""
     seeds = list(range(len(matrices)))

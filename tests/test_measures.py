@@ -29,6 +29,40 @@ def test_on_a_circle_the_same_orientations_are_alike_as_anywhere() -> None:
     assert measures.orientations(weights, 0) == pytest.approx(measures.orientations(flat, 0), rel=1e-12)
 
 
+@pytest.mark.parametrize("size", [(40, 41), (200, 201), (400, 401), (900, 70)])
+@pytest.mark.parametrize("grown", [0.0, 1e-3, 0.1, 1.0, 10.0])
+def test_the_operator_norm_is_found_from_what_it_was_before(size: tuple[int, int], grown: float) -> None:
+    """Whether nothing has changed, or a coherent part has grown out of a random matrix: below its norm, next to it, far beyond."""
+    generator = np.random.default_rng(5)
+    start = generator.standard_normal(size)
+    norm, near = measures.stretched(start)
+    assert norm == pytest.approx(np.linalg.norm(start, 2), rel=1e-8)
+    np.testing.assert_allclose(
+        np.linalg.norm((start if size[0] > size[1] else start.T) @ near),
+        norm * np.linalg.norm(near),
+        rtol=1e-6,
+    )
+    coherent = np.outer(*(np.sign(generator.standard_normal(number)) for number in size)) / np.sqrt(size[1])
+    for dtype in (np.float32, np.float64):
+        final = (start + grown * coherent).astype(dtype)
+        found = measures.spectral_near(final, near)
+        assert found == pytest.approx(np.linalg.norm(final.astype(np.float64), 2), rel=3e-4)
+
+
+def test_the_operator_norm_of_what_has_gone_astray_is_nan() -> None:
+    start = np.random.default_rng(6).standard_normal((60, 61))
+    near = measures.stretched(start)[1]
+    assert np.isnan(measures.spectral_near(np.full((60, 61), np.inf), near))
+    assert measures.spectral_near(np.zeros((60, 61)), near) == 0
+    assert np.isnan(measures.stable_rank(0.0, 0.0)) and np.isnan(measures.stable_rank(np.nan, 1.0))
+
+
+def test_the_stable_rank_of_equal_directions_is_their_number() -> None:
+    basis = np.linalg.qr(np.random.default_rng(7).standard_normal((30, 5)))[0]
+    rank = measures.stable_rank(measures.frobenius(basis), measures.spectral(basis))
+    assert rank == pytest.approx(5)
+
+
 @pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
 def test_the_operator_norm_scales(scale: float) -> None:
     matrix = np.random.default_rng(1).standard_normal((9, 3))

@@ -104,7 +104,8 @@ def spectral_near(matrix: Array, near: Array) -> float:
     basis[0], largest = near, 0.0
     for step in range(STEPS):
         known = basis[: step + 1]
-        product = (tall @ basis[step].astype(tall.dtype)) @ tall
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = (tall @ basis[step].astype(tall.dtype)) @ tall
         if not np.isfinite(product).all():
             return float("nan")
         along = known @ product

@@ -53,14 +53,16 @@ MEASURES = columns(
         "kernel_change",
         FLOAT,
         "‖K(end) − K(0)‖ / ‖K(0)‖ of the tangent kernel on the data, K(x, x′) = Σ_l c_l ∇_l f(x)·∇_l f(x′) with the rates c_l of the "
-        "gradient flow, in the Frobenius norm; the same in the rows of all layers",
+        "gradient flow, in the Frobenius norm, where neurons that rest on a kink count as far as they are open; the same in the rows of all "
+        "layers",
         newer=True,
     ),
     Column(
         "effective_rank",
         FLOAT,
         "stable rank ‖W‖² / ‖W‖₂² of the layer after training, Frobenius norm over operator norm (Rudelson and Vershynin, J. ACM 54, "
-        "2007): about m/4 of a random matrix between hidden layers, about 1 of one that acts in one direction; NaN for `a`",
+        "2007): about m/4 of a random matrix between hidden layers, about 1 of one that acts in one direction; at most the number of "
+        "inputs and the bias for `W1`; NaN for `a`",
         newer=True,
     ),
     Column("effective_rank_change", FLOAT, "stable rank of the change of the layer; NaN for `a`", newer=True),
