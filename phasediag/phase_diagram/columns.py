@@ -53,7 +53,7 @@ MEASURES = columns(
         "kernel_change",
         FLOAT,
         "‖K(end) − K(0)‖ / ‖K(0)‖ of the tangent kernel on the data, K(x, x′) = Σ_l c_l ∇_l f(x)·∇_l f(x′) with the rates c_l of the "
-        "gradient flow, in the Frobenius norm, where neurons that rest on a kink count as far as they are open; the same in the rows of all "
+        "gradient flow, in the Frobenius norm, where neurons that rest on a kink count as far as they are open; the same in rows of all "
         "layers",
         newer=True,
     ),
