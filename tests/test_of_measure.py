@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from browsers import chromium, needs_chromium, new_tab
+from matplotlib.figure import Figure
 from test_figures import make_deeper_runs
 from test_report import invoke, make_folder, rows_of
 
@@ -17,6 +18,7 @@ from phasediag.display.page.render import standalone
 from phasediag.errors import InputError
 from phasediag.phase_diagram import info
 from phasediag.phase_diagram.columns import MEASURE_SLOPES
+from phasediag.phase_diagram.figures.maps import plot_map
 from phasediag.phase_diagram.figures.plate import panels_of, plate
 from phasediag.phase_diagram.fitting import critical_line, fit
 from phasediag.phase_diagram.report.content import MapReport
@@ -152,6 +154,16 @@ def test_the_plate_shows_what_there_is(whole):
     assert names == ["relative_change", "relative_change_spectral", "kernel_change", "effective_rank"]
     assert {*panels_of(deeper, ("W1", "W2", "a"))[1].rows["layer"]} == {"W2"}
     plate(panels_of(deeper, ("W1", "W2", "a"))).draw_without_rendering()
+    assert panels_of(deeper.query("gamma_prime == 0"), ("W1", "W2", "a")) == []  # no plane
+
+
+def test_values_of_one_row_are_drawn_against_gamma():
+    runs = make_deeper_runs().query("gamma_prime == 0").assign(effective_rank=3.0)
+    values = info.values(runs, "effective_rank")
+    ax = Figure().subplots()
+    assert plot_map(values, "W2", ax=ax, column="effective_rank") is ax
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), np.sort(runs["gamma"].unique()))
+    assert ax.get_ylabel() == "effective rank of $W_2$ at $m = 3000$" and ax.get_yscale() == "log"
 
 
 def test_the_page_has_every_measure_that_has_values(whole):

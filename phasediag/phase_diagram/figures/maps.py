@@ -226,7 +226,7 @@ def _draw_slope_row(ax: Axes, row: pd.DataFrame, column: str) -> None:
     subscripts = [*([r"\infty"] if column == "slope_infinite" else []), *filter(None, [measure.index])]
     symbol = f"S_{{{', '.join(subscripts)}}}" if subscripts else "S"
     whose = f"({layer_symbol(layer)})" if measure.of_layers else ""
-    ax.set(xlabel=rf"{GAMMA}   ($\gamma' = {gamma_prime:g}$)", ylabel=f"${symbol}{whose}$")
+    ax.set(xlabel=_along_gamma(gamma_prime), ylabel=f"${symbol}{whose}$")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.3, ncols=2)
 
 
@@ -338,13 +338,34 @@ def orientation_map(runs: pd.DataFrame, slopes: pd.DataFrame, layer: str) -> Fig
 
 
 def draw_values(ax: Axes, values: pd.DataFrame, measure: Measure) -> None:
-    """Draw what `phasediag.values` returns for one layer as a map, with the lines of the rule."""
+    """Draw what `phasediag.values` returns for one layer as a map, with the lines of the rule; against gamma where there is one gamma'."""
+    if values["gamma_prime"].nunique() < 2:
+        _draw_value_row(ax, values, measure)
+        return
     missing = paint_values(ax, split_points(values), measure)
     lines = info.rule_lines(values)
     handles = draw_rule(ax, lines)
     depth, gamma_1 = int(values["depth"].iloc[0]), _gamma_1(values)
     draw_named_initialisations(ax, depth, gamma_1, [line.gamma for line in lines])
     finish_map(ax, handles + missing, 2, gamma_1)
+
+
+def _draw_value_row(ax: Axes, row: pd.DataFrame, measure: Measure) -> None:
+    ax.plot(row["gamma"], row[measure.name], "o", color="black", markersize=3.5)
+    if measure.is_logarithmic:
+        ax.set_yscale("log")
+    gamma_prime = float(row["gamma_prime"].iloc[0])
+    ax.set(xlabel=_along_gamma(gamma_prime), ylabel=_value_label(row, measure))
+
+
+def _along_gamma(gamma_prime: float) -> str:
+    return rf"{GAMMA}   ($\gamma' = {gamma_prime:g}$)"
+
+
+def _value_label(values: pd.DataFrame, measure: Measure) -> str:
+    layer, width = str(values["layer"].iloc[0]), int(values["width"].iloc[0])
+    whose = f" of ${layer_symbol(layer)}$" if measure.of_layers else ""
+    return f"{measure.words}{whose} at $m = {_power(width)}$"
 
 
 def paint_values(ax: Axes, plane: Plane, measure: Measure, bar_at: str = "right") -> list[Any]:
@@ -358,9 +379,7 @@ def paint_values(ax: Axes, plane: Plane, measure: Measure, bar_at: str = "right"
     above = "max" if (numbers > ends[1]).any() else "neither"
     bar = _colour_bar(ax, ScalarMappable(scale, "viridis"), bar_at, extend=above, **ticks)
     bar.minorformatter = NullFormatter()
-    layer, width = str(plane.table["layer"].iloc[0]), int(plane.table["width"].iloc[0])
-    whose = f" of ${layer_symbol(layer)}$" if measure.of_layers else ""
-    bar.set_label(f"{measure.words}{whose} at $m = {_power(width)}$")
+    bar.set_label(_value_label(plane.table, measure))
     return missing
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ...display.figures import DOUBLE_COLUMN, STYLE, new_figure
 from .. import info
-from ..fitting import fit, measured_rows, points_of, usable_runs
+from ..fitting import fit, measured_rows, usable_runs
 from ..info import split_points
 from ..measures import MEASURES, NETWORK, Measure
 from .maps import draw_measured, draw_rule, paint_slopes, paint_values
@@ -40,7 +40,7 @@ class Panel(NamedTuple):
 
 
 def panels_of(runs: pd.DataFrame, layers: Sequence[str]) -> list[Panel]:
-    """The maps of the plate of a study; none where the rows have no more measures than files of earlier versions, or a single point.
+    """The maps of the plate of a study; none where the rows have no more measures than files of earlier versions, or a single gamma_prime.
 
     Args:
         runs: rows of ``runs/``.
@@ -57,7 +57,7 @@ def panels_of(runs: pd.DataFrame, layers: Sequence[str]) -> list[Panel]:
         )
         found += [panel for panel in panels if usable_runs(panel.rows, panel.measure).any()][:1]
     is_new = any(not panel.measure.of_layers for panel in found)
-    return found if is_new and len(points_of(runs)) > 1 else []
+    return found if is_new and runs["gamma_prime"].nunique() > 1 else []
 
 
 def _rows_of(runs: pd.DataFrame, measure: Measure, layer: str) -> pd.DataFrame:
