@@ -82,7 +82,7 @@ def fit(runs: pd.DataFrame, measure: str = "relative_change") -> pd.DataFrame:
         raise InputError(
             "runs: gamma_1 of networks of two layers is not 0; allowed: 0, they have no weights between hidden layers"
         )
-    return slopes_of(runs, of)
+    return slopes_of(measured_rows(runs, of), of)
 
 
 def complete_runs(runs: pd.DataFrame, measure: str = RELATIVE_CHANGE.name) -> pd.DataFrame:
@@ -146,8 +146,10 @@ def _refuse(column: pd.Series[Any], wrong: ArrayLike, allowed: str) -> None:
 
 
 def slopes_of(runs: pd.DataFrame, measure: Measure = RELATIVE_CHANGE) -> pd.DataFrame:
-    """What `fit` returns, of runs that are known to be as it wants them; a run may be there more than once, and then counts as often."""
-    runs = measured_rows(runs, measure)
+    """What `fit` returns, of the rows that a measure is read from, if they are known to be as it wants them.
+
+    A run may be there more than once, and then counts as often.
+    """
     usable = usable_runs(runs, measure)
     points = runs.groupby(POINT_KEYS)
     point = points.ngroup().to_numpy()
@@ -169,9 +171,12 @@ def slopes_of(runs: pd.DataFrame, measure: Measure = RELATIVE_CHANGE) -> pd.Data
 
 
 def measured_rows(runs: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    """The rows that a measure is read from: all of them, or, if it belongs to the whole network, those of one layer, as "network"."""
-    if measure.of_layers:
-        return runs
+    """The rows that a measure is read from: all of them, or, if it belongs to the whole network, `network_rows`."""
+    return runs if measure.of_layers else network_rows(runs)
+
+
+def network_rows(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per run, which stands for the whole network: that of one layer, as "network"."""
     first = runs.groupby("depth")["layer"].transform("first")
     return runs.loc[runs["layer"] == first].assign(layer=NETWORK)
 

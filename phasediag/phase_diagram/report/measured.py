@@ -14,7 +14,7 @@ from ...storage.store import Store
 from ...sweep.report import Jobs
 from .. import info
 from ..columns import RUNS, SLOPES
-from ..fitting import POINT, POINT_KEYS, measured_rows, slopes_of, usable_runs
+from ..fitting import POINT, POINT_KEYS, network_rows, slopes_of, usable_runs
 from ..measures import MEASURES, RELATIVE_CHANGE, Measure, in_order
 
 _UNUSED = {"norm_initial", "norm_final"}
@@ -127,13 +127,14 @@ class Measured:
             ):
                 found = info.by_width(runs, measure, layer, points, widths)
                 tables[layer] = _below(tables.get(layer, _nothing()), found)
+        networks = network_rows(runs)
         for measure in in_order(set(COLUMNS) - {RELATIVE_CHANGE.name, "orientations"}):
-            self._add_measure(runs, measure, points, widths)
+            if np.isfinite(runs[measure.name]).any():
+                self._add_measure(runs if measure.of_layers else networks, measure, points, widths)
 
     def _add_measure(
-        self, runs: pd.DataFrame, measure: Measure, points: pd.DataFrame, widths: list[int]
+        self, rows: pd.DataFrame, measure: Measure, points: pd.DataFrame, widths: list[int]
     ) -> None:
-        rows = measured_rows(runs, measure)
         if measure.operator_norm:
             rows = rows.loc[rows["layer"].isin(_of_two_norms(rows))]
         used = usable_runs(rows, measure)

@@ -39,7 +39,14 @@ function measureScale(one) {
 function evenScale(values, range, title) {
   const [low, high] = ends(range);
   const ticks = [0, 0.25, 0.5, 0.75, 1].map((part) => low + part * (high - low));
-  return { values, colours: sequential, range: [low, high], title, ticks: ticks.map((tick) => [tick, digits(tick, 2)]) };
+  const above = values.some((value) => known(value) && value > high * (1 + 1e-6));
+  return {
+    values,
+    colours: sequential,
+    range: [low, high],
+    title,
+    ticks: ticks.map((tick, i) => [tick, (above && i === 4 ? "≥ " : "") + digits(tick, 2)]),
+  };
 }
 
 /** The lines of the rule on the map of a measure: those of its layer in both norms, or of all layers. */
