@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from phasediag.engine import measures
 from phasediag.engine.networks import Moment, initial_weights
@@ -150,6 +152,32 @@ def test_a_network_that_diverges_has_no_film() -> None:
 def test_a_network_that_never_moves_has_one_moment() -> None:
     [row] = training.train_sample(Job("", 2, 50, 50, 0.5, 0.0, 0.0, 0), X, Y, TrainSpec(max_evaluations=1))
     assert row["moments"] == row["film_time"] == [0.0]
+
+
+def test_a_fixed_step_that_is_never_taken_has_one_moment() -> None:
+    limits = TrainSpec(method="gd", learning_rate=1.0, max_evaluations=1)
+    [row] = training.train_sample(Job("", 2, 50, 50, 0.5, 0.0, 0.0, 0), X, Y, limits)
+    assert row["moments"] == [0.0]
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(1e-30, 1e30), st.floats(0, 1e3), st.floats(0, 1e9)), min_size=1, max_size=20
+    ),
+    st.one_of(st.just(float("nan")), st.floats(1e-20, 1e20)),
+)
+def test_moments_and_frames_of_any_course_lie_within_it(
+    steps: list[tuple[float, float, float]], onset: float
+) -> None:
+    times = np.concatenate([[0.0], np.cumsum([length for length, _, _ in steps])])
+    trace = [Moment(0, 0.0, 1.0, {"W1": 0.0, "a": 0.0})]
+    trace += [
+        Moment(at, time, loss, {"W1": moved, "a": 0.0})
+        for at, (time, (_, loss, moved)) in enumerate(zip(times[1:], steps, strict=True), 1)
+    ]
+    moments, frames = film.moment_times(trace, onset), film.frame_times(trace, onset)
+    for found in (moments, frames):
+        assert found[0] == 0 and found[-1] == times[-1] and found == sorted(found)
 
 
 def test_moments_are_where_most_happens() -> None:

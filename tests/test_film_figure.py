@@ -142,6 +142,12 @@ def test_where_all_happens_at_the_end_the_axis_is_linear(samples: pd.DataFrame) 
     assert linear.get_xlim() == pytest.approx((0.5 * end, end))
 
 
+def test_a_training_that_ends_before_the_onset_is_shown_as_far_as_it_goes(samples: pd.DataFrame) -> None:
+    end = float(samples.iloc[0]["moments"][-1])
+    course = film(changed(samples, onset=1.5 * end), "W1").axes[0]
+    assert course.get_xscale() == "log" and course.get_xlim()[0] < course.get_xlim()[1] == end
+
+
 def test_of_more_inputs_it_shows_cosines_and_spread_out_directions() -> None:
     x = np.random.default_rng(0).standard_normal((4, 30))
     [row] = training.train_sample(Job("wide", 2, 200, 200, 0.6, 0.0, 0.0, 0), x, Y, TrainSpec())

@@ -140,7 +140,8 @@ FILM = columns(
     Column(
         "onset",
         FLOAT,
-        "predicted time of onset: when the loss would have fallen by a tenth, were the residual what it is at the start; NaN for adam",
+        "predicted time of onset: when the loss would have fallen by a tenth, were the residual what it is at the start; NaN where it "
+        "never would, as with few neurons whose output grows across the labels, and for adam",
         newer=True,
     ),
     Column(

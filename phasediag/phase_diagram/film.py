@@ -127,7 +127,7 @@ def frame_times(trace: Sequence[Moment], onset: float) -> list[float]:
     time, loss = (np.array([getattr(moment, name) for moment in trace]) for name in ("time", "loss"))
     fallen = [_when_below(time, loss, share * loss[0]) for share in FALLEN]
     found = [0.0, onset / 2, onset, *fallen, time[-1]]
-    return [float(one) for one in found if 0 <= one <= time[-1]]
+    return sorted(float(one) for one in found if 0 <= one <= time[-1])
 
 
 def moment_times(trace: Sequence[Moment], onset: float) -> list[float]:
@@ -136,17 +136,18 @@ def moment_times(trace: Sequence[Moment], onset: float) -> list[float]:
     if len(time) < 2:
         return [float(time[0])]
     early = min(EARLY * (onset if onset > 0 else time[1]), time[-1])
-    grid = np.union1d(time, np.geomspace(early, time[-1], MOMENTS))
+    grid = np.union1d(time, np.minimum(np.geomspace(early, time[-1], MOMENTS), time[-1]))
     progress = [np.log1p(grid / early), -_logarithm(np.interp(grid, time, np.minimum.accumulate(loss)))]
     for layer in trace[0].moved:
         moved = np.maximum.accumulate([moment.moved[layer] for moment in trace])
         then = np.interp(grid, time, moved)
-        progress.append(_logarithm(1 + then / max(then[np.searchsorted(grid, early)], _TINY)))
+        first = max(then[np.searchsorted(grid, early)], _LITTLE * then[-1], _TINY)
+        progress.append(np.log1p(then / first))
     total = sum((part - part[0]) / max(part[-1] - part[0], _TINY) for part in progress)
     return list(map(float, np.interp(np.linspace(0, total[-1], MOMENTS), total, grid)))
 
 
-_TINY = 1e-300
+_TINY, _LITTLE = 1e-300, 1e-9
 
 
 def _logarithm(values: Array) -> Array:

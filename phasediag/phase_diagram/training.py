@@ -281,7 +281,8 @@ def _film(trained: Trained, x: Array, y: Array, settings: TrainSpec, device: str
 
     precision = settings.precision(job.mass != 1)
     begin = onset(_network([job], x, y, precision, device), settings.accuracy)
-    tick = 0.0 if settings.method == "gradient-flow" else trained.trace[1].time
+    steps = settings.method != "gradient-flow" and len(trained.trace) > 1
+    tick = trained.trace[1].time if steps else 0.0
     return Film.of(trained.initial, trained.change, job.seed, trained.trace, begin, follow, tick)
 
 

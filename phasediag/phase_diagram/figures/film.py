@@ -120,7 +120,8 @@ def _draw_frames(panels: list[Axes], sample: pd.Series[Any], colour: str) -> Non
 
 def _draw_course(ax: Axes, sample: pd.Series[Any]) -> None:
     moments, onset, frames = sample["moments"], sample["onset"], sample["film_time"]
-    end, linear = moments[-1], moments[-1] < _LATE * onset
+    end = moments[-1]
+    linear = onset < end < _LATE * onset
     begin = max(0.0, onset - _LATE * (end - onset)) if linear else moments[1]
     highest = max(*sample["orientations"], *sample["clusters"], 2.0)
     ax.plot(moments, sample["orientations"], color=_ORIENTATIONS, label="directions")
