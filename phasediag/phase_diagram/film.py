@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..engine import measures
 from . import info
+from .columns import FILM
 
 if TYPE_CHECKING:
     from ..engine.networks import Changes, Layers, Moment
@@ -109,16 +110,7 @@ class Film:
         }
 
 
-NO_FILM: dict[str, Any] = {
-    "onset": float("nan"),
-    "moments": [],
-    "moment_loss": [],
-    "orientations": [],
-    "clusters": [],
-    "film_time": [],
-    "film_orientation": [],
-    "film_amplitude": [],
-}
+NO_FILM = FILM.blank()
 """The columns of a network that has no film."""
 
 

@@ -108,8 +108,8 @@ class Columns:
         return pa.Table.from_arrays(arrays, schema=chosen.schema.with_metadata(table.schema.metadata))
 
     def blank(self) -> dict[str, object]:
-        """A row without content: empty text, 0, NaN. The measures of a job that failed."""
-        return {column.name: _BLANKS[column.type] for column in self.columns}
+        """A row without content: empty text, 0, NaN, empty lists. The measures of a job that failed."""
+        return {column.name: _BLANKS.get(column.type, []) for column in self.columns}
 
     def empty_frame(self) -> pd.DataFrame:
         """A frame without rows, of the types of the columns."""
