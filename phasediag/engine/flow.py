@@ -167,8 +167,8 @@ def _follow(
     settings: Settings,
     trace: bool,
     keep: bool,
-    points: Array | None,
-    visitor: Visitor | None,
+    points: Array | None = None,
+    visitor: Visitor | None = None,
 ) -> Outcome:
     """One try of :func:`integrate`."""
     target = settings.loss_tolerance * float(np.mean(network.y**2)) / 2

@@ -65,7 +65,8 @@ def _changed(job: Job, start: Sequence[Array], change: Changes) -> list[Array]:
 
 
 def _outputs(job: Job, weights: Sequence[Array], x: Array) -> Array:
-    blocks = list(functions.outputs(weights, x, math.sqrt(job.mass)))
+    with np.errstate(all="ignore"):  # a network that diverges
+        blocks = list(functions.outputs(weights, x, math.sqrt(job.mass)))
     return np.concatenate([np.empty(0), *blocks])
 
 
@@ -140,4 +141,4 @@ def _on(device: str) -> tuple[Callable[[Array], Any], Callable[[Any], Array]]:
         return (lambda array: array), (lambda array: array)
     import torch
 
-    return (lambda array: torch.from_numpy(array).to(device)), (lambda tensor: tensor.cpu().numpy())
+    return (lambda array: torch.tensor(array, device=device)), (lambda tensor: tensor.cpu().numpy())

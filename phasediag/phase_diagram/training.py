@@ -118,7 +118,7 @@ def train_batch(
     def look(trained: Trained) -> list[Row]:
         return run_rows(trained, device_name(device), known)  # of the GPU of this thread
 
-    points = None if held_out is None else held_out.x
+    points = None if held_out is None else _plain(held_out.x)[0]
     done = _train_all(jobs, x, y, settings, device, threads, False, False, look, points)
     return list(chain.from_iterable(done))
 
