@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 from matplotlib.image import imread
@@ -159,7 +158,7 @@ def test_studies_side_by_side_tell_what_differs(client: TestClient, root: Path) 
     shutil.copytree(root / study, root / "other")
     text = (root / "other" / "study.toml").read_text()
     (root / "other" / "study.toml").write_text(text.replace("zhou-2022a-scaling", "other"))
-    runs = pd.read_parquet(next((root / "other" / "runs").iterdir()))
+    runs = open_store(root / "other").runs()
     next((root / "other" / "runs").iterdir()).unlink()
     steeper = runs["relative_change"] * (runs["width"] / runs["width"].min()) ** 0.1
     open_store(root / "other").publish_runs(
