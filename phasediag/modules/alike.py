@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import torch
 
+from .descent import MOST_TOGETHER, TOGETHER_NUMBERS
+
 _JobT = TypeVar("_JobT", bound=Hashable)
 _OF_TORCH = frozenset(vars(torch.nn.Module()))
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, CodeType)
@@ -22,6 +24,16 @@ def groups(networks: Mapping[_JobT, torch.nn.Module]) -> list[list[_JobT]]:
     for job, network in networks.items():
         found.setdefault(_signature(network), []).append(job)
     return list(found.values())
+
+
+def chunks_of(networks: Mapping[_JobT, torch.nn.Module]) -> list[list[_JobT]]:
+    """Jobs whose networks can be trained together, in parts that fit into caches."""
+    found = []
+    for group in groups(networks):
+        size = sum(part.numel() for part in networks[group[0]].parameters())
+        most = max(1, min(MOST_TOGETHER, TOGETHER_NUMBERS // max(size, 1)))
+        found += [group[start : start + most] for start in range(0, len(group), most)]
+    return found
 
 
 def _signature(network: torch.nn.Module) -> Hashable:
@@ -37,19 +49,24 @@ def _attributes(module: torch.nn.Module) -> Hashable:
     return _of(own), tuple(id(hook) for hook in hooks)
 
 
-def _of(value: object) -> Hashable:
-    """Something equal for values that are known to be the same, and for no others."""
+def _of(value: object, within: tuple[int, ...] = ()) -> Hashable:
+    """Something equal for values that are known to be the same, and for no others; ``within`` is where it stands, as ids."""
     if isinstance(value, _PLAIN):
-        return type(value), value
+        return type(value), value, str(value) if isinstance(value, float) else ""  # -0.0 == 0.0
+    within = (*within, id(value))
+    if id(value) in within[:-1]:
+        return "itself", within.index(id(value))
     if isinstance(value, list | tuple):
-        return type(value), tuple(_of(part) for part in value)
+        return type(value), tuple(_of(part, within) for part in value)
     if isinstance(value, dict):
-        return dict, tuple(
-            sorted(((str(key), _of(part)) for key, part in value.items()), key=lambda pair: pair[0])
-        )
+        return type(value), tuple((_of(key, within), _of(part, within)) for key, part in value.items())
     if isinstance(value, torch.Tensor):
         return torch.Tensor, value.shape, value.dtype, value.detach().cpu().numpy().tobytes()
     if isinstance(value, FunctionType):
-        cells = tuple(cell.cell_contents for cell in value.__closure__ or ())
-        return FunctionType, value.__code__, _of(cells), _of(value.__defaults__), id(value.__globals__)
+        try:
+            cells = tuple(cell.cell_contents for cell in value.__closure__ or ())
+        except ValueError:  # of a variable that has no value yet
+            return "one object", id(value)
+        held = (cells, value.__defaults__, value.__kwdefaults__, vars(value))
+        return FunctionType, value.__code__, _of(held, within), id(value.__globals__)
     return "one object", id(value)

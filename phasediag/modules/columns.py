@@ -32,7 +32,8 @@ _OWN = {
 _BATCHING = Column(
     "batching",
     STR,
-    f"`{TOGETHER}`: trained with others as one tensor operation (torch.func); `{ALONE}`: the module does not allow it",
+    f"`{TOGETHER}`: trained with others as one tensor operation (torch.func); `{ALONE}`: the module does not allow it, or its rows would "
+    "depend on the others",
 )
 
 RUNS = columns(

@@ -1,7 +1,8 @@
 """Training of torch modules: gradient descent, minibatches and Adam, many networks of one architecture at a time.
 
-All networks of a batch take their steps together, as one tensor operation each (torch.func.vmap). A module that this cannot do, as one that
-draws random numbers or branches on its data, is trained alone, by the same steps.
+All networks of a batch take their steps together, as one tensor operation each (torch.func.vmap). Some modules are trained alone, by the
+same steps: where this cannot be done, as with random numbers or branches on the data, or where it would matter to a row what else is in
+the batch.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -24,13 +26,17 @@ Tensors = dict[str, torch.Tensor]
 """Weights by name, with a first axis of networks."""
 Method = Literal["gd", "sgd", "adam"]
 
-LEAST_TOGETHER = 4
+LEAST_TOGETHER, _LANES_TRIED = 4, (4, 5, 7, 11)
 """Products of fewer matrices are summed in another order: a row would depend on how many networks are trained with it."""
+TOGETHER_NUMBERS, MOST_TOGETHER = 2**22, 64
+"""Weights of the networks that are trained together, at most: the handful of arrays of that size should stay in the cache. And networks."""
 _SHARE_OF_STABLE, _FIRST_ITERATIONS = 0.5, 20
 """The step of gd "auto" in units of one over the curvature: at 2, the loss would stop falling in the steepest direction. And power
 iterations before the first step."""
 _MOST_RISE, _CUT = 2.0, 0.5
 """A step that multiplies the loss by more is refused, and cut: at the kinks of ReLU the loss rises a little now and then."""
+_DIFFERENCE = 1e-3
+"""By how much of their length weights are moved to see how outputs follow them."""
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 
 
@@ -108,17 +114,16 @@ def train(
     model = networks[0]
     weights = _stacked([dict(network.named_parameters()) for network in networks])
     buffers = _stacked([dict(network.named_buffers()) for network in networks])
-    together = _Together(model, settings.loss)
-    if _works(together, weights, buffers, data, settings):
+    if _work_together(model, weights, buffers, data, settings):
         count = len(networks)
         padded = [*range(count), *[count - 1] * (LEAST_TOGETHER - count)]
         more, more_buffers = (
             {name: part[padded] for name, part in parts.items()} for parts in (weights, buffers)
         )
         lanes = _Lanes(more, more_buffers, [seeds[at] for at in padded])
-        done = _Run(together, lanes, data, settings, LEAST_TOGETHER).train()[: len(networks)]
+        together = _Together(model, settings.loss)
+        done = _Run(together, lanes, data, settings, LEAST_TOGETHER).train()[:count]
         return _trained(done, settings, True)
-    _require(_Alone(model, settings.loss), weights, buffers, data, settings)
     done = []
     for index, seed in enumerate(seeds):
         own, own_buffers = (
@@ -131,36 +136,113 @@ def train(
     return _trained(done, settings, False)
 
 
-def _works(
-    gradients: _Gradients, weights: Tensors, buffers: Tensors, data: Points, settings: Settings
+def check_trains(network: torch.nn.Module, data: Points, settings: Settings) -> None:
+    """Raises `InputError` if a network cannot be trained on the data."""
+    weights, buffers = _stacked([dict(network.named_parameters())]), _stacked([dict(network.named_buffers())])
+    _work_together(network, weights, buffers, data, settings)
+
+
+def _work_together(
+    model: torch.nn.Module, weights: Tensors, buffers: Tensors, data: Points, settings: Settings
 ) -> bool:
-    """Whether networks can be trained in this way."""
-    try:
-        _require(gradients, weights, buffers, data, settings)
-    except InputError:
-        return False
-    return True
+    """Whether networks can be trained by one operation for all; raises `InputError` if not even alone.
+
+    They can if each is computed as it would be among any others, to the last bit: where sizes are no multiples of what a processor
+    computes at a time, functions such as tanh are rounded in another way at the end of an array; batch norm sums in an order that depends
+    on all. That is found out with weights that depend on the architecture alone, lest the same network be trained in both ways.
+    """
+    together, size = _Together(model, settings.loss), sum(part[0].numel() for part in weights.values())
+    if LEAST_TOGETHER * size <= TOGETHER_NUMBERS:
+        with suppress(InputError):
+            _require(together, weights, buffers, data, settings)
+            if _same_among_others(together, weights, buffers, data, settings):
+                return True
+    _require(_Alone(model, settings.loss), weights, buffers, data, settings)
+    return False
 
 
 def _require(
     gradients: _Gradients, weights: Tensors, buffers: Tensors, data: Points, settings: Settings
 ) -> None:
-    """Raises `InputError` if the first network cannot be trained in this way."""
-    first = {name: part[:1] for name, part in weights.items()}
-    trial = {name: part[:1].clone() for name, part in buffers.items()}
-    points = data.x[None], data.y[None]
-    try:
-        with seeded(0):
-            gradients.of(first, trial, *points)
-            if settings.method == "gd" and settings.learning_rate is None:
-                direction = gradients.directions(first, trial, *points)["v"]
-                gradients.through_kernel(first, trial, *points, direction)
-    except InputError:
-        raise
-    except Exception as error:  # whatever somebody's module does
-        raise InputError(
-            f"the network cannot be trained on x {tuple(data.x.shape)}, y {tuple(data.y.shape)}: {in_words(error)}"
-        ) from None
+    """Raises `InputError` if the first network cannot be trained in this way, on all points and on the smallest minibatch."""
+    for count in _counts(len(data), settings):
+        points = data.x[None, :count], data.y[None, :count]
+        try:
+            with seeded(0):
+                own, own_buffers = (
+                    {name: part[:1] for name, part in parts.items()} for parts in (weights, buffers)
+                )
+                _tried(gradients, own, own_buffers, *points, settings)
+        except InputError:
+            raise
+        except Exception as error:  # whatever somebody's module does
+            shapes = f"x {tuple(points[0].shape[1:])}, y {tuple(points[1].shape[1:])}"
+            raise InputError(f"the network cannot be trained on {shapes}: {in_words(error)}") from None
+
+
+def _counts(n: int, settings: Settings) -> list[int]:
+    """How many points there are in a step, from the fewest, and in all."""
+    batches = [] if settings.method == "gd" else [n % settings.batch_size, min(settings.batch_size, n)]
+    return sorted({n, *batches} - {0})
+
+
+def _tried(
+    gradients: _Gradients,
+    weights: Tensors,
+    buffers: Tensors,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    settings: Settings,
+) -> list[torch.Tensor]:
+    """All that training computes of some networks."""
+    trial = {name: part.clone() for name, part in buffers.items()}
+    found = [
+        *gradients.of(weights, trial, x, y)[1].values(),
+        gradients.losses(weights, trial, x, y),
+        *trial.values(),
+    ]
+    if settings.method == "gd" and settings.learning_rate is None:
+        direction = gradients.directions(weights, trial, x, y)["v"]
+        found.append(gradients.through_kernel(weights, trial, x, y, direction))
+    return found
+
+
+def _same_among_others(
+    gradients: _Together, weights: Tensors, buffers: Tensors, data: Points, settings: Settings
+) -> bool:
+    """Whether a network is computed in the same way at any place among any number of networks."""
+    draw = torch.Generator().manual_seed(0)
+    one, own = (
+        {name: _any_like(part[0], draw) for name, part in parts.items()} for parts in (weights, buffers)
+    )
+    for count in _counts(len(data), settings):
+        first: list[torch.Tensor] = []
+        for lanes in _LANES_TRIED:
+            points = [part[:count].expand(lanes, *part[:count].shape) for part in data]
+            if count < len(data):
+                points = [part.contiguous() for part in points]
+            copies, copied = (
+                {name: part.expand(lanes, *part.shape).contiguous() for name, part in parts.items()}
+                for parts in (one, own)
+            )
+            found = _tried(gradients, copies, copied, points[0], points[1], settings)
+            first = first or [part[0] for part in found]
+            if not all(_equal(part, same.expand_as(part)) for part, same in zip(found, first, strict=True)):
+                return False
+    return True
+
+
+def _any_like(part: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
+    """Numbers that depend on the shape of a tensor alone: of matrices like random weights, of others between 1/2 and 3/2."""
+    if not part.is_floating_point():
+        return part
+    if part.ndim > 1:
+        return (torch.randn(part.shape, generator=draw) / math.sqrt(part[0].numel() or 1)).to(part)
+    return (0.5 + torch.rand(part.shape, generator=draw)).to(part)
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return torch.equal(torch.nan_to_num(a), torch.nan_to_num(b))
 
 
 def _trained(done: Sequence[_Lanes], settings: Settings, together: bool) -> Trained:
@@ -227,26 +309,6 @@ class _Gradients:
         some = torch.randn(output.shape, generator=draw).to(output)
         return {"v": (some / some.norm()).expand(len(x), *output.shape)}
 
-    def _product(
-        self,
-        moving: Tensors,
-        frozen: Tensors,
-        buffers: Tensors,
-        x: torch.Tensor,
-        direction: torch.Tensor,
-    ) -> torch.Tensor:
-        def outputs(parts: Tensors) -> torch.Tensor:
-            own = {
-                name: part.clone() for name, part in buffers.items()
-            }  # which the module may change in place
-            found: torch.Tensor = functional_call(self._model, ({**parts, **frozen}, own), (x,))
-            return found
-
-        _, back = vjp(outputs, moving)
-        (gradient,) = back(direction)
-        product: torch.Tensor = jvp(outputs, (moving,), (gradient,))[1]
-        return product
-
     def _value(
         self, moving: Tensors, frozen: Tensors, buffers: Tensors, x: torch.Tensor, y: torch.Tensor
     ) -> torch.Tensor:
@@ -273,6 +335,26 @@ class _Together(_Gradients):
         found: torch.Tensor = vmap(self._product, randomness="error")(moving, frozen, trial, x, direction)
         return found
 
+    def _product(
+        self,
+        moving: Tensors,
+        frozen: Tensors,
+        buffers: Tensors,
+        x: torch.Tensor,
+        direction: torch.Tensor,
+    ) -> torch.Tensor:
+        def outputs(parts: Tensors) -> torch.Tensor:
+            own = {
+                name: part.clone() for name, part in buffers.items()
+            }  # which the module may change in place
+            found: torch.Tensor = functional_call(self._model, ({**parts, **frozen}, own), (x,))
+            return found
+
+        _, back = vjp(outputs, moving)
+        (gradient,) = back(direction)
+        product: torch.Tensor = jvp(outputs, (moving,), (gradient,))[1]
+        return product
+
     def losses(self, weights: Tensors, buffers: Tensors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         moving, frozen = self.split(weights)
         with torch.no_grad():
@@ -286,25 +368,51 @@ class _Alone(_Gradients):
     def of(
         self, weights: Tensors, buffers: Tensors, x: torch.Tensor, y: torch.Tensor
     ) -> tuple[torch.Tensor, Tensors]:
-        moving, frozen = ({name: part[0] for name, part in parts.items()} for parts in self.split(weights))
-        leaves = {name: part.detach().requires_grad_() for name, part in moving.items()}
-        loss = self._value(leaves, frozen, {name: part[0] for name, part in buffers.items()}, x[0], y[0])
+        leaves, frozen = self._parts(weights)
+        loss = self._value(leaves, frozen, _first(buffers), x[0], y[0])
         found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
         return loss.detach()[None], {name: part[None] for name, part in zip(leaves, found, strict=True)}
 
     def through_kernel(
         self, weights: Tensors, buffers: Tensors, x: torch.Tensor, y: torch.Tensor, direction: torch.Tensor
     ) -> torch.Tensor:
-        moving, frozen = ({name: part[0] for name, part in parts.items()} for parts in self.split(weights))
-        trial = {name: part[0].clone() for name, part in buffers.items()}
-        return self._product(moving, frozen, trial, x[0], direction[0])[None]
+        """By differences: recurrent layers and attention have no forward derivative. Every output is one of the same random numbers."""
+        leaves, frozen = self._parts(weights)
+
+        def outputs(parts: Tensors) -> torch.Tensor:
+            own = {
+                name: part[0].clone() for name, part in buffers.items()
+            }  # which the module may change in place
+            with torch.random.fork_rng():
+                found: torch.Tensor = functional_call(self._model, ({**parts, **frozen}, own), (x[0],))
+            return found
+
+        found = torch.autograd.grad(
+            outputs(leaves), list(leaves.values()), direction[0], materialize_grads=True
+        )
+        gradient = dict(zip(leaves, found, strict=True))
+        length, size = (
+            math.sqrt(sum(float(part.detach().double().square().sum()) for part in parts.values()))
+            for parts in (gradient, leaves)
+        )
+        if not 0 < length < math.inf:
+            return torch.zeros_like(direction)
+        step = _DIFFERENCE * (size or 1.0) / length
+        with torch.no_grad():
+            ahead, behind = (
+                outputs({name: part + sign * step * gradient[name] for name, part in leaves.items()})
+                for sign in (1, -1)
+            )
+        return ((ahead - behind) / (2 * step))[None]
 
     def losses(self, weights: Tensors, buffers: Tensors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        moving, frozen = ({name: part[0] for name, part in parts.items()} for parts in self.split(weights))
         with torch.no_grad():
-            return self._value(moving, frozen, {name: part[0] for name, part in buffers.items()}, x[0], y[0])[
-                None
-            ]
+            return self._value(*self._parts(weights), _first(buffers), x[0], y[0])[None]
+
+    def _parts(self, weights: Tensors) -> tuple[Tensors, Tensors]:
+        """The trainable weights of the network, as leaves, and those that are frozen."""
+        moving, frozen = self.split(weights)
+        return {name: part.detach().requires_grad_() for name, part in _first(moving).items()}, _first(frozen)
 
 
 class _Lanes:
@@ -389,9 +497,11 @@ class _Run:
         return True
 
     def _of(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, Tensors]:
-        losses, gradients = self._gradients.of(
-            self._lanes.parts["weights"], self._lanes.parts["buffers"], x, y
-        )
+        """Losses and gradients; buffers, as running means, change for those that are still trained."""
+        parts = self._lanes.parts
+        trial = {name: part.clone() for name, part in parts["buffers"].items()}
+        losses, gradients = self._gradients.of(parts["weights"], trial, x, y)
+        parts["buffers"] = _chosen(self._lanes.going(), trial, parts["buffers"])
         return losses.double().cpu(), gradients
 
     def _whole_losses(self) -> torch.Tensor:
@@ -476,13 +586,15 @@ class _Run:
             if not self._drop():
                 return
             numbers, parts, going = self._lanes.numbers, self._lanes.parts, self._lanes.going()
-            start, before, steps = parts["weights"], numbers["loss"], numbers["steps"]
+            start, buffers = parts["weights"], parts["buffers"]
+            before, steps = numbers["loss"], numbers["steps"]
             self._move(
                 {name: -_spread(steps.to(part), part) * part for name, part in parts["gradients"].items()}
             )
             found, new = self._of(*self._all())
             accepted = going if rate is not None else going & (found <= _MOST_RISE * before)
             parts["weights"] = _chosen(accepted, parts["weights"], start)
+            parts["buffers"] = _chosen(accepted, parts["buffers"], buffers)
             parts["gradients"] = _chosen(accepted, new, parts["gradients"])
             numbers["loss"] = torch.where(accepted, found, before)
             self._note(before, torch.where(accepted, steps, 0.0))
@@ -506,6 +618,11 @@ class _Run:
         )  # the curvature of the cross-entropy is at most 1/2
         numbers["steps"] = torch.where(largest > 0, share / largest, numbers.get("steps", largest))
         parts["direction"] = {"v": moved / _spread(length.clamp_min(1e-300).to(moved), moved)}
+
+
+def _first(parts: Tensors) -> Tensors:
+    """The tensors of the first network."""
+    return {name: part[0] for name, part in parts.items()}
 
 
 def _spread(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from threading import RLock
 
 import numpy as np
 import torch
@@ -62,11 +63,17 @@ def _taken(make: Make, arguments: Mapping[str, float]) -> tuple[list[float], dic
     return list(arguments.values())[: len(places)], {}
 
 
+_DRAWING = RLock()
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Random numbers of torch, NumPy and Python follow from a seed within; afterwards they go on as before."""
-    of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002 - what a reader's function may use
-    with torch.random.fork_rng():
+    """Random numbers of torch, NumPy and Python follow from a seed within; afterwards they go on as before.
+
+    They belong to the whole process: one thread at a time has them.
+    """
+    with _DRAWING, torch.random.fork_rng():
+        of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002 - what a reader's function may use
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         random.seed(seed)

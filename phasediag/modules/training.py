@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..spec.data import Dataset
 from ..storage.schema import FAILED, VERSION
 from . import measures
-from .alike import groups
+from .alike import chunks_of
 from .columns import ALONE, RUNS, TOGETHER
 from .data import Points, error_of, loss_of, loss_of_nothing
 from .descent import Course, Settings, Trained, train
@@ -26,9 +26,6 @@ from .networks import network
 from .spec import TrainSpec
 
 Row = dict[str, Any]
-TOGETHER_NUMBERS = 2**22
-"""Weights of the networks that are trained together, at most: the handful of arrays of that size should stay in the cache."""
-MOST_TOGETHER = 64
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class Trainer:
                 networks[job] = network(make, job.arguments(), self.factory.name).to(device)
             except InputError as error:
                 rows[job.job_id] = self.failed(job, str(error))
-        chunks = _chunks(networks)
+        chunks = chunks_of(networks)
 
         def work(chunk: Sequence[Job]) -> list[list[Row]]:
             return self._rows(chunk, [networks[job] for job in chunk], data, tests, device_name(device))
@@ -196,13 +193,3 @@ def _identity(job: Job, layer: str) -> Row:
         "gamma_1": 0.0,
         "seed": job.seed,
     }
-
-
-def _chunks(networks: Mapping[Job, torch.nn.Module]) -> list[list[Job]]:
-    """The jobs in groups that are trained together, of networks that differ in their weights alone, within the size of caches."""
-    found = []
-    for group in groups(networks):
-        size = sum(part.numel() for part in networks[group[0]].parameters())
-        most = max(1, min(MOST_TOGETHER, TOGETHER_NUMBERS // max(size, 1)))
-        found += [group[start : start + most] for start in range(0, len(group), most)]
-    return found

@@ -17,13 +17,13 @@ from ...display.progress import Progress
 from ...errors import InputError, choices
 from ...phase_diagram.locate.location import Location
 from ...phase_diagram.locate.networks import locate_module
-from ..alike import groups
+from ..alike import chunks_of
 from ..data import CROSS_ENTROPY, LOSSES, MSE, Points, loss_of_nothing, points, same_rows
 from ..descent import Settings, Trained, train
 from ..networks import Make, check_widths, layers_of, network
 from ..optimised import Limits, Optimiser, train_by
 from ..probe import check_evaluates
-from ..training import MOST_TOGETHER, TOGETHER_NUMBERS, look, of_course
+from ..training import look, of_course
 from .verdict import Measurement
 
 WIDTHS = (64, 128, 256, 512, 1024)
@@ -267,13 +267,9 @@ def _trained(
         loss,
         target,
     )
-    size = sum(part.numel() for part in next(iter(networks.values())).parameters())
-    most, found = max(1, min(MOST_TOGETHER, TOGETHER_NUMBERS // max(size, 1))), []
-    for group in groups(networks):
-        for start in range(0, len(group), most):
-            seeds = group[start : start + most]
-            found.append((seeds, train([networks[seed] for seed in seeds], seeds, data, how)))
-    return found
+    return [
+        (seeds, train([networks[seed] for seed in seeds], seeds, data, how)) for seeds in chunks_of(networks)
+    ]
 
 
 def _rows(
