@@ -19,6 +19,7 @@ from phasediag.phase_diagram import training
 from phasediag.phase_diagram.columns import TABLES
 from phasediag.phase_diagram.costs import CARD_BYTES, card_bytes
 from phasediag.phase_diagram.jobs import Job
+from phasediag.phase_diagram.predictions import HeldOut
 from phasediag.phase_diagram.spec import TrainSpec
 from phasediag.phase_diagram.theory import LAYERS, predicted_slope
 from phasediag.storage.schema import runs_table
@@ -89,9 +90,10 @@ def test_measures_are_those_of_the_weights() -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_rows_do_not_depend_on_chunks_or_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    together = frame(training.train_batch(JOBS, X, Y, SETTINGS))
+    held_out = HeldOut(np.linspace(-1.3, 1.3, 6)[:, None], np.linspace(-0.5, 0.5, 6))
+    together = frame(training.train_batch(JOBS, X, Y, SETTINGS, held_out=held_out))
     monkeypatch.setattr(training, "CHUNK_ELEMENTS", 3 * 90 * 6)
-    chunked = frame(training.train_batch(JOBS[::-1], X, Y, SETTINGS, threads=threads))
+    chunked = frame(training.train_batch(JOBS[::-1], X, Y, SETTINGS, threads=threads, held_out=held_out))
     pd.testing.assert_frame_equal(chunked, together, rtol=1e-6, atol=0)
 
 
