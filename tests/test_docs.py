@@ -119,7 +119,8 @@ def thinned(text: str) -> str:
     grid, seeds = spec["grid"], 1
     if "width" in grid:
         seeds = 2  # for slopes to have intervals
-        grid |= {axis: {**grid[axis], "num": 4} for axis in ("gamma", "gamma_prime") if axis in grid}
+        axes = [axis for axis in ("gamma", "gamma_prime") if isinstance(grid.get(axis), dict)]
+        grid |= {axis: {**grid[axis], "num": 4} for axis in axes}
         grid["width"] = grid["width"][:4]
     if "refine" in spec:
         spec["refine"]["rounds"] = 2
