@@ -136,7 +136,7 @@ def train(
     return _trained(done, settings, False)
 
 
-def check_trains(network: torch.nn.Module, data: Points, settings: Settings) -> None:
+def require_trains(network: torch.nn.Module, data: Points, settings: Settings) -> None:
     """Raises `InputError` if a network cannot be trained on the data."""
     weights, buffers = _stacked([dict(network.named_parameters())]), _stacked([dict(network.named_buffers())])
     _work_together(network, weights, buffers, data, settings)

@@ -40,8 +40,7 @@ class Factory:
             InputError: this machine has no such function, or another one.
         """
         where = f"network.factory on {socket.gethostname()}"
-        function = _loaded(self.name, where, self.folders)
-        found = code_of(function)
+        function, found = _loaded(self.name, where, self.folders)
         if self.code and found != self.code:
             raise InputError(
                 f"{where}: {self.name}: its code differs from the code that the sweep was started with; "
@@ -51,8 +50,10 @@ class Factory:
 
 
 @lru_cache(maxsize=8)
-def _loaded(name: str, where: str, folders: tuple[str, ...]) -> Function:
-    return load_function(name, where, WHAT, folders)
+def _loaded(name: str, where: str, folders: tuple[str, ...]) -> tuple[Function, str]:
+    """A function and its code, which is read while its module is the one of its name."""
+    function = load_function(name, where, WHAT, folders)
+    return function, code_of(function)
 
 
 def code_of(function: Function) -> str:
@@ -65,7 +66,9 @@ def code_of(function: Function) -> str:
         function = function.func
     module = sys.modules.get(getattr(function, "__module__", ""))
     try:
-        tree = ast.dump(ast.parse(inspect.getsource(module or function)))
+        tree = ast.unparse(
+            ast.parse(inspect.getsource(module or function))
+        )  # dumps differ between versions of Python
     except (OSError, TypeError, SyntaxError):
         return ""
     return hashlib.sha256(f"{getattr(function, '__qualname__', '')}\n{tree}".encode()).hexdigest()[:20]

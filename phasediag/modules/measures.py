@@ -9,7 +9,7 @@ import torch
 from torch.func import functional_call, grad, vmap
 
 from ..engine import measures
-from ..engine.measures import frobenius, ratio, spectral
+from ..engine.measures import frobenius, ratio, spectral, stable_rank
 from .networks import layers_of, matrix
 
 KERNEL_POINTS, KERNEL_OUTPUTS = 32, 10
@@ -60,8 +60,8 @@ def _layer(start: measures.Array, end: measures.Array, seed: int) -> Layer:
         before,
         after,
         measures.orientations(end, seed) if finite and len(end) > 1 else float("nan"),
-        ratio(after**2, spectral(end) ** 2),
-        ratio(moved**2, spectral_moved**2),
+        stable_rank(after, spectral(end)),
+        stable_rank(moved, spectral_moved),
     )
 
 
@@ -101,10 +101,19 @@ def kernel(model: torch.nn.Module, weights: Weights, buffers: Weights, x: torch.
         total = torch.zeros(len(points), len(points), dtype=torch.float64, device=x.device)
         for number in _spread(count, KERNEL_OUTPUTS):
             try:
-                of_each = vmap(grad(output), in_dims=(None, 0, None))(moving, points, int(number))
+                of_each = vmap(grad(output), in_dims=(None, 0, None))(moving, points, number)
             except Exception:  # whatever the module does that cannot be done for many points at a time
-                alone = [grad(output)(moving, point, int(number)) for point in points]
-                of_each = {name: torch.stack([part[name] for part in alone]) for name in moving}
+                leaves = {name: part.clone().requires_grad_() for name, part in moving.items()}
+                alone = [
+                    torch.autograd.grad(
+                        output(leaves, point, number), list(leaves.values()), materialize_grads=True
+                    )
+                    for point in points
+                ]
+                of_each = {
+                    name: torch.stack(parts)
+                    for name, parts in zip(leaves, zip(*alone, strict=True), strict=True)
+                }
             for part in of_each.values():
                 rows = part.flatten(1).double()
                 total += rows @ rows.T

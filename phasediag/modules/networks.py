@@ -108,33 +108,35 @@ def check_widths(make: Make, widths: Sequence[int], arguments: Mapping[str, floa
         where: where the function stands, for messages.
 
     Raises:
-        InputError: the function fails; what it returns is random beyond its seed, has other layers at another width, or is the same at
-            all widths.
+        InputError: the function fails; what it returns is random beyond its seed, has other parameters at another width, or layers of the
+            same shapes at two of them.
     """
-    first, sizes, shapes = network(make, {"width": widths[0], **arguments}, where), [], set()
-    again = network(make, {"width": widths[0], **arguments}, where)
-    for (name, weights), other in zip(first.named_parameters(), again.parameters(), strict=False):
-        if weights.shape != other.shape or not torch.equal(
-            torch.nan_to_num(weights), torch.nan_to_num(other)
-        ):
+    first, again = (network(make, {"width": widths[0], **arguments}, where) for _ in range(2))
+    for name, held in first.state_dict().items():
+        if not _equal(held, again.state_dict().get(name)):
             raise InputError(
                 f"{where}: {name} differs between two networks of one seed: it is random beyond its seed; "
                 "allowed: random numbers of torch, numpy and random, which are seeded, or of generators seeded with seed"
             )
+    sizes, known = [], dict[tuple[torch.Size, ...], int]()
     for width in widths:
         made = first if width == widths[0] else network(make, {"width": width, **arguments}, where)
-        here, there = list(layers_of(made)), list(layers_of(first))
+        here, there = ([name for name, _ in part.named_parameters()] for part in (made, first))
         if here != there:
             changed = sorted({*here} ^ {*there}) or here
             raise InputError(
-                f"{where}: its layers change with the width: {some_of(changed)} differ at {width} and {widths[0]}; "
+                f"{where}: its parameters change with the width: {some_of(changed)} differ at {width} and {widths[0]}; "
                 "allowed: the same names at every width"
             )
+        same = known.setdefault(tuple(weights.shape for weights in layers_of(made).values()), width)
+        if same != width:
+            raise InputError(
+                f"{where}: ignores the width: all layers have the same shapes at {same} and {width}; "
+                "allowed: a function whose layers grow with the width"
+            )
         sizes.append(sum(weights.numel() for weights in made.parameters() if weights.requires_grad))
-        shapes.add(tuple(weights.shape for weights in layers_of(made).values()))
-    if len(shapes) == 1 < len(widths):
-        raise InputError(
-            f"{where}: ignores the width: all layers have the same shapes at {', '.join(map(str, widths))}; "
-            "allowed: a function whose layers grow with the width"
-        )
     return sizes
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor | None) -> bool:
+    return b is not None and a.shape == b.shape and torch.equal(torch.nan_to_num(a), torch.nan_to_num(b))

@@ -66,6 +66,8 @@ def train_by(
 
 def _train(stepper: torch.optim.Optimizer, network: torch.nn.Module, data: Points, limits: Limits) -> Course:
     initial = loss = _whole(network, data, limits.loss)
+    if loss <= limits.target:
+        return Course("converged", 0, initial, loss, math.nan, math.nan)
     for epoch in range(1, limits.epochs + 1):
         order = torch.randperm(len(data)) if limits.batch_size < len(data) else torch.arange(len(data))
         for part in torch.split(order, limits.batch_size):

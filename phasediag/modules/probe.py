@@ -13,11 +13,12 @@ from ..spec.data import Dataset
 from ..spec.imported import in_words, load_function
 from . import measures
 from .data import Points, loss_of
+from .descent import Settings, require_trains
 from .factory import WHAT, code_of
 from .networks import check_widths, layers_of, network
 from .spec import Spec
 from .study import ModuleStudy
-from .training import points_of
+from .training import points_of, settings_of
 
 
 def probed(spec: Spec, data: Dataset, folder: Path, source: str) -> ModuleStudy:
@@ -39,6 +40,7 @@ def probed(spec: Spec, data: Dataset, folder: Path, source: str) -> ModuleStudy:
     first = network(make, {"width": widths[0], **arguments}, where)
     points, _ = points_of(data, "cpu")
     check_evaluates(first, points, spec.train.loss, data.classes, where)
+    check_trains(first, points, settings_of(spec.train, widths[0], points, data.classes), where)
     layers = tuple(layers_of(first))
     named = spec.network.model_copy(update={"layers": layers, "code": code_of(function)})
     spec = spec.model_copy(update={"network": named})
@@ -68,6 +70,16 @@ def check_evaluates(made: torch.nn.Module, data: Points, loss: str, classes: int
         raise InputError(
             f"{where}: the loss is {found} before training, at the smallest width; allowed: finite outputs"
         )
+
+
+def check_trains(made: torch.nn.Module, data: Points, settings: Settings, where: str) -> None:
+    """Raises `InputError` if a network cannot take a step on the data."""
+    try:
+        require_trains(made, data, settings)
+    except InputError as error:
+        raise InputError(
+            f"{where}: {error}; allowed: a module with gradients on all points and on every minibatch"
+        ) from None
 
 
 def _has_classes(output: torch.Tensor, classes: int) -> bool:

@@ -5,24 +5,16 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from ..phase_diagram.spec import PlaneSpec
-from ..spec.tables import MAX_WIDTH, POSITIVE, Count, Number, Table, Text, shown
+from ..spec.tables import MAX_WIDTH, POSITIVE, Count, Number, Table, Text, explain, shown
 
 _RATE = '"auto", a finite number above 0, or a table {factor, exponent} of the width'
 
 
-def _readable_rate(value: Any) -> Any:
-    """A learning rate as it is written, or the message for what is none."""
-    if isinstance(value, dict):
-        return value  # checked as a table
-    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-    if value != "auto" and not number:
-        raise ValueError(f"{shown(value)} is not supported; allowed: {_RATE}")
-    return value
-
-
+GIVEN = frozenset({"width", "gamma", "gamma_prime", "seed"})
+"""Names of the arguments that a job gives to the function."""
 Argument = bool | int | Number | Text | tuple[bool | int | Number | Text, ...]
 """What a function may be called with."""
 
@@ -32,6 +24,19 @@ class RateSpec(Table):
 
     factor: Number = Field(gt=0.0, description="a finite number above 0")
     exponent: Number = Field(ge=-10.0, le=10.0, description="a number from -10 to 10")
+
+
+def _readable_rate(value: Any) -> Any:
+    """A learning rate as it is written, or the message for what is none."""
+    if isinstance(value, dict):
+        try:
+            return RateSpec.model_validate(value)
+        except ValidationError as error:
+            raise ValueError(explain(RateSpec, error.errors(include_url=False))) from None
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    if value != "auto" and not number and not isinstance(value, RateSpec):
+        raise ValueError(f"{shown(value)} is not supported; allowed: {_RATE}")
+    return value
 
 
 class NetworkSpec(Table):
@@ -49,6 +54,15 @@ class NetworkSpec(Table):
     )
     layers: tuple[Text, ...] = Field(default=(), description="names of parameters; programs write this key")
     code: str = Field(default="", strict=True, description="a hash; programs write this key")
+
+    @field_validator("arguments")
+    @classmethod
+    def _further(cls, arguments: dict[str, Argument]) -> dict[str, Argument]:
+        if taken := sorted(GIVEN & arguments.keys()):
+            raise ValueError(
+                f"{taken[0]} is not supported, [grid] has it; allowed: other names than {', '.join(sorted(GIVEN))}"
+            )
+        return arguments
 
 
 class TrainSpec(Table):

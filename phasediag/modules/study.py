@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
+from ..errors import InputError
 from ..phase_diagram.plane_study import PlaneStudy
 from ..phase_diagram.theory import round_exponent
 from ..studies import Cost, Hash, Outline, counted
 from .costs import cost_of
 from .jobs import Job
-from .spec import Spec
-
-_NUMBERS = {"width", "gamma", "gamma_prime", "seed"}
+from .spec import GIVEN, Spec
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,7 +66,16 @@ class ModuleStudy(PlaneStudy[Job]):
             "data": self.data.digest,
             "train": self.spec.train.model_dump(mode="json"),
         }
-        return Hash(content, _NUMBERS)
+        return Hash(content, set(GIVEN))
+
+    def _require_same_keys(self, stored: Self) -> None:
+        mine, theirs = self.spec.network, stored.spec.network
+        if mine.factory == theirs.factory and mine.code != theirs.code:
+            raise InputError(
+                f"{self.source}: network.factory: the code of {mine.factory} differs from the code that the networks of "
+                f"{stored.source} were made with; allowed: that code, with other comments and layout, or another output folder"
+            )
+        super()._require_same_keys(stored)
 
     def _fixed_keys(self) -> Iterator[tuple[str, Any]]:
         yield "name", self.spec.name

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..devices import device_name, side_by_side, workers
-from ..errors import InputError
+from ..errors import InputError, some_of
 from ..spec.data import Dataset
 from ..storage.schema import FAILED, VERSION
 from . import measures
@@ -22,7 +22,7 @@ from .data import Points, error_of, loss_of, loss_of_nothing
 from .descent import Course, Settings, Trained, train
 from .factory import Factory
 from .jobs import Job
-from .networks import network
+from .networks import Make, layers_of, network
 from .spec import TrainSpec
 
 Row = dict[str, Any]
@@ -48,7 +48,7 @@ class Trainer:
         networks: dict[Job, torch.nn.Module] = {}
         for job in jobs:
             try:
-                networks[job] = network(make, job.arguments(), self.factory.name).to(device)
+                networks[job] = self._made(make, job).to(device)
             except InputError as error:
                 rows[job.job_id] = self.failed(job, str(error))
         chunks = chunks_of(networks)
@@ -68,7 +68,7 @@ class Trainer:
     def weights(self, job: Job, device: str) -> tuple[list[Row], Mapping[str, NDArray[Any]]]:
         """Rows of ``runs`` of one job, its data, and its layers before and after: ``NAME_initial`` and ``NAME_final``."""
         data, tests = points_of(self.data, device)
-        made = network(self.factory.load(), job.arguments(), self.factory.name).to(device)
+        made = self._made(self.factory.load(), job).to(device)
         found = self._train([made], [job], data)
         start = dict(made.named_parameters())
         arrays: dict[str, NDArray[Any]] = dict(self.data.arrays())
@@ -82,6 +82,16 @@ class Trainer:
         """Rows of ``runs`` of a job that could not be run."""
         outcome = {"status": FAILED, "error": error, "version": VERSION, "wall_seconds": 0.0}
         return [{**RUNS.blank(), **_identity(job, layer), **outcome} for layer in self.layers]
+
+    def _made(self, make: Make, job: Job) -> torch.nn.Module:
+        """The network of a job. Raises `InputError` if it cannot be made, or has other layers than those of the study."""
+        made = network(make, job.arguments(), self.factory.name)
+        if tuple(layers_of(made)) != self.layers:
+            raise InputError(
+                f"{self.factory.name}: its layers are {some_of(list(layers_of(made)))} here, and {some_of(self.layers)} in the study; "
+                "allowed: the same names for every width, exponent and seed"
+            )
+        return made
 
     def _train(self, networks: Sequence[torch.nn.Module], jobs: Sequence[Job], data: Points) -> Trained:
         settings = settings_of(self.settings, jobs[0].width, data, self.data.classes)

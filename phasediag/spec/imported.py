@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -32,17 +33,34 @@ def load_function(text: str, where: str, allowed: str, folders: Sequence[str] = 
     expected = f"allowed: PACKAGE:FUNCTION, {allowed}"
     if not all(part.isidentifier() for part in [*module.split("."), name]):
         raise InputError(f"{where}: {text}: is not supported; {_without_ending(module, name)}{expected}")
-    with _found_in([*folders, str(Path.cwd())]):
+    places = [*folders, str(Path.cwd())]
+    with _found_in(places):
+        _forget_another(module.partition(".")[0])
         try:
             with redirect_stdout(sys.stderr):
                 function: Function = getattr(importlib.import_module(module), name)
         except (Exception, SystemExit) as error:  # whatever importing somebody's code raises
             raise InputError(
-                f"{where}: {text}: {in_words(error)}; {_meant(error, module, name)}{expected}"
+                f"{where}: {text}: {in_words(error)}; {_meant(error, module, name, places)}{expected}"
             ) from None
     if not callable(function):
         raise InputError(f"{where}: {text}: is of type {type(function).__name__}; {expected}")
     return function
+
+
+def _forget_another(package: str) -> None:
+    """Lets a package be imported again where one of the same name was imported from another folder than the one in which it is found."""
+    loaded, found = sys.modules.get(package), importlib.machinery.PathFinder.find_spec(package)
+    before = getattr(loaded, "__spec__", None)
+    if (
+        before is None
+        or found is None
+        or None in (before.origin, found.origin)
+        or before.origin == found.origin
+    ):
+        return
+    for name in [name for name in sys.modules if f"{name}.".startswith(f"{package}.")]:
+        del sys.modules[name]
 
 
 def in_words(error: BaseException) -> str:
@@ -62,7 +80,7 @@ def _found_in(folders: Sequence[str]) -> Iterator[None]:
         sys.path[:] = before
 
 
-def _meant(error: BaseException, module: str, name: str) -> str:
+def _meant(error: BaseException, module: str, name: str, places: Sequence[str]) -> str:
     """A hint for the name of a module, or of what it should hold, that is not there."""
     if isinstance(error, AttributeError) and module in sys.modules:
         return hint(name, dir(sys.modules[module]))
@@ -70,7 +88,7 @@ def _meant(error: BaseException, module: str, name: str) -> str:
         return asked
     if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
         package, _, missing = str(error.name).rpartition(".")
-        path = getattr(sys.modules[package], "__path__", []) if package else [str(Path.cwd())]
+        path = getattr(sys.modules[package], "__path__", []) if package else places
         return hint(missing, [found.name for found in pkgutil.iter_modules(path)])
     return ""
 

@@ -6,6 +6,7 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -19,10 +20,10 @@ from ...phase_diagram.locate.location import Location
 from ...phase_diagram.locate.networks import locate_module
 from ..alike import chunks_of
 from ..data import CROSS_ENTROPY, LOSSES, MSE, Points, loss_of_nothing, points, same_rows
-from ..descent import Settings, Trained, train
+from ..descent import Method, Settings, Trained, train
 from ..networks import Make, check_widths, layers_of, network
 from ..optimised import Limits, Optimiser, train_by
-from ..probe import check_evaluates
+from ..probe import check_evaluates, check_trains
 from ..training import look, of_course
 from .verdict import Measurement
 
@@ -33,7 +34,7 @@ DRAWS = 16
 """Networks of each width whose scales are measured; they are not trained."""
 EPOCHS = 5000
 LOSS_TOLERANCE = 1e-2
-METHODS = ("gd", "sgd", "adam")
+METHODS: tuple[Method, ...] = get_args(Method)
 Rate = float | Callable[[int], float]
 """A learning rate, or a function of the width that returns one."""
 _WHERE = "measure"
@@ -99,6 +100,8 @@ def measure(
     target = loss_tolerance * loss_of_nothing(data.y, classes, chosen)
     if not target > 0:
         raise InputError(f"{_WHERE}: y: is zero everywhere; allowed: at least one other number")
+    if not callable(optimiser):
+        check_trains(first, data, settings.of_width(settings.widths[0], chosen, target), _WHERE)
     shown = Progress()
     rows: list[dict[str, object]] = []
     with shown.shown(in_logs=False) if progress else nullcontext(), single_threaded(True):
@@ -196,6 +199,11 @@ class _Checked:
             )
         return float(rate)
 
+    def of_width(self, width: int, loss: str, target: float) -> Settings:
+        """How networks of a width are trained, by one of the named optimisers."""
+        [method] = (name for name in METHODS if name == self.optimiser)
+        return Settings(method, self.rate(width), self.epochs, self.batch_size, loss, target)
+
     @property
     def follows_flow(self) -> bool:
         """Whether training has one learning rate for all weights, as the rule assumes."""
@@ -259,14 +267,7 @@ def _trained(
     if callable(optimiser):
         limits = Limits(settings.epochs, settings.batch_size, loss, target)
         return [([seed], train_by(optimiser, made, seed, data, limits)) for seed, made in networks.items()]
-    how = Settings(
-        "gd" if optimiser == "gd" else "sgd" if optimiser == "sgd" else "adam",
-        settings.rate(width),
-        settings.epochs,
-        settings.batch_size,
-        loss,
-        target,
-    )
+    how = settings.of_width(width, loss, target)
     return [
         (seeds, train([networks[seed] for seed in seeds], seeds, data, how)) for seeds in chunks_of(networks)
     ]
