@@ -77,7 +77,8 @@ def measure(
         batch_size: points of a minibatch of sgd, adam and an optimiser of your own.
         loss: "mse" or "cross-entropy"; by the type of y unless given.
         loss_tolerance: training ends at this fraction of the loss of f = 0 (log K for K classes).
-        x_test, y_test: test points, for the columns test_loss and test_error.
+        x_test: inputs of test points (t, ...), for the columns test_loss and test_error.
+        y_test: their targets.
         progress: whether to show how far it is.
 
     Returns:

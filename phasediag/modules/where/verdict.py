@@ -56,8 +56,6 @@ class Slope(NamedTuple):
         return float(stats.norm.cdf(abs(self.slope) / half * stats.norm.ppf((1 + CONFIDENCE) / 2)))
 
     def __str__(self) -> str:
-        if not math.isfinite(self.slope):
-            return "S is not known"
         if not math.isfinite(self.low):
             return f"S = {self.slope:.2f}, without an interval"
         return f"S = {_signed(self.slope)}, {_signed(self.low)} to {_signed(self.high)}"
@@ -185,6 +183,8 @@ class Measurement:
 
     def _line(self, layer: str, number: int) -> str:
         slope = self._slope(layer, "relative_change")
+        if not math.isfinite(slope.slope):
+            return f"{layer} is undetermined: no slope, for lack of converged runs at two widths"
         words = f"{layer} {VERBS[slope.regime]}: {slope}"
         if slope.regime in ("linear", "condensed") and math.isfinite(slope.confidence):
             words += f" ({MEANINGS[slope.regime]}; {_percent(slope.confidence)} sure)"
@@ -226,7 +226,7 @@ class Measurement:
         if len(others):
             told = ", ".join(f"{count} {str(status).replace('_', ' ')}" for status, count in others.items())
             yield (
-                f"left out: {told} of {len(jobs)} networks; "
+                f"left out: {others.sum()} of {len(jobs)} networks, whose training did not end at this loss ({told}); "
                 "more epochs, another learning rate or a larger loss_tolerance may let them converge"
             )
 
@@ -240,7 +240,7 @@ def settles(runs: pd.DataFrame, slope: Slope) -> str:
     x, y = np.log(used["width"].to_numpy(float)), np.log(used["relative_change"].to_numpy(float))
     widths = np.unique(x)
     if len(widths) < 2 or len(x) < 3 or not math.isfinite(slope.low):
-        return "" if len(widths) > 1 else "no slope, for lack of converged runs at two widths"
+        return ""
     now = _half_width(x, y, x)
     if not now > 0:
         return ""
