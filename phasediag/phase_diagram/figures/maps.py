@@ -47,7 +47,7 @@ from ..fitting import (
     select_layer,
 )
 from ..info import Plane, split_points
-from ..measures import MEASURES, RELATIVE_CHANGE, Measure
+from ..measures import MEASURES, NETWORK, RELATIVE_CHANGE, Measure
 from .labels import (
     Region,
     draw_named_initialisations,
@@ -182,16 +182,18 @@ def _one_plane(slopes: pd.DataFrame, layer: str | None, needed: Iterable[str]) -
 @rc_context(STYLE)
 def slope_map(slopes: pd.DataFrame, layer: str, column: str = "slope") -> Figure:
     """The figure of `plot_map` for a slope."""
-    figure = new_figure(*map_size(slopes))
-    _draw_slopes(figure.subplots(), select_layer(slopes, layer), column)
+    of_layer = select_layer(slopes, layer)
+    figure = new_figure(*map_size(of_layer))
+    _draw_slopes(figure.subplots(), of_layer, column)
     return figure
 
 
 @rc_context(STYLE)
 def value_map(values: pd.DataFrame, layer: str, measure: Measure) -> Figure:
     """The figure of `plot_map` for what `phasediag.values` returns."""
-    figure = new_figure(*map_size(values))
-    draw_values(figure.subplots(), select_layer(values, layer), measure)
+    of_layer = select_layer(values, layer)
+    figure = new_figure(*map_size(of_layer))
+    draw_values(figure.subplots(), of_layer, measure)
     return figure
 
 
@@ -492,7 +494,8 @@ def _draw_lines(ax: Axes, plane: Plane, of_layer: pd.DataFrame, column: str) -> 
     Returns:
         Their legend handles, and the predicted lines.
     """
-    handles, predicted = draw_measured(ax, plane, of_layer, column), predicted_line(of_layer)
+    handles = draw_measured(ax, plane, of_layer, column) if measure_of(of_layer).has_regimes else []
+    predicted = predicted_line(of_layer)
     if predicted is not None:
         return [*handles, draw_predicted(ax, predicted)], [predicted]
     rule = info.rule_lines(of_layer)
@@ -551,7 +554,9 @@ def draw_rule(ax: Axes, lines: Sequence[theory.CriticalLine]) -> list[Any]:
     handles = []
     for line in lines:
         colour, dashes = RULE_STYLES[line.kind]
-        drawn = draw_predicted(ax, line.gamma, f"rule: {in_symbols(line.name)}", dashes)
+        drawn = draw_predicted(
+            ax, line.gamma, f"rule: {in_symbols(line.name.replace('operator', 'op.'))}", dashes
+        )
         drawn.set(color=colour, path_effects=[withStroke(linewidth=2.9, foreground="white")])
         handles.append(drawn)
     return handles
@@ -571,9 +576,10 @@ def _gamma_1(table: pd.DataFrame) -> float:
 
 
 def map_size(slopes: pd.DataFrame) -> tuple[float, float]:
-    """Width and height of a map in inches: low if it has one row."""
+    """Width and height of a map in inches: low if it has one row, wider if its legend has the lines of a whole network."""
     one_row = slopes["gamma_prime"].nunique() < 2
-    return SINGLE_COLUMN, 2.6 if one_row else 3.0
+    several = not one_row and (slopes["layer"] == NETWORK).all() and len(info.rule_lines(slopes)) > 2
+    return SINGLE_COLUMN * (1.25 if several else 1.0), 2.6 if one_row else 3.4 if several else 3.0
 
 
 def symmetric_norm(slopes: Array, measure: Measure = RELATIVE_CHANGE) -> tuple[Normalize, str]:
