@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import phasediag
 from phasediag.display.progress import Progress
 
 
@@ -108,3 +109,18 @@ def test_a_log_shows_a_line_again_only_while_jobs_are_missing(
         > 1
     )
     assert lines.count("drawing: 1/1 jobs, 0 failed") == 1
+
+
+@pytest.mark.parametrize(("progress", "shown"), [(True, 1), (False, 0)])
+def test_training_shows_how_far_it_is_unless_told_not_to(
+    progress: bool, shown: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[bool] = []
+    plain = Progress.shown
+    monkeypatch.setattr(
+        Progress, "shown", lambda self, in_logs=True: begun.append(in_logs) or plain(self, in_logs)
+    )
+    x, y = [-1.0, 1.0], [0.5, -0.5]
+    study = phasediag.study(x, y, width=[20, 40], points=[(0.5, 0.0)], seeds=2)
+    runs = phasediag.train(study, progress=progress)
+    assert (len(begun), len(runs)) == (shown, 8)

@@ -85,10 +85,11 @@ class LocalExecutor(Executor):
             return Trouble(Misfortune.UNSTORED, last_line(error))
 
 
-def train(study: AnyStudy, progress: Callable[[int, int], None] | None = None) -> pd.DataFrame:
+def train(study: AnyStudy, progress: bool | Callable[[int, int], None] = True) -> pd.DataFrame:
     """Trains every job of the study, including jobs that its refinement adds, in this process, on all cores, without Ray.
 
-    A terminal or a notebook shows how far it is; or ``progress(done, total)`` is called after every batch of jobs. Returns the rows that
+    A terminal or a notebook shows how far it is, unless ``progress`` is False; or ``progress(done, total)`` is called after every batch of
+    jobs. Returns the rows that
     a sweep would have written to ``runs/``, sorted by job. A job that cannot be run has the status "failed", with the reason in
     ``error``; a warning says how many there are. What `phasediag plan` would note of the study is a warning too.
     """
@@ -99,9 +100,9 @@ def train(study: AnyStudy, progress: Callable[[int, int], None] | None = None) -
     for note in study.notes():
         warnings.warn(f"{study.source}: {note}", stacklevel=2)
     tables = named(study.kind).tables
-    shown = Progress() if progress is None else _Told(progress)
+    shown = _Told(progress) if callable(progress) else Progress()
     with TemporaryDirectory(prefix="phasediag-") as folder, ExitStack() as stack:
-        if progress is None:
+        if progress is True:
             stack.enter_context(shown.shown(in_logs=False))
         store = Store(folder, tables)
         outcome = run(study, store, this_process, shown, samples=False)
