@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from numbers import Real
 from typing import get_args
 
 import numpy as np
@@ -18,6 +19,7 @@ from ...display.progress import Progress
 from ...errors import InputError, choices
 from ...phase_diagram.locate.location import Location
 from ...phase_diagram.locate.networks import locate_module
+from ...spec.imported import in_words
 from ..alike import chunks_of
 from ..data import CROSS_ENTROPY, LOSSES, MSE, Points, loss_of_nothing, points, same_rows
 from ..descent import Method, Settings, Trained, train
@@ -157,7 +159,7 @@ class _Checked:
                 f"{_WHERE}: widths: {widths!s:.80} is not supported; allowed: two and more ascending whole numbers from 1 "
                 "(one width gives no slope)"
             )
-        numbers = _whole(range(seeds) if isinstance(seeds, int) else seeds)
+        numbers = _whole(seeds if isinstance(seeds, Iterable) else range(_index(seeds)))
         if not numbers or len(set(numbers)) < len(numbers) or min(numbers) < 0:
             raise InputError(
                 f"{_WHERE}: seeds: {seeds!s:.80} is not supported; allowed: a number of seeds from 1, or distinct whole numbers from 0"
@@ -176,15 +178,15 @@ class _Checked:
                 f"{_WHERE}: learning_rate: required by {optimiser}, but missing; allowed: a number above 0, or a function of the width"
             )
         for name, value in (("epochs", epochs), ("batch_size", size)):
-            if not isinstance(value, int) or value < 1:
+            if _index(value) < 1:
                 raise InputError(
                     f"{_WHERE}: {name}: {value!r} is not supported; allowed: a whole number from 1"
                 )
-        if not 0 < tolerance < 1:
+        if not isinstance(tolerance, Real) or not 0 < tolerance < 1:
             raise InputError(
                 f"{_WHERE}: loss_tolerance: {tolerance!r} is not supported; allowed: a number between 0 and 1"
             )
-        checked = cls(found, numbers, optimiser, rate, epochs, size)
+        checked = cls(found, numbers, optimiser, rate, int(epochs), int(size))
         for width in found:
             checked.rate(width)
         return checked
@@ -193,8 +195,13 @@ class _Checked:
         """The learning rate at a width. Raises `InputError` if it is no number above 0."""
         if self._rate is None:
             return None
-        rate = self._rate(width) if callable(self._rate) else self._rate
-        if not isinstance(rate, int | float) or not 0 < rate < math.inf:
+        try:
+            rate = self._rate(width) if callable(self._rate) else self._rate
+        except Exception as error:  # whatever somebody's function raises
+            raise InputError(
+                f"{_WHERE}: learning_rate: {in_words(error)}, at width {width}; allowed: a number, or a function of the width"
+            ) from None
+        if not isinstance(rate, Real) or not 0 < rate < math.inf:
             raise InputError(
                 f"{_WHERE}: learning_rate: {rate!r} at width {width}; allowed: a finite number above 0, or a function of the width"
             )
@@ -216,11 +223,19 @@ class _Checked:
         return f"by {name} to {100 * tolerance:g} % of the loss of f = 0, {self.epochs} epochs at most"
 
 
-def _whole(values: Sequence[int] | range) -> list[int]:
+def _whole(values: Iterable[int]) -> list[int]:
     try:
         return [operator.index(value) for value in values]
     except TypeError:
         return []
+
+
+def _index(value: object) -> int:
+    """A whole number; 0 if it is none."""
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return 0
 
 
 def _loss(loss: str | None, data: Points) -> tuple[str, int]:

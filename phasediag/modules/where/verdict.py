@@ -13,8 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from ...display.terminal import json_ready
 from ...phase_diagram.extrapolation import LEAST_WIDTHS
-from ...phase_diagram.fitting import CONFIDENCE, CRITICAL_HALF_WIDTH, fit, usable_runs
+from ...phase_diagram.fitting import CONFIDENCE, fit, usable_runs
 from ...phase_diagram.locate.location import Location
 from ...phase_diagram.theory import LAYERS
 from .words import VERBS
@@ -33,27 +34,32 @@ MEANINGS = {
 
 
 class Slope(NamedTuple):
-    """A slope with its 95 % interval, and the regime that it tells."""
+    """A slope with its 95 % interval, the regime that it tells, and how many runs it is from."""
 
     slope: float
     low: float
     high: float
     regime: str
+    runs: int
 
     @classmethod
     def of(cls, row: pd.Series[Any]) -> Slope:
         """The slope of a row of `phasediag.fit`: at infinite width where it has an interval there."""
         name = "slope_infinite" if np.isfinite(row["slope_infinite_low"]) else "slope"
         slope, low, high = (float(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
-        return cls(slope, low, high, str(row["regime"]))
+        return cls(slope, low, high, str(row["regime"]), int(row["runs"]))
 
     @property
     def confidence(self) -> float:
-        """The probability that the sign of the slope is right: of errors that are normal, with this interval; NaN without one."""
-        half = (self.high - self.low) / 2
-        if not half > 0:
+        """The probability that the sign of the slope is right, by Student's distribution and the side of the interval towards 0; NaN
+        without an interval."""
+        side = self.slope - self.low if self.slope > 0 else self.high - self.slope
+        if not math.isfinite(side) or self.slope == 0:
             return math.nan
-        return float(stats.norm.cdf(abs(self.slope) / half * stats.norm.ppf((1 + CONFIDENCE) / 2)))
+        if side <= 0:
+            return 1.0
+        errors = stats.t(max(self.runs - 2, 1))
+        return float(errors.cdf(abs(self.slope) / side * errors.ppf((1 + CONFIDENCE) / 2)))
 
     def __str__(self) -> str:
         if not math.isfinite(self.low):
@@ -92,9 +98,9 @@ class Measurement:
             rows.append(
                 {
                     "layer": name,
-                    **plain._asdict(),
+                    **_told(plain),
                     "confidence": plain.confidence,
-                    **{f"{key}_spectral": value for key, value in spectral._asdict().items()},
+                    **{f"{key}_spectral": value for key, value in _told(spectral).items()},
                     **predicted,
                     **self._counts(name),
                 }
@@ -119,14 +125,17 @@ class Measurement:
 
     def to_dict(self) -> dict[str, Any]:
         """The measurement as JSON can hold it."""
-        return {
-            "trained": self.how,
-            "widths": self._widths,
-            "layers": self.layers.to_dict("records"),
-            "kernel": {**self.kernel._asdict(), "confidence": self.kernel.confidence},
-            "location": None if self.location is None else self.location.to_dict(),
-            "verdict": list(self.lines()),
-        }
+        told: dict[str, Any] = json_ready(
+            {
+                "trained": self.how,
+                "widths": self._widths,
+                "layers": self.layers.to_dict("records"),
+                "kernel": {**_told(self.kernel), "confidence": self.kernel.confidence},
+                "location": None if self.location is None else self.location.to_dict(),
+                "verdict": list(self.lines()),
+            }
+        )
+        return told
 
     def plot(self) -> Figure:
         """The relative change of every layer against the width, with its fitted line and its slope."""
@@ -186,10 +195,9 @@ class Measurement:
         if not math.isfinite(slope.slope):
             return f"{layer} is undetermined: no slope, for lack of converged runs at two widths"
         words = f"{layer} {VERBS[slope.regime]}: {slope}"
-        if slope.regime in ("linear", "condensed") and math.isfinite(slope.confidence):
-            words += f" ({MEANINGS[slope.regime]}; {_percent(slope.confidence)} sure)"
-        elif slope.regime == "critical":
-            words += f" ({MEANINGS[slope.regime]})"
+        if slope.regime in MEANINGS:
+            sure = "" if slope.regime == "critical" else f"; {_percent(slope.confidence)} sure"
+            words += f" ({MEANINGS[slope.regime]}{sure})"
         elif remedy := settles(self.runs.loc[self.runs["layer"] == layer], slope):
             words += f"; {remedy}"
         spectral = self._slope(layer, "relative_change_spectral")
@@ -231,42 +239,51 @@ class Measurement:
             )
 
 
+def _told(slope: Slope) -> dict[str, object]:
+    return {name: getattr(slope, name) for name in ("slope", "low", "high", "regime")}
+
+
 def settles(runs: pd.DataFrame, slope: Slope) -> str:
     """What would settle the regime of a layer: further widths, each larger by the same factor, or more seeds.
 
-    The scatter of the runs about their line is taken to stay as it is, and the interval to shrink as the interval of the line.
+    The runs that it asks for are made up, on a line of this slope with the scatter of those that there are, and fitted.
     """
     used = runs.loc[usable_runs(runs)]
     x, y = np.log(used["width"].to_numpy(float)), np.log(used["relative_change"].to_numpy(float))
     widths = np.unique(x)
-    if len(widths) < 2 or len(x) < 3 or not math.isfinite(slope.low):
+    if len(widths) < 2:
         return ""
-    now = _half_width(x, y, x)
-    if not now > 0:
-        return ""
-    grown, seeds = (slope.high - slope.low) / 2 / now, len(x) / len(widths)
-    factor = float(np.median(np.diff(widths)))
+    line = np.polyfit(x, y, 1)
+    scatter = float(np.sqrt(np.mean((y - np.polyval(line, x)) ** 2)))
+    seeds, factor = max(1, round(len(x) / len(widths))), float(np.median(np.diff(widths)))
+
+    def settled(further: int, seeds: int) -> bool:
+        imagined = np.concatenate([widths, widths[-1] + factor * np.arange(1, further + 1)])
+        return _regime_of(runs.iloc[0], imagined, seeds, slope.slope, scatter) != "undetermined"
+
     for more in range(1, MOST_MORE + 1):
-        further = np.repeat(widths[-1] + factor * np.arange(1, more + 1), max(1, round(seeds)))
-        if _settled(slope.slope, grown * _half_width(x, y, np.concatenate([x, further]))):
+        if settled(more, seeds):
             largest = math.exp(widths[-1] + factor * more)
             return f"about {more} more {'width' if more == 1 else 'widths'}, to {_round(largest)}, would settle it"
     for times in range(2, MOST_MORE + 1):
-        if _settled(slope.slope, grown * _half_width(x, y, np.tile(x, times))):
+        if settled(0, times * seeds):
             return f"about {times} times as many seeds would settle it"
     return "far more widths or seeds would be needed to settle it"
 
 
-def _settled(slope: float, half: float) -> bool:
-    return abs(slope) > half or abs(slope) + half <= CRITICAL_HALF_WIDTH
-
-
-def _half_width(x: Array, y: Array, planned: Array) -> float:
-    """Half of the 95 % interval of a straight line through runs at these logarithms of widths, which scatter as those at x do."""
-    line = stats.linregress(x, y)
-    scatter = np.sqrt(np.sum((y - line.slope * x - line.intercept) ** 2) / (len(x) - 2))
-    spread = np.sqrt(np.sum((planned - planned.mean()) ** 2))
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, len(planned) - 2) * scatter / spread)
+def _regime_of(like: pd.Series[Any], widths: Array, seeds: int, slope: float, scatter: float) -> str:
+    """The regime of runs on a straight line, at these logarithms of widths, which scatter about it by as much at each."""
+    off = np.linspace(-1.0, 1.0, seeds) if seeds > 1 else np.zeros(1)
+    off *= scatter / max(float(np.sqrt(np.mean(off**2))), 1e-300)
+    x = np.repeat(widths, seeds)
+    frame = pd.DataFrame([like] * len(x)).assign(
+        width=np.exp(x).round().astype(np.int64),
+        neurons=np.exp(x).round().astype(np.int64),
+        seed=np.tile(np.arange(seeds), len(widths)),
+        relative_change=np.exp(slope * (x - x[0]) + np.tile(off, len(widths))),
+        status="converged",
+    )
+    return Slope.of(fit(frame).iloc[0]).regime
 
 
 def _signed(number: float) -> str:

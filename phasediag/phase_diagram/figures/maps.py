@@ -290,12 +290,10 @@ def draw_lines_of_layers(
     Returns:
         Legend handles, with one band for all lines and one prediction; and the predicted lines.
     """
-    several = len(layers) > 1
+    styles = list(COMBINED_LINES.values()) if len(layers) > 1 else [None]
     measured = [
-        draw_measured(
-            ax, plane, of_layer, info.deciding_slope(of_layer), COMBINED_LINES[layer] if several else None
-        )
-        for layer, of_layer in layers.items()
+        draw_measured(ax, plane, of_layer, info.deciding_slope(of_layer), style)
+        for of_layer, style in zip(layers.values(), styles, strict=True)
     ]
     predicted = [line for of_layer in layers.values() if (line := predicted_line(of_layer)) is not None]
     handles = [line for drawn in measured for line in drawn[:1]]

@@ -30,7 +30,8 @@ _GRID: dict[str, Any] = {
 
 @rc_context(STYLE)
 def refinement_map(slopes: pd.DataFrame, placement: Placement) -> Figure:
-    """The points of a refined map, coloured by the round that placed them, with the critical lines of the layers of input weights.
+    """The points of a refined map, coloured by the round that placed them, with the critical lines of the layers of input weights, or
+    of the first two layers of a torch module.
 
     Args:
         slopes: rows as returned by `phasediag.fit`.
@@ -43,7 +44,8 @@ def refinement_map(slopes: pd.DataFrame, placement: Placement) -> Figure:
 
 def draw_refinement(ax: Axes, slopes: pd.DataFrame, placement: Placement) -> None:
     """Draws the points of a refined map into given axes, as `refinement_map` does, with a colour bar beside them."""
-    layers = [layer for layer in COMBINED_LINES if (slopes["layer"] == layer).any()]
+    there = list(slopes["layer"].unique())
+    layers = [layer for layer in COMBINED_LINES if layer in there] or there[: len(COMBINED_LINES)]
     first = select_layer(slopes, layers[0])
     plane = split_points(first)
     ax.set(xlim=plane.limits[0], ylim=plane.limits[1])
