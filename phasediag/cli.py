@@ -220,7 +220,7 @@ def init(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="Kind of study: phase-diagram (default), condensation, or a kind of an installed package.",
+            help="Kind of study: phase-diagram (default), condensation, module, or a kind of an installed package.",
             show_default=False,
             autocompletion=_kind_names,
         ),

@@ -137,7 +137,7 @@ def test_what_is_no_name_of_a_kind_is_refused(name: object) -> None:
         kinds.named(name, "x: kind")
 
 
-@pytest.mark.parametrize("name", ["phase-diagram", "condensation"])
+@pytest.mark.parametrize("name", ["phase-diagram", "condensation", "module"])
 def test_every_kind_of_the_package_has_a_starter_that_is_valid(name: str) -> None:
     kind = kinds.named(name)
     assert kind.name == name

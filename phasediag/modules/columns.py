@@ -16,6 +16,11 @@ _OWN = {
     "neurons": "equal to `width`",
     "depth": "0: nothing is predicted",
     "gamma_1": "0",
+    "relative_change_spectral": "RD in the operator norm, of the layer as a matrix with a row for each of its outputs",
+    "norm_initial": "Frobenius norm of the layer at the start",
+    "effective_rank": "stable rank ‖W‖² / ‖W‖₂² of the layer after training, Frobenius norm over operator norm (Rudelson and Vershynin, "
+    "J. ACM 54, 2007)",
+    "effective_rank_change": "stable rank of the change of the layer",
     "orientations": "effective number of directions of the layer's outputs after training, at most 512; few in the condensed regime; "
     "NaN of a single output",
     "kernel_change": "change of the tangent kernel on at most 32 of the points and 10 outputs of each, relative, in the Frobenius norm",
@@ -24,7 +29,9 @@ _OWN = {
     "evaluations": "passes over the training points",
     "time": "sum of the learning rates of all steps; NaN of adam",
     "time_half": "`time` when the loss had halved; NaN of adam",
-    "test_loss": "the loss on the test points",
+    "status": "`converged`; `evaluation_limit`: not converged after `epochs`; `stalled`: the gradient is zero, with gd; `diverged`: the "
+    "loss is no finite number; `failed`: could not be made or trained, has no measures",
+    "test_loss": "the loss on the test points, after training; NaN without test points",
     "test_error": "share of wrong classes of the test points; of numbers, root mean square of f − y over the root mean square of y",
     "linear_gap": "NaN: not measured of modules",
     "linear_gap_test": "NaN: not measured of modules",
