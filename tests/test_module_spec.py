@@ -459,6 +459,26 @@ def test_a_cell_that_cannot_be_made_fails_alone_and_says_why(tmp_path: Path, lin
             assert row["relative_change"] == other["relative_change"] > 0
 
 
+def test_rows_do_not_depend_on_threads_or_on_the_jobs_beside_them(tmp_path: Path) -> None:
+    """Also of modules that are trained alone, with random numbers of their own."""
+    factory = FACTORY.replace("nn.ReLU(),", "nn.ReLU(), nn.Dropout(0.2),").replace("made[2]", "made[3]")
+    for folder, text, batching in (("plain", FACTORY, "together"), ("dropout", factory, "alone")):
+        study = read(tmp_path / folder, text, seeds=3)
+        trainer, jobs = KIND.trainer(study), [job for job in study.jobs() if job.width == 8]
+        whole = trainer.batch(jobs, "cpu", 1)
+        parts = [row for job in jobs for row in trainer.batch([job], "cpu", 1)]
+        for other in (trainer.batch(jobs, "cpu", 3), parts):
+            for row, same in zip(whole, other, strict=True):
+                assert repr({**row, "wall_seconds": 0}) == repr({**same, "wall_seconds": 0})
+        assert {row["batching"] for row in whole} == {batching}
+        rows_of, arrays = trainer.weights(jobs[0], "cpu")
+        assert repr({**rows_of[0], "wall_seconds": 0}) == repr({**whole[0], "wall_seconds": 0})
+        start, end = arrays["0.weight_initial"], arrays["0.weight_final"]
+        assert np.linalg.norm(end - start) / np.linalg.norm(start) == pytest.approx(
+            whole[0]["relative_change"]
+        )
+
+
 def test_a_loss_that_is_no_number_at_one_cell_diverges(tmp_path: Path) -> None:
     found = rows(
         read(tmp_path, FACTORY.replace("** -gamma", "** -gamma * (float('nan') if gamma == 1.0 else 1.0)"))
