@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -168,7 +169,10 @@ def _require(
     for count in _counts(len(data), settings):
         points = data.x[None, :count], data.y[None, :count]
         try:
-            with seeded(0):
+            with seeded(0), warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore"
+                )  # how a network is trained does not depend on what is made of warnings
                 own, own_buffers = (
                     {name: part[:1] for name, part in parts.items()} for parts in (weights, buffers)
                 )
