@@ -32,6 +32,12 @@ class Points(NamedTuple):
         """The points on a device."""
         return Points(self.x.to(device), self.y.to(device))
 
+    def like(self, module: torch.nn.Module) -> Points:
+        """The points with floating numbers in the precision of a module's weights."""
+        precision = next(part.dtype for part in module.parameters() if part.is_floating_point())
+        x, y = (part.to(precision) if part.is_floating_point() else part for part in self)
+        return Points(x, y)
+
 
 def points(x: ArrayLike | torch.Tensor, y: ArrayLike | torch.Tensor, where: str) -> Points:
     """Points of arrays or tensors: floating numbers become float32, and whole ones stay: tokens in x, classes in y.

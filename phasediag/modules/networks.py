@@ -11,6 +11,7 @@ from threading import RLock
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 from ..errors import InputError, some_of
 from ..spec.imported import in_words
@@ -21,7 +22,7 @@ _ALLOWED = "allowed: a function that returns a torch.nn.Module"
 
 
 def network(make: Make, arguments: Mapping[str, float], where: str) -> torch.nn.Module:
-    """The network that ``make`` returns, in training mode, with torch, NumPy and Python seeded by ``arguments["seed"]``.
+    """The network that ``make`` returns, in training mode and on the CPU, with torch, NumPy and Python seeded by ``arguments["seed"]``.
 
     Args:
         make: the function.
@@ -35,10 +36,17 @@ def network(make: Make, arguments: Mapping[str, float], where: str) -> torch.nn.
     try:
         with seeded(int(arguments["seed"])), redirect_stdout(sys.stderr):
             made: object = make(*_taken(make, arguments)[0], **_taken(make, arguments)[1])
+            made = made.cpu() if isinstance(made, torch.nn.Module) else made
     except (Exception, SystemExit) as error:  # whatever somebody's code raises
         raise InputError(f"{where}: {shown}: {in_words(error)}; {_ALLOWED}") from None
     if not isinstance(made, torch.nn.Module):
         raise InputError(f"{where}: {shown}: is of type {type(made).__name__}; {_ALLOWED}")
+    for name, part in (*made.named_parameters(), *made.named_buffers()):
+        if is_lazy(part):
+            raise InputError(
+                f"{where}: {shown}: {name} has no shape before the first input; allowed: layers that are told how many inputs they have, "
+                "such as Linear in the place of LazyLinear"
+            )
     if not layers_of(made):
         raise InputError(
             f"{where}: {shown}: has no trainable weights of two or more dimensions; allowed: a module with at least one such layer"

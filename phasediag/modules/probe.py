@@ -38,7 +38,7 @@ def probed(spec: Spec, data: Dataset, folder: Path, source: str) -> ModuleStudy:
     arguments = {"gamma": gamma, "gamma_prime": gamma_prime, "seed": spec.grid.seeds[0]}
     sizes = check_widths(make, widths, arguments, where)
     first = network(make, {"width": widths[0], **arguments}, where)
-    points, _ = points_of(data, "cpu")
+    points = points_of(data, "cpu")[0].like(first)
     check_evaluates(first, points, spec.train.loss, data.classes, where)
     check_trains(first, points, settings_of(spec.train, widths[0], points, data.classes), where)
     layers = tuple(layers_of(first))

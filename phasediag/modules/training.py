@@ -69,7 +69,7 @@ class Trainer:
         """Rows of ``runs`` of one job, its data, and its layers before and after: ``NAME_initial`` and ``NAME_final``."""
         data, tests = points_of(self.data, device)
         made = self._made(self.factory.load(), job).to(device)
-        found = self._train([made], [job], data)
+        found = self._train([made], [job], data.like(made))
         start = dict(made.named_parameters())
         arrays: dict[str, NDArray[Any]] = dict(self.data.arrays())
         for layer in self.layers:
@@ -106,7 +106,7 @@ class Trainer:
         device: str,
     ) -> list[list[Row]]:
         """The rows of each of some jobs, whose networks differ in their weights alone."""
-        started = time.perf_counter()
+        data, tests, started = data.like(networks[0]), tests.like(networks[0]), time.perf_counter()
         try:
             trained = self._train(networks, jobs, data)
         except InputError as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from ...errors import InputError
 from ...spec.data import Dataset, load_data
 from ...spec.imported import Function, in_words, load_function
 from ...spec.tables import DigitsData, FileData
+from ..data import Points
 from ..networks import layers_of, network
 from .measuring import METHODS, WIDTHS, measure
 from .verdict import Measurement
@@ -61,7 +63,8 @@ def measured(
             "a function that takes a module and returns a torch optimiser",
         )
     widths = list(WIDTHS) if not width else [_number(part) for text in width for part in text.split(",")]
-    found = _random(make, widths[0]) if data is None else _read(data, make, widths[0])
+    first = partial(network, make, {"width": widths[0], "seed": 0}, f"{_COMMAND}: {module}")
+    found = _random(first) if data is None else _read(data, first)
     try:
         return measure(
             make,
@@ -95,16 +98,19 @@ def measured(
 
 def _number(text: str) -> int:
     try:
-        return int(text)
+        number = int(text)
     except ValueError:
+        number = 0
+    if number < 1:
         raise InputError(
             f"{_COMMAND}: --width: {text!r} is not supported; allowed: whole numbers from 1"
-        ) from None
+        )
+    return number
 
 
-def _random(make: Function, width: int) -> Data:
+def _random(made: Callable[[], torch.nn.Module]) -> Data:
     """Random points: inputs on a sphere, targets of either sign."""
-    first = next(iter(layers_of(network(make, {"width": width, "seed": 0}, _COMMAND)).values()))
+    first = next(iter(layers_of(made()).values()))
     if first.ndim != 2:
         raise InputError(
             f"{_COMMAND}: --data: missing, and the inputs of a first layer of shape {tuple(first.shape)} are not known; {_DATA}"
@@ -120,11 +126,11 @@ def _random(make: Function, width: int) -> Data:
     return Data(x, draw.standard_normal(RANDOM_POINTS))
 
 
-def _read(data: str, make: Function, width: int) -> Data:
+def _read(data: str, made: Callable[[], torch.nn.Module]) -> Data:
     """The data that the option names."""
     source = f"{_COMMAND}: --data"
     if data == "digits":
-        outputs = _has_classes(make, width)
+        outputs = _has_classes(made().eval())
         spec = DigitsData(kind="digits", test_fraction=0.2, targets="class" if outputs else "centred")
         return _of(load_data(spec, Path(), source))
     if ":" in data and not Path(data).exists():
@@ -148,12 +154,11 @@ def _read(data: str, make: Function, width: int) -> Data:
     )
 
 
-def _has_classes(make: Function, width: int) -> bool:
+def _has_classes(module: torch.nn.Module) -> bool:
     """Whether a network returns several numbers for a point of the digits."""
-    made = network(make, {"width": width, "seed": 0}, _COMMAND).eval()
     try:
         with torch.no_grad():
-            return int(made(torch.zeros(1, 64)).numel()) > 1
+            return int(module(Points(torch.zeros(1, 64), torch.zeros(1)).like(module).x).numel()) > 1
     except Exception:  # whatever somebody's module does: its training says so
         return True
 

@@ -20,6 +20,8 @@ from .words import VERBS
 
 _COLOURS = ("#1b6ca8", "#c0392b", "#2a9d5c", "#8e44ad", "#d98c10", "#16a0a0", "#7f5539", "#d6569c")
 _MARKERS = "osD^vP<>"
+_BARS = {"undetermined": "#8c8c8c"}
+"""Colours of intervals that would not be seen on the grey of critical slopes."""
 MOST_LABELS = 16
 """Layers whose names are shown; of more, every second or third one."""
 
@@ -94,7 +96,7 @@ def _draw_slopes(ax: Axes, frame: pd.DataFrame, names: list[str], infinite: bool
             marker="o",
             markersize=4.5,
             elinewidth=1.3,
-            ecolor=REGIME_COLOURS[regime],
+            ecolor=_BARS.get(regime, REGIME_COLOURS[regime]),
             linestyle="none",
             label=label,
             **style,

@@ -68,7 +68,7 @@ def measure(
     Args:
         make: a function that takes a width and a seed, or the width alone, and returns a torch.nn.Module. Random numbers of torch, NumPy
             and Python are seeded before each call.
-        x: inputs (n, ...), as the module takes them; floating numbers become float32.
+        x: inputs (n, ...), as the module takes them; floating numbers become float32, or what the module's weights are.
         y: targets: floating numbers, with the loss ``sum (f - y)^2 / 2n``; or whole numbers, classes, with the cross-entropy.
         widths: two and more, ascending; four give the limit of infinite width.
         seeds: how many, or which.
@@ -99,6 +99,7 @@ def measure(
     tests = _tests(x_test, y_test, data)
     check_widths(make, settings.widths, {"seed": settings.seeds[0]}, _WHERE)
     first = network(make, {"width": settings.widths[0], "seed": settings.seeds[0]}, _WHERE)
+    data, tests = data.like(first), tests.like(first)
     check_evaluates(first, data, chosen, classes, _WHERE)
     target = loss_tolerance * loss_of_nothing(data.y, classes, chosen)
     if not target > 0:
