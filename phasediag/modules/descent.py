@@ -34,6 +34,8 @@ TOGETHER_NUMBERS, MOST_TOGETHER = 2**22, 64
 _SHARE_OF_STABLE, _FIRST_ITERATIONS = 0.5, 20
 """The step of gd "auto" in units of one over the curvature: at 2, the loss would stop falling in the steepest direction. And power
 iterations before the first step."""
+_MOST_MOVED = 0.1
+"""And the share of itself by which a step moves a layer, at most."""
 _MOST_RISE, _CUT = 2.0, 0.5
 """A step that multiplies the loss by more is refused, and cut: at the kinks of ReLU the loss rises a little now and then."""
 _DIFFERENCE = 1e-3
@@ -620,8 +622,26 @@ class _Run:
         share = _SHARE_OF_STABLE * (
             1.0 if self._settings.loss == MSE else 2.0
         )  # the curvature of the cross-entropy is at most 1/2
-        numbers["steps"] = torch.where(largest > 0, share / largest, numbers.get("steps", largest))
+        stable = torch.where(largest > 0, share / largest, math.inf)
+        numbers["steps"] = torch.minimum(stable, self._shortest_growth()).nan_to_num(0.0, 0.0, 0.0)
         parts["direction"] = {"v": moved / _spread(length.clamp_min(1e-300).to(moved), moved)}
+
+    def _shortest_growth(self) -> torch.Tensor:
+        """The steps (J,) that move the fastest layer by `_MOST_MOVED` of itself.
+
+        The curvature grows out of small weights with these: steps that looked at it alone would leap far beyond the gradient flow.
+        """
+        shortest = torch.full((len(self._at),), math.inf, dtype=torch.float64)
+        for name, gradient in self._lanes.parts["gradients"].items():
+            if gradient.ndim < 3:  # biases may begin at 0
+                continue
+            length, move = (
+                part.flatten(1).double().norm(dim=1).cpu()
+                for part in (self._lanes.parts["weights"][name], gradient)
+            )
+            growth = torch.where((length > 0) & (move > 0), _MOST_MOVED * length / move, math.inf)
+            shortest = torch.minimum(shortest, growth)
+        return shortest
 
 
 def _first(parts: Tensors) -> Tensors:
