@@ -251,7 +251,8 @@ def test_a_factory_that_cannot_be_imported_is_told(
             ["returns list", "returns a tensor"],
         ),
         (
-            "class M(nn.Linear):\n    def forward(self, x):\n        return torch.from_numpy(super().forward(x).detach().numpy().sum(axis=1))\nreturn M(2, width)",
+            "class M(nn.Linear):\n    def forward(self, x):\n"
+            "        return torch.from_numpy(super().forward(x).detach().numpy().sum(axis=1))\nreturn M(2, width)",
             ["cannot be trained on x (4, 2), y (4,): RuntimeError", "allowed: a module with gradients"],
         ),
     ],

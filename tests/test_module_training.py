@@ -15,9 +15,11 @@ from torch import nn
 
 from phasediag.devices import side_by_side
 from phasediag.errors import InputError
+from phasediag.modules import descent
 from phasediag.modules.alike import groups
 from phasediag.modules.data import Points, loss_of
 from phasediag.modules.descent import Settings, Trained, train
+from phasediag.modules.examples.mlp import make as two_layers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -217,7 +219,10 @@ def largest_curvature(network: nn.Module, data: Points) -> float:
 
 
 @pytest.mark.parametrize("name", ["tanh", "relu", "conv", "gru", "branch"])
-def test_chosen_steps_are_stable_and_the_loss_falls_with_each(name: str) -> None:
+def test_chosen_steps_are_stable_and_the_loss_falls_with_each(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(descent, "_MOST_MOVED", math.inf)
     data, network = points(), drawn(4, MODULES[name])
     losses, times = [math.inf], [0.0]
     for epochs in range(1, 13):
@@ -230,13 +235,51 @@ def test_chosen_steps_are_stable_and_the_loss_falls_with_each(name: str) -> None
     assert all(after < before for before, after in itertools.pairwise(losses))
 
 
-def test_chosen_steps_of_classes_are_twice_as_long_for_half_the_curvature() -> None:
+def test_chosen_steps_of_classes_are_twice_as_long_for_half_the_curvature(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(descent, "_MOST_MOVED", math.inf)
     data = points(classes=3)
     make = functools.partial(mlp, outputs=3)
     found = trained(make, how("gd", None, 1, loss="cross-entropy"), data, [4])
     share = found.courses[0].time * largest_curvature(drawn(4, make), data)
     assert 0.9 < share < 1.1
     assert found.courses[0].loss_final < found.courses[0].loss_initial
+
+
+def condensed() -> nn.Module:
+    return two_layers(64, 2.0, 0.0, inputs=D)
+
+
+def test_chosen_steps_move_no_layer_by_more_than_a_tenth_of_itself() -> None:
+    """Out of small weights, a step of half the inverse curvature would be a leap: here it would move a layer by many times itself."""
+    data, network = points(), drawn(4, condensed)
+    before = {name: part.detach() for name, part in network.named_parameters()}
+    for epochs in range(1, 13):
+        after = {
+            name: part[0]
+            for name, part in trained(condensed, how("gd", None, epochs), data, [4]).weights.items()
+        }
+        moved = max(float((after[name] - before[name]).norm() / before[name].norm()) for name in before)
+        assert moved < 0.101
+        before = after
+
+
+def test_chosen_steps_follow_the_flow_of_a_condensed_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the same loss, on the way out of small weights, with steps that are a fifth as long: the same relative changes."""
+    data = points()
+    target = 0.8 * trained(condensed, how("gd", None, 1), data, [4]).courses[0].loss_initial
+    changes = []
+    for most in (0.1, 0.02):
+        monkeypatch.setattr(descent, "_MOST_MOVED", most)
+        found = trained(condensed, how("gd", None, 4000, target=target), data, [4])
+        assert found.courses[0].status == "converged"
+        start = dict(drawn(4, condensed).named_parameters())
+        changes.append(
+            {name: float((found.weights[name][0] - start[name].detach()).norm()) for name in start}
+        )
+    for name, change in changes[0].items():
+        assert change == pytest.approx(changes[1][name], rel=0.15)
 
 
 def test_time_is_that_of_the_gradient_flow() -> None:

@@ -102,9 +102,7 @@ def _number(text: str) -> int:
     except ValueError:
         number = 0
     if number < 1:
-        raise InputError(
-            f"{_COMMAND}: --width: {text!r} is not supported; allowed: whole numbers from 1"
-        )
+        raise InputError(f"{_COMMAND}: --width: {text!r} is not supported; allowed: whole numbers from 1")
     return number
 
 
