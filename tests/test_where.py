@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,7 @@ def test_runs_that_did_not_converge_are_told_and_left_out() -> None:
     found = Measurement(frame, ["A"], "by gd", None)
     assert found.layers["left_out"].tolist() == [3] and found.layers["runs"].tolist() == [6]
     assert list(found.lines())[-1].startswith(
-        "left out: 3 of 9 networks, whose training did not end at this loss (3 evaluation limit)"
+        "left out: 3 of 9 networks, whose training did not end at this loss (3 at the limit of epochs)"
     )
     frame["status"] = "diverged"
     nothing = Measurement(frame, ["A"], "by gd", None)
@@ -272,7 +273,7 @@ def test_an_optimiser_of_your_own_does_what_the_named_one_does() -> None:
         for column in ("relative_change", "loss_final", "kernel_change"):
             np.testing.assert_allclose(named.runs[column], own.runs[column], rtol=2e-4)
         assert (named.runs["evaluations"] == own.runs["evaluations"]).all()
-        assert "an optimiser of your own" in str(own)
+        assert "by your own optimiser" in str(own)
     done = measure(
         tanh,
         X,
@@ -304,6 +305,31 @@ def test_tokens_and_classes_are_whole_numbers() -> None:
     found = measure(make, tokens, [0, 1, 2, 1], x_test=[[4, 4]], y_test=[0], **QUICK)
     assert found.names == ["0.weight", "2.weight"] and found.runs["loss_initial"].between(0.5, 3).all()
     assert set(found.runs["test_error"]) <= {0.0, 1.0} and found.runs["test_loss"].gt(0).all()
+
+
+def test_networks_of_double_precision_get_such_data() -> None:
+    single = measure(lambda width: tanh(width), X, Y, **QUICK)
+    double = measure(lambda width: tanh(width).double(), X, Y, **QUICK)
+    for column in ("loss_final", "relative_change", "kernel_change"):
+        np.testing.assert_allclose(single.runs[column], double.runs[column], rtol=1e-2)
+
+
+def test_recurrent_layers_are_trained_without_warnings_of_torch() -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        measure(lambda width: Recurrent(width, 1), X, Y, **QUICK)
+    assert not seen
+
+
+def test_a_layer_that_is_lazy_in_one_norm_only_says_so() -> None:
+    frame = runs({"hidden": -0.5, "out": -0.5}, [32, 64, 128])
+    hidden = frame["layer"] == "hidden"
+    frame.loc[hidden, "relative_change_spectral"] = 0.1
+    lines = str(Measurement(frame, ["hidden", "out"], "by gd", None)).splitlines()
+    assert "hidden is lazy" in lines[1] and "; in operator norm it is critical: S = 0.00" in lines[1]
+    assert "out is lazy" in lines[2] and "operator" not in lines[2]
+    frame.loc[hidden, "relative_change_spectral"] *= 1 + 0.5 * (-1.0) ** frame.loc[hidden, "seed"]
+    assert "; in operator norm it is undetermined" in str(Measurement(frame, ["hidden"], "by gd", None))
 
 
 def test_numbers_of_numpy_and_a_function_of_width_and_seed_are_taken() -> None:
@@ -390,6 +416,11 @@ def test_numbers_of_numpy_and_a_function_of_width_and_seed_are_taken() -> None:
         ({"x_test": X[:2] + 1, "y_test": [1, 0]}, ["y of torch.int64", "are not like"]),
         ({"make": lambda width: 3}, ["width = 8, seed = 0: is of type int"]),
         ({"make": lambda width: nn.Linear(3, 1)}, ["ignores the width"]),
+        (
+            {"make": lambda width: nn.Sequential(nn.LazyLinear(width), nn.Linear(width, 1))},
+            ["width = 8, seed = 0: 0.weight has no shape before the first input", "Linear in the place of LazyLinear"],
+        ),
+        ({"make": lambda width: tanh(width).to("meta")}, ["width = 8, seed = 0: NotImplementedError"]),
         ({"make": mlp(4)}, ["allowed: a function that returns a torch.nn.Module"]),
     ],
 )
@@ -421,9 +452,9 @@ def jacobian(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 class Recurrent(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, width: int = 3, outputs: int = 2) -> None:
         super().__init__()
-        self.inside, self.readout = nn.GRU(1, 3, batch_first=True), nn.Linear(3, 2)
+        self.inside, self.readout = nn.GRU(1, width, batch_first=True), nn.Linear(width, outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = self.readout(self.inside(x[:, :, None])[0][:, -1])

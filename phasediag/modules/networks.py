@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from threading import RLock
@@ -90,6 +91,14 @@ def seeded(seed: int) -> Iterator[None]:
         finally:
             np.random.set_state(of_numpy)  # noqa: NPY002
             random.setstate(of_python)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Within, torch does not warn of operations that it computes for one network after the other, as attention and recurrent layers."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop")
+        yield
 
 
 def layers_of(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

@@ -15,12 +15,13 @@ from . import measures
 from .data import Points, loss_of
 from .descent import Settings, require_trains
 from .factory import WHAT, code_of
-from .networks import check_widths, layers_of, network
+from .networks import check_widths, layers_of, network, quietly
 from .spec import Spec
 from .study import ModuleStudy
 from .training import points_of, settings_of
 
 
+@quietly()
 def probed(spec: Spec, data: Dataset, folder: Path, source: str) -> ModuleStudy:
     """The study of a spec whose function was imported and tried: at every width, with the first exponents and the first seed.
 

@@ -22,7 +22,7 @@ from .data import Points, error_of, loss_of, loss_of_nothing
 from .descent import Course, Settings, Trained, train
 from .factory import Factory
 from .jobs import Job
-from .networks import Make, layers_of, network
+from .networks import Make, layers_of, network, quietly
 from .spec import TrainSpec
 
 Row = dict[str, Any]
@@ -37,6 +37,7 @@ class Trainer:
     factory: Factory
     layers: tuple[str, ...]
 
+    @quietly()
     def batch(self, jobs: Sequence[Job], device: str, threads: int) -> list[Row]:
         """Rows of ``runs``; ``threads`` groups of networks are trained at a time. A network that cannot be made or trained is a failed row.
 
@@ -65,6 +66,7 @@ class Trainer:
         """Nothing: no network of a module is kept whole."""
         return []
 
+    @quietly()
     def weights(self, job: Job, device: str) -> tuple[list[Row], Mapping[str, NDArray[Any]]]:
         """Rows of ``runs`` of one job, its data, and its layers before and after: ``NAME_initial`` and ``NAME_final``."""
         data, tests = points_of(self.data, device)

@@ -89,7 +89,9 @@ def _meant(error: BaseException, module: str, name: str, places: Sequence[str]) 
     if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
         package, _, missing = str(error.name).rpartition(".")
         path = getattr(sys.modules[package], "__path__", []) if package else places
-        return hint(missing, [found.name for found in pkgutil.iter_modules(path)])
+        close = hint(missing, [found.name for found in pkgutil.iter_modules(path)])
+        looked = "" if package else f"it was looked for in {' and '.join(dict.fromkeys(places))}; "
+        return close or looked
     return ""
 
 

@@ -22,6 +22,8 @@ _COLOURS = ("#1b6ca8", "#c0392b", "#2a9d5c", "#8e44ad", "#d98c10", "#16a0a0", "#
 _MARKERS = "osD^vP<>"
 _BARS = {"undetermined": "#8c8c8c"}
 """Colours of intervals that would not be seen on the grey of critical slopes."""
+_LEGEND_INSIDE, _LEGEND_COLUMNS, _LONGEST_NAME = 3, 3, 28
+"""More layers than these have their legend below both panels, in columns."""
 MOST_LABELS = 16
 """Layers whose names are shown; of more, every second or third one."""
 
@@ -37,9 +39,11 @@ def scaling(runs: pd.DataFrame, layers: pd.DataFrame, how: str) -> Figure:
         how: how the networks were trained, for the title.
     """
     names = list(layers["layer"])
-    figure = new_figure(DOUBLE_COLUMN, 2.9 + 0.09 * max(len(names) - 8, 0))
+    below = _LEGEND_INSIDE < len(names) <= len(_COLOURS)
+    rows = -(-len(names) // _LEGEND_COLUMNS) if below else 0
+    figure = new_figure(DOUBLE_COLUMN, 2.9 + 0.16 * rows + 0.09 * max(len(names) - 8, 0))
     left, right = figure.subplots(1, 2, width_ratios=[1.25, 1.0])
-    shown = [plain_text(name, 28) for name in names]
+    shown = [_ending(name) for name in names]
     for number, layer in enumerate(names):
         _draw_runs(left, runs.loc[runs["layer"] == layer], number, shown[number])
     left.set(xscale="log", yscale="log", xlabel="width $m$", ylabel="relative change of the layer")
@@ -47,10 +51,18 @@ def scaling(runs: pd.DataFrame, layers: pd.DataFrame, how: str) -> Figure:
     left.set_xticks(widths, [str(width) for width in widths], rotation=45 if len(widths) > 6 else 0)
     left.xaxis.set_minor_locator(NullLocator())
     left.set_title(f"trained {how.partition(',')[0]}")
-    if len(names) <= len(_COLOURS):
+    if below:
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=_LEGEND_COLUMNS)
+    elif len(names) <= _LEGEND_INSIDE:
         left.legend(loc="best")
     _draw_slopes(right, layers, shown, len(widths) >= LEAST_WIDTHS)
     return figure
+
+
+def _ending(name: str) -> str:
+    """The name of a layer, or the end of a long one: layers of one block begin alike."""
+    cut = len(name) - _LONGEST_NAME
+    return plain_text(name if cut <= 0 else f"…{name[cut + 1 :]}")
 
 
 def _draw_runs(ax: Axes, runs: pd.DataFrame, number: int, name: str) -> None:

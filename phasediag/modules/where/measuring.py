@@ -23,7 +23,7 @@ from ...spec.imported import in_words
 from ..alike import chunks_of
 from ..data import CROSS_ENTROPY, LOSSES, MSE, Points, loss_of_nothing, points, same_rows
 from ..descent import Method, Settings, Trained, train
-from ..networks import Make, check_widths, layers_of, network
+from ..networks import Make, check_widths, layers_of, network, quietly
 from ..optimised import Limits, Optimiser, train_by
 from ..probe import check_evaluates, check_trains
 from ..training import look, of_course
@@ -42,6 +42,7 @@ Rate = float | Callable[[int], float]
 _WHERE = "measure"
 
 
+@quietly()
 def measure(
     make: Make,
     x: ArrayLike | torch.Tensor,
@@ -220,7 +221,7 @@ class _Checked:
 
     def in_words(self, tolerance: float) -> str:
         """How the networks are trained: "by gd to 1 % of the loss of f = 0"."""
-        name = self.optimiser if isinstance(self.optimiser, str) else "an optimiser of your own"
+        name = self.optimiser if isinstance(self.optimiser, str) else "your own optimiser"
         return f"by {name} to {100 * tolerance:g} % of the loss of f = 0, {self.epochs} epochs at most"
 
 

@@ -32,6 +32,8 @@ MEANINGS = {
     "critical": "its relative change does not depend on the width",
 }
 
+ENDS = {"evaluation_limit": "at the limit of epochs"}
+
 
 class Slope(NamedTuple):
     """A slope with its 95 % interval, the regime that it tells, and how many runs it is from."""
@@ -201,7 +203,8 @@ class Measurement:
         elif remedy := settles(self.runs.loc[self.runs["layer"] == layer], slope):
             words += f"; {remedy}"
         spectral = self._slope(layer, "relative_change_spectral")
-        if spectral.regime not in (slope.regime, "undetermined"):
+        told = spectral.regime != "undetermined" or slope.regime == "linear"  # layers that are lazy in one norm only mislead
+        if told and spectral.regime != slope.regime and math.isfinite(spectral.slope):
             words += f"; in operator norm it {VERBS[spectral.regime]}: {spectral}"
         return words
 
@@ -218,21 +221,21 @@ class Measurement:
         exponents, off = location.exponents, location.uncertainty
         names = ["gamma", "gamma'", "gamma_1"][: 2 if location.depth == 2 else 3]
         values = ", ".join(
-            f"{name} = {value:.2f} ± {math.ceil(100 * error) / 100:.2f}"
+            f"{name} = {_signed(value)} ± {math.ceil(100 * error) / 100:.2f}"
             for name, value, error in zip(names, exponents, off, strict=False)
         )
         yield f"on the map of fully connected ReLU networks: {values}, from the scales at {len(self._widths)} widths"
         for _, row in self.layers.iterrows():
             agrees = row["predicted_regime"] == row["regime"]
-            verb = "as measured" if agrees else f"measured {row['regime']}"
-            rule = f"{row['predicted_regime']}, S = {_signed(row['predicted_slope'])}"
-            yield f"  {row['layer']} is {row['on_map']}: the rule says {rule}; {verb}"
+            measured = "the same" if agrees else row["regime"]
+            rule = f"{row['predicted_regime']}, S = {_signed(row['predicted_slope'])} at infinite width"
+            yield f"  {row['layer']} is {row['on_map']}: the rule says {rule}; the measured regime is {measured}"
 
     def _notes(self) -> Iterator[str]:
         jobs = self.runs.drop_duplicates(["width", "seed"])
         others = jobs.loc[jobs["status"] != "converged", "status"].value_counts()
         if len(others):
-            told = ", ".join(f"{count} {str(status).replace('_', ' ')}" for status, count in others.items())
+            told = ", ".join(f"{count} {ENDS.get(str(status), str(status))}" for status, count in others.items())
             yield (
                 f"left out: {others.sum()} of {len(jobs)} networks, whose training did not end at this loss ({told}); "
                 "more epochs, another learning rate or a larger loss_tolerance may let them converge"

@@ -23,7 +23,7 @@ function drawSlopes(point) {
     "S (95 %)",
     ...(limit ? ["m → ∞ (95 %)"] : []),
     "regime",
-    "predicted",
+    ...(content.depth ? ["predicted"] : []),
     "runs",
     ...(left ? ["left out"] : []),
   ];
@@ -32,7 +32,7 @@ function drawSlopes(point) {
     slopeText(layer, "slope", point),
     ...(limit ? [slopeText(layer, "slope_infinite", point)] : []),
     regimes[layer.regime[point]] || "–",
-    regimes[layer.predicted_regime[point]] || "–",
+    ...(content.depth ? [regimes[layer.predicted_regime[point]] || "–"] : []),
     String(layer.runs[point]),
     ...(left ? [String(layer.left_out[point])] : []),
   ]);
@@ -231,7 +231,7 @@ function networkChoice(kept, state) {
 }
 
 function placesOfNetworks() {
-  if (!content.networks.length) return [make("p", {}, "None; [samples] in the spec chooses them.")];
+  if (!content.networks.length) return [make("p", {}, content.depth ? "None; [samples] in the spec chooses them." : "None: torch modules are not kept.")];
   const shown = [...new Set(content.networks.map((network) => network.point))];
   const buttons = shown.map((point) => make("button", { type: "button", onclick: () => choose(point) }, placeText(point)));
   return [make("p", {}, "None at this point. There is one at:"), make("div", { class: "controls" }, ...buttons)];

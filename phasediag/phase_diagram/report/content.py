@@ -87,7 +87,7 @@ def notes(
         found.append("No slope is fitted: it needs converged runs of two widths at a point.")
     elif runs and not slopes["slope_infinite"].notna().any():
         found.append("No slope at infinite width is fitted: it needs four widths.")
-    if not has_networks:
+    if not has_networks and (slopes["depth"] > 0).all():  # of a reader's modules none is kept
         yet = " yet" if progress is not None and progress.missing else ""
         found.append(
             f"No network is kept whole{yet} (samples of the spec): functions and features are not shown."

@@ -104,9 +104,10 @@ function fromAddress() {
 }
 
 function subtitle() {
+  const kind = content.depth ? "Phase diagram" : "Torch modules"; // whose depth is not counted
   const depth = ["two", "three", "four", "five", "six", "seven", "eight"][content.depth - 2] ?? content.layers.length;
   const size = [plural(points.gamma.length, "point"), plural(content.widths.length, "width"), plural(content.runs, "run")];
-  return `Phase diagram, ${depth} layers: ${size.join(", ")}`;
+  return `${kind}, ${depth} layers: ${size.join(", ")}`;
 }
 
 // Wiring.

@@ -49,6 +49,7 @@ function summaryText(layer, column) {
   const total = regimes.reduce((sum, regime) => sum + counts[regime], 0);
   const parts = regimes.filter((regime) => counts[regime]).map((regime) => `${counts[regime]} ${regime}`);
   const first = `${symbol(layer.name)}: of ${plural(total, "point")}, ${parts.join(", ") || "none has a slope"}.`;
+  if (!content.depth) return first; // nothing is predicted of torch modules
   const distance = (content.line_distances[layer.name] || {})[column];
   if (!distance || !distance.rows) return `${first} The measured line crosses no row of the map where one is predicted.`;
   const shown = QUANTITIES[column].name;
