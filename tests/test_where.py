@@ -418,7 +418,10 @@ def test_numbers_of_numpy_and_a_function_of_width_and_seed_are_taken() -> None:
         ({"make": lambda width: nn.Linear(3, 1)}, ["ignores the width"]),
         (
             {"make": lambda width: nn.Sequential(nn.LazyLinear(width), nn.Linear(width, 1))},
-            ["width = 8, seed = 0: 0.weight has no shape before the first input", "Linear in the place of LazyLinear"],
+            [
+                "width = 8, seed = 0: 0.weight has no shape before the first input",
+                "Linear in the place of LazyLinear",
+            ],
         ),
         ({"make": lambda width: tanh(width).to("meta")}, ["width = 8, seed = 0: NotImplementedError"]),
         ({"make": mlp(4)}, ["allowed: a function that returns a torch.nn.Module"]),

@@ -42,7 +42,9 @@ class Modules(PlaneKind["Spec", "ModuleStudy", Job]):
 
         data = Dataset.from_arrays(arrays, f"{source}: data")
         require_points(spec.data, data, source)
-        beside = () if "://" in source else (str(Path(source).resolve().parent.parent),)  # where `init` has results go
+        beside = (
+            () if "://" in source else (str(Path(source).resolve().parent.parent),)
+        )  # where `init` has results go
         return ModuleStudy(spec, data, source, folders=beside)
 
     def trainer(self, study: ModuleStudy) -> Trainer:

@@ -203,7 +203,9 @@ class Measurement:
         elif remedy := settles(self.runs.loc[self.runs["layer"] == layer], slope):
             words += f"; {remedy}"
         spectral = self._slope(layer, "relative_change_spectral")
-        told = spectral.regime != "undetermined" or slope.regime == "linear"  # layers that are lazy in one norm only mislead
+        told = (
+            spectral.regime != "undetermined" or slope.regime == "linear"
+        )  # layers that are lazy in one norm only mislead
         if told and spectral.regime != slope.regime and math.isfinite(spectral.slope):
             words += f"; in operator norm it {VERBS[spectral.regime]}: {spectral}"
         return words
@@ -235,7 +237,9 @@ class Measurement:
         jobs = self.runs.drop_duplicates(["width", "seed"])
         others = jobs.loc[jobs["status"] != "converged", "status"].value_counts()
         if len(others):
-            told = ", ".join(f"{count} {ENDS.get(str(status), str(status))}" for status, count in others.items())
+            told = ", ".join(
+                f"{count} {ENDS.get(str(status), str(status))}" for status, count in others.items()
+            )
             yield (
                 f"left out: {others.sum()} of {len(jobs)} networks, whose training did not end at this loss ({told}); "
                 "more epochs, another learning rate or a larger loss_tolerance may let them converge"

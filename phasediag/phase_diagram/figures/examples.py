@@ -13,7 +13,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from ...display.figures import (
@@ -58,6 +58,8 @@ MOST = 1 + len(_FURTHER)
 """Points that one figure can tell apart, whatever their regimes."""
 _FEW = 4
 """A study of no more points shows them all."""
+_MOST_TICKS = 6
+"""Widths that have a tick each."""
 _LAYER_LINES: tuple[Any, ...] = ("-", (0, (3, 1.5)), ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 3)))
 _FAN, _FAN_SHARE = 4.0, 0.15
 """How far beyond the largest width the slope at infinite width is drawn, at least, and as a share of the decades that widths span."""
@@ -263,6 +265,12 @@ def _draw_scalings(ax: Axes, of_layer: pd.DataFrame, slopes_of: pd.DataFrame, sh
     ax.set(
         xscale="log", yscale="log", xlabel="width $m$", ylabel=rf"relative change $\mathrm{{RD}}({symbol})$"
     )
+    widths = sorted(set(of_layer["width"]))
+    if len(widths) <= _MOST_TICKS and widths[-1] < min(
+        100 * widths[0], 1e5
+    ):  # labels between powers of ten would overlap
+        ax.set_xticks(widths, [f"{width:g}" for width in widths])
+        ax.xaxis.set_minor_locator(NullLocator())
     handles, _ = ax.get_legend_handles_labels()
     if any(len(np.asarray(line.get_xdata())) for line in ax.lines if line.get_fillstyle() == "none"):
         style: dict[str, Any] = {"color": "#5c5c5c", "linestyle": "none", "marker": "o", "markersize": 4}
