@@ -143,6 +143,23 @@ def test_its_jobs_are_reproduced_where_its_function_is_found(folder: Path) -> No
     assert len(pd.read_parquet(folder / "all.parquet")) == 24
 
 
+def test_networks_that_cannot_be_made_fail_alone(folder: Path) -> None:
+    late = folder / "late"
+    late.mkdir()
+    code = NETS.replace(
+        "    return Net(", "    if gamma > 1:\n        raise ValueError('too large')\n    return Net("
+    )
+    (late / "tiny_nets.py").write_text(code)
+    (late / "late.toml").write_text(SPEC)
+    done = phasediag(late, "run", "late.toml", "--out", "out", "--local")
+    assert done.returncode == 1 and "6 of 12 jobs finished, 6 failed" in done.stdout, done.stderr
+    rows = runs_in(late / "out")
+    failed = rows["status"] == "failed"
+    assert (failed == (rows["gamma"] > 1)).all() and rows.loc[failed, "error"].str.contains("too large").all()
+    job = rows["job_id"][~failed].iloc[0]
+    assert "they agree" in told(folder, "reproduce", "late/out", job), "its function is beside the folder"
+
+
 def test_two_of_them_are_compared(folder: Path) -> None:
     told(folder, "compare", "out", "local", "-o", "differences")
     found = pd.read_parquet(folder / "differences" / "differences.parquet")

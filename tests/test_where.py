@@ -379,7 +379,11 @@ def test_numbers_of_numpy_and_a_function_of_width_and_seed_are_taken() -> None:
             {"optimiser": lambda module: 3},
             ["optimiser: TypeError: returns int", "returns a torch.optim.Optimizer"],
         ),
-        ({"optimiser": lambda module: 1 / 0}, ["optimiser: ZeroDivisionError"]),
+        ({"optimiser": lambda module: 1 / 0}, ["measure: optimiser: ZeroDivisionError"]),
+        (
+            {"optimiser": lambda module: torch.optim.SGD(mlp(4).parameters(), lr=0.1)},
+            ["measure: optimiser: ValueError: returns an optimiser that has no parameter of the module"],
+        ),
         (
             {"optimiser": lambda module: 3, "learning_rate": 0.1},
             ["learning_rate: is not supported with an optimiser of your own"],
@@ -402,7 +406,7 @@ def test_numbers_of_numpy_and_a_function_of_width_and_seed_are_taken() -> None:
             {"y": [0, 1, 0, 1, 0, 1], "loss": "mse"},
             ["loss: mse is not supported with y of whole numbers, which are classes"],
         ),
-        ({"y": [0, 1, 2, 0, 1, 2]}, ["returns 1 numbers for 3 classes"]),
+        ({"y": [0, 1, 2, 0, 1, 2]}, ["returns 1 number for 3 classes"]),
         ({"y": [0.0] * 6}, ["y: is zero everywhere"]),
         ({"y": [0, -1, 0, 0, 0, 0]}, ["y: holds the class -1"]),
         ({"y": [1.0] * 5}, ["x (6, 3) and y (5,) do not agree"]),

@@ -34,7 +34,8 @@ class Points(NamedTuple):
 
     def like(self, module: torch.nn.Module) -> Points:
         """The points with floating numbers in the precision of a module's weights."""
-        precision = next(part.dtype for part in module.parameters() if part.is_floating_point())
+        floating = (part.dtype for part in module.parameters() if part.is_floating_point())
+        precision = next(floating, torch.float32)
         x, y = (part.to(precision) if part.is_floating_point() else part for part in self)
         return Points(x, y)
 
@@ -54,7 +55,9 @@ def points(x: ArrayLike | torch.Tensor, y: ArrayLike | torch.Tensor, where: str)
         if targets.ndim > 1 and targets.numel() == len(targets):
             targets = targets.reshape(-1)
         if int(targets.min()) < 0:
-            raise InputError(f"{where}: y: holds the class {int(targets.min())}; allowed: classes from 0")
+            raise InputError(
+                f"{where}: y: holds the class {int(targets.min())}; allowed: classes from 0, or floating numbers"
+            )
     return Points(inputs, targets)
 
 

@@ -49,13 +49,16 @@ def train_by(
         stepper = optimiser(trained)
         if not isinstance(stepper, torch.optim.Optimizer):
             raise TypeError(f"returns {type(stepper).__name__}")
+        moved = {id(part) for group in stepper.param_groups for part in group["params"]}
+        if moved.isdisjoint(id(part) for part in trained.parameters()):
+            raise ValueError("returns an optimiser that has no parameter of the module")
         with seeded(seed):
             course = _train(stepper, trained, data, limits)
     except InputError:
         raise
     except Exception as error:  # whatever somebody's code raises
         raise InputError(
-            f"optimiser: {in_words(error)}; allowed: a function that takes a module and returns a torch.optim.Optimizer for it"
+            f"measure: optimiser: {in_words(error)}; allowed: a function that takes a module and returns a torch.optim.Optimizer for it"
         ) from None
     weights, buffers = (
         {name: part.detach()[None] for name, part in parts}

@@ -11,6 +11,7 @@ import torch
 from ..errors import InputError
 from ..spec.data import Dataset
 from ..spec.imported import in_words, load_function
+from ..studies import counted
 from . import measures
 from .data import Points, loss_of
 from .descent import Settings, require_trains
@@ -65,7 +66,8 @@ def check_evaluates(made: torch.nn.Module, data: Points, loss: str, classes: int
         raise InputError(f"{where}: {error}") from None
     if not _has_classes(output, classes):
         raise InputError(
-            f"{where}: returns {output.shape[1]} numbers for {classes} classes; allowed: one for each class"
+            f"{where}: returns {counted(output.shape[1], 'number')} for {classes} classes; "
+            "allowed: one for each class, or targets that are floating numbers"
         )
     if not math.isfinite(found):
         raise InputError(

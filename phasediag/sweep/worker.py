@@ -17,6 +17,7 @@ from ..devices import device_of_task, raise_if_lost
 from ..errors import InputError
 from ..spec.tables import ResourcesSpec
 from ..storage.files import patiently
+from ..storage.schema import FAILED
 from ..storage.store import Store
 from ..studies import Job, Row, Trainer
 from .lease import holds
@@ -107,8 +108,10 @@ def _publish(batch: Batch, shared: Shared, rows: Sequence[Row]) -> bool:
         return False
     if batch.sample:
         shared.store.publish_sample(rows)
-    else:
-        shared.store.publish_runs(rows)
+        return True
+    for failed in (False, True):  # they have files of their own
+        if some := [row for row in rows if (row["status"] == FAILED) == failed]:
+            shared.store.publish_runs(some)
     return True
 
 
