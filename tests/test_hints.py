@@ -68,6 +68,6 @@ def test_modules_and_functions_that_are_not_there_are_looked_for(text, meant, fo
     asked = rf"did you mean '{meant}'\? " if meant else ""
     with pytest.raises(
         InputError,
-        match=f"locate: {text}: [^;]*(; '[a-z_.]*' is not a package)?; {asked}allowed: PACK",
+        match=f"locate: {text}: [^;]*(; '[a-z_.]*' is not a package)?(; it was looked for in [^;]*)?; {asked}allowed: PACK",
     ):
         load_factory(text)

@@ -385,19 +385,19 @@ def test_a_node_without_the_function_says_which_node_it_is(tmp_path: Path) -> No
         InputError,
         match=rf"^network.factory on {socket.gethostname()}: nowhere_to_be_found:make: ModuleNotFoundError",
     ):
-        missing.load()
+        missing.function()
 
 
 def test_a_node_with_other_code_is_refused(tmp_path: Path) -> None:
     study = read(tmp_path)
     factory = KIND.trainer(study).factory
-    assert factory.load()(4, 0.5, 0.0, 0)[0].out_features == 4
+    assert factory.function()(4, 0.5, 0.0, 0)[0].out_features == 4
     other = dataclasses.replace(factory, code="0" * 20)
     with pytest.raises(
         InputError,
         match=rf"on {socket.gethostname()}: nets:make: its code differs from the code that the sweep was started",
     ):
-        other.load()
+        other.function()
 
 
 @pytest.mark.parametrize(
@@ -419,7 +419,7 @@ def test_code_is_what_is_run_and_not_how_it_is_laid_out(
 def test_modules_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
     a, b = read(tmp_path / "a"), read(tmp_path / "b", FACTORY.replace("nn.ReLU()", "nn.Tanh()"))
     trainers = [KIND.trainer(study) for study in (a, b, a)]
-    kinds_of = [type(trainer.factory.load()(4, 0.5, 0.0, 0)[1]) for trainer in trainers]
+    kinds_of = [type(trainer.factory.function()(4, 0.5, 0.0, 0)[1]) for trainer in trainers]
     assert kinds_of == [nn.ReLU, nn.Tanh, nn.ReLU]
 
 

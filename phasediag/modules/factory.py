@@ -33,7 +33,7 @@ class Factory:
     code: str = ""
     arguments: Mapping[str, object] = field(default_factory=dict)
 
-    def load(self) -> Function:
+    def function(self) -> Function:
         """The function, in a process that trains.
 
         Raises:

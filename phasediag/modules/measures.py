@@ -70,7 +70,7 @@ def outputs(model: torch.nn.Module, weights: Weights, buffers: Weights, x: torch
     training = model.training
     try:
         with torch.no_grad():
-            found: torch.Tensor = functional_call(model.eval(), ({**weights}, dict(buffers)), (x,))
+            found: torch.Tensor = functional_call(model.train(False), ({**weights}, dict(buffers)), (x,))
             return found
     finally:
         model.train(training)
@@ -90,7 +90,7 @@ def kernel(model: torch.nn.Module, weights: Weights, buffers: Weights, x: torch.
     points = x[_spread(len(x), min(KERNEL_POINTS, max(_KERNEL_NUMBERS // size, 2)))]
     training = model.training
     try:
-        model.eval()
+        model.train(False)
 
         def output(parts: Weights, point: torch.Tensor, number: int) -> torch.Tensor:
             found: torch.Tensor = functional_call(model, ({**parts, **fixed}, dict(buffers)), (point[None],))

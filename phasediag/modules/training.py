@@ -44,7 +44,7 @@ class Trainer:
         Raises:
             InputError: this machine has no such function.
         """
-        make, rows = self.factory.load(), dict[str, list[Row]]()
+        make, rows = self.factory.function(), dict[str, list[Row]]()
         data, tests = points_of(self.data, device)
         networks: dict[Job, torch.nn.Module] = {}
         for job in jobs:
@@ -70,7 +70,7 @@ class Trainer:
     def weights(self, job: Job, device: str) -> tuple[list[Row], Mapping[str, NDArray[Any]]]:
         """Rows of ``runs`` of one job, its data, and its layers before and after: ``NAME_initial`` and ``NAME_final``."""
         data, tests = points_of(self.data, device)
-        made = self._made(self.factory.load(), job).to(device)
+        made = self._made(self.factory.function(), job).to(device)
         found = self._train([made], [job], data.like(made))
         start = dict(made.named_parameters())
         arrays: dict[str, NDArray[Any]] = dict(self.data.arrays())

@@ -345,13 +345,13 @@ def _load_digits() -> _Rows:
 
 def _load_images(data: ImagesData, path: Path, source: str) -> tuple[_Rows, _Rows]:
     """The rows drawn from the training set, and those drawn from the test set."""
-    load = _load_mnist if isinstance(data, MnistData) else _load_cifar10
-    x, labels = load(path, False, source)
+    read = _load_mnist if isinstance(data, MnistData) else _load_cifar10
+    x, labels = read(path, False, source)
     keep = _draw(labels, data.samples, data.seed, f"{source}: data.samples")
     train = x[keep], labels[keep]
     if not data.test_samples:
         return train, (x[:0], labels[:0])
-    x, labels = load(path, True, source)
+    x, labels = read(path, True, source)
     keep = _draw(labels, data.test_samples, data.seed, f"{source}: data.test_samples")
     return train, (x[keep], labels[keep])
 

@@ -128,7 +128,7 @@ def _read(data: str, made: Callable[[], torch.nn.Module]) -> Data:
     """The data that the option names."""
     source = f"{_COMMAND}: --data"
     if data == "digits":
-        outputs = _has_classes(made().eval())
+        outputs = _has_classes(made().train(False))
         spec = DigitsData(kind="digits", test_fraction=0.2, targets="class" if outputs else "centred")
         return _of(load_data(spec, Path(), source))
     if ":" in data and not Path(data).exists():
