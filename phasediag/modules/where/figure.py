@@ -123,7 +123,7 @@ def _draw_slopes(ax: Axes, frame: pd.DataFrame, names: list[str], infinite: bool
             markersize=5,
             color="black",
             linestyle="none",
-            label="rule",
+            label=r"rule, $m \to \infty$",
         )
     step = -(-len(names) // MOST_LABELS)
     ax.set_yticks(places[::step], names[::step])

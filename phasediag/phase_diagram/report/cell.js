@@ -231,7 +231,8 @@ function networkChoice(kept, state) {
 }
 
 function placesOfNetworks() {
-  if (!content.networks.length) return [make("p", {}, content.depth ? "None; [samples] in the spec chooses them." : "None: torch modules are not kept.")];
+  if (!content.networks.length)
+    return [make("p", {}, content.depth ? "None; [samples] in the spec chooses them." : "None: torch modules are not kept.")];
   const shown = [...new Set(content.networks.map((network) => network.point))];
   const buttons = shown.map((point) => make("button", { type: "button", onclick: () => choose(point) }, placeText(point)));
   return [make("p", {}, "None at this point. There is one at:"), make("div", { class: "controls" }, ...buttons)];
