@@ -133,6 +133,13 @@ MeasureName = Annotated[
         autocompletion=lambda ctx: _measure_names(ctx),
     ),
 ]
+
+
+def _picture(help_text: str) -> Any:
+    """The option of a command that also draws a figure."""
+    return typer.Option("--figure", parser=_path, metavar="FILE.png", help=help_text, show_default=False)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -804,13 +811,7 @@ def locate(
     ] = None,
     figure: Annotated[
         Path | None,
-        typer.Option(
-            "--figure",
-            parser=_path,
-            metavar="FILE.png",
-            help="Draw the point on the predicted maps, as PNG, SVG or PDF.",
-            show_default=False,
-        ),
+        _picture("Draw the point on the predicted maps, as PNG, SVG or PDF."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -849,9 +850,9 @@ def locate(
         widths: Sequence[Any] = WIDTHS if width is None else read_widths(width)
         found = locate_module(load_factory(module), widths=widths)
     if figure is not None:
-        from .phase_diagram.figures.location import location_map, write_location
+        from .phase_diagram.figures.location import location_map, write_picture
 
-        write_location(location_map(found), figure)
+        write_picture(location_map(found), figure)
     if as_json:
         print_json(found.to_dict())
     else:
@@ -903,13 +904,7 @@ def where(
     ] = 0.01,
     figure: Annotated[
         Path | None,
-        typer.Option(
-            "--figure",
-            parser=_path,
-            metavar="FILE.png",
-            help="Draw the relative change against the width, as PNG, SVG or PDF.",
-            show_default=False,
-        ),
+        _picture("Draw the relative change against the width, as PNG, SVG or PDF."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -933,9 +928,9 @@ def where(
         check_picture(figure)
     found = measured(module, width, seeds, data, optimiser, learning_rate, epochs, batch_size, loss_tolerance)
     if figure is not None:
-        from .phase_diagram.figures.location import write_location
+        from .phase_diagram.figures.location import write_picture
 
-        write_location(found.plot(), figure)
+        write_picture(found.plot(), figure)
     if as_json:
         print_json(found.to_dict())
     else:

@@ -361,6 +361,6 @@ def test_the_memory_of_descent_is_what_batches_are_sized_by(
         jobs = [Job(str(seed), depth, width, width, depth / 2, 0.1, 0.0, seed) for seed in range(count)]
         training._chunks(jobs, x.shape, settings, "cuda", 1)
         with Peak() as peak:
-            training._descend(jobs, x, y, settings, "cpu", False, True, None)
+            training._descend(jobs, x, y, settings, "cpu")
         peaks.append(peak.bytes)
     assert 0.4 * counted[0] < (peaks[1] - peaks[0]) / 8 <= counted[0]

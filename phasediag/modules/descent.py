@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -276,7 +277,7 @@ def _stacked(parts: Sequence[Mapping[str, torch.Tensor]]) -> Tensors:
     return {name: torch.stack([part[name].detach() for part in parts]) for name in parts[0]}
 
 
-class _Gradients:
+class _Gradients(ABC):
     """Losses (J,) and gradients of J networks of one architecture, each on points of its own, x (J, b, ...) and y (J, b, ...)."""
 
     def __init__(self, model: torch.nn.Module, loss: str) -> None:
@@ -288,21 +289,21 @@ class _Gradients:
         moving = {name: part for name, part in weights.items() if name in self._trainable}
         return moving, {name: part for name, part in weights.items() if name not in moving}
 
+    @abstractmethod
     def of(
         self, weights: Tensors, buffers: Tensors, x: torch.Tensor, y: torch.Tensor
     ) -> tuple[torch.Tensor, Tensors]:
         """The losses, and the gradients of all that trains."""
-        raise NotImplementedError
 
+    @abstractmethod
     def losses(self, weights: Tensors, buffers: Tensors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The losses alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def through_kernel(
         self, weights: Tensors, buffers: Tensors, x: torch.Tensor, y: torch.Tensor, direction: torch.Tensor
     ) -> torch.Tensor:
         """Products of the tangent kernels with directions in the space of outputs (J, n, ...)."""
-        raise NotImplementedError
 
     def directions(self, weights: Tensors, buffers: Tensors, x: torch.Tensor, y: torch.Tensor) -> Tensors:
         """Directions of length 1 in the space of outputs, (J, n, ...), the same for all networks."""

@@ -71,13 +71,16 @@ class Trainer:
         """Rows of ``runs`` of one job, its data, and its layers before and after: ``NAME_initial`` and ``NAME_final``."""
         data, tests = points_of(self.data, device)
         made = self._made(self.factory.function(), job).to(device)
-        found = self._train([made], [job], data.like(made))
+        data, tests = data.like(made), tests.like(made)
+        started = time.perf_counter()
+        found = self._train([made], [job], data)
+        seconds = time.perf_counter() - started
         start = dict(made.named_parameters())
         arrays: dict[str, NDArray[Any]] = dict(self.data.arrays())
         for layer in self.layers:
             arrays[f"{layer}_initial"] = start[layer].detach().cpu().numpy()
             arrays[f"{layer}_final"] = found.weights[layer][0].cpu().numpy()
-        [rows] = self._rows([job], [made], data, tests, device_name(device))
+        [rows] = self._measured([job], [made], found, seconds, data, tests, device_name(device))
         return rows, arrays
 
     def failed(self, job: Job, error: str) -> list[Row]:
@@ -107,14 +110,26 @@ class Trainer:
         tests: Points,
         device: str,
     ) -> list[list[Row]]:
-        """The rows of each of some jobs, whose networks differ in their weights alone."""
+        """The rows of each of some jobs, whose networks differ in their weights alone and are trained here."""
         data, tests, started = data.like(networks[0]), tests.like(networks[0]), time.perf_counter()
         try:
             trained = self._train(networks, jobs, data)
         except InputError as error:
             return [self.failed(job, str(error)) for job in jobs]
-        seconds = (time.perf_counter() - started) / max(sum(course.epochs for course in trained.courses), 1)
-        rows = []
+        return self._measured(jobs, networks, trained, time.perf_counter() - started, data, tests, device)
+
+    def _measured(
+        self,
+        jobs: Sequence[Job],
+        networks: Sequence[torch.nn.Module],
+        trained: Trained,
+        seconds: float,
+        data: Points,
+        tests: Points,
+        device: str,
+    ) -> list[list[Row]]:
+        """The rows of each of some jobs, whose networks took so many seconds to train in all."""
+        share, rows = seconds / max(sum(course.epochs for course in trained.courses), 1), []
         for index, (job, made) in enumerate(zip(jobs, networks, strict=True)):
             looked = look(made, trained, index, data, tests, self.settings.loss, job.seed)
             course = trained.courses[index]
@@ -122,7 +137,7 @@ class Trainer:
                 **of_course(course),
                 "batching": TOGETHER if trained.together else ALONE,
                 "error": "",
-                "wall_seconds": seconds * course.epochs,
+                "wall_seconds": share * course.epochs,
                 "device": device,
                 "version": VERSION,
             }

@@ -417,8 +417,11 @@ def _train_chunk(
     points: Array | None,
 ) -> list[Trained]:
     started = time.perf_counter()
-    train = _integrate if settings.method == "gradient-flow" else _descend
-    networks, outcome = train(jobs, x, y, settings, device, trace, keep, points)
+    networks: Network | Networks
+    if settings.method == "gradient-flow":
+        networks, outcome = _integrate(jobs, x, y, settings, device, trace, keep, points)
+    else:
+        networks, outcome = _descend(jobs, x, y, settings, device, trace)
     share = (time.perf_counter() - started) / max(sum(outcome.evaluations), 1)
     return [
         Trained(
@@ -487,8 +490,6 @@ def _descend(
     settings: TrainSpec,
     device: str,
     trace: bool = False,
-    keep: bool = True,
-    points: Array | None = None,
     visits: Visits[Any] | None = None,
 ) -> tuple[Networks, Outcome]:
     """Gradient descent or Adam, for networks of any depth."""

@@ -139,7 +139,7 @@ def check_picture(file: Path) -> None:
     check_outside_studies(file)
 
 
-def write_location(figure: Figure, file: Path) -> None:
+def write_picture(figure: Figure, file: Path) -> None:
     """Writes the figure to a file, by its ending. Raises `InputError` if it cannot be written there."""
     check_picture(file)
     kind = _format_of(file)
