@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import numpy as np
 from numba import types
+from numba.np.numpy_support import from_dtype
 
 from phasediag.engine.networks import Trial
 from phasediag.engine.steps import Front
@@ -23,6 +24,16 @@ def array(of: types.Type, dimensions: int) -> types.Array:
 
 def together(*parts: types.Type) -> types.Type:
     return types.Tuple(parts) if len(set(parts)) > 1 else types.UniTuple(parts[0], len(parts))
+
+
+def type_of(argument: Any) -> types.Type:
+    """What numba-cuda compiles a kernel for, where it is called with this."""
+    if isinstance(argument, tuple):
+        parts = [type_of(part) for part in argument]
+        return types.NamedTuple(parts, type(argument)) if hasattr(argument, "_fields") else together(*parts)
+    if isinstance(argument, np.ndarray):
+        return array(from_dtype(argument.dtype), argument.ndim)
+    return {bool: FLAG, int: COUNT, float: FLOAT}[type(argument)]
 
 
 def groups(real: types.Float) -> tuple[types.Type, ...]:
@@ -40,11 +51,11 @@ def groups(real: types.Float) -> tuple[types.Type, ...]:
 
 def of_teams(real: types.Float) -> dict[str, tuple[types.Type, ...]]:
     """And of those that run a team for a job, or for a row of a matrix."""
-    arrays: list[np.ndarray] = list(Front.of(np.zeros, 1, 2, 2, 2))
-    kinds = {"float64": FLOAT, "int64": COUNT, "bool": FLAG}
-    parts = [array(kinds[part.dtype.name], part.ndim) for part in arrays]
-    front, jobs = types.NamedTuple(parts, Front), array(COUNT, 1)
-    trial = types.NamedTuple([array(FLOAT, rank) for rank in (2, 4, 1, 1, 2)], Trial)
+    front, trial, jobs = (
+        type_of(Front.of(np.zeros, 1, 2, 2, 2)),
+        type_of(Trial.empty(1, 2, 2)),
+        array(COUNT, 1),
+    )
     return {
         "begin": (front, jobs, array(FLOAT, 2), array(FLOAT, 4), array(FLOAT, 2), FLOAT),
         "ends": (front, jobs, array(FLAG, 2), FLOAT, FLOAT, COUNT),

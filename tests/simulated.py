@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+import cards
 import numpy as np
 import torch
-from numba import cuda
+from numba import cuda, types
 
 from phasediag.engine import kernels, modes, neurons, pieces, products, single, steps, teams
 from phasediag.engine.callees import Function
@@ -21,6 +22,7 @@ from phasediag.engine.flow import Settings, integrate
 from phasediag.engine.networks import Initialisation, Outcome, Trial
 from phasediag.engine.relu_cpu import ReluNetworkCPU
 from phasediag.engine.relu_gpu import ReluNetworkGPU
+from phasediag.engine.runners import Launcher, each
 
 MODULES: tuple[ModuleType, ...] = (teams, modes, pieces, products, neurons, single, steps)
 SHAPES = [
@@ -73,10 +75,30 @@ def step(network: Any, repeats: int) -> Trial:
     return Trial(*map(get, network.trial(*map(put, given), 1e-4)))
 
 
+def watched() -> Launcher:
+    """Launches, with arguments of the types that `test_kernels.py` compiles kernels for."""
+    launch, of_teams, of_neurons = kernels.KERNELS, cards.of_teams(types.float64), cards.groups(types.float64)
+
+    def of(argument: Any) -> types.Type:
+        return cards.type_of(
+            each(lambda part: part.numpy() if isinstance(part, torch.Tensor) else part, argument)
+        )
+
+    def neurons(blocks: int, flags: Any, groups: Any) -> None:
+        assert tuple(map(of, (flags, *groups))) == of_neurons
+        launch.neurons(blocks, flags, groups)
+
+    def teams(function: Any, lanes: int, arguments: Any) -> None:
+        assert tuple(map(of, arguments)) == of_teams[function.__name__], function.__name__
+        launch.teams(function, lanes, arguments)
+
+    return launch._replace(neurons=neurons, teams=teams, most_blocks=2)
+
+
 def on_gpu(*arguments: Any) -> ReluNetworkGPU:
     """A network whose functions are launched as kernels."""
     network = ReluNetworkGPU.initialised(*arguments, "float64", "cpu")
-    network._card.launch = network._mover.launch = kernels.KERNELS._replace(most_blocks=2)
+    network._card.launch = network._mover.launch = watched()
     return network
 
 
