@@ -500,7 +500,7 @@ def fit(out: Out, measure: MeasureName = None, as_json: Json = False) -> None:
     store = _existing_and_writable(out)
     kind = kind_in(store)
     if measure is not None:
-        found = kind.measure(Results(store), measure)
+        found = kind.measure(Results(store), measure, fitted=True)
         list(found.write(store))
         _note_missing(_status_of(store), store.out)
         if as_json:

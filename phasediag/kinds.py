@@ -147,11 +147,11 @@ class Kind(ABC, Generic[SpecT, StudyT, JobT]):
         """The measures of this kind that `measure` takes: the name of each, and what it is."""
         return ()
 
-    def measure(self, results: Held, name: str) -> Measured:
+    def measure(self, results: Held, name: str, fitted: bool = False) -> Measured:
         """What a folder says of one measure, by the name of its column.
 
         Raises:
-            InputError: there is no such measure, the rows have no value of it, or the kind has no measures.
+            InputError: there is no such measure, or none that is `fitted`; the rows have no value of it, or the kind has no measures.
         """
         raise self._lacks("measure", results.store)
 

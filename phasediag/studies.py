@@ -216,6 +216,10 @@ class Study(ABC, Generic[CellT, JobT]):
     def cost(self, job: JobT) -> Cost:
         """What a job takes, predicted, on the planned device."""
 
+    def sample_cost(self, job: JobT) -> Cost:
+        """What it takes to train a network and keep it whole, predicted; unless a study says otherwise, what training it takes."""
+        return self.cost(job)
+
     @abstractmethod
     def group(self, job: JobT) -> object:
         """The value of `grouped_by` of a job."""

@@ -72,6 +72,10 @@ def test_the_maps_of_a_measure_are_drawn_and_no_others(store):
             "measure: 'orientations' is not supported; allowed: .*values",
         ),
         (
+            ("fit", "--measure", "time"),
+            "runs: time has no value in any row; allowed: relative_change, relative_change_spectral\n",
+        ),
+        (
             ("plot", "--measure", "time", "--points", "0.5,0"),
             "plot: --points cannot be given together with --measure",
         ),

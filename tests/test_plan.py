@@ -104,6 +104,21 @@ def test_a_fixed_step_is_counted_with_its_limit():
     assert max(b.seconds for b in missing_batches(flow, {}, [], 1)) < min(seconds)
 
 
+def test_a_network_that_is_kept_is_trained_twice_where_its_film_can_be_seen():
+    here = study(samples=[(0.5, 0.0)])
+    [kept] = [batch for batch in missing_batches(here, {}, [], 1) if batch.sample]
+    cost = here.cost(here.sample_jobs()[0])
+    assert math.isclose(kept.seconds, 2 * (cost.seconds + cost.shared))
+    assert kept.limit >= plan.LIMIT_FACTOR * 2 * cost.worst
+    train = here.spec.train.model_copy(
+        update={"method": "adam", "learning_rate": 0.1, "max_evaluations": 7000}
+    )
+    adam = PhaseDiagramStudy(here.spec.model_copy(update={"train": train}), here.data, here.source)
+    [kept] = [batch for batch in missing_batches(adam, {}, [], 1) if batch.sample]
+    cost = adam.cost(adam.sample_jobs()[0])
+    assert math.isclose(kept.seconds, cost.seconds + cost.shared)
+
+
 def test_halves_of_a_batch_share_its_jobs_and_its_time():
     batch = Batch(tuple(study().jobs()[:5]), 5.0)
     halves = split(batch)

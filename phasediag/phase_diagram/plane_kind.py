@@ -96,12 +96,14 @@ class PlaneKind(Kind[SpecT, StudyT, JobT]):
 
         return [(measure.name, measure.words) for measure in MEASURES.values()]
 
-    def measure(self, results: Held, name: str) -> OfMeasure:
+    def measure(self, results: Held, name: str, fitted: bool = False) -> OfMeasure:
         from .fitting import usable_runs
-        from .measures import in_order, measure_named
+        from .measures import in_order, measure_named, power_named
 
-        measure, runs = measure_named(name), require_runs(results.runs, results.store)
-        there = [one.name for one in in_order(runs.columns) if usable_runs(runs, one).any()]
+        measure = power_named(name) if fitted else measure_named(name)
+        runs = require_runs(results.runs, results.store)
+        allowed = [one for one in in_order(runs.columns) if one.is_power or not fitted]
+        there = [one.name for one in allowed if usable_runs(runs, one).any()]
         if name not in there:
             raise InputError(
                 f"{results.store.name('runs')}: {name} has no value in any row; allowed: {', '.join(there) or 'none'}"

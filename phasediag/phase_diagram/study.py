@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -78,6 +78,13 @@ class PhaseDiagramStudy(PlaneStudy[Job]):
         fixed = None if train.method == "gradient-flow" else train.max_evaluations
         device = self.planned_device
         return cost_of(job, points, inputs, train.max_evaluations, fixed, device, train.accuracy)
+
+    def sample_cost(self, job: Job) -> Cost:
+        cost = self.cost(job)
+        if self.spec.train.method == "adam":
+            return cost
+        # for its film, the network is trained again
+        return replace(cost, seconds=2 * cost.seconds, shared=2 * cost.shared, worst=2 * cost.worst)
 
     def compiles(self, job: Job) -> str:
         train = self.spec.train

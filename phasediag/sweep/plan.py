@@ -180,7 +180,7 @@ def missing_batches(
     """
     kept = set(kept)
     missing = [job for job in study.jobs() if job.job_id not in statuses]
-    samples = [_Costed(job, study.cost(job)) for job in study.sample_jobs() if job.job_id not in kept]
+    samples = [_Costed(job, study.sample_cost(job)) for job in study.sample_jobs() if job.job_id not in kept]
     whole = [_batch([one], sample=True) for one in samples]
     device = study.planned_device
     return longest_first([*make_batches(missing, study.cost, slots, device, threads), *whole])

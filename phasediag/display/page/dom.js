@@ -97,7 +97,8 @@ function tickText(part, power, most = 4) {
     : `${part === 1 ? "" : part + "·"}10${raised(String(power))}`;
 }
 
-const exponent = (number) => minus(String(number));
+/** With at most four significant digits. */
+const exponent = (number) => minus(String(Number(number.toPrecision(4))));
 /** Names of layers in a text with their numbers below the line. */
 const symbol = (text) => text.replace(/\b([A-Z])(\d)\b/g, (_, letter, digit) => letter + "₀₁₂₃₄₅₆₇₈₉"[digit]);
 const interval = (middle, low, high) =>
