@@ -835,7 +835,7 @@ def locate(
     from .phase_diagram.locate.scales import locate_scales, read_widths
 
     if figure is not None:  # before anything is measured
-        from .phase_diagram.figures.location import check_picture
+        from .display.pictures import check_picture
 
         check_picture(figure)
     scales = {"--alpha": alpha, "--beta-1": beta_1, "--beta-2": beta_2, "--beta-3": beta_3}
@@ -850,7 +850,8 @@ def locate(
         widths: Sequence[Any] = WIDTHS if width is None else read_widths(width)
         found = locate_module(load_factory(module), widths=widths)
     if figure is not None:
-        from .phase_diagram.figures.location import location_map, write_picture
+        from .display.pictures import write_picture
+        from .phase_diagram.figures.location import location_map
 
         write_picture(location_map(found), figure)
     if as_json:
@@ -923,12 +924,12 @@ def where(
     from .modules.where.command import measured
 
     if figure is not None:  # before anything is trained
-        from .phase_diagram.figures.location import check_picture
+        from .display.pictures import check_picture
 
         check_picture(figure)
     found = measured(module, width, seeds, data, optimiser, learning_rate, epochs, batch_size, loss_tolerance)
     if figure is not None:
-        from .phase_diagram.figures.location import write_picture
+        from .display.pictures import write_picture
 
         write_picture(found.plot(), figure)
     if as_json:

@@ -15,10 +15,10 @@ from torch import nn
 
 from phasediag.devices import side_by_side
 from phasediag.errors import InputError
-from phasediag.modules import descent
 from phasediag.modules.alike import groups
 from phasediag.modules.data import Points, loss_of
-from phasediag.modules.descent import Settings, Trained, train
+from phasediag.modules.descent.course import Settings, Trained
+from phasediag.modules.descent.train import train
 from phasediag.modules.examples.mlp import make as two_layers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -104,7 +104,9 @@ MODULES = {
 def how(
     method: str, rate: float | None, epochs: int = 6, size: int = 3, loss: str = "mse", target: float = 1e-9
 ) -> Settings:
-    return Settings(method, rate, epochs, size, loss, target)  # type: ignore[arg-type]
+    return Settings(
+        method=method, learning_rate=rate, epochs=epochs, batch_size=size, loss=loss, target=target
+    )  # type: ignore[arg-type]
 
 
 def trained(make: Callable[[], nn.Module], settings: Settings, data: Points, seeds: list[int]) -> Trained:
@@ -222,7 +224,7 @@ def largest_curvature(network: nn.Module, data: Points) -> float:
 def test_chosen_steps_are_stable_and_the_loss_falls_with_each(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(descent, "_MOST_MOVED", math.inf)
+    monkeypatch.setattr("phasediag.modules.descent.train._MOST_MOVED", math.inf)
     data, network = points(), drawn(4, MODULES[name])
     losses, times = [math.inf], [0.0]
     for epochs in range(1, 13):
@@ -238,7 +240,7 @@ def test_chosen_steps_are_stable_and_the_loss_falls_with_each(
 def test_chosen_steps_of_classes_are_twice_as_long_for_half_the_curvature(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(descent, "_MOST_MOVED", math.inf)
+    monkeypatch.setattr("phasediag.modules.descent.train._MOST_MOVED", math.inf)
     data = points(classes=3)
     make = functools.partial(mlp, outputs=3)
     found = trained(make, how("gd", None, 1, loss="cross-entropy"), data, [4])
@@ -271,7 +273,7 @@ def test_chosen_steps_follow_the_flow_of_a_condensed_network(monkeypatch: pytest
     target = 0.8 * trained(condensed, how("gd", None, 1), data, [4]).courses[0].loss_initial
     changes = []
     for most in (0.1, 0.02):
-        monkeypatch.setattr(descent, "_MOST_MOVED", most)
+        monkeypatch.setattr("phasediag.modules.descent.train._MOST_MOVED", most)
         found = trained(condensed, how("gd", None, 4000, target=target), data, [4])
         assert found.courses[0].status == "converged"
         start = dict(drawn(4, condensed).named_parameters())

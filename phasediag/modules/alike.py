@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from .descent import MOST_TOGETHER, TOGETHER_NUMBERS
+from .descent.together import MOST_TOGETHER, TOGETHER_NUMBERS
 
 _JobT = TypeVar("_JobT", bound=Hashable)
 _OF_TORCH = frozenset(vars(torch.nn.Module()))

@@ -14,7 +14,8 @@ from ..spec.imported import in_words, load_function
 from ..studies import counted
 from . import measures
 from .data import Points, loss_of
-from .descent import Settings, require_trains
+from .descent.course import Settings
+from .descent.train import require_trains
 from .factory import WHAT, code_of
 from .networks import check_widths, layers_of, network, quietly
 from .spec import Spec

@@ -19,7 +19,8 @@ from . import measures
 from .alike import chunks_of
 from .columns import ALONE, RUNS, TOGETHER
 from .data import Points, error_of, loss_of, loss_of_nothing
-from .descent import Course, Settings, Trained, train
+from .descent.course import Course, Settings, Trained
+from .descent.train import train
 from .factory import Factory
 from .jobs import Job
 from .networks import Make, layers_of, network, quietly
@@ -164,7 +165,14 @@ def points_of(data: Dataset, device: str) -> tuple[Points, Points]:
 def settings_of(spec: TrainSpec, width: int, data: Points, classes: int) -> Settings:
     """How networks of a width are trained."""
     target = spec.loss_tolerance * loss_of_nothing(data.y, classes, spec.loss)
-    return Settings(spec.method, spec.rate(width), spec.epochs, spec.batch_size, spec.loss, target)
+    return Settings(
+        method=spec.method,
+        learning_rate=spec.rate(width),
+        epochs=spec.epochs,
+        batch_size=spec.batch_size,
+        loss=spec.loss,
+        target=target,
+    )
 
 
 def look(
@@ -208,15 +216,19 @@ def of_course(course: Course) -> Row:
     }
 
 
-def _identity(job: Job, layer: str) -> Row:
+def identity(layer: str, width: int, seed: int, gamma: float = 0.0, gamma_prime: float = 0.0) -> Row:
+    """The columns that say which layer of which network a row is about."""
     return {
-        "job_id": job.job_id,
-        "depth": 0,
         "layer": layer,
-        "width": job.width,
-        "neurons": job.width,
-        "gamma": job.gamma,
-        "gamma_prime": job.gamma_prime,
+        "depth": 0,
+        "width": width,
+        "neurons": width,
+        "gamma": gamma,
+        "gamma_prime": gamma_prime,
         "gamma_1": 0.0,
-        "seed": job.seed,
+        "seed": seed,
     }
+
+
+def _identity(job: Job, layer: str) -> Row:
+    return {"job_id": job.job_id, **identity(layer, job.width, job.seed, job.gamma, job.gamma_prime)}

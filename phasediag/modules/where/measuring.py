@@ -22,11 +22,12 @@ from ...phase_diagram.locate.networks import locate_module
 from ...spec.imported import in_words
 from ..alike import chunks_of
 from ..data import CROSS_ENTROPY, LOSSES, MSE, Points, loss_of_nothing, points, same_rows
-from ..descent import Method, Settings, Trained, train
+from ..descent.course import Limits, Method, Settings, Trained
+from ..descent.optimised import Optimiser, train_by
+from ..descent.train import train
 from ..networks import Make, check_widths, layers_of, network, quietly
-from ..optimised import Limits, Optimiser, train_by
 from ..probe import check_evaluates, check_trains
-from ..training import look, of_course
+from ..training import identity, look, of_course
 from .verdict import Measurement
 
 WIDTHS = (64, 128, 256, 512, 1024)
@@ -212,7 +213,11 @@ class _Checked:
     def of_width(self, width: int, loss: str, target: float) -> Settings:
         """How networks of a width are trained, by one of the named optimisers."""
         [method] = (name for name in METHODS if name == self.optimiser)
-        return Settings(method, self.rate(width), self.epochs, self.batch_size, loss, target)
+        return Settings(method=method, learning_rate=self.rate(width), **vars(self.limits(loss, target)))
+
+    def limits(self, loss: str, target: float) -> Limits:
+        """On what networks are trained, and until when."""
+        return Limits(epochs=self.epochs, batch_size=self.batch_size, loss=loss, target=target)
 
     @property
     def follows_flow(self) -> bool:
@@ -283,7 +288,7 @@ def _trained(
     """Networks of one width after training, those together that were trained together."""
     optimiser = settings.optimiser
     if callable(optimiser):
-        limits = Limits(settings.epochs, settings.batch_size, loss, target)
+        limits = settings.limits(loss, target)
         return [([seed], train_by(optimiser, made, seed, data, limits)) for seed, made in networks.items()]
     how = settings.of_width(width, loss, target)
     return [
@@ -295,10 +300,7 @@ def _rows(
     width: int, seed: int, looked: dict[str, dict[str, object]], course: dict[str, object]
 ) -> list[dict[str, object]]:
     """The rows of one network, one for each layer."""
-    place = {"depth": 0, "width": width, "neurons": width, "gamma": 0.0, "gamma_prime": 0.0, "gamma_1": 0.0}
-    return [
-        {"layer": layer, **place, "seed": seed, **of_layer, **course} for layer, of_layer in looked.items()
-    ]
+    return [{**identity(layer, width, seed), **of_layer, **course} for layer, of_layer in looked.items()]
 
 
 def _location(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import repeat
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -16,9 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...display.figures import DOUBLE_COLUMN, FORMATS, STYLE, Array, new_figure, render
-from ...errors import InputError
-from ...storage.files import check_outside_studies, write_file
+from ...display.figures import DOUBLE_COLUMN, STYLE, Array, new_figure
 from .. import theory
 from ..info import SLOPE_LIMIT
 from ..locate.location import Location
@@ -129,22 +126,3 @@ def _range(at: float, off: float, low: float, high: float) -> Array:
     """Coordinates of an axis that holds a point with its bar, and at least these two numbers."""
     reach = abs(off) + _MARGIN
     return np.linspace(min(low, at - reach), max(high, at + reach), _STEPS)
-
-
-def check_picture(file: Path) -> None:
-    """Raises `InputError` if the ending of a file is no format of figures, or the file lies in the folder of a study."""
-    if _format_of(file) not in FORMATS:
-        allowed = ", ".join(f".{name}" for name in FORMATS)
-        raise InputError(f"{file}: is not supported; allowed: a name that ends in one of {allowed}")
-    check_outside_studies(file)
-
-
-def write_picture(figure: Figure, file: Path) -> None:
-    """Writes the figure to a file, by its ending. Raises `InputError` if it cannot be written there."""
-    check_picture(file)
-    kind = _format_of(file)
-    write_file(file, render(figure, [kind])[kind])
-
-
-def _format_of(file: Path) -> str:
-    return file.suffix.lower().removeprefix(".")

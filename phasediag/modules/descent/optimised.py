@@ -5,35 +5,17 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
-from ..errors import InputError
-from ..spec.imported import in_words
-from .data import Points, loss_of
-from .descent import Course, Trained
-from .networks import seeded
+from ...errors import InputError
+from ...spec.imported import in_words
+from ..data import Points, loss_of
+from ..networks import seeded
+from .course import Course, Limits, Trained
 
 Optimiser = Callable[[torch.nn.Module], torch.optim.Optimizer]
 """A function that takes a module and returns what takes its steps."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When training ends, and on what.
-
-    Attributes:
-        epochs: passes over the data, at most.
-        batch_size: points of a minibatch; all of them are one if there are no more.
-        loss: "mse" or "cross-entropy".
-        target: the loss at which it ends.
-    """
-
-    epochs: int
-    batch_size: int
-    loss: str
-    target: float
 
 
 def train_by(

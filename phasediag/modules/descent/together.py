@@ -1,0 +1,133 @@
+"""Whether networks of one architecture can be trained by one operation for all, and no row depends on what else is trained with it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import torch
+
+from ...errors import InputError
+from ...spec.imported import in_words
+from ..data import Points
+from ..networks import seeded
+from .course import Settings, Tensors
+from .gradients import Alone, Gradients, Together
+
+LEAST_TOGETHER, _LANES_TRIED = 4, (4, 5, 7, 11)
+"""Products of fewer matrices are summed in another order: a row would depend on how many networks are trained with it."""
+TOGETHER_NUMBERS, MOST_TOGETHER = 2**22, 64
+"""Weights of the networks that are trained together, at most: the handful of arrays of that size should stay in the cache. And networks."""
+
+
+def work_together(
+    model: torch.nn.Module, weights: Tensors, buffers: Tensors, data: Points, settings: Settings
+) -> bool:
+    """Whether networks can be trained by one operation for all; raises `InputError` if not even alone.
+
+    They can if each is computed as it would be among any others, to the last bit: where sizes are no multiples of what a processor
+    computes at a time, functions such as tanh are rounded in another way at the end of an array; batch norm sums in an order that depends
+    on all. That is found out with weights that depend on the architecture alone, lest the same network be trained in both ways.
+    """
+    together, size = Together(model, settings.loss), sum(part[0].numel() for part in weights.values())
+    if LEAST_TOGETHER * size <= TOGETHER_NUMBERS:
+        with suppress(InputError):
+            require(together, weights, buffers, data, settings)
+            if _same_among_others(together, weights, buffers, data, settings):
+                return True
+    require(Alone(model, settings.loss), weights, buffers, data, settings)
+    return False
+
+
+def require(
+    gradients: Gradients, weights: Tensors, buffers: Tensors, data: Points, settings: Settings
+) -> None:
+    """Raises `InputError` if the first network cannot be trained in this way, on all points and on the smallest minibatch."""
+    for count in _counts(len(data), settings):
+        points = data.x[None, :count], data.y[None, :count]
+        try:
+            with seeded(0), warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore"
+                )  # how a network is trained does not depend on what is made of warnings
+                own, own_buffers = (
+                    {name: part[:1] for name, part in parts.items()} for parts in (weights, buffers)
+                )
+                _tried(gradients, own, own_buffers, *points, settings)
+        except InputError:
+            raise
+        except Exception as error:  # whatever somebody's module does
+            shapes = f"x {tuple(points[0].shape[1:])}, y {tuple(points[1].shape[1:])}"
+            raise InputError(f"the network cannot be trained on {shapes}: {in_words(error)}") from None
+
+
+def _counts(n: int, settings: Settings) -> list[int]:
+    """How many points there are in a step, from the fewest, and in all."""
+    batches = [] if settings.method == "gd" else [n % settings.batch_size, min(settings.batch_size, n)]
+    return sorted({n, *batches} - {0})
+
+
+def _tried(
+    gradients: Gradients,
+    weights: Tensors,
+    buffers: Tensors,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    settings: Settings,
+) -> list[torch.Tensor]:
+    """All that training computes of some networks."""
+    trial = {name: part.clone() for name, part in buffers.items()}
+    found = [
+        *gradients.of(weights, trial, x, y)[1].values(),
+        gradients.losses(weights, trial, x, y),
+        *trial.values(),
+    ]
+    if settings.method == "gd" and settings.learning_rate is None:
+        direction = gradients.directions(weights, trial, x, y)["v"]
+        found.append(gradients.through_kernel(weights, trial, x, y, direction))
+    return found
+
+
+def _same_among_others(
+    gradients: Together, weights: Tensors, buffers: Tensors, data: Points, settings: Settings
+) -> bool:
+    """Whether a network is computed in the same way at any place among any number of networks."""
+    draw = torch.Generator().manual_seed(0)
+    one, own = (
+        {name: _any_like(part[0], draw) for name, part in parts.items()} for parts in (weights, buffers)
+    )
+    for count in _counts(len(data), settings):
+        first: list[torch.Tensor] = []
+        for lanes in _LANES_TRIED:
+            points = [part[:count].expand(lanes, *part[:count].shape) for part in data]
+            if count < len(data):
+                points = [part.contiguous() for part in points]
+            copies, copied = (
+                {name: part.expand(lanes, *part.shape).contiguous() for name, part in parts.items()}
+                for parts in (one, own)
+            )
+            found = _tried(gradients, copies, copied, points[0], points[1], settings)
+            first = first or [part[0] for part in found]
+            if not all(_equal(part, same.expand_as(part)) for part, same in zip(found, first, strict=True)):
+                return False
+    return True
+
+
+def _any_like(part: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
+    """Numbers that depend on the shape of a tensor alone: of matrices like random weights, of others between 1/2 and 3/2."""
+    if not part.is_floating_point():
+        return part
+    if part.ndim > 1:
+        return (torch.randn(part.shape, generator=draw) / math.sqrt(part[0].numel() or 1)).to(part)
+    return (0.5 + torch.rand(part.shape, generator=draw)).to(part)
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return torch.equal(torch.nan_to_num(a), torch.nan_to_num(b))
+
+
+def stacked(parts: Sequence[Mapping[str, torch.Tensor]]) -> Tensors:
+    """Weights of networks by name, with a first axis of networks."""
+    return {name: torch.stack([part[name].detach() for part in parts]) for name in parts[0]}

@@ -1,0 +1,305 @@
+"""Training of torch modules: gradient descent, minibatches and Adam, many networks of one architecture at a time.
+
+All networks of a batch take their steps together, as one tensor operation each (torch.func.vmap). Some modules are trained alone, by the
+same steps: where this cannot be done, as with random numbers or branches on the data, or where it would matter to a row what else is in
+the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+
+from ..data import MSE, Points
+from ..networks import seeded
+from .course import Course, Settings, Tensors, Trained
+from .gradients import Alone, Gradients, Together
+from .lanes import Lanes, chosen, spread
+from .together import LEAST_TOGETHER, stacked, work_together
+
+_SHARE_OF_STABLE, _FIRST_ITERATIONS = 0.5, 20
+"""The step of gd "auto" in units of one over the curvature: at 2, the loss would stop falling in the steepest direction. And power
+iterations before the first step."""
+_MOST_MOVED = 0.1
+"""And the share of itself by which a step moves a layer, at most."""
+_MOST_RISE, _CUT = 2.0, 0.5
+"""A step that multiplies the loss by more is refused, and cut: at the kinks of ReLU the loss rises a little now and then."""
+_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
+
+
+def train(
+    networks: Sequence[torch.nn.Module], seeds: Sequence[int], data: Points, settings: Settings
+) -> Trained:
+    """Trains networks of one architecture, which stay as they are.
+
+    Args:
+        networks: with their initial weights, on the device of the data.
+        seeds: of the minibatches of each.
+        data: n points.
+        settings: of all networks.
+
+    Raises:
+        InputError: the networks do not fit the data.
+    """
+    model = networks[0]
+    weights = stacked([dict(network.named_parameters()) for network in networks])
+    buffers = stacked([dict(network.named_buffers()) for network in networks])
+    if work_together(model, weights, buffers, data, settings):
+        count = len(networks)
+        padded = [*range(count), *[count - 1] * (LEAST_TOGETHER - count)]
+        more, more_buffers = (
+            {name: part[padded] for name, part in parts.items()} for parts in (weights, buffers)
+        )
+        lanes = Lanes(more, more_buffers, [seeds[at] for at in padded])
+        together = Together(model, settings.loss)
+        done = _Run(together, lanes, data, settings, LEAST_TOGETHER).train()[:count]
+        return _trained(done, settings, True)
+    done = []
+    for index, seed in enumerate(seeds):
+        own, own_buffers = (
+            {name: part[index : index + 1].clone() for name, part in parts.items()}
+            for parts in (weights, buffers)
+        )
+        with seeded(seed):
+            alone = Alone(model, settings.loss)
+            done += _Run(alone, Lanes(own, own_buffers, [seed]), data, settings, 1).train()
+    return _trained(done, settings, False)
+
+
+def require_trains(network: torch.nn.Module, data: Points, settings: Settings) -> None:
+    """Raises `InputError` if a network cannot be trained on the data."""
+    weights, buffers = stacked([dict(network.named_parameters())]), stacked([dict(network.named_buffers())])
+    work_together(network, weights, buffers, data, settings)
+
+
+def _trained(done: Sequence[Lanes], settings: Settings, together: bool) -> Trained:
+    """What is told of networks that have ended, a lane for each."""
+    timed = settings.method != "adam"
+    courses = [
+        Course(
+            lane.status[0] or "evaluation_limit",
+            lane.epochs[0],
+            float(lane.numbers["initial"]),
+            float(lane.numbers["loss"]),
+            float(lane.numbers["time"]) if timed else math.nan,
+            float(lane.numbers["half"]) if timed else math.nan,
+        )
+        for lane in done
+    ]
+    weights, buffers = (
+        {name: torch.cat([lane.parts[key][name] for lane in done]) for name in done[0].parts[key]}
+        for key in ("weights", "buffers")
+    )
+    return Trained(courses, weights, buffers, together)
+
+
+class _Run:
+    """The training of networks, which end one after the other and then stay as they are."""
+
+    def __init__(
+        self, gradients: Gradients, lanes: Lanes, data: Points, settings: Settings, least: int
+    ) -> None:
+        self._gradients, self._data, self._settings, self._least = gradients, data, settings, least
+        self._lanes = lanes
+        self._at = list(range(len(lanes.status)))
+        self._ended: dict[int, Lanes] = {}
+        initial = self._whole_losses()
+        nothing = torch.zeros_like(initial)
+        lanes.numbers |= {"initial": initial, "loss": initial, "time": nothing, "half": nothing + math.nan}
+        self._judge(0)
+
+    def train(self) -> list[Lanes]:
+        """Trains until every network has ended; returns a lane for each."""
+        if self._settings.method == "gd":
+            self._descend(self._settings.learning_rate)
+        else:
+            self._by_batches(_adam if self._settings.method == "adam" else _plain)
+        for lane, at in enumerate(self._at):
+            self._ended.setdefault(at, self._lanes.only([lane]))
+        return [self._ended[at] for at in sorted(self._ended)]
+
+    def _drop(self) -> bool:
+        """Drops networks that have ended, once they are half of all and as many as are trained together are left; whether any goes on."""
+        going = [lane for lane, status in enumerate(self._lanes.status) if not status]
+        if not going:
+            return False
+        keep = max(len(going), self._least)
+        if 2 * keep <= len(self._at):
+            others = [lane for lane in range(len(self._at)) if lane not in set(going)]
+            fill = others[: keep - len(going)]
+            for lane in others[keep - len(going) :]:
+                self._ended[self._at[lane]] = self._lanes.only([lane])
+            lanes = sorted(going + fill)
+            self._lanes, self._at = self._lanes.only(lanes), [self._at[lane] for lane in lanes]
+        return True
+
+    def _of(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, Tensors]:
+        """Losses and gradients; buffers, as running means, change for those that are still trained."""
+        parts = self._lanes.parts
+        trial = {name: part.clone() for name, part in parts["buffers"].items()}
+        losses, gradients = self._gradients.of(parts["weights"], trial, x, y)
+        parts["buffers"] = chosen(self._lanes.going(), trial, parts["buffers"])
+        return losses.double().cpu(), gradients
+
+    def _whole_losses(self) -> torch.Tensor:
+        """Losses on all points. Buffers, as running means, do not change."""
+        trial = {name: part.clone() for name, part in self._lanes.parts["buffers"].items()}
+        return self._gradients.losses(self._lanes.parts["weights"], trial, *self._all()).double().cpu()
+
+    def _all(self) -> tuple[torch.Tensor, torch.Tensor]:
+        (x, y), count = self._data, len(self._at)
+        return x.expand(count, *x.shape), y.expand(count, *y.shape)
+
+    def _batches(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """The minibatches of one pass, in an order of each network's own."""
+        n, size = len(self._data), self._settings.batch_size
+        if size >= n:
+            return [self._all()]
+        order = torch.stack([torch.randperm(n, generator=draw) for draw in self._lanes.draws])
+        return [
+            (self._data.x[part], self._data.y[part])
+            for part in torch.split(order.to(self._data.x.device), size, dim=1)
+        ]
+
+    def _move(self, moves: Tensors) -> None:
+        """Adds moves to the weights of those that are still trained."""
+        going, weights = self._lanes.going().to(self._data.x.device), dict(self._lanes.parts["weights"])
+        for name, move in moves.items():
+            weights[name] = weights[name] + torch.where(spread(going, move), move, 0.0)
+        self._lanes.parts["weights"] = weights
+
+    def _by_batches(self, step: Step) -> None:
+        rate, steps = (
+            float(self._settings.learning_rate or 0.0),
+            -(-len(self._data) // self._settings.batch_size),
+        )
+        taken = 0
+        for epoch in range(1, self._settings.epochs + 1):
+            if not self._drop():
+                return
+            for x, y in self._batches():
+                taken += 1
+                _, gradients = self._of(x, y)
+                self._move(step(gradients, self._lanes.parts, taken, rate))
+            going, before = self._lanes.going(), self._lanes.numbers["loss"]
+            self._lanes.numbers["loss"] = torch.where(going, self._whole_losses(), before)
+            self._note(before, torch.full_like(before, rate * steps))
+            self._judge(epoch)
+
+    def _note(self, before: torch.Tensor, spent: torch.Tensor) -> None:
+        """Counts the time, and when the loss halved: between two looks the logarithm of the loss is taken to be straight."""
+        numbers, going = self._lanes.numbers, self._lanes.going()
+        loss, half = numbers["loss"], numbers["initial"] / 2
+        passed = going & numbers["half"].isnan() & (loss <= half) & (before > half)
+        share = ((before / half).log() / (before / loss).log()).nan_to_num(1.0, 1.0, 1.0).clamp(0.0, 1.0)
+        numbers["half"] = torch.where(passed, numbers["time"] + share * spent, numbers["half"])
+        numbers["time"] = torch.where(going, numbers["time"] + spent, numbers["time"])
+
+    def _judge(self, epoch: int) -> None:
+        """Ends networks whose loss is small enough, or no number any more."""
+        lanes = self._lanes
+        lanes.epochs = [
+            known if status else epoch for known, status in zip(lanes.epochs, lanes.status, strict=True)
+        ]
+        lanes.end(~lanes.numbers["loss"].isfinite(), "diverged")
+        lanes.end(lanes.numbers["loss"] <= self._settings.target, "converged")
+
+    def _descend(self, rate: float | None) -> None:
+        """Gradient descent, for each network alone: with one learning rate, or with steps of `_SHARE_OF_STABLE` over the curvature.
+
+        That is the largest eigenvalue of the tangent kernel, which is followed by one power iteration a step.
+        """
+        losses, gradients = self._of(*self._all())
+        self._lanes.parts["gradients"] = gradients
+        if rate is None:
+            self._lanes.parts["direction"] = self._gradients.directions(
+                self._lanes.parts["weights"], self._lanes.parts["buffers"], *self._all()
+            )
+            for _ in range(_FIRST_ITERATIONS):
+                self._look_at_kernel()
+        else:
+            self._lanes.numbers["steps"] = torch.full_like(losses, rate)
+        for epoch in range(1, self._settings.epochs + 1):
+            if not self._drop():
+                return
+            numbers, parts, going = self._lanes.numbers, self._lanes.parts, self._lanes.going()
+            start, buffers = parts["weights"], parts["buffers"]
+            before, steps = numbers["loss"], numbers["steps"]
+            self._move(
+                {name: -spread(steps.to(part), part) * part for name, part in parts["gradients"].items()}
+            )
+            found, new = self._of(*self._all())
+            accepted = going if rate is not None else going & (found <= _MOST_RISE * before)
+            parts["weights"] = chosen(accepted, parts["weights"], start)
+            parts["buffers"] = chosen(accepted, parts["buffers"], buffers)
+            parts["gradients"] = chosen(accepted, new, parts["gradients"])
+            numbers["loss"] = torch.where(accepted, found, before)
+            self._note(before, torch.where(accepted, steps, 0.0))
+            self._judge(epoch)
+            self._lanes.end(_squares(parts["gradients"]) == 0, "stalled")
+            if rate is None:
+                self._look_at_kernel()
+                shrunk = torch.minimum(numbers["steps"], _CUT * steps)
+                numbers["steps"] = torch.where(going & ~accepted, shrunk, numbers["steps"])
+
+    def _look_at_kernel(self) -> None:
+        """One more power iteration, and the step that follows from it."""
+        parts, numbers = self._lanes.parts, self._lanes.numbers
+        moved = self._gradients.through_kernel(
+            parts["weights"], parts["buffers"], *self._all(), parts["direction"]["v"]
+        )
+        length = moved.flatten(1).double().norm(dim=1).cpu()
+        largest = length / len(self._data)  # the direction has the length 1
+        share = _SHARE_OF_STABLE * (
+            1.0 if self._settings.loss == MSE else 2.0
+        )  # the curvature of the cross-entropy is at most 1/2
+        stable = torch.where(largest > 0, share / largest, math.inf)
+        numbers["steps"] = torch.minimum(stable, self._shortest_growth()).nan_to_num(0.0, 0.0, 0.0)
+        parts["direction"] = {"v": moved / spread(length.clamp_min(1e-300).to(moved), moved)}
+
+    def _shortest_growth(self) -> torch.Tensor:
+        """The steps (J,) that move the fastest layer by `_MOST_MOVED` of itself.
+
+        The curvature grows out of small weights with these: steps that looked at it alone would leap far beyond the gradient flow.
+        """
+        shortest = torch.full((len(self._at),), math.inf, dtype=torch.float64)
+        for name, gradient in self._lanes.parts["gradients"].items():
+            if gradient.ndim < 3:  # biases may begin at 0
+                continue
+            length, move = (
+                part.flatten(1).double().norm(dim=1).cpu()
+                for part in (self._lanes.parts["weights"][name], gradient)
+            )
+            growth = torch.where((length > 0) & (move > 0), _MOST_MOVED * length / move, math.inf)
+            shortest = torch.minimum(shortest, growth)
+        return shortest
+
+
+def _squares(gradients: Tensors) -> torch.Tensor:
+    """Squared lengths (J,) of the gradients."""
+    parts = [part.flatten(1).double().square().sum(dim=1) for part in gradients.values()]
+    return torch.stack(parts).sum(dim=0).cpu()
+
+
+Step = Callable[[Tensors, dict[str, Tensors], int, float], Tensors]
+"""From gradients, what is known of the networks, the number of the step and the learning rate to moves."""
+
+
+def _plain(gradients: Tensors, parts: dict[str, Tensors], taken: int, rate: float) -> Tensors:
+    return {name: -rate * gradient for name, gradient in gradients.items()}
+
+
+def _adam(gradients: Tensors, parts: dict[str, Tensors], taken: int, rate: float) -> Tensors:
+    """Moves of Adam (Kingma & Ba 2015, algorithm 1)."""
+    for key in ("means", "mean_squares"):
+        parts.setdefault(key, {name: torch.zeros_like(part) for name, part in gradients.items()})
+    means, squares = parts["means"], parts["mean_squares"]
+    moves = {}
+    for name, gradient in gradients.items():
+        means[name] = _BETA_1 * means[name] + (1 - _BETA_1) * gradient
+        squares[name] = _BETA_2 * squares[name] + (1 - _BETA_2) * gradient.square()
+        mean, square = means[name] / (1 - _BETA_1**taken), squares[name] / (1 - _BETA_2**taken)
+        moves[name] = -rate * mean / (square.sqrt() + _EPSILON)
+    return moves
