@@ -89,6 +89,17 @@ class Branching(nn.Module):
         return 2 * found if found.sum().item() > 0 else found
 
 
+class Gained(nn.Module):
+    """A module with a parameter of no dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.scale = mlp(), nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * self.inside(x)
+
+
 MODULES = {
     "relu": functools.partial(mlp, nn.ReLU),
     "tanh": mlp,
@@ -98,6 +109,7 @@ MODULES = {
     "dropout": dropping,
     "gru": Recurrent,
     "branch": Branching,
+    "gained": Gained,
 }
 
 

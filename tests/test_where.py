@@ -468,10 +468,22 @@ class Recurrent(nn.Module):
         return found
 
 
+class Gain(nn.Module):
+    """A layer with a parameter of no dimension, and one that nothing depends on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain, self.idle = nn.Parameter(torch.tensor(1.5)), nn.Parameter(torch.ones(2, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gain * x
+
+
 @pytest.mark.parametrize(
     ("module", "n"),
     [
         (nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1), nn.Flatten(0)), 4),
+        (nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2), Gain()), 4),
         (nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 4)), 6),
         (nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)), 50),
         (nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 14)), 5),

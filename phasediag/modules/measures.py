@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call
 
 from ..engine import measures
 from ..engine.measures import frobenius, ratio, spectral, stable_rank
@@ -84,49 +86,37 @@ def kernel(model: torch.nn.Module, weights: Weights, buffers: Weights, x: torch.
     be computed.
     """
     trainable = {name for name, part in model.named_parameters() if part.requires_grad}
-    moving = {name: part.detach() for name, part in weights.items() if name in trainable}
+    moving = {name: part.detach().requires_grad_() for name, part in weights.items() if name in trainable}
     fixed = {name: part.detach() for name, part in weights.items() if name not in trainable}
     size = sum(part.numel() for part in moving.values())
     points = x[_spread(len(x), min(KERNEL_POINTS, max(_KERNEL_NUMBERS // size, 2)))]
+    total = torch.zeros(len(points), len(points), dtype=torch.float64, device=x.device)
     training = model.training
     try:
-        model.train(False)
-
-        def output(parts: Weights, point: torch.Tensor, number: int) -> torch.Tensor:
-            found: torch.Tensor = functional_call(model, ({**parts, **fixed}, dict(buffers)), (point[None],))
-            return found.flatten()[number]
-
-        with torch.no_grad():
-            count = output_count(model, weights, buffers, points[:1])
-        total = torch.zeros(len(points), len(points), dtype=torch.float64, device=x.device)
-        for number in _spread(count, KERNEL_OUTPUTS):
-            try:
-                of_each = vmap(grad(output), in_dims=(None, 0, None))(moving, points, number)
-            except Exception:  # whatever the module does that cannot be done for many points at a time
-                leaves = {name: part.clone().requires_grad_() for name, part in moving.items()}
-                alone = [
-                    torch.autograd.grad(
-                        output(leaves, point, number), list(leaves.values()), materialize_grads=True
-                    )
-                    for point in points
-                ]
-                of_each = {
-                    name: torch.stack(parts)
-                    for name, parts in zip(leaves, zip(*alone, strict=True), strict=True)
-                }
-            for part in of_each.values():
-                rows = part.flatten(1).double()
+        found = functional_call(model.train(False), ({**moving, **fixed}, dict(buffers)), (points,))
+        found = found.reshape(len(points), -1)
+        for number in _spread(found.shape[1], KERNEL_OUTPUTS):
+            for part in _jacobian(found[:, number], list(moving.values())):
+                rows = part.reshape(len(points), -1).double()
                 total += rows @ rows.T
         return total
-    except RuntimeError:  # of a network that is not differentiable twice over, or not point by point
-        return torch.full((len(points), len(points)), float("nan"), dtype=torch.float64)
+    except RuntimeError:  # of a network without gradients
+        return torch.full_like(total, math.nan)
     finally:
         model.train(training)
 
 
-def output_count(model: torch.nn.Module, weights: Weights, buffers: Weights, x: torch.Tensor) -> int:
-    """How many numbers a network returns for a point."""
-    return outputs(model, weights, buffers, x[:1]).numel()
+def _jacobian(outputs: torch.Tensor, weights: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Gradients (k, ...) of outputs (k,) by all weights that they depend on."""
+    found: list[torch.Tensor | None]
+    unit = torch.eye(len(outputs), dtype=outputs.dtype, device=outputs.device)
+    by = partial(torch.autograd.grad, outputs, weights, retain_graph=True, allow_unused=True)
+    try:
+        found = list(by(unit, is_grads_batched=True))
+    except Exception:  # whatever the module does that has no gradients of many outputs at a time
+        rows = [by(row) for row in unit]
+        found = [None if parts[0] is None else torch.stack(parts) for parts in zip(*rows, strict=True)]
+    return [part for part in found if part is not None]
 
 
 def _spread(count: int, most: int) -> list[int]:

@@ -62,3 +62,9 @@ def chosen(first: torch.Tensor, some: Tensors, others: Tensors) -> Tensors:
         name: torch.where(spread(first.to(part.device), part), part, others[name])
         for name, part in some.items()
     }
+
+
+def lengths(parts: Tensors) -> torch.Tensor:
+    """The length (J,) of all weights of each network, in float64."""
+    squares = [part.detach().double().reshape(len(part), -1).square().sum(dim=1) for part in parts.values()]
+    return torch.stack(squares).sum(dim=0).sqrt()

@@ -85,8 +85,7 @@ def _tried(
         *trial.values(),
     ]
     if settings.method == "gd" and settings.learning_rate is None:
-        direction = gradients.directions(weights, trial, x, y)["v"]
-        found.append(gradients.through_kernel(weights, trial, x, y, direction))
+        found.append(gradients.through_kernel(weights, trial, x, gradients.directions(weights, trial, x)))
     return found
 
 

@@ -16,7 +16,7 @@ from ..data import MSE, Points
 from ..networks import seeded
 from .course import Course, Settings, Tensors, Trained
 from .gradients import Alone, Gradients, Together
-from .lanes import Lanes, chosen, spread
+from .lanes import Lanes, chosen, lengths, spread
 from .together import LEAST_TOGETHER, stacked, work_together
 
 _SHARE_OF_STABLE, _FIRST_ITERATIONS = 0.5, 20
@@ -24,6 +24,8 @@ _SHARE_OF_STABLE, _FIRST_ITERATIONS = 0.5, 20
 iterations before the first step."""
 _MOST_MOVED = 0.1
 """And the share of itself by which a step moves a layer, at most."""
+_MOST_UNSEEN, _UNSEEN_STEPS = 0.02, 8
+"""How far a layer moves, as a share of itself, and how many steps are taken, until the curvature is looked at again."""
 _MOST_RISE, _CUT = 2.0, 0.5
 """A step that multiplies the loss by more is refused, and cut: at the kinks of ReLU the loss rises a little now and then."""
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
@@ -209,16 +211,18 @@ class _Run:
     def _descend(self, rate: float | None) -> None:
         """Gradient descent, for each network alone: with one learning rate, or with steps of `_SHARE_OF_STABLE` over the curvature.
 
-        That is the largest eigenvalue of the tangent kernel, which is followed by one power iteration a step.
+        That is the largest eigenvalue of the tangent kernel. Power iterations follow it: one whenever the weights have moved on a little.
         """
         losses, gradients = self._of(*self._all())
         self._lanes.parts["gradients"] = gradients
         if rate is None:
-            self._lanes.parts["direction"] = self._gradients.directions(
-                self._lanes.parts["weights"], self._lanes.parts["buffers"], *self._all()
-            )
+            parts, x = self._lanes.parts, self._all()[0]
+            parts["direction"] = {"v": self._gradients.directions(parts["weights"], parts["buffers"], x)}
+            nothing = torch.zeros_like(losses)
+            self._lanes.numbers |= {"stable": nothing, "moved": nothing, "unseen": nothing}
             for _ in range(_FIRST_ITERATIONS):
-                self._look_at_kernel()
+                self._look_at_kernel(torch.full_like(losses, True, dtype=torch.bool))
+            self._lanes.numbers["steps"] = self._longest_steps()
         else:
             self._lanes.numbers["steps"] = torch.full_like(losses, rate)
         for epoch in range(1, self._settings.epochs + 1):
@@ -238,49 +242,55 @@ class _Run:
             numbers["loss"] = torch.where(accepted, found, before)
             self._note(before, torch.where(accepted, steps, 0.0))
             self._judge(epoch)
-            self._lanes.end(_squares(parts["gradients"]) == 0, "stalled")
+            self._lanes.end(lengths(parts["gradients"]).cpu() == 0, "stalled")
             if rate is None:
-                self._look_at_kernel()
-                shrunk = torch.minimum(numbers["steps"], _CUT * steps)
-                numbers["steps"] = torch.where(going & ~accepted, shrunk, numbers["steps"])
+                numbers["moved"] = numbers["moved"] + torch.where(accepted, steps * numbers["pace"], 0.0)
+                numbers["unseen"] = numbers["unseen"] + 1
+                old = (numbers["moved"] > _MOST_UNSEEN) | (numbers["unseen"] >= _UNSEEN_STEPS)
+                self._look_at_kernel(going & (old | ~accepted))
+                longest = self._longest_steps()
+                shrunk = torch.minimum(longest, _CUT * steps)
+                numbers["steps"] = torch.where(going & ~accepted, shrunk, longest)
 
-    def _look_at_kernel(self) -> None:
-        """One more power iteration, and the step that follows from it."""
+    def _look_at_kernel(self, which: torch.Tensor) -> None:
+        """One more power iteration for these networks (J,), and how long their steps may be by it."""
+        if not which.any():
+            return
         parts, numbers = self._lanes.parts, self._lanes.numbers
         moved = self._gradients.through_kernel(
-            parts["weights"], parts["buffers"], *self._all(), parts["direction"]["v"]
+            parts["weights"], parts["buffers"], self._all()[0], parts["direction"]["v"]
         )
-        length = moved.flatten(1).double().norm(dim=1).cpu()
+        length = lengths({"v": moved}).cpu()
         largest = length / len(self._data)  # the direction has the length 1
-        share = _SHARE_OF_STABLE * (
-            1.0 if self._settings.loss == MSE else 2.0
-        )  # the curvature of the cross-entropy is at most 1/2
+        # the curvature of the cross-entropy is at most 1/2
+        share = _SHARE_OF_STABLE * (1.0 if self._settings.loss == MSE else 2.0)
         stable = torch.where(largest > 0, share / largest, math.inf)
-        numbers["steps"] = torch.minimum(stable, self._shortest_growth()).nan_to_num(0.0, 0.0, 0.0)
-        parts["direction"] = {"v": moved / spread(length.clamp_min(1e-300).to(moved), moved)}
+        numbers["stable"] = torch.where(which, stable, numbers["stable"])
+        for name in ("moved", "unseen"):
+            numbers[name] = torch.where(which, 0.0, numbers[name])
+        direction = {"v": moved / spread(length.to(moved), moved)}
+        parts["direction"] = chosen(which & (length > 0), direction, parts["direction"])
 
-    def _shortest_growth(self) -> torch.Tensor:
-        """The steps (J,) that move the fastest layer by `_MOST_MOVED` of itself.
+    def _longest_steps(self) -> torch.Tensor:
+        """The steps (J,) by the curvature, if they move no layer by more than `_MOST_MOVED` of itself.
 
         The curvature grows out of small weights with these: steps that looked at it alone would leap far beyond the gradient flow.
         """
-        shortest = torch.full((len(self._at),), math.inf, dtype=torch.float64)
+        numbers = self._lanes.numbers
+        numbers["pace"] = self._pace()
+        return torch.minimum(numbers["stable"], _MOST_MOVED / numbers["pace"]).nan_to_num(0.0, 0.0, 0.0)
+
+    def _pace(self) -> torch.Tensor:
+        """The share of itself (J,) by which the fastest layer moves in a step of length 1."""
+        fastest = torch.zeros(len(self._at), dtype=torch.float64)
         for name, gradient in self._lanes.parts["gradients"].items():
             if gradient.ndim < 3:  # biases may begin at 0
                 continue
             length, move = (
-                part.flatten(1).double().norm(dim=1).cpu()
-                for part in (self._lanes.parts["weights"][name], gradient)
+                lengths({name: part}).cpu() for part in (self._lanes.parts["weights"][name], gradient)
             )
-            growth = torch.where((length > 0) & (move > 0), _MOST_MOVED * length / move, math.inf)
-            shortest = torch.minimum(shortest, growth)
-        return shortest
-
-
-def _squares(gradients: Tensors) -> torch.Tensor:
-    """Squared lengths (J,) of the gradients."""
-    parts = [part.flatten(1).double().square().sum(dim=1) for part in gradients.values()]
-    return torch.stack(parts).sum(dim=0).cpu()
+            fastest = torch.maximum(fastest, torch.where(length > 0, move / length, 0.0))
+        return fastest
 
 
 Step = Callable[[Tensors, dict[str, Tensors], int, float], Tensors]
