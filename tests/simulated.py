@@ -26,7 +26,9 @@ from phasediag.engine.runners import Launcher, each
 
 MODULES: tuple[ModuleType, ...] = (teams, modes, pieces, products, neurons, single, steps)
 SHAPES = [
-    (depth, represented, inputs) for depth in (2, 3, 4) for represented in (False, True) for inputs in (1, 64)
+    (depth, represented, inputs)
+    for depth, inputs in ((2, 1), (2, 64), (3, 1), (3, 64), (4, 1))
+    for represented in (False, True)
 ]
 NEURONS, POINTS = 5, 3
 

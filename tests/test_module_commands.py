@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from heads import ONE_WORKER
-from test_report import Page
+from test_report import Page, invoke
 
 NETS = '''
 """Networks of two layers."""
@@ -59,19 +60,27 @@ epochs = 300
 """
 
 
-def phasediag(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command in a folder, without a cluster around it."""
+def phasediag(folder: Path, *arguments: str, program: str = "phasediag") -> subprocess.CompletedProcess[str]:
+    """A command in a folder, without a cluster around it, in a process of its own: the functions of some folders have the same name."""
     environment = {**os.environ, **ONE_WORKER}
     environment.pop("RAY_ADDRESS", None)
-    command = [sys.executable, "-m", "phasediag", *arguments]
+    command = [sys.executable, "-m", program, *arguments]
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
 
 
-def told(folder: Path, *arguments: str) -> str:
+def read(folder: Path, *arguments: str) -> str:
+    """What a command prints that imports no function."""
+    with chdir(folder):
+        done = invoke(*arguments)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def told(folder: Path, *arguments: str, program: str = "phasediag") -> str:
     """What a command prints that succeeds."""
-    done = phasediag(folder, *arguments)
+    done = phasediag(folder, *arguments, program=program)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -91,8 +100,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (found / "study").mkdir()
     (found / "study" / "tiny_nets.py").write_text(NETS)
     (found / "study" / "tiny.toml").write_text(SPEC)
-    for out, more in (("out", ()), ("local", ("--local",))):
-        printed = told(found, "run", "study/tiny.toml", "--out", out, *more)
+    # in this process without figures
+    for out, program in (("out", "phasediag"), ("local", "stand_in_phasediag")):
+        printed = told(found, "run", "study/tiny.toml", "--out", out, program=program)
         assert "12 of 12 jobs finished, 0 failed; 12 run now" in printed
         assert "inner" in printed and "outer" in printed
     return found
@@ -114,22 +124,22 @@ def test_its_rows_are_the_same_on_ray_and_in_one_process(folder: Path) -> None:
 def test_it_is_planned_and_has_a_state(folder: Path) -> None:
     plan = json.loads(told(folder, "plan", "study/tiny.toml", "--json"))
     assert (plan["total"], plan["missing"], [row["width"] for row in plan["widths"]]) == (12, 12, [8, 16, 32])
-    assert json.loads(told(folder, "status", "out", "--json"))["finished"] == 12
-    assert "2 layers, width to 32" in told(folder, "list", ".")
+    assert json.loads(read(folder, "status", "out", "--json"))["finished"] == 12
+    assert "2 layers, width to 32" in read(folder, "list", ".")
 
 
 def test_it_is_fitted_drawn_and_shown(folder: Path) -> None:
-    fit = json.loads(told(folder, "fit", "out", "--json"))
+    fit = json.loads(read(folder, "fit", "out", "--json"))
     assert set(fit["regimes"]) == {"inner", "outer"} and fit["runs"] + fit["left_out"] == 24
     slopes = pd.read_parquet(folder / "out" / "slopes.parquet")
     assert len(slopes) == 4 and slopes["predicted_slope"].isna().all()
     steep = slopes.set_index(["layer", "gamma"])["slope"]
     assert steep["inner", 0.5] < steep["inner", 1.5], "smaller weights move farther"
-    kernel = json.loads(told(folder, "fit", "out", "--measure", "kernel_change", "--json"))
+    kernel = json.loads(read(folder, "fit", "out", "--measure", "kernel_change", "--json"))
     assert kernel["measure"] == "kernel_change"
-    drawn = told(folder, "plot", "out")
+    drawn = read(folder, "plot", "out")
     assert "slope_map_inner.png" in drawn or "scaling_inner.png" in drawn
-    told(folder, "report", "out")
+    read(folder, "report", "out")
     page = Page((folder / "out" / "report.html").read_text()).content
     assert "inner" in json.dumps(page)
 
@@ -139,7 +149,7 @@ def test_its_jobs_are_reproduced_where_its_function_is_found(folder: Path) -> No
     again = told(folder / "study", "reproduce", "../out", job, "--weights", "w.npz")
     assert "they agree" in again
     assert "network.factory on " in refused(folder, "reproduce", "out", job)
-    told(folder, "export", "out", "all.parquet")
+    read(folder, "export", "out", "all.parquet")
     assert len(pd.read_parquet(folder / "all.parquet")) == 24
 
 
@@ -151,7 +161,7 @@ def test_networks_that_cannot_be_made_fail_alone(folder: Path) -> None:
     )
     (late / "tiny_nets.py").write_text(code)
     (late / "late.toml").write_text(SPEC)
-    done = phasediag(late, "run", "late.toml", "--out", "out", "--local")
+    done = phasediag(late, "run", "late.toml", "--out", "out", program="stand_in_phasediag")
     assert done.returncode == 1 and "6 of 12 jobs finished, 6 failed" in done.stdout, done.stderr
     rows = runs_in(late / "out")
     failed = rows["status"] == "failed"
@@ -161,7 +171,7 @@ def test_networks_that_cannot_be_made_fail_alone(folder: Path) -> None:
 
 
 def test_two_of_them_are_compared(folder: Path) -> None:
-    told(folder, "compare", "out", "local", "-o", "differences")
+    read(folder, "compare", "out", "local", "-o", "differences")
     found = pd.read_parquet(folder / "differences" / "differences.parquet")
     assert (found["difference"].dropna() == 0).all() and len(found) == 4
 
@@ -199,5 +209,5 @@ def test_refinement_places_networks_of_its_own(folder: Path) -> None:
 
 
 def test_the_starter_is_a_study_that_is_planned(tmp_path: Path) -> None:
-    told(tmp_path, "init", "start.toml", "--kind", "module")
+    read(tmp_path, "init", "start.toml", "--kind", "module")
     assert json.loads(told(tmp_path, "plan", "start.toml", "--json"))["missing"] == 30

@@ -13,6 +13,7 @@ from test_cli import invoke
 
 from phasediag.kinds import open_store
 from phasediag.phase_diagram.columns import MEASURES
+from phasediag.phase_diagram.kind import PhaseDiagram
 from phasediag.storage.store import Store
 from phasediag.sweep.load import Results
 
@@ -43,7 +44,9 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     spec = out.parent / "spec.toml"
     spec.write_text((out / "study.toml").read_text().replace("points = []", f"points = [{NEW}]", 1))
-    result = invoke("run", spec, "--out", out, "--local")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(PhaseDiagram, "figures", lambda kind, store: {})
+        result = invoke("run", spec, "--out", out, "--local")
     assert result.exit_code == 0, result.output
     return out
 
@@ -80,9 +83,10 @@ def test_a_sweep_goes_on_beside_files_of_the_first_schema(mixed: Path) -> None:
     assert status.exit_code == 0 and '"missing": 0' in status.output
 
 
-@pytest.mark.parametrize("command", ["fit", "plot", "report", "list"])
+@pytest.mark.parametrize("command", ["fit", "plot --only slope_map_W1 --format png", "report", "list"])
 def test_commands_read_both(mixed: Path, command: str) -> None:
-    result = invoke(command, mixed.parent if command == "list" else mixed)
+    name, *options = command.split()
+    result = invoke(name, mixed.parent if name == "list" else mixed, *options)
     assert result.exit_code == 0, result.output
 
 
