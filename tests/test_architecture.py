@@ -106,6 +106,7 @@ def test_torch_belongs_to_what_trains_with_tensors() -> None:
         "modules.examples.cnn",
         "modules.examples.mlp",
         "modules.examples.transformer",
+        "modules.linearised",
         "modules.measures",
         "modules.networks",
         "modules.probe",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -69,13 +71,9 @@ def _layer(start: measures.Array, end: measures.Array, seed: int) -> Layer:
 
 def outputs(model: torch.nn.Module, weights: Weights, buffers: Weights, x: torch.Tensor) -> torch.Tensor:
     """The outputs of a network with these weights, as it is used: without dropout, with running means."""
-    training = model.training
-    try:
-        with torch.no_grad():
-            found: torch.Tensor = functional_call(model.train(False), ({**weights}, dict(buffers)), (x,))
-            return found
-    finally:
-        model.train(training)
+    with torch.no_grad(), _used(model):
+        found: torch.Tensor = functional_call(model, ({**weights}, dict(buffers)), (x,))
+        return found
 
 
 def kernel(model: torch.nn.Module, weights: Weights, buffers: Weights, x: torch.Tensor) -> torch.Tensor:
@@ -85,28 +83,33 @@ def kernel(model: torch.nn.Module, weights: Weights, buffers: Weights, x: torch.
     points or 10 outputs, as many at even distances count; fewer points where there are more than two million weights. NaN where it cannot
     be computed.
     """
-    trainable = {name for name, part in model.named_parameters() if part.requires_grad}
-    moving = {name: part.detach().requires_grad_() for name, part in weights.items() if name in trainable}
-    fixed = {name: part.detach() for name, part in weights.items() if name not in trainable}
-    size = sum(part.numel() for part in moving.values())
-    points = x[_spread(len(x), min(KERNEL_POINTS, max(_KERNEL_NUMBERS // size, 2)))]
+    size = sum(part.numel() for part in model.parameters() if part.requires_grad)
+    points = x[spread(len(x), min(KERNEL_POINTS, max(_KERNEL_NUMBERS // size, 2)))]
     total = torch.zeros(len(points), len(points), dtype=torch.float64, device=x.device)
-    training = model.training
     try:
-        found = functional_call(model.train(False), ({**moving, **fixed}, dict(buffers)), (points,))
-        found = found.reshape(len(points), -1)
-        for number in _spread(found.shape[1], KERNEL_OUTPUTS):
-            for part in _jacobian(found[:, number], list(moving.values())):
+        found, moving = followed(model, weights, buffers, points)
+        for number in spread(found.shape[1], KERNEL_OUTPUTS):
+            for part in jacobian(found[:, number], moving):
                 rows = part.reshape(len(points), -1).double()
                 total += rows @ rows.T
         return total
     except RuntimeError:  # of a network without gradients
         return torch.full_like(total, math.nan)
-    finally:
-        model.train(training)
 
 
-def _jacobian(outputs: torch.Tensor, weights: list[torch.Tensor]) -> list[torch.Tensor]:
+def followed(
+    model: torch.nn.Module, weights: Weights, buffers: Weights, x: torch.Tensor
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Outputs (k, outputs of a point) of a network as it is used, and its trainable weights, by which they can be differentiated."""
+    trainable = {name for name, part in model.named_parameters() if part.requires_grad}
+    moving = {name: part.detach().requires_grad_() for name, part in weights.items() if name in trainable}
+    fixed = {name: part.detach() for name, part in weights.items() if name not in trainable}
+    with _used(model):
+        found = functional_call(model, ({**moving, **fixed}, dict(buffers)), (x,))
+    return found.reshape(len(x), -1), list(moving.values())
+
+
+def jacobian(outputs: torch.Tensor, weights: list[torch.Tensor]) -> list[torch.Tensor]:
     """Gradients (k, ...) of outputs (k,) by all weights that they depend on."""
     found: list[torch.Tensor | None]
     unit = torch.eye(len(outputs), dtype=outputs.dtype, device=outputs.device)
@@ -119,7 +122,18 @@ def _jacobian(outputs: torch.Tensor, weights: list[torch.Tensor]) -> list[torch.
     return [part for part in found if part is not None]
 
 
-def _spread(count: int, most: int) -> list[int]:
+@contextmanager
+def _used(model: torch.nn.Module) -> Iterator[None]:
+    """The model as it is used: without dropout, with running means."""
+    training = model.training
+    try:
+        model.train(False)
+        yield
+    finally:
+        model.train(training)
+
+
+def spread(count: int, most: int) -> list[int]:
     """So many of the numbers below ``count``, at most, at even distances."""
     return sorted({int(at) for at in np.linspace(0, count - 1, min(count, most)).round()})
 

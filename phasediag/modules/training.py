@@ -23,6 +23,7 @@ from .descent.course import Course, Settings, Trained
 from .descent.train import train
 from .factory import Factory
 from .jobs import Job
+from .linearised import gaps
 from .networks import Make, layers_of, network, quietly
 from .spec import TrainSpec
 
@@ -188,6 +189,15 @@ def look(
     )
     of_network = {
         "kernel_change": measures.kernel_change(before, after),
+        **gaps(
+            made,
+            (start, start_buffers),
+            (end, end_buffers),
+            data,
+            tests,
+            trained.courses[index].time,
+            trained.step,
+        ),
         **of_tests(made, end, end_buffers, tests, loss),
     }
     layers = measures.measured(made, start, end, seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -70,9 +71,11 @@ class Trained(NamedTuple):
         weights: all parameters after training, by name, with a first axis of networks.
         buffers: the same of buffers.
         together: whether they were trained together.
+        step: of gradient descent with the mean square; 0 if the steps were chosen along the gradient flow, NaN of all else.
     """
 
     courses: list[Course]
     weights: Tensors
     buffers: Tensors
     together: bool
+    step: float = math.nan

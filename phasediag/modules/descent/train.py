@@ -94,7 +94,10 @@ def _trained(done: Sequence[Lanes], settings: Settings, together: bool) -> Train
         {name: torch.cat([lane.parts[key][name] for lane in done]) for name in done[0].parts[key]}
         for key in ("weights", "buffers")
     )
-    return Trained(courses, weights, buffers, together)
+    has_step = settings.method == "gd" and settings.loss == MSE
+    return Trained(
+        courses, weights, buffers, together, (settings.learning_rate or 0.0) if has_step else math.nan
+    )
 
 
 class _Run:
