@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import torch
 
-from .descent.together import MOST_TOGETHER, TOGETHER_NUMBERS
-
+TOGETHER_NUMBERS, MOST_TOGETHER = 2**22, 64
+"""Weights of the networks that are trained together, at most: the handful of arrays of that size should stay in the cache. And networks."""
 _JobT = TypeVar("_JobT", bound=Hashable)
 _OF_TORCH = frozenset(vars(torch.nn.Module()))
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, CodeType)
@@ -22,7 +22,7 @@ def groups(networks: Mapping[_JobT, torch.nn.Module]) -> list[list[_JobT]]:
     """Jobs whose networks differ in their parameters and buffers alone, together."""
     found: dict[Hashable, list[_JobT]] = {}
     for job, network in networks.items():
-        found.setdefault(_signature(network), []).append(job)
+        found.setdefault(signature(network), []).append(job)
     return list(found.values())
 
 
@@ -36,7 +36,7 @@ def chunks_of(networks: Mapping[_JobT, torch.nn.Module]) -> list[list[_JobT]]:
     return found
 
 
-def _signature(network: torch.nn.Module) -> Hashable:
+def signature(network: torch.nn.Module) -> Hashable:
     """What two networks have in common if they differ in their parameters and buffers alone."""
     parts = tuple((name, type(module), _attributes(module)) for name, module in network.named_modules())
     tensors = (*network.named_parameters(), *network.named_buffers())
@@ -47,6 +47,11 @@ def _attributes(module: torch.nn.Module) -> Hashable:
     own = {name: value for name, value in vars(module).items() if name not in _OF_TORCH or name == "training"}
     hooks = [value for name, value in vars(module).items() if name.endswith("_hooks") and value]
     return _of(own), tuple(id(hook) for hook in hooks)
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
 
 
 def _of(value: object, within: tuple[int, ...] = ()) -> Hashable:
@@ -61,7 +66,7 @@ def _of(value: object, within: tuple[int, ...] = ()) -> Hashable:
     if isinstance(value, dict):
         return type(value), tuple((_of(key, within), _of(part, within)) for key, part in value.items())
     if isinstance(value, torch.Tensor):
-        return torch.Tensor, value.shape, value.dtype, value.detach().cpu().numpy().tobytes()
+        return torch.Tensor, value.shape, value.dtype, _bytes(value)
     if isinstance(value, FunctionType):
         try:
             cells = tuple(cell.cell_contents for cell in value.__closure__ or ())

@@ -12,6 +12,7 @@ from ..engine.linearised import Ways, courses
 from ..engine.measures import Array, ratio
 from .data import Points
 from .measures import Weights, followed, jacobian, outputs, spread
+from .networks import seeded
 
 MOST_OUTPUTS = 512
 """Numbers that a network returns for all points, at most: their kernel is decomposed."""
@@ -45,20 +46,30 @@ def gaps(
     """
     most = min(MOST_OUTPUTS, _MOST_NUMBERS // max(sum(part.numel() for part in start[0].values()), 1))
     known = outputs(model, *start, data.x).numel()
-    if math.isnan(step) or known > most or not _is_itself_in_training(model, start, data.x):
+    if math.isnan(step) or known > most:
+        return NOTHING
+    if not all(_is_itself_in_training(model, network, data.x) for network in (start, end)):
         return NOTHING
     some = spread(len(tests), (most - known) * len(data) // known)
-    x = torch.cat([data.x, tests.x[some]])
+    parts = [
+        x for x in (data.x, tests.x[some]) if len(x)
+    ]  # one after the other: some modules mix their points
     try:
-        rows = _array(_rows(*followed(model, *start, x)))
+        rows = np.concatenate([_array(_rows(*followed(model, *start, x))) for x in parts])
     except RuntimeError:  # of a network without gradients
         return NOTHING
-    before, after = (_array(outputs(model, *network, x)).reshape(-1) for network in (start, end))
-    products = rows @ rows[:known].T / len(data)
+    before, after = (
+        np.concatenate([_array(outputs(model, *network, x)).reshape(-1) for x in parts])
+        for network in (start, end)
+    )
+    with np.errstate(all="ignore"):
+        products = rows @ rows[:known].T / len(data)
+    if not np.isfinite(products).all():
+        return NOTHING
     residual, residual_end = (f[:known] - _array(data.y).reshape(-1) for f in (before, after))
     values, vectors = np.linalg.eigh(products[:known])
-    parts = (residual, values.clip(min=0), vectors, residual_end, products[:known], time, math.nan, step)
-    [course] = courses(Ways(*(np.array(part)[None] for part in parts)))
+    way = (residual, values.clip(min=0), vectors, residual_end, products[:known], time, math.nan, step)
+    [course] = courses(Ways(*(np.array(part)[None] for part in way)))
     linear = before - products @ course.impulse
     off, moved = (np.linalg.norm(part[known:]) for part in (linear - after, after - before))
     return {"linear_gap": course.linear_gap, "linear_gap_test": ratio(float(off), float(moved))}
@@ -67,8 +78,8 @@ def gaps(
 def _is_itself_in_training(model: torch.nn.Module, network: tuple[Weights, Weights], x: torch.Tensor) -> bool:
     weights, buffers = network
     trial = {name: part.clone() for name, part in buffers.items()}
-    with torch.no_grad(), torch.random.fork_rng():
-        found = functional_call(model, ({**weights}, trial), (x,))
+    with torch.no_grad(), seeded(0):
+        found = functional_call(model, {**weights, **trial}, (x.clone(),))
     return torch.allclose(found, outputs(model, weights, buffers, x), rtol=1e-4, equal_nan=True)
 
 

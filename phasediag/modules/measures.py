@@ -72,7 +72,7 @@ def _layer(start: measures.Array, end: measures.Array, seed: int) -> Layer:
 def outputs(model: torch.nn.Module, weights: Weights, buffers: Weights, x: torch.Tensor) -> torch.Tensor:
     """The outputs of a network with these weights, as it is used: without dropout, with running means."""
     with torch.no_grad(), _used(model):
-        found: torch.Tensor = functional_call(model, ({**weights}, dict(buffers)), (x,))
+        found: torch.Tensor = functional_call(model, {**weights, **_copies(buffers)}, (x.clone(),))
         return found
 
 
@@ -105,7 +105,7 @@ def followed(
     moving = {name: part.detach().requires_grad_() for name, part in weights.items() if name in trainable}
     fixed = {name: part.detach() for name, part in weights.items() if name not in trainable}
     with _used(model):
-        found = functional_call(model, ({**moving, **fixed}, dict(buffers)), (x,))
+        found = functional_call(model, {**moving, **fixed, **_copies(buffers)}, (x.clone(),))
     return found.reshape(len(x), -1), list(moving.values())
 
 
@@ -120,6 +120,11 @@ def jacobian(outputs: torch.Tensor, weights: list[torch.Tensor]) -> list[torch.T
         rows = [by(row) for row in unit]
         found = [None if parts[0] is None else torch.stack(parts) for parts in zip(*rows, strict=True)]
     return [part for part in found if part is not None]
+
+
+def _copies(buffers: Weights) -> Weights:
+    """Buffers that a module may change in place."""
+    return {name: part.clone() for name, part in buffers.items()}
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from itertools import pairwise
 from threading import RLock
 
 import numpy as np
@@ -48,11 +49,34 @@ def network(make: Make, arguments: Mapping[str, float], where: str) -> torch.nn.
                 f"{where}: {shown}: {name} has no shape before the first input; allowed: layers that are told how many inputs they have, "
                 "such as Linear in the place of LazyLinear"
             )
+    for name, part in made.named_parameters():
+        if part.is_complex():
+            raise InputError(
+                f"{where}: {shown}: {name} holds complex numbers; allowed: weights of real numbers"
+            )
+    if shared := _views(made):
+        raise InputError(
+            f"{where}: {shown}: {shared[0]} and {shared[1]} are views of the same numbers; "
+            "allowed: one and the same Parameter in both places, or two that share nothing"
+        )
     if not layers_of(made):
         raise InputError(
             f"{where}: {shown}: has no trainable weights of two or more dimensions; allowed: a module with at least one such layer"
         )
     return made.train()
+
+
+def _views(module: torch.nn.Module) -> list[str]:
+    """The names of two parameters that share numbers, or nothing. What moves one would not move the other."""
+    spans = []
+    for name, part in module.named_parameters():
+        if part.numel():
+            reach = sum((size - 1) * stride for size, stride in zip(part.shape, part.stride(), strict=True))
+            spans.append((part.data_ptr(), part.data_ptr() + (reach + 1) * part.element_size(), name))
+    for (_, end, name), (start, _, other) in pairwise(sorted(spans)):
+        if start < end:
+            return [name, other]
+    return []
 
 
 def _taken(make: Make, arguments: Mapping[str, float]) -> tuple[list[float], dict[str, float]]:

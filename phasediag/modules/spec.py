@@ -69,10 +69,10 @@ class TrainSpec(Table):
     """How networks are trained.
 
     `gd` takes steps on all points, `sgd` and `adam` on minibatches of `batch_size`, in an order that the seed decides. `learning_rate` is a
-    number, or a table {factor, exponent}: factor * m^exponent. With "auto", which belongs to gd, each network takes the longest steps for
-    which its loss falls as its gradient promises. A run has converged when its loss is at most `loss_tolerance` times the loss of f = 0
-    (log K for K classes). It ends after `epochs` passes over the data in any case. The `loss` is the cross-entropy of classes, and the mean
-    square of numbers (mse).
+    number, or a table {factor, exponent}: factor * m^exponent. With "auto", which belongs to gd, each network takes steps of half the
+    inverse curvature that move no layer by more than a tenth of itself. A run has converged when its loss is at most `loss_tolerance` times
+    the loss of f = 0 (log K for K classes). It ends after `epochs` passes over the data in any case. The `loss` is the cross-entropy of
+    classes, and the mean square of numbers (mse).
     """
 
     method: Literal["gd", "sgd", "adam"] = Field(default="gd", description="gd, sgd, adam")

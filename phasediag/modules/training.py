@@ -47,17 +47,20 @@ class Trainer:
             InputError: this machine has no such function.
         """
         make, rows = self.factory.function(), dict[str, list[Row]]()
-        data, tests = points_of(self.data, device)
         networks: dict[Job, torch.nn.Module] = {}
         for job in jobs:
             try:
-                networks[job] = self._made(make, job).to(device)
+                networks[job] = self._made(make, job)
             except InputError as error:
                 rows[job.job_id] = self.failed(job, str(error))
         chunks = chunks_of(networks)
 
         def work(chunk: Sequence[Job]) -> list[list[Row]]:
-            return self._rows(chunk, [networks[job] for job in chunk], data, tests, device_name(device))
+            # here: each thread has a GPU of its own
+            data, tests = points_of(self.data, device)
+            return self._rows(
+                chunk, [networks[job].to(device) for job in chunk], data, tests, device_name(device)
+            )
 
         done = side_by_side(work, chunks, workers(device, threads), device, with_torch=True)
         for chunk, of_chunk in zip(chunks, done, strict=True):
@@ -80,8 +83,9 @@ class Trainer:
         start = dict(made.named_parameters())
         arrays: dict[str, NDArray[Any]] = dict(self.data.arrays())
         for layer in self.layers:
-            arrays[f"{layer}_initial"] = start[layer].detach().cpu().numpy()
-            arrays[f"{layer}_final"] = found.weights[layer][0].cpu().numpy()
+            for name, weights in (("initial", start[layer]), ("final", found.weights[layer][0])):
+                known = weights.float() if weights.dtype in (torch.bfloat16, torch.float16) else weights
+                arrays[f"{layer}_{name}"] = known.detach().cpu().numpy()
         [rows] = self._measured([job], [made], found, seconds, data, tests, device_name(device))
         return rows, arrays
 
@@ -117,6 +121,9 @@ class Trainer:
         try:
             trained = self._train(networks, jobs, data)
         except InputError as error:
+            if len(jobs) > 1:  # one of them fails, alone
+                each = zip(jobs, networks, strict=True)
+                return [self._rows([job], [made], data, tests, device)[0] for job, made in each]
             return [self.failed(job, str(error)) for job in jobs]
         return self._measured(jobs, networks, trained, time.perf_counter() - started, data, tests, device)
 

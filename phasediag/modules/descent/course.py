@@ -51,8 +51,8 @@ class Course(NamedTuple):
         epochs: passes over the data.
         loss_initial: on all points, before.
         loss_final: after.
-        time: the sum of the steps; NaN of adam.
-        time_half: when the loss had halved; NaN if it never did.
+        time: the sum of the steps; NaN of adam, and of an optimiser of the owner's.
+        time_half: when the loss had halved; NaN if it never did, and where the time is.
     """
 
     status: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -29,6 +30,10 @@ class Gradients(ABC):
         """A function of one network, of each of them: its arguments, tensors or tensors by name, have a first axis of networks, as what it
         returns gets one."""
 
+    @abstractmethod
+    def same_draws(self) -> AbstractContextManager[object]:
+        """Within, random numbers are drawn that will be drawn again afterwards."""
+
     def of(
         self, weights: Tensors, buffers: Tensors, x: torch.Tensor, y: torch.Tensor
     ) -> tuple[torch.Tensor, Tensors]:
@@ -53,7 +58,7 @@ class Gradients(ABC):
 
         def outputs(moving: Tensors) -> torch.Tensor:
             trial = {name: part.clone() for name, part in buffers.items()}
-            with torch.random.fork_rng():
+            with self.same_draws():
                 return self.each(self._output, moving, frozen, trial, x)
 
         gradients = _gradients((outputs(leaves) * direction).sum(), leaves)
@@ -86,7 +91,13 @@ class Gradients(ABC):
         return leaves, frozen
 
     def _output(self, moving: Tensors, frozen: Tensors, buffers: Tensors, x: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = functional_call(self._model, ({**moving, **frozen}, buffers), (x,))
+        held = {**moving, **frozen, **buffers}
+        found: torch.Tensor = functional_call(
+            self._model, held, (x.clone(),)
+        )  # which a module may change in place
+        for name, part in buffers.items():
+            if held[name] is not part:  # the module has put another one in its place
+                part.copy_(held[name].detach())
         return found
 
     def _value(
@@ -102,6 +113,9 @@ class Together(Gradients):
         found: torch.Tensor = vmap(function, randomness="error")(*arguments)
         return found
 
+    def same_draws(self) -> AbstractContextManager[object]:
+        return nullcontext()  # nothing may be drawn
+
 
 class Alone(Gradients):
     """One network."""
@@ -112,6 +126,9 @@ class Alone(Gradients):
             for argument in arguments
         )
         return function(*own)[None]
+
+    def same_draws(self) -> AbstractContextManager[object]:
+        return torch.random.fork_rng()
 
 
 def _gradients(total: torch.Tensor, leaves: Tensors) -> Tensors:

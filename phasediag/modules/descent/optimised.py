@@ -76,7 +76,7 @@ def _whole(network: torch.nn.Module, data: Points, loss: str) -> float:
     """The loss on all points, of the network as it is trained; running means of its layers do not change."""
     kept = [part.clone() for part in network.buffers()]
     with torch.no_grad():
-        found = float(loss_of(network(data.x), data.y, loss))
+        found = float(loss_of(network(data.x.clone()), data.y, loss))
         for part, before in zip(network.buffers(), kept, strict=True):
             part.copy_(before)
     return found

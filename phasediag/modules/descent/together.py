@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ import torch
 
 from ...errors import InputError
 from ...spec.imported import in_words
+from ..alike import TOGETHER_NUMBERS, signature
 from ..data import Points
 from ..networks import seeded
 from .course import Settings, Tensors
@@ -18,8 +20,6 @@ from .gradients import Alone, Gradients, Together
 
 LEAST_TOGETHER, _LANES_TRIED = 4, (4, 5, 7, 11)
 """Products of fewer matrices are summed in another order: a row would depend on how many networks are trained with it."""
-TOGETHER_NUMBERS, MOST_TOGETHER = 2**22, 64
-"""Weights of the networks that are trained together, at most: the handful of arrays of that size should stay in the cache. And networks."""
 
 
 def work_together(
@@ -29,16 +29,27 @@ def work_together(
 
     They can if each is computed as it would be among any others, to the last bit: where sizes are no multiples of what a processor
     computes at a time, functions such as tanh are rounded in another way at the end of an array; batch norm sums in an order that depends
-    on all. That is found out with weights that depend on the architecture alone, lest the same network be trained in both ways.
+    on all. That is found out with weights that depend on the architecture alone, lest the same network be trained in both ways. Nor can
+    they if the module keeps something in Python that changes as it is called, such as a counter.
     """
-    together, size = Together(model, settings.loss), sum(part[0].numel() for part in weights.values())
+    size = sum(part[0].numel() for part in weights.values())
     if LEAST_TOGETHER * size <= TOGETHER_NUMBERS:
-        with suppress(InputError):
+        with suppress(Exception):  # whatever the module does that cannot be done for many at a time
+            tried = own(model)
+            together = Together(tried, settings.loss)
             require(together, weights, buffers, data, settings)
             if _same_among_others(together, weights, buffers, data, settings):
-                return True
-    require(Alone(model, settings.loss), weights, buffers, data, settings)
+                return signature(tried) == signature(model)
+    require(Alone(own(model), settings.loss), weights, buffers, data, settings)
     return False
+
+
+def own(model: torch.nn.Module) -> torch.nn.Module:
+    """A copy of a module, as calls may change what it keeps beside its weights; the module itself where that cannot be copied."""
+    try:
+        return copy.deepcopy(model)
+    except Exception:  # whatever somebody's module holds
+        return model
 
 
 def require(
@@ -115,7 +126,8 @@ def _same_among_others(
 
 
 def _any_like(part: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
-    """Numbers that depend on the shape of a tensor alone: of matrices like random weights, of others between 1/2 and 3/2."""
+    """Numbers that depend on the shape of a tensor alone: of matrices like random weights, of others between 1/2 and 3/2. Whole numbers
+    stay as they are."""
     if not part.is_floating_point():
         return part
     if part.ndim > 1:

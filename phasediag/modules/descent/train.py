@@ -12,18 +12,22 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from ...errors import InputError
+from ...spec.imported import in_words
 from ..data import MSE, Points
 from ..networks import seeded
 from .course import Course, Settings, Tensors, Trained
 from .gradients import Alone, Gradients, Together
 from .lanes import Lanes, chosen, lengths, spread
-from .together import LEAST_TOGETHER, stacked, work_together
+from .together import LEAST_TOGETHER, own, stacked, work_together
 
 _SHARE_OF_STABLE, _FIRST_ITERATIONS = 0.5, 20
 """The step of gd "auto" in units of one over the curvature: at 2, the loss would stop falling in the steepest direction. And power
 iterations before the first step."""
+_KEPT = 1e-3
+"""The share of the first direction that every power iteration keeps."""
 _MOST_MOVED = 0.1
-"""And the share of itself by which a step moves a layer, at most."""
+"""The share of itself by which a step moves a layer, at most."""
 _MOST_UNSEEN, _UNSEEN_STEPS = 0.02, 8
 """How far a layer moves, as a share of itself, and how many steps are taken, until the curvature is looked at again."""
 _MOST_RISE, _CUT = 2.0, 0.5
@@ -43,8 +47,19 @@ def train(
         settings: of all networks.
 
     Raises:
-        InputError: the networks do not fit the data.
+        InputError: the networks do not fit the data, or one of them fails.
     """
+    try:
+        return _together_or_alone(networks, seeds, data, settings)
+    except InputError:
+        raise
+    except Exception as error:  # whatever somebody's module does on the way
+        raise InputError(f"the network cannot be trained: {in_words(error)}") from None
+
+
+def _together_or_alone(
+    networks: Sequence[torch.nn.Module], seeds: Sequence[int], data: Points, settings: Settings
+) -> Trained:
     model = networks[0]
     weights = stacked([dict(network.named_parameters()) for network in networks])
     buffers = stacked([dict(network.named_buffers()) for network in networks])
@@ -55,18 +70,18 @@ def train(
             {name: part[padded] for name, part in parts.items()} for parts in (weights, buffers)
         )
         lanes = Lanes(more, more_buffers, [seeds[at] for at in padded])
-        together = Together(model, settings.loss)
+        together = Together(own(model), settings.loss)
         done = _Run(together, lanes, data, settings, LEAST_TOGETHER).train()[:count]
         return _trained(done, settings, True)
     done = []
-    for index, seed in enumerate(seeds):
-        own, own_buffers = (
+    for index, (network, seed) in enumerate(zip(networks, seeds, strict=True)):
+        one, one_buffers = (
             {name: part[index : index + 1].clone() for name, part in parts.items()}
             for parts in (weights, buffers)
         )
         with seeded(seed):
-            alone = Alone(model, settings.loss)
-            done += _Run(alone, Lanes(own, own_buffers, [seed]), data, settings, 1).train()
+            alone = Alone(own(network), settings.loss)
+            done += _Run(alone, Lanes(one, one_buffers, [seed]), data, settings, 1).train()
     return _trained(done, settings, False)
 
 
@@ -220,7 +235,8 @@ class _Run:
         self._lanes.parts["gradients"] = gradients
         if rate is None:
             parts, x = self._lanes.parts, self._all()[0]
-            parts["direction"] = {"v": self._gradients.directions(parts["weights"], parts["buffers"], x)}
+            drawn = self._gradients.directions(parts["weights"], parts["buffers"], x)
+            parts |= {"drawn": {"v": drawn}, "direction": {"v": drawn}}
             nothing = torch.zeros_like(losses)
             self._lanes.numbers |= {"stable": nothing, "moved": nothing, "unseen": nothing}
             for _ in range(_FIRST_ITERATIONS):
@@ -245,7 +261,9 @@ class _Run:
             numbers["loss"] = torch.where(accepted, found, before)
             self._note(before, torch.where(accepted, steps, 0.0))
             self._judge(epoch)
-            self._lanes.end(lengths(parts["gradients"]).cpu() == 0, "stalled")
+            length = lengths(parts["gradients"]).cpu()
+            self._lanes.end(~length.isfinite(), "diverged")
+            self._lanes.end(length == 0, "stalled")
             if rate is None:
                 numbers["moved"] = numbers["moved"] + torch.where(accepted, steps * numbers["pace"], 0.0)
                 numbers["unseen"] = numbers["unseen"] + 1
@@ -264,15 +282,18 @@ class _Run:
             parts["weights"], parts["buffers"], self._all()[0], parts["direction"]["v"]
         )
         length = lengths({"v": moved}).cpu()
-        largest = length / len(self._data)  # the direction has the length 1
-        # the curvature of the cross-entropy is at most 1/2
-        share = _SHARE_OF_STABLE * (1.0 if self._settings.loss == MSE else 2.0)
+        # The direction has the length 1. The loss is a sum over so many, and the curvature of the cross-entropy at most 1/2.
+        square = self._settings.loss == MSE
+        largest = length / (len(self._data) if square else self._data.y.numel())
+        share = _SHARE_OF_STABLE * (1.0 if square else 2.0)
         stable = torch.where(largest > 0, share / largest, math.inf)
         numbers["stable"] = torch.where(which, stable, numbers["stable"])
         for name in ("moved", "unseen"):
             numbers[name] = torch.where(which, 0.0, numbers[name])
-        direction = {"v": moved / spread(length.to(moved), moved)}
-        parts["direction"] = chosen(which & (length > 0), direction, parts["direction"])
+        # Some of the first direction stays: what has vanished from a direction to the last bit would not come back.
+        direction = moved / spread(length.to(moved), moved) + _KEPT * parts["drawn"]["v"]
+        direction = direction / spread(lengths({"v": direction}).to(moved), moved)
+        parts["direction"] = chosen(which & (length > 0), {"v": direction}, parts["direction"])
 
     def _longest_steps(self) -> torch.Tensor:
         """The steps (J,) by the curvature, if they move no layer by more than `_MOST_MOVED` of itself.

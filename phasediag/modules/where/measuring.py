@@ -75,13 +75,13 @@ def measure(
         widths: two and more, ascending; four give the limit of infinite width.
         seeds: how many, or which.
         optimiser: "gd" (all points), "sgd" or "adam" (minibatches); or a function that takes a module and returns a torch.optim.Optimizer.
-        learning_rate: a number, or a function of the width. Without it, gd takes the longest steps for which the loss falls as its gradient
-            promises; sgd and adam need it.
+        learning_rate: a number, or a function of the width. Without it, gd takes steps of half the inverse curvature that move no
+            layer by more than a tenth of itself; sgd and adam need it.
         epochs: passes over the data, at most.
         batch_size: points of a minibatch of sgd, adam and an optimiser of your own.
         loss: "mse" or "cross-entropy"; by the type of y unless given.
         loss_tolerance: training ends at this fraction of the loss of f = 0 (log K for K classes).
-        x_test: inputs of test points (t, ...), for the columns test_loss and test_error.
+        x_test: inputs of test points (t, ...), for the columns test_loss, test_error and linear_gap_test.
         y_test: their targets.
         progress: whether to show how far it is.
 

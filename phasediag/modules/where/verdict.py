@@ -54,7 +54,7 @@ class Slope(NamedTuple):
     @property
     def confidence(self) -> float:
         """The probability that the sign of the slope is right, by Student's distribution and the side of the interval towards 0; NaN
-        without an interval."""
+        without an interval. At infinite width it is an estimate: that interval is wider than one of Student's, its tails may be, too."""
         side = self.slope - self.low if self.slope > 0 else self.high - self.slope
         if not math.isfinite(side) or self.slope == 0:
             return math.nan
