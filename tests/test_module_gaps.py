@@ -13,6 +13,8 @@ from torch import nn
 from phasediag.modules.data import Points
 from phasediag.modules.descent.course import Settings
 from phasediag.modules.descent.train import train
+from phasediag.modules.linearised import MOST_OUTPUTS
+from phasediag.modules.measures import spread
 from phasediag.modules.training import look
 
 N, TESTS = 6, 4
@@ -27,6 +29,14 @@ def pairs(count: int, seed: int, outputs: int = 1) -> Points:
 def net(width: int = 20, outputs: int = 1, *more: nn.Module) -> nn.Module:
     torch.manual_seed(1)
     return nn.Sequential(nn.Linear(3, width), nn.Tanh(), *more, nn.Linear(width, outputs))
+
+
+def from_zero(more: nn.Module) -> nn.Module:
+    """A network whose function vanishes at the start, whatever stands before the readout."""
+    made = net(20, 1, more)
+    for part in made[-1].parameters():  # type: ignore[index]
+        part.data.zero_()
+    return made
 
 
 def how(rate: float | None, epochs: int, method: str = "gd") -> Settings:
@@ -108,16 +118,39 @@ def test_wide_networks_are_closer_to_their_linearisation() -> None:
     assert (np.log(np.divide(*gaps)) / np.log(16) > 0.4).all()
 
 
+def test_more_numbers_than_a_kernel_is_decomposed_of_have_no_gap() -> None:
+    outputs = MOST_OUTPUTS // N
+    few, many = (
+        found(net(4, count), how(0.1, 3), pairs(0, 1, count), count) for count in (outputs, outputs + 1)
+    )
+    assert few["linear_gap"] > 0 and math.isnan(many["linear_gap"])
+
+
 def test_it_is_known_where_there_are_no_test_points_and_of_as_many_as_have_room() -> None:
     none = found(net(), how(0.2, 20), Points(torch.zeros(0, 3), torch.zeros(0)))
     assert none["linear_gap"] > 0 and math.isnan(none["linear_gap_test"])
-    many = found(net(), how(0.2, 20), pairs(2000, 1))
-    assert many["linear_gap"] == pytest.approx(none["linear_gap"]) and many["linear_gap_test"] > 0
+    tests = pairs(2000, 1)
+    some = spread(2000, MOST_OUTPUTS - N)
+    many = found(net(), how(0.2, 20), tests)
+    expected = by_hand(net(), 0.2, 20, Points(tests.x[some], tests.y[some]), 1)
+    assert len(some) == 506 and many == pytest.approx(expected, rel=1e-3)
+    assert many["linear_gap"] == none["linear_gap"]
+
+
+def test_batches_of_points_are_not_mixed_with_test_points() -> None:
+    """Where the statistics of the batch are those of the network also as it is used."""
+    gaps = [
+        found(net(20, 1, nn.BatchNorm1d(20, track_running_stats=False)), how(0.2, 20), tests)["linear_gap"]
+        for tests in (pairs(TESTS, 1), Points(torch.zeros(0, 3), torch.zeros(0)))
+    ]
+    assert gaps[0] == gaps[1] > 0
 
 
 @pytest.mark.parametrize(
     ("made", "settings"),
     [
+        (from_zero(nn.BatchNorm1d(20)), how(0.1, 5)),
+        (from_zero(nn.Dropout(0.5)), how(0.1, 5)),
         (net(20, 1, nn.BatchNorm1d(20)), how(0.1, 5)),
         (net(20, 1, nn.Dropout(0.5)), how(0.1, 5)),
         (net(), how(0.1, 5, "sgd")),

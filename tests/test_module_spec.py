@@ -460,6 +460,34 @@ def test_a_cell_that_cannot_be_made_fails_alone_and_says_why(tmp_path: Path, lin
             assert row["relative_change"] == other["relative_change"] > 0
 
 
+STRICT = """
+class Strict(nn.Module):
+    def forward(self, x):
+        if (x == x[0]).all():
+            raise ValueError("dead")
+        return x
+
+"""
+
+
+def test_a_network_that_fails_in_training_fails_alone(tmp_path: Path) -> None:
+    """Its first step kills its neurons. The rows of the others are what they are without it."""
+    strict = FACTORY.replace("def make", STRICT + "def make").replace(
+        "nn.Flatten(0))", "nn.Flatten(0), Strict())"
+    )
+    large = strict.replace("        made[2]", "        if seed == 1: made[2].weight *= 1e3\n        made[2]")
+    train = "learning_rate = 0.5"
+    plain, found = (
+        rows(read(tmp_path / name, text, train=train)) for name, text in (("plain", strict), ("large", large))
+    )
+    failed = {(row["gamma"], row["seed"]) for row in found if row["status"] == "failed"}
+    assert failed and {seed for _, seed in failed} == {1}
+    assert all("ValueError: dead" in row["error"] for row in found if row["status"] == "failed")
+    for row, other in zip(plain, found, strict=True):
+        if row["seed"] != 1:
+            assert row["relative_change"] == other["relative_change"] > 0
+
+
 def test_rows_do_not_depend_on_threads_or_on_the_jobs_beside_them(tmp_path: Path) -> None:
     """Also of modules that are trained alone, with random numbers of their own."""
     factory = FACTORY.replace("nn.ReLU(),", "nn.ReLU(), nn.Dropout(0.2),").replace("made[2]", "made[3]")

@@ -336,14 +336,57 @@ def test_what_has_converged_before_it_starts_is_not_trained() -> None:
 
 
 @pytest.mark.parametrize(("method", "rate"), [("gd", 1e6), ("sgd", 1e6), ("adam", 1e30)])
-def test_a_huge_rate_diverges_and_its_companions_go_on(method: str, rate: float) -> None:
+def test_a_huge_rate_diverges(method: str, rate: float) -> None:
     found = trained(functools.partial(mlp, nn.ReLU), how(method, rate, 60), points(), [0])
     assert found.courses[0].status == "diverged" and not math.isfinite(found.courses[0].loss_final)
-    # chosen steps do not
-    assert (
-        trained(functools.partial(mlp, nn.ReLU), how("gd", None, 60), points(), [0]).courses[0].status
-        == "evaluation_limit"
-    )
+
+
+@pytest.mark.parametrize("method", ["gd", "sgd"])
+def test_companions_of_a_network_that_diverges_go_on(method: str) -> None:
+    """Bit by bit as without it."""
+    large = drawn(1, functools.partial(mlp, nn.ReLU))
+    for part in large.parameters():
+        part.data *= 1e3
+    networks = [drawn(0, functools.partial(mlp, nn.ReLU)), large, drawn(2, functools.partial(mlp, nn.ReLU))]
+    found = train(networks, [0, 1, 2], points(), how(method, 0.1, 40))
+    assert [course.status == "diverged" for course in found.courses] == [False, True, False]
+    for at in (0, 2):
+        alone = train([networks[at]], [at], points(), how(method, 0.1, 40))
+        assert alone.courses[0] == found.courses[at]
+        assert all(torch.equal(part[0], found.weights[name][at]) for name, part in alone.weights.items())
+
+
+def test_gradients_that_are_no_numbers_end_a_training() -> None:
+    class Rooted(nn.Module):
+        """Finite everywhere, with no derivative at the start."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1, D))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x @ self.weight.T).abs().sqrt().squeeze(1)
+
+    for rate in (None, 0.1):
+        [course] = trained(Rooted, how("gd", rate), points(), [0]).courses
+        assert course.status == "diverged" and course.epochs == 1
+
+
+def test_a_curvature_that_begins_to_grow_late_is_seen() -> None:
+    """Of outputs that share no weights: that of the second one is 0 to the last bit for long, and then by far the largest."""
+
+    class Parted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.rest = nn.Parameter(torch.ones(1, 1)), nn.Parameter(torch.full((4, 1), 0.05))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.stack([self.first[0, 0] * x[:, 0], self.rest.prod() * x[:, 1]], dim=1)
+
+    x = torch.randn(N, 2, generator=torch.Generator().manual_seed(0))
+    data = Points(x, torch.stack([3 * x[:, 0], 50 * x[:, 1]], dim=1))
+    [course] = trained(Parted, how("gd", None, 400, target=0.03), data, [0]).courses
+    assert course.status == "converged"
 
 
 def test_a_network_that_does_not_feel_the_data_stalls() -> None:
@@ -359,6 +402,87 @@ def test_a_network_that_does_not_feel_the_data_stalls() -> None:
         [course] = trained(dead, how("gd", rate), data, [0]).courses
         assert course.status == "stalled" and course.epochs == 1
         assert course.loss_final == course.loss_initial and math.isnan(course.time_half)
+
+
+def test_what_a_module_counts_in_python_does_not_reach_other_networks() -> None:
+    class Counting(nn.Module):
+        """Its output fades from call to call."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside, self.calls = mlp(), 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            return self.inside(x) * 0.9**self.calls
+
+    for method, rate in (("gd", None), ("sgd", 0.05)):
+        networks = [drawn(seed, Counting) for seed in (0, 1)]
+        both = train(networks, [0, 1], points(), how(method, rate))
+        assert not both.together and [network.calls for network in networks] == [0, 0]
+        [second] = train(networks[1:], [1], points(), how(method, rate)).courses
+        assert (second.loss_final, second.time) == (both.courses[1].loss_final, both.courses[1].time)
+
+
+@pytest.mark.parametrize("more", [[], [nn.Dropout(0.1)]])
+def test_buffers_that_a_module_replaces_are_followed(more: list[nn.Module]) -> None:
+    """Together and alone, as those that it changes in place."""
+
+    class Following(nn.Module):
+        def __init__(self, in_place: bool) -> None:
+            super().__init__()
+            self.inside = nn.Sequential(*mlp(), *more)
+            self.register_buffer("mean", torch.zeros(D))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mean = 0.9 * self.mean + 0.1 * x.mean(dim=0)
+            if self.in_place:
+                self.mean.copy_(mean)
+            else:
+                self.mean = mean
+            return self.inside(x - self.mean)
+
+        in_place = False
+
+    class InPlace(Following):
+        in_place = True
+
+    found = [
+        trained(functools.partial(kind, False), how("sgd", 0.05, 8), points(), [0, 1])
+        for kind in (Following, InPlace)
+    ]
+    assert found[0].together == found[1].together == (not more)
+    assert found[0].buffers["mean"].abs().min() > 0
+    torch.testing.assert_close(found[0].buffers["mean"], found[1].buffers["mean"])
+    torch.testing.assert_close(found[0].weights, found[1].weights)
+
+
+def test_steps_of_classes_at_many_positions_are_as_long_as_at_one() -> None:
+    """The loss is a mean over all of them."""
+
+    def make(positions: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Linear(D, WIDTH), nn.Tanh(), nn.Linear(WIDTH, 3), nn.Unflatten(1, (3, 1)), Repeated(positions)
+        )
+
+    class Repeated(nn.Module):
+        def __init__(self, count: int) -> None:
+            super().__init__()
+            self.count = count
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.expand(*x.shape[:2], self.count)
+
+    x, y = points(classes=3)
+    settings = how("gd", None, 6, loss="cross-entropy")
+    losses = [
+        trained(
+            functools.partial(make, count), settings, Points(x, y[:, None].repeat(1, count)), [0]
+        ).courses[0]
+        for count in (1, 20)
+    ]
+    assert losses[1].time == pytest.approx(losses[0].time, rel=1e-3)
+    assert losses[1].loss_final == pytest.approx(losses[0].loss_final, rel=1e-4)
 
 
 # Companions.

@@ -54,7 +54,8 @@ def _rows(weights: torch.Tensor) -> measures.Array:
 
 
 def _layer(start: measures.Array, end: measures.Array, seed: int) -> Layer:
-    change = end - start
+    with np.errstate(invalid="ignore"):
+        change = end - start
     before, after, moved = frobenius(start), frobenius(end), frobenius(change)
     spectral_before, spectral_moved = spectral(start), spectral(change)
     finite = bool(np.isfinite(end).all())
