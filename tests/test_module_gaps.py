@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -57,19 +58,18 @@ def found(made: nn.Module, settings: Settings, tests: Points, outputs: int = 1) 
     return {name: float(str(row[name])) for name in ("linear_gap", "linear_gap_test")}
 
 
-def by_hand(made: nn.Module, step: float, count: int, points: Points, outputs: int) -> dict[str, float]:
+def by_hand(made: nn.Module, steps: Sequence[float], points: Points, outputs: int) -> dict[str, float]:
     """Steps of the weights of f(0) + J (w - w(0)), beside the same steps of the network."""
     data, size = pairs(N, 0, outputs), sum(part.numel() for part in made.parameters())
     rows, rows_test = (jacobian(made, p.x).reshape(-1, size).numpy() for p in (data, points))
     start, start_test = (made(p.x).detach().double().reshape(-1).numpy() for p in (data, points))
     y, moved = data.y.double().reshape(-1).numpy(), np.zeros(size)
-    for _ in range(count):
+    for step in steps:
         moved -= step * rows.T @ (start + rows @ moved - y) / N
-    stepper = torch.optim.SGD(made.parameters(), lr=step)
-    for _ in range(count):
-        stepper.zero_grad()
+        made.zero_grad()
         ((made(data.x).reshape(data.y.shape) - data.y).square().sum() / (2 * N)).backward()
-        stepper.step()
+        for part in made.parameters():
+            part.data -= step * part.grad
     end, end_test = (made(p.x).detach().double().reshape(-1).numpy() for p in (data, points))
     return {
         name: float(np.linalg.norm(f0 + j @ moved - f) / np.linalg.norm(f - f0))
@@ -84,17 +84,26 @@ def by_hand(made: nn.Module, step: float, count: int, points: Points, outputs: i
 def test_steps_of_gradient_descent_are_those_of_the_linearised_network(outputs: int) -> None:
     tests = pairs(TESTS, 1, outputs)
     gaps = found(net(outputs=outputs), how(0.2, 40), tests, outputs)
-    expected = by_hand(net(outputs=outputs), 0.2, 40, tests, outputs)
+    expected = by_hand(net(outputs=outputs), [0.2] * 40, tests, outputs)
     assert 0.01 < expected["linear_gap"] < 1
     assert gaps == pytest.approx(expected, rel=1e-3)
 
 
-def test_chosen_steps_follow_the_flow_of_the_linearised_network() -> None:
-    """Ends of small steps, at the same time."""
+def test_chosen_steps_are_those_of_the_linearised_network() -> None:
     tests, made, settings = pairs(TESTS, 1), net(), how(None, 60)
-    time = train([made], [0], pairs(N, 0), settings).courses[0].time
-    expected = by_hand(net(), time / 4000, 4000, tests, 1)
-    assert found(made, settings, tests) == pytest.approx(expected, rel=0.2)
+    steps = train([made], [0], pairs(N, 0), settings).steps[0]
+    assert len(set(steps)) > 10
+    assert found(made, settings, tests) == pytest.approx(by_hand(net(), steps, tests, 1), rel=1e-3)
+
+
+@pytest.mark.parametrize("rate", [None, 0.1])
+def test_a_network_that_is_linear_has_no_gap(rate: float | None) -> None:
+    made = net(64)
+    for part in made[0].parameters():  # type: ignore[index]
+        part.requires_grad_(False)
+    data, tests = pairs(N, 0), pairs(TESTS, 1)
+    row = look(made, train([made], [0], data, how(rate, 200)), 0, data, tests, "mse", 0)["2.weight"]
+    assert row["linear_gap"] == row["linear_gap_test"] == 0.0
 
 
 def test_wide_networks_are_closer_to_their_linearisation() -> None:
@@ -132,7 +141,7 @@ def test_it_is_known_where_there_are_no_test_points_and_of_as_many_as_have_room(
     tests = pairs(2000, 1)
     some = spread(2000, MOST_OUTPUTS - N)
     many = found(net(), how(0.2, 20), tests)
-    expected = by_hand(net(), 0.2, 20, Points(tests.x[some], tests.y[some]), 1)
+    expected = by_hand(net(), [0.2] * 20, Points(tests.x[some], tests.y[some]), 1)
     assert len(some) == 506 and many == pytest.approx(expected, rel=1e-3)
     assert many["linear_gap"] == none["linear_gap"]
 

@@ -34,7 +34,7 @@ _OWN = {
     "test_loss": "the loss on the test points, after training; NaN without test points",
     "test_error": "share of wrong classes of the test points; of numbers, root mean square of f − y over the root mean square of y",
     "linear_gap": "‖f_lin − f‖ / ‖f − f(0)‖ over the points after training by gd with mse, where f_lin is the network linearised in its "
-    "weights at the start, trained for the same time; NaN of all else, of dropout and batch norm, and of more than 512 numbers in all",
+    "weights at the start, trained by the same steps; NaN of all else, of dropout and batch norm, and of more than 512 numbers in all",
     "linear_gap_test": "the same over the test points; NaN without test points",
 }
 _BATCHING = Column(

@@ -1,14 +1,14 @@
-"""How far a trained module is from the one that is linearised in its weights at the start: see `phasediag.engine.linearised`."""
+"""How far a trained module is from the one that is linearised in its weights at the start, by the same steps of gradient descent."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch.func import functional_call
 
-from ..engine.linearised import Ways, courses
 from ..engine.measures import Array, ratio
 from .data import Points
 from .measures import Weights, followed, jacobian, outputs, spread
@@ -18,6 +18,8 @@ MOST_OUTPUTS = 512
 """Numbers that a network returns for all points, at most: their kernel is decomposed."""
 _MOST_NUMBERS = 2**24
 """Numbers of the gradients of all these, at most."""
+_ROUNDING = 32
+"""Units of the last place up to which outputs differ by rounding."""
 NOTHING = {"linear_gap": math.nan, "linear_gap_test": math.nan}
 
 
@@ -27,13 +29,13 @@ def gaps(
     end: tuple[Weights, Weights],
     data: Points,
     tests: Points,
-    time: float,
-    step: float,
+    steps: Sequence[float],
 ) -> dict[str, float]:
     """``|f_lin - f| / |f - f(0)|`` on the data and on the test points, of a network that gradient descent trained with the mean square.
 
-    ``f_lin`` is linearised at the start, and trained for the same time. NaN of a network that is another one in training, by dropout or
-    batch norm; and of one that returns more than 512 numbers, or has 2^24 gradients. As many test points count as that leaves room for.
+    ``f_lin`` is linearised at the start, and trained by the same steps: in an eigenvector of ``K / n`` with the eigenvalue v, the residual
+    is multiplied by the product of all ``1 - s v``. NaN of a network that is another one in training, by dropout or batch norm; and of one
+    that returns more than 512 numbers, or has 2^24 gradients. As many test points count as that leaves room for. 0 below rounding.
 
     Args:
         model: a network of this architecture.
@@ -41,12 +43,12 @@ def gaps(
         end: the same after.
         data: the n points that it was trained on.
         tests: points that it was not trained on, or none.
-        time: of the training, the sum of its steps.
-        step: of gradient descent; 0 if it follows the flow, NaN of other methods.
+        steps: those it took; none of other methods.
     """
     most = min(MOST_OUTPUTS, _MOST_NUMBERS // max(sum(part.numel() for part in start[0].values()), 1))
-    known = outputs(model, *start, data.x).numel()
-    if math.isnan(step) or known > most:
+    first = outputs(model, *start, data.x)
+    known = first.numel()
+    if not steps or known > most:
         return NOTHING
     if not all(_is_itself_in_training(model, network, data.x) for network in (start, end)):
         return NOTHING
@@ -64,15 +66,35 @@ def gaps(
     )
     with np.errstate(all="ignore"):
         products = rows @ rows[:known].T / len(data)
-    if not np.isfinite(products).all():
-        return NOTHING
-    residual, residual_end = (f[:known] - _array(data.y).reshape(-1) for f in (before, after))
-    values, vectors = np.linalg.eigh(products[:known])
-    way = (residual, values.clip(min=0), vectors, residual_end, products[:known], time, math.nan, step)
-    [course] = courses(Ways(*(np.array(part)[None] for part in way)))
-    linear = before - products @ course.impulse
-    off, moved = (np.linalg.norm(part[known:]) for part in (linear - after, after - before))
-    return {"linear_gap": course.linear_gap, "linear_gap_test": ratio(float(off), float(moved))}
+        if not np.isfinite(products).all():
+            return NOTHING
+        impulse = _impulse(products[:known], before[:known] - _array(data.y).reshape(-1), np.array(steps))
+        linear = before - products @ impulse
+        rounding = _ROUNDING * float(torch.finfo(first.dtype).eps)
+        found = [
+            _gap(linear[part], before[part], after[part], rounding)
+            for part in (slice(known), slice(known, None))
+        ]
+    return dict(zip(NOTHING, found, strict=True))
+
+
+def _impulse(kernel: Array, residual: Array, steps: Array) -> Array:
+    """The sum over all steps s of s times the residual, which they shrink under this kernel."""
+    values, vectors = np.linalg.eigh(kernel)
+    values = values.clip(min=0)
+    reach = steps[:, None] * values
+    small = -np.expm1(np.log1p(-reach.clip(max=0.5)).sum(axis=0))
+    gone = np.where(reach.max(axis=0) < 0.5, small, 1 - np.prod(1 - reach, axis=0))
+    found: Array = vectors @ (np.where(values > 0, gone / values, steps.sum()) * (vectors.T @ residual))
+    return found
+
+
+def _gap(linear: Array, before: Array, after: Array, rounding: float) -> float:
+    off, moved, size = (float(np.linalg.norm(part)) for part in (linear - after, after - before, after))
+    gap = ratio(off, moved)
+    if not math.isfinite(gap):
+        return math.nan
+    return gap if off > rounding * size else 0.0
 
 
 def _is_itself_in_training(model: torch.nn.Module, network: tuple[Weights, Weights], x: torch.Tensor) -> bool:

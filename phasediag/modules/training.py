@@ -18,7 +18,7 @@ from ..storage.schema import FAILED, VERSION
 from . import measures
 from .alike import chunks_of
 from .columns import ALONE, RUNS, TOGETHER
-from .data import Points, error_of, loss_of, loss_of_nothing
+from .data import MSE, Points, error_of, loss_of, loss_of_nothing
 from .descent.course import Course, Settings, Trained
 from .descent.train import train
 from .factory import Factory
@@ -188,23 +188,19 @@ def look(
 ) -> dict[str, Row]:
     """What is measured on one of the trained networks, by layer."""
     start, start_buffers = dict(made.named_parameters()), dict(made.named_buffers())
-    end = {name: part[index] for name, part in trained.weights.items()}
-    end_buffers = {name: part[index] for name, part in trained.buffers.items()}
+    # copies: where numbers lie in memory may change how they are rounded
+    end, end_buffers = (
+        {name: part[index].clone() for name, part in parts.items()}
+        for parts in (trained.weights, trained.buffers)
+    )
     before, after = (
         measures.kernel(made, weights, buffers, data.x)
         for weights, buffers in ((start, start_buffers), (end, end_buffers))
     )
+    steps = trained.steps[index] if loss == MSE else []
     of_network = {
         "kernel_change": measures.kernel_change(before, after),
-        **gaps(
-            made,
-            (start, start_buffers),
-            (end, end_buffers),
-            data,
-            tests,
-            trained.courses[index].time,
-            trained.step,
-        ),
+        **gaps(made, (start, start_buffers), (end, end_buffers), data, tests, steps),
         **of_tests(made, end, end_buffers, tests, loss),
     }
     layers = measures.measured(made, start, end, seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -71,11 +70,11 @@ class Trained(NamedTuple):
         weights: all parameters after training, by name, with a first axis of networks.
         buffers: the same of buffers.
         together: whether they were trained together.
-        step: of gradient descent with the mean square; 0 if the steps were chosen along the gradient flow, NaN of all else.
+        steps: of each, those of gradient descent that the network took; none of other methods.
     """
 
     courses: list[Course]
     weights: Tensors
     buffers: Tensors
     together: bool
-    step: float = math.nan
+    steps: list[list[float]]

@@ -22,7 +22,7 @@ class Gradients(ABC):
     """Losses (J,) and gradients of J networks of one architecture, each on points of its own, x (J, b, ...) and y (J, b, ...)."""
 
     def __init__(self, model: torch.nn.Module, loss: str) -> None:
-        self._model, self._loss = model, loss
+        self.model, self._loss = model, loss
         self._trainable = {name for name, part in model.named_parameters() if part.requires_grad}
 
     @abstractmethod
@@ -93,7 +93,7 @@ class Gradients(ABC):
     def _output(self, moving: Tensors, frozen: Tensors, buffers: Tensors, x: torch.Tensor) -> torch.Tensor:
         held = {**moving, **frozen, **buffers}
         found: torch.Tensor = functional_call(
-            self._model, held, (x.clone(),)
+            self.model, held, (x.clone(),)
         )  # which a module may change in place
         for name, part in buffers.items():
             if held[name] is not part:  # the module has put another one in its place

@@ -19,6 +19,7 @@ class Lanes:
         draws: what draws the minibatches of each.
         status: how each has ended; "" of those that go on.
         epochs: passes over the data of each.
+        steps: of gradient descent, those that each has taken.
     """
 
     def __init__(self, weights: Tensors, buffers: Tensors, seeds: Sequence[int]) -> None:
@@ -26,6 +27,7 @@ class Lanes:
         self.parts: dict[str, Tensors] = {"weights": weights, "buffers": buffers}
         self.draws = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.status, self.epochs = [""] * len(seeds), [0] * len(seeds)
+        self.steps: list[list[float]] = [[] for _ in seeds]
 
     def going(self) -> torch.Tensor:
         """Which networks (J,) are still trained."""
@@ -48,6 +50,7 @@ class Lanes:
         kept.draws = [self.draws[lane] for lane in lanes]
         kept.status = [self.status[lane] for lane in lanes]
         kept.epochs = [self.epochs[lane] for lane in lanes]
+        kept.steps = [self.steps[lane] for lane in lanes]
         return kept
 
 

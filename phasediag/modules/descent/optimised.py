@@ -46,7 +46,7 @@ def train_by(
         {name: part.detach()[None] for name, part in parts}
         for parts in (trained.named_parameters(), trained.named_buffers())
     )
-    return Trained([course], weights, buffers, False)
+    return Trained([course], weights, buffers, False, [[]])
 
 
 def _train(stepper: torch.optim.Optimizer, network: torch.nn.Module, data: Points, limits: Limits) -> Course:

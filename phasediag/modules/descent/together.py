@@ -20,6 +20,8 @@ from .gradients import Alone, Gradients, Together
 
 LEAST_TOGETHER, _LANES_TRIED = 4, (4, 5, 7, 11)
 """Products of fewer matrices are summed in another order: a row would depend on how many networks are trained with it."""
+_BYTES_AT_A_TIME = 128
+"""What a processor computes at a time, at most: two vectors of AVX-512."""
 
 
 def work_together(
@@ -27,9 +29,8 @@ def work_together(
 ) -> bool:
     """Whether networks can be trained by one operation for all; raises `InputError` if not even alone.
 
-    They can if each is computed as it would be among any others, to the last bit: where sizes are no multiples of what a processor
-    computes at a time, functions such as tanh are rounded in another way at the end of an array; batch norm sums in an order that depends
-    on all. That is found out with weights that depend on the architecture alone, lest the same network be trained in both ways. Nor can
+    They can if each is computed as it would be among any others, to the last bit. Batch norm, say, sums in an order that depends on all.
+    That is found out with weights that depend on the architecture alone, lest the same network be trained in both ways. Nor can
     they if the module keeps something in Python that changes as it is called, such as a counter.
     """
     size = sum(part[0].numel() for part in weights.values())
@@ -42,6 +43,13 @@ def work_together(
                 return signature(tried) == signature(model)
     require(Alone(own(model), settings.loss), weights, buffers, data, settings)
     return False
+
+
+def padding(model: torch.nn.Module, data: Points, settings: Settings) -> int:
+    """How many lanes of no network stand behind the others: functions such as sigmoid are rounded in another way at the end of an array
+    whose size is no multiple of what a processor computes at a time. An array has at least a number for each point of a lane."""
+    smallest: int = min(part.element_size() for part in model.parameters() if part.is_floating_point())
+    return -(-(_BYTES_AT_A_TIME // smallest - 1) // _counts(len(data), settings)[0])
 
 
 def own(model: torch.nn.Module) -> torch.nn.Module:
@@ -108,9 +116,10 @@ def _same_among_others(
     one, own = (
         {name: _any_like(part[0], draw) for name, part in parts.items()} for parts in (weights, buffers)
     )
+    more = padding(gradients.model, data, settings)
     for count in _counts(len(data), settings):
         first: list[torch.Tensor] = []
-        for lanes in _LANES_TRIED:
+        for lanes in (tried + more for tried in _LANES_TRIED):
             points = [part[:count].expand(lanes, *part[:count].shape) for part in data]
             if count < len(data):
                 points = [part.contiguous() for part in points]
@@ -119,6 +128,7 @@ def _same_among_others(
                 for parts in (one, own)
             )
             found = _tried(gradients, copies, copied, points[0], points[1], settings)
+            found = [part[: lanes - more] for part in found]
             first = first or [part[0] for part in found]
             if not all(_equal(part, same.expand_as(part)) for part, same in zip(found, first, strict=True)):
                 return False

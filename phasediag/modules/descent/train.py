@@ -19,7 +19,7 @@ from ..networks import seeded
 from .course import Course, Settings, Tensors, Trained
 from .gradients import Alone, Gradients, Together
 from .lanes import Lanes, chosen, lengths, spread
-from .together import LEAST_TOGETHER, own, stacked, work_together
+from .together import LEAST_TOGETHER, own, padding, stacked, work_together
 
 _SHARE_OF_STABLE, _FIRST_ITERATIONS = 0.5, 20
 """The step of gd "auto" in units of one over the curvature: at 2, the loss would stop falling in the steepest direction. And power
@@ -64,14 +64,15 @@ def _together_or_alone(
     weights = stacked([dict(network.named_parameters()) for network in networks])
     buffers = stacked([dict(network.named_buffers()) for network in networks])
     if work_together(model, weights, buffers, data, settings):
-        count = len(networks)
-        padded = [*range(count), *[count - 1] * (LEAST_TOGETHER - count)]
-        more, more_buffers = (
+        count, more = len(networks), padding(model, data, settings)
+        padded = [*range(count), *[count - 1] * max(more, LEAST_TOGETHER - count)]
+        all_weights, all_buffers = (
             {name: part[padded] for name, part in parts.items()} for parts in (weights, buffers)
         )
-        lanes = Lanes(more, more_buffers, [seeds[at] for at in padded])
+        lanes = Lanes(all_weights, all_buffers, [seeds[at] for at in padded])
+        lanes.status[count:] = ["padding"] * (len(padded) - count)
         together = Together(own(model), settings.loss)
-        done = _Run(together, lanes, data, settings, LEAST_TOGETHER).train()[:count]
+        done = _Run(together, lanes, data, settings, more).train()[:count]
         return _trained(done, settings, True)
     done = []
     for index, (network, seed) in enumerate(zip(networks, seeds, strict=True)):
@@ -81,7 +82,7 @@ def _together_or_alone(
         )
         with seeded(seed):
             alone = Alone(own(network), settings.loss)
-            done += _Run(alone, Lanes(one, one_buffers, [seed]), data, settings, 1).train()
+            done += _Run(alone, Lanes(one, one_buffers, [seed]), data, settings, 0).train()
     return _trained(done, settings, False)
 
 
@@ -109,19 +110,16 @@ def _trained(done: Sequence[Lanes], settings: Settings, together: bool) -> Train
         {name: torch.cat([lane.parts[key][name] for lane in done]) for name in done[0].parts[key]}
         for key in ("weights", "buffers")
     )
-    has_step = settings.method == "gd" and settings.loss == MSE
-    return Trained(
-        courses, weights, buffers, together, (settings.learning_rate or 0.0) if has_step else math.nan
-    )
+    return Trained(courses, weights, buffers, together, [lane.steps[0] for lane in done])
 
 
 class _Run:
     """The training of networks, which end one after the other and then stay as they are."""
 
     def __init__(
-        self, gradients: Gradients, lanes: Lanes, data: Points, settings: Settings, least: int
+        self, gradients: Gradients, lanes: Lanes, data: Points, settings: Settings, behind: int
     ) -> None:
-        self._gradients, self._data, self._settings, self._least = gradients, data, settings, least
+        self._gradients, self._data, self._settings, self._behind = gradients, data, settings, behind
         self._lanes = lanes
         self._at = list(range(len(lanes.status)))
         self._ended: dict[int, Lanes] = {}
@@ -141,17 +139,17 @@ class _Run:
         return [self._ended[at] for at in sorted(self._ended)]
 
     def _drop(self) -> bool:
-        """Drops networks that have ended, once they are half of all and as many as are trained together are left; whether any goes on."""
+        """Drops networks that have ended, once they are half of all, but for those that stand behind the others; whether any goes on."""
         going = [lane for lane, status in enumerate(self._lanes.status) if not status]
         if not going:
             return False
-        keep = max(len(going), self._least)
+        keep = max(len(going) + self._behind, LEAST_TOGETHER if self._behind else 1)
         if 2 * keep <= len(self._at):
             others = [lane for lane in range(len(self._at)) if lane not in set(going)]
-            fill = others[: keep - len(going)]
+            behind = others[: keep - len(going)]
             for lane in others[keep - len(going) :]:
                 self._ended[self._at[lane]] = self._lanes.only([lane])
-            lanes = sorted(going + fill)
+            lanes = going + behind
             self._lanes, self._at = self._lanes.only(lanes), [self._at[lane] for lane in lanes]
         return True
 
@@ -259,7 +257,10 @@ class _Run:
             parts["buffers"] = chosen(accepted, parts["buffers"], buffers)
             parts["gradients"] = chosen(accepted, new, parts["gradients"])
             numbers["loss"] = torch.where(accepted, found, before)
-            self._note(before, torch.where(accepted, steps, 0.0))
+            spent = torch.where(accepted, steps, 0.0)
+            for taken, step in zip(self._lanes.steps, spent.tolist(), strict=True):
+                taken += [step] * (step > 0)
+            self._note(before, spent)
             self._judge(epoch)
             length = lengths(parts["gradients"]).cpu()
             self._lanes.end(~length.isfinite(), "diverged")
