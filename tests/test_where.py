@@ -738,3 +738,68 @@ def test_mistakes_of_the_command_end_with_2_and_one_line(
     message = answer.stderr or str(answer.exception)
     assert all(part in message for part in parts), message
     assert sorted(path for path in folder.iterdir() if path.name != "__pycache__") == before
+
+
+# What modules do beside returning numbers.
+
+
+class Saying(nn.Module):
+    def __init__(self, said: str) -> None:
+        super().__init__()
+        self.said = said
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        print(self.said)
+        return x
+
+
+def test_what_a_module_prints_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    measure(lambda width: nn.Sequential(*mlp(width), Saying("here")), X, Y, **{**QUICK, "epochs": 2})
+    printed = capsys.readouterr()
+    assert "here" in printed.err and printed.out == ""
+
+
+def test_a_module_that_exits_is_one_message() -> None:
+    class Leaving(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.inside, self.width = mlp(width), width
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.width == 32:
+                raise SystemExit(0)
+            return self.inside(x)
+
+    with pytest.raises(InputError, match="SystemExit"):
+        measure(Leaving, X, Y, **QUICK)
+
+
+def test_test_points_are_tried_before_training() -> None:
+    def make(width: int) -> nn.Module:
+        made = nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 3))
+        made.register_forward_hook(lambda *_: called.append(width))
+        return made
+
+    called: list[int] = []
+    with pytest.raises(InputError, match="measure: test points: returns 3 numbers for 6 classes; allowed"):
+        measure(make, X, [0, 1, 2, 0, 1, 2], x_test=X + 1, y_test=[0, 1, 2, 5, 1, 0], **QUICK)
+    with pytest.raises(InputError, match=r"measure: test points: the network returns .* for targets"):
+        measure(mlp, X, Y, x_test=X + 1, y_test=np.ones((6, 2)), **QUICK)
+    assert len(called) < 5
+
+
+def test_rows_of_different_lengths_and_sparse_inputs() -> None:
+    with pytest.raises(InputError, match="measure: x: has rows of different lengths; allowed: an array"):
+        measure(mlp, [[1.0, 2.0], [3.0]], [1.0, 2.0], **QUICK)
+    dense, sparse = (measure(mlp, x, Y, **QUICK) for x in (torch.tensor(X), torch.tensor(X).to_sparse()))
+    assert str(dense) == str(sparse)
+
+
+def test_a_layer_that_never_moves_is_not_said_to_lack_converged_runs() -> None:
+    frame = runs({"A": 0.5}, [32, 64, 128])
+    frame["relative_change"] = 0.0
+    [line] = [line for line in Measurement(frame, ["A"], "by gd", None).lines() if line.startswith("A is")]
+    assert "for lack of relative changes that are numbers above 0, at two widths" in line
+    frame["status"] = "stalled"
+    [line] = [line for line in Measurement(frame, ["A"], "by gd", None).lines() if line.startswith("A is")]
+    assert "for lack of converged runs at two widths" in line

@@ -63,9 +63,14 @@ def points(x: ArrayLike | torch.Tensor, y: ArrayLike | torch.Tensor, where: str)
 
 def _tensor(values: ArrayLike | torch.Tensor, where: str) -> torch.Tensor:
     if isinstance(values, torch.Tensor):
-        tensor = values.detach().cpu()
+        tensor = values.detach().cpu().to_dense()
     else:
-        array = np.asarray(values)
+        try:
+            array = np.asarray(values)
+        except ValueError:
+            raise InputError(
+                f"{where}: has rows of different lengths; allowed: an array of numbers"
+            ) from None
         if array.dtype.kind not in "iufb":
             raise InputError(f"{where}: is {array.dtype}; allowed: numbers")
         tensor = torch.from_numpy(np.ascontiguousarray(array).copy())

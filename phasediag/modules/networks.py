@@ -119,8 +119,9 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Within, torch does not warn of operations that it computes for one network after the other, as attention and recurrent layers."""
-    with warnings.catch_warnings():
+    """Within, torch does not warn of operations that it computes for one network after the other, as attention and recurrent layers, and
+    what modules print goes to standard error."""
+    with warnings.catch_warnings(), redirect_stdout(sys.stderr):
         warnings.filterwarnings("ignore", "There is a performance drop")
         yield
 

@@ -41,8 +41,10 @@ def probed(spec: Spec, data: Dataset, folder: Path, source: str) -> ModuleStudy:
     arguments = {"gamma": gamma, "gamma_prime": gamma_prime, "seed": spec.grid.seeds[0]}
     sizes = check_widths(make, widths, arguments, where)
     first = network(make, {"width": widths[0], **arguments}, where)
-    points = points_of(data, "cpu")[0].like(first)
+    points, tests = (part.like(first) for part in points_of(data, "cpu"))
     check_evaluates(first, points, spec.train.loss, data.classes, where)
+    if len(tests):
+        check_evaluates(first, tests, spec.train.loss, data.classes, f"{where}: test points")
     check_trains(first, points, settings_of(spec.train, widths[0], points, data.classes), where)
     layers = tuple(layers_of(first))
     named = spec.network.model_copy(update={"layers": layers, "code": code_of(function)})
@@ -55,7 +57,7 @@ def check_evaluates(made: torch.nn.Module, data: Points, loss: str, classes: int
     shapes = f"x {tuple(data.x.shape)}, y {tuple(data.y.shape)}"
     try:
         output = measures.outputs(made, dict(made.named_parameters()), dict(made.named_buffers()), data.x)
-    except Exception as error:  # whatever somebody's module raises
+    except (Exception, SystemExit) as error:  # whatever somebody's module raises
         raise InputError(
             f"{where}: cannot be evaluated on {shapes} ({in_words(error)}); allowed: a module that takes such x"
         ) from None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..devices import device_name, side_by_side, workers
 from ..errors import InputError, some_of
 from ..spec.data import Dataset
+from ..spec.imported import in_words
 from ..storage.schema import FAILED, VERSION
 from . import measures
 from .alike import chunks_of
@@ -140,7 +141,11 @@ class Trainer:
         """The rows of each of some jobs, whose networks took so many seconds to train in all."""
         share, rows = seconds / max(sum(course.epochs for course in trained.courses), 1), []
         for index, (job, made) in enumerate(zip(jobs, networks, strict=True)):
-            looked = look(made, trained, index, data, tests, self.settings.loss, job.seed)
+            try:
+                looked = look(made, trained, index, data, tests, self.settings.loss, job.seed)
+            except InputError as error:
+                rows.append(self.failed(job, str(error)))
+                continue
             course = trained.courses[index]
             shared = {
                 **of_course(course),
@@ -186,7 +191,20 @@ def settings_of(spec: TrainSpec, width: int, data: Points, classes: int) -> Sett
 def look(
     made: torch.nn.Module, trained: Trained, index: int, data: Points, tests: Points, loss: str, seed: int
 ) -> dict[str, Row]:
-    """What is measured on one of the trained networks, by layer."""
+    """What is measured on one of the trained networks, by layer.
+
+    Raises:
+        InputError: the network fails.
+    """
+    try:
+        return _looked(made, trained, index, data, tests, loss, seed)
+    except (Exception, SystemExit) as error:  # whatever somebody's module does
+        raise InputError(f"the network cannot be evaluated after training: {in_words(error)}") from None
+
+
+def _looked(
+    made: torch.nn.Module, trained: Trained, index: int, data: Points, tests: Points, loss: str, seed: int
+) -> dict[str, Row]:
     start, start_buffers = dict(made.named_parameters()), dict(made.named_buffers())
     # copies: where numbers lie in memory may change how they are rounded
     end, end_buffers = (

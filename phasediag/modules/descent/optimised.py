@@ -38,7 +38,7 @@ def train_by(
             course = _train(stepper, trained, data, limits)
     except InputError:
         raise
-    except Exception as error:  # whatever somebody's code raises
+    except (Exception, SystemExit) as error:  # whatever somebody's code raises
         raise InputError(
             f"measure: optimiser: {in_words(error)}; allowed: a function that takes a module and returns a torch.optim.Optimizer for it"
         ) from None

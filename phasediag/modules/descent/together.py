@@ -35,7 +35,9 @@ def work_together(
     """
     size = sum(part[0].numel() for part in weights.values())
     if LEAST_TOGETHER * size <= TOGETHER_NUMBERS:
-        with suppress(Exception):  # whatever the module does that cannot be done for many at a time
+        with suppress(
+            Exception, SystemExit
+        ):  # whatever the module does that cannot be done for many at a time
             tried = own(model)
             together = Together(tried, settings.loss)
             require(together, weights, buffers, data, settings)
@@ -77,7 +79,7 @@ def require(
                 _tried(gradients, own, own_buffers, *points, settings)
         except InputError:
             raise
-        except Exception as error:  # whatever somebody's module does
+        except (Exception, SystemExit) as error:  # whatever somebody's module does
             shapes = f"x {tuple(points[0].shape[1:])}, y {tuple(points[1].shape[1:])}"
             raise InputError(f"the network cannot be trained on {shapes}: {in_words(error)}") from None
 

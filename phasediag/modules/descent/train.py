@@ -53,7 +53,7 @@ def train(
         return _together_or_alone(networks, seeds, data, settings)
     except InputError:
         raise
-    except Exception as error:  # whatever somebody's module does on the way
+    except (Exception, SystemExit) as error:  # whatever somebody's module does on the way
         raise InputError(f"the network cannot be trained: {in_words(error)}") from None
 
 

@@ -18,7 +18,7 @@ from ...spec.data import Dataset, load_data
 from ...spec.imported import Function, in_words, load_function
 from ...spec.tables import DigitsData, FileData
 from ..data import Points
-from ..networks import layers_of, network
+from ..networks import network
 from .measuring import METHODS, WIDTHS, measure
 from .verdict import Measurement
 
@@ -93,6 +93,8 @@ def measured(
         ):
             option = f"--{name.replace('_', '-')}".replace("--widths", "--width")
             message = message.replace(f"measure: {name}:", f"{_COMMAND}: {option}:", 1)
+        for name in ("x", "y", "test points"):
+            message = message.replace(f"measure: {name}: ", f"{_COMMAND}: --data: {name}: ", 1)
         raise InputError(message.replace("measure: ", f"{_COMMAND}: {module}: ", 1)) from None
 
 
@@ -108,7 +110,7 @@ def _number(text: str) -> int:
 
 def _random(made: Callable[[], torch.nn.Module]) -> Data:
     """Random points: inputs on a sphere, targets of either sign."""
-    first = next(iter(layers_of(made()).values()))
+    first = next(weights for weights in made().parameters() if weights.ndim >= 2)  # trainable or not
     if first.ndim != 2:
         raise InputError(
             f"{_COMMAND}: --data: missing, and the inputs of a first layer of shape {tuple(first.shape)} are not known; {_DATA}"

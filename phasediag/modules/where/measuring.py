@@ -103,6 +103,9 @@ def measure(
     first = network(make, {"width": settings.widths[0], "seed": settings.seeds[0]}, _WHERE)
     data, tests = data.like(first), tests.like(first)
     check_evaluates(first, data, chosen, classes, _WHERE)
+    if len(tests):
+        of_tests = int(tests.y.max()) + 1 if classes else 0
+        check_evaluates(first, tests, chosen, of_tests, f"{_WHERE}: test points")
     target = loss_tolerance * loss_of_nothing(data.y, classes, chosen)
     if not target > 0:
         raise InputError(f"{_WHERE}: y: is zero everywhere; allowed: at least one other number")

@@ -195,7 +195,13 @@ class Measurement:
     def _line(self, layer: str, number: int) -> str:
         slope = self._slope(layer, "relative_change")
         if not math.isfinite(slope.slope):
-            return f"{layer} is undetermined: no slope, for lack of converged runs at two widths"
+            here = self.runs.loc[(self.runs["layer"] == layer) & (self.runs["status"] == "converged")]
+            lack = (
+                "converged runs"
+                if here["width"].nunique() < 2
+                else "relative changes that are numbers above 0,"
+            )
+            return f"{layer} is undetermined: no slope, for lack of {lack} at two widths"
         words = f"{layer} {VERBS[slope.regime]}: {slope}"
         if slope.regime in MEANINGS:
             sure = "" if slope.regime == "critical" else f"; {_percent(slope.confidence)} sure"
