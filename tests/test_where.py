@@ -795,6 +795,17 @@ def test_rows_of_different_lengths_and_sparse_inputs() -> None:
     assert str(dense) == str(sparse)
 
 
+def test_a_kernel_that_does_not_change_is_told() -> None:
+    def make(width: int) -> nn.Module:
+        made = tanh(width)
+        made[0].requires_grad_(False)
+        return made
+
+    found = measure(make, X, Y, **QUICK)
+    assert "tangent kernel: does not change: the network is linear in all weights that train" in str(found)
+    assert (found.runs["linear_gap"] == 0).all()
+
+
 def test_a_layer_that_never_moves_is_not_said_to_lack_converged_runs() -> None:
     frame = runs({"A": 0.5}, [32, 64, 128])
     frame["relative_change"] = 0.0

@@ -216,9 +216,9 @@ def load_data(data: DataSpec, folder: Path, source: str) -> Dataset:
             cannot be trained on (see `make_dataset`).
     """
     if isinstance(data, PointsData):
-        classes = (
-            _number_of_classes((*data.y, *data.y_test), f"{source}: data.y") if data.targets == "class" else 0
-        )
+        classes, of = 0, "data.y and data.y_test" if data.y_test else "data.y"
+        if data.targets == "class":
+            classes = _number_of_classes((*data.y, *data.y_test), f"{source}: {of}")
         x_test = data.x_test or None
         return make_dataset(data.x, data.y, f"{source}: data", x_test, data.y_test or None, classes)
     if isinstance(data, FileData):

@@ -121,6 +121,8 @@ class Measurement:
             yield self._line(str(row["layer"]), int(str(number)))
         if math.isfinite(self.kernel.slope):
             yield self._line_of_kernel()
+        elif (self.runs["kernel_change"] == 0).all():
+            yield "tangent kernel: does not change: the network is linear in all weights that train"
         if self.location is not None:
             yield from self._lines_of_map(self.location)
         yield from self._notes()
