@@ -198,7 +198,7 @@ def _card_bytes() -> float:
     return float(min(free, fraction * total))
 
 
-def raise_if_lost(error: Exception) -> None:
+def raise_if_lost(error: BaseException) -> None:
     """Raises `DeviceLost` if an error says that the context of a GPU is gone: everything that follows in this process would fail too."""
     text = str(error)
     if "CUDA error" in text and "out of memory" not in text:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from phasediag.devices import side_by_side
+from phasediag.devices import DeviceLost, side_by_side
 from phasediag.errors import InputError
 from phasediag.modules.alike import groups
 from phasediag.modules.data import Points, loss_of
@@ -483,6 +483,21 @@ def test_steps_of_classes_at_many_positions_are_as_long_as_at_one() -> None:
     ]
     assert losses[1].time == pytest.approx(losses[0].time, rel=1e-3)
     assert losses[1].loss_final == pytest.approx(losses[0].loss_final, rel=1e-4)
+
+
+def test_a_gpu_that_is_lost_is_no_fault_of_the_network() -> None:
+    """The process that has lost it says so, whatever it was computing."""
+
+    class Losing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside = mlp()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(DeviceLost):
+        trained(Losing, how("gd", 0.1), points(), [0])
 
 
 # Companions.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..devices import device_name, side_by_side, workers
+from ..devices import device_name, raise_if_lost, side_by_side, workers
 from ..errors import InputError, some_of
 from ..spec.data import Dataset
 from ..spec.imported import in_words
@@ -199,6 +199,7 @@ def look(
     try:
         return _looked(made, trained, index, data, tests, loss, seed)
     except (Exception, SystemExit) as error:  # whatever somebody's module does
+        raise_if_lost(error)
         raise InputError(f"the network cannot be evaluated after training: {in_words(error)}") from None
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import torch
 
+from ...devices import raise_if_lost
 from ...errors import InputError
 from ...spec.imported import in_words
 from ..alike import TOGETHER_NUMBERS, signature
@@ -80,6 +81,7 @@ def require(
         except InputError:
             raise
         except (Exception, SystemExit) as error:  # whatever somebody's module does
+            raise_if_lost(error)
             shapes = f"x {tuple(points[0].shape[1:])}, y {tuple(points[1].shape[1:])}"
             raise InputError(f"the network cannot be trained on {shapes}: {in_words(error)}") from None
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from ...devices import raise_if_lost
 from ...errors import InputError
 from ...spec.imported import in_words
 from ..data import MSE, Points
@@ -54,6 +55,7 @@ def train(
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # whatever somebody's module does on the way
+        raise_if_lost(error)
         raise InputError(f"the network cannot be trained: {in_words(error)}") from None
 
 
