@@ -77,12 +77,19 @@ def view(tab, store):
 
 
 def place(page, gamma, gamma_prime):
-    """Where a point of the map is on the screen."""
+    """Where a point of the map is on the screen, once the page has come to rest: what a tap shows moves it."""
     script = """([gamma, prime]) => {
         const map = document.getElementById("map"), {xaxis, yaxis} = map._fullLayout, box = map.getBoundingClientRect();
         return [box.x + xaxis._offset + xaxis.d2p(gamma), box.y + yaxis._offset + yaxis.d2p(prime)];
     }"""
-    return page.evaluate(script, [gamma, gamma_prime])
+    seen = []
+
+    def rests():
+        seen.append(page.evaluate(script, [gamma, gamma_prime]))
+        return len(seen) >= 10 and seen[-10:] == seen[-1:] * 10
+
+    wait_for(rests, page)
+    return seen[-1]
 
 
 def hover(page, gamma, gamma_prime):

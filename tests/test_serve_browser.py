@@ -242,6 +242,7 @@ def test_a_damaged_folder_says_why_and_opens_once_it_is_mended(open_tab, root):
     (root / name / "data.npz").write_bytes(data)
     page.locator("#map .plotly").wait_for()
     assert page.locator("#trouble").is_hidden() and page.locator("img, [onerror]").count() == 0
+    page.close()  # it would ask for what is removed
     shutil.rmtree(root / name)
 
 
