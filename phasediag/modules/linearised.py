@@ -45,12 +45,15 @@ def gaps(
         tests: points that it was not trained on, or none.
         steps: those it took; none of other methods.
     """
+    if not steps:
+        return NOTHING
     most = min(MOST_OUTPUTS, _MOST_NUMBERS // max(sum(part.numel() for part in start[0].values()), 1))
     first = outputs(model, *start, data.x)
     known = first.numel()
-    if not steps or known > most:
+    if known > most:
         return NOTHING
-    if not all(_is_itself_in_training(model, network, data.x) for network in (start, end)):
+    last = outputs(model, *end, data.x)
+    if not (_are_of_training(first, model, *start, data.x) and _are_of_training(last, model, *end, data.x)):
         return NOTHING
     some = spread(len(tests), (most - known) * len(data) // known)
     parts = [
@@ -61,8 +64,10 @@ def gaps(
     except RuntimeError:  # of a network without gradients
         return NOTHING
     before, after = (
-        np.concatenate([_array(outputs(model, *network, x)).reshape(-1) for x in parts])
-        for network in (start, end)
+        np.concatenate(
+            [_array(f).reshape(-1) for f in (found, *(outputs(model, *network, x) for x in parts[1:]))]
+        )
+        for found, network in ((first, start), (last, end))
     )
     with np.errstate(all="ignore"):
         products = rows @ rows[:known].T / len(data)
@@ -97,12 +102,14 @@ def _gap(linear: Array, before: Array, after: Array, rounding: float) -> float:
     return gap if off > rounding * size else 0.0
 
 
-def _is_itself_in_training(model: torch.nn.Module, network: tuple[Weights, Weights], x: torch.Tensor) -> bool:
-    weights, buffers = network
+def _are_of_training(
+    found: torch.Tensor, model: torch.nn.Module, weights: Weights, buffers: Weights, x: torch.Tensor
+) -> bool:
+    """Whether these outputs are also those of the network as it is trained, with dropout and batch norm."""
     trial = {name: part.clone() for name, part in buffers.items()}
     with torch.no_grad(), seeded(0):
-        found = functional_call(model, {**weights, **trial}, (x.clone(),))
-    return torch.allclose(found, outputs(model, weights, buffers, x), rtol=1e-4, equal_nan=True)
+        trained = functional_call(model, {**weights, **trial}, (x.clone(),))
+    return torch.allclose(trained, found, rtol=1e-4, equal_nan=True)
 
 
 def _rows(found: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:

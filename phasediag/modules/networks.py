@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
+from ..devices import raise_if_lost
 from ..errors import InputError, some_of
 from ..spec.imported import in_words
 
@@ -115,6 +116,18 @@ def seeded(seed: int) -> Iterator[None]:
         finally:
             np.random.set_state(of_numpy)  # noqa: NPY002
             random.setstate(of_python)
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Within, whatever somebody's module raises becomes an `InputError` that begins so; a GPU that is lost stays `DeviceLost`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise_if_lost(error)
+        raise InputError(f"{what}: {in_words(error)}") from None
 
 
 @contextmanager

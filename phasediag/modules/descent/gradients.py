@@ -92,9 +92,8 @@ class Gradients(ABC):
 
     def _output(self, moving: Tensors, frozen: Tensors, buffers: Tensors, x: torch.Tensor) -> torch.Tensor:
         held = {**moving, **frozen, **buffers}
-        found: torch.Tensor = functional_call(
-            self.model, held, (x.clone(),)
-        )  # which a module may change in place
+        # a copy: a module may change its inputs in place
+        found: torch.Tensor = functional_call(self.model, held, (x.clone(),))
         for name, part in buffers.items():
             if held[name] is not part:  # the module has put another one in its place
                 part.copy_(held[name].detach())

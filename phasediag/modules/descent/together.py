@@ -10,12 +10,9 @@ from contextlib import suppress
 
 import torch
 
-from ...devices import raise_if_lost
-from ...errors import InputError
-from ...spec.imported import in_words
 from ..alike import TOGETHER_NUMBERS, signature
 from ..data import Points
-from ..networks import seeded
+from ..networks import seeded, told
 from .course import Settings, Tensors
 from .gradients import Alone, Gradients, Together
 
@@ -36,9 +33,8 @@ def work_together(
     """
     size = sum(part[0].numel() for part in weights.values())
     if LEAST_TOGETHER * size <= TOGETHER_NUMBERS:
-        with suppress(
-            Exception, SystemExit
-        ):  # whatever the module does that cannot be done for many at a time
+        # whatever the module does that cannot be done for many at a time
+        with suppress(Exception, SystemExit):
             tried = own(model)
             together = Together(tried, settings.loss)
             require(together, weights, buffers, data, settings)
@@ -69,21 +65,14 @@ def require(
     """Raises `InputError` if the first network cannot be trained in this way, on all points and on the smallest minibatch."""
     for count in _counts(len(data), settings):
         points = data.x[None, :count], data.y[None, :count]
-        try:
-            with seeded(0), warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # how a network is trained does not depend on what is made of warnings
-                own, own_buffers = (
-                    {name: part[:1] for name, part in parts.items()} for parts in (weights, buffers)
-                )
-                _tried(gradients, own, own_buffers, *points, settings)
-        except InputError:
-            raise
-        except (Exception, SystemExit) as error:  # whatever somebody's module does
-            raise_if_lost(error)
-            shapes = f"x {tuple(points[0].shape[1:])}, y {tuple(points[1].shape[1:])}"
-            raise InputError(f"the network cannot be trained on {shapes}: {in_words(error)}") from None
+        shapes = f"x {tuple(points[0].shape[1:])}, y {tuple(points[1].shape[1:])}"
+        # how a network is trained does not depend on what is made of warnings
+        with told(f"the network cannot be trained on {shapes}"), seeded(0), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            first, first_buffers = (
+                {name: part[:1] for name, part in parts.items()} for parts in (weights, buffers)
+            )
+            _tried(gradients, first, first_buffers, *points, settings)
 
 
 def _counts(n: int, settings: Settings) -> list[int]:

@@ -12,11 +12,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ...devices import raise_if_lost
-from ...errors import InputError
-from ...spec.imported import in_words
 from ..data import MSE, Points
-from ..networks import seeded
+from ..networks import seeded, told
 from .course import Course, Settings, Tensors, Trained
 from .gradients import Alone, Gradients, Together
 from .lanes import Lanes, chosen, lengths, spread
@@ -50,13 +47,8 @@ def train(
     Raises:
         InputError: the networks do not fit the data, or one of them fails.
     """
-    try:
+    with told("the network cannot be trained"):
         return _together_or_alone(networks, seeds, data, settings)
-    except InputError:
-        raise
-    except (Exception, SystemExit) as error:  # whatever somebody's module does on the way
-        raise_if_lost(error)
-        raise InputError(f"the network cannot be trained: {in_words(error)}") from None
 
 
 def _together_or_alone(
